@@ -1,0 +1,47 @@
+//! Compiles `proto/` with protox: no protoc on the machine, no generated code in the tree.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+fn main() -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
+    println!("cargo:rerun-if-changed={}", root.display());
+
+    // The journal has no package, like the Workload API: it is compiled by itself, so that each has its own module.
+    let (journal, services): (Vec<_>, Vec<_>) =
+        files(&root)?.into_iter().partition(|file| file.ends_with("journal.proto"));
+    compile(&root, &services, "services")?;
+    compile(&root, &journal, "journal")
+}
+
+fn compile(root: &Path, files: &[PathBuf], name: &str) -> Result<()> {
+    let set = protox::compile(files, [root])?;
+    let out = PathBuf::from(env::var("OUT_DIR")?).join(name);
+    fs::create_dir_all(&out)?;
+    fs::write(out.join("descriptors.bin"), prost_bytes(&set))?;
+    tonic_prost_build::configure()
+        .out_dir(&out)
+        .include_file("mod.rs")
+        .compile_fds(set)?;
+    Ok(())
+}
+
+fn prost_bytes(set: &prost_types::FileDescriptorSet) -> Vec<u8> {
+    prost::Message::encode_to_vec(set)
+}
+
+fn files(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.extend(files(&path)?);
+        } else if path.extension().is_some_and(|e| e == "proto") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
