@@ -9,27 +9,23 @@ fn main() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
     println!("cargo:rerun-if-changed={}", root.display());
 
-    // The journal has no package, like the Workload API: it is compiled by itself, so that each has its own module.
-    let (journal, services): (Vec<_>, Vec<_>) =
-        files(&root)?.into_iter().partition(|file| file.ends_with("journal.proto"));
-    compile(&root, &services, "services")?;
-    compile(&root, &journal, "journal")
+    // Two files have no package. Each is compiled by itself, so that each has its own module.
+    let mut packaged = files(&root)?;
+    for name in ["workload", "journal"] {
+        let (own, rest) = packaged.into_iter().partition(|file| file.ends_with(format!("{name}.proto")));
+        packaged = rest;
+        compile(&root, &own, name)?;
+    }
+    compile(&root, &packaged, "packaged")
 }
 
 fn compile(root: &Path, files: &[PathBuf], name: &str) -> Result<()> {
     let set = protox::compile(files, [root])?;
     let out = PathBuf::from(env::var("OUT_DIR")?).join(name);
     fs::create_dir_all(&out)?;
-    fs::write(out.join("descriptors.bin"), prost_bytes(&set))?;
-    tonic_prost_build::configure()
-        .out_dir(&out)
-        .include_file("mod.rs")
-        .compile_fds(set)?;
+    fs::write(out.join("descriptors.bin"), prost::Message::encode_to_vec(&set))?;
+    tonic_prost_build::configure().out_dir(&out).include_file("mod.rs").compile_fds(set)?;
     Ok(())
-}
-
-fn prost_bytes(set: &prost_types::FileDescriptorSet) -> Vec<u8> {
-    prost::Message::encode_to_vec(set)
 }
 
 fn files(dir: &Path) -> Result<Vec<PathBuf>> {

@@ -1,1 +1,12 @@
+//! What every daemon stands on: the clock, tasks that stop together, logs in the reference's format, metrics, health,
+//! and the few things that only the operating system knows.
 
+pub mod clock;
+pub mod health;
+pub mod logging;
+pub mod metrics;
+pub mod os;
+pub mod tasks;
+
+pub use clock::Clock;
+pub use tasks::Shutdown;

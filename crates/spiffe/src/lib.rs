@@ -1,1 +1,41 @@
+//! The SPIFFE standard: identities, SVIDs, trust bundles: their types, parsing and verification.
+//!
+//! | Standard | Here |
+//! |---|---|
+//! | SPIFFE ID and trust domain | [`SpiffeId`], [`TrustDomain`] |
+//! | X.509-SVID | [`X509Svid`], [`verify_x509_svid`], [`x509`] |
+//! | JWT-SVID | [`JwtSvid`], [`jwt`] |
+//! | SPIFFE trust domain and bundle | [`Bundle`], [`BundleSet`], [`bundle`] |
+//!
+//! Nothing here does I/O, reads a clock or knows an async runtime; whoever verifies passes the time. Every parser takes
+//! bytes that others wrote: it has a bound on what it accepts, does not recurse on them, and never panics.
+//!
+//! Where an error text stands in the output of SPIRE, ours is the same, because people and scripts match on it.
+#![warn(missing_docs)]
 
+pub mod asn1;
+pub mod bundle;
+pub mod jwk;
+pub mod jwt;
+pub mod pem;
+pub mod x509;
+
+mod algorithm;
+mod id;
+mod public_key;
+
+pub use algorithm::SignatureAlgorithm;
+pub use bundle::{Bundle, BundleError, BundleSet, BundleSource, JwtAuthority, WitAuthority, X509Authority};
+pub use id::{IdError, SpiffeId, TrustDomain};
+pub use jwt::{JwtError, JwtSvid};
+pub use public_key::{PublicKey, PublicKeyError, PublicKeyKind};
+pub use x509::{Certificate, X509Error, X509Svid, verify_x509_svid, verify_x509_svid_in};
+
+use std::time::SystemTime;
+
+/// Where the time comes from. One value is made at start-up and passed down to whoever holds certificates, tokens or
+/// timers, so that a test can move all of them at once.
+pub trait Clock: Send + Sync {
+    /// The present.
+    fn now(&self) -> SystemTime;
+}

@@ -1,1 +1,13 @@
+//! Between the wire and the rooms: sockets and TLS, who is at the other end, and the layers that every call passes.
+//!
+//! * [`listen`] accepts connections on a Unix socket or on TCP with TLS, each with its [`connection::Connection`].
+//! * [`tls`] makes rustls configurations that authorize by SPIFFE ID and follow rotation.
+//! * [`rpc`] is the stack of layers around every service: log, metrics, authorization, limits, audit.
+//! * [`dial`] is the other side: channels to a server's API or to a local socket.
 
+pub mod connection;
+pub mod dial;
+pub mod listen;
+pub mod rpc;
+pub mod status;
+pub mod tls;

@@ -1,0 +1,296 @@
+//! Registration entries: who gets which identity.
+
+mod create;
+mod delete;
+mod update;
+
+use prost::Message;
+use steeple_proto::spire::common::registration_entry::AdditionalAttributes;
+use steeple_runtime::metrics::measure;
+
+pub use create::{CreateEntries, CreateEntry, Created};
+pub use delete::{DeleteEntry, PruneEntries};
+pub use update::{EntryMask, UpdateEntry};
+
+pub(crate) use delete::delete_rows;
+
+use crate::connection::{Connection, Row};
+use crate::listing::{Cursor, Listing, MatchSet, Page, Sets};
+use crate::sql::{Conditions, Sql};
+use crate::store::DataStore;
+use crate::{Error, Selector, selector, time};
+
+/// A registration entry. SPIFFE IDs are held as they are stored, `spiffe://td/path`; this room does not parse them, so
+/// that rows that others wrote can always be read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Entry {
+    /// The entry's own id. Empty when creating: a random UUID is chosen.
+    pub entry_id: String,
+    /// The identity that is given.
+    pub spiffe_id: String,
+    /// Who may give it: an agent, another entry's identity, or the server for a node alias.
+    pub parent_id: String,
+    /// All of these must hold. Lists and single reads have the order of creation; the answers of create and update are
+    /// sorted, as the reference's are on SQLite.
+    pub selectors: Vec<Selector>,
+    /// Foreign trust domains whose bundles come with the identity, as `spiffe://td`.
+    pub federates_with: Vec<String>,
+    /// Lifetime of X509-SVIDs in seconds; 0 is the server's default.
+    pub x509_svid_ttl: i32,
+    /// Lifetime of JWT-SVIDs in seconds; 0 is the server's default.
+    pub jwt_svid_ttl: i32,
+    /// Whether the identity may call the server's administrative API.
+    pub admin: bool,
+    /// Whether the identity is a downstream server.
+    pub downstream: bool,
+    /// Seconds since 1970 after which the entry may be pruned; 0 is never.
+    pub expires_at: i64,
+    /// DNS names of X509-SVIDs, the first also being the common name. Ordered like `selectors`.
+    pub dns_names: Vec<String>,
+    /// Raised by each update, 0 at first. Not read from what is written.
+    pub revision_number: i64,
+    /// Whether agents hand the SVID to an SVID store instead of a workload.
+    pub store_svid: bool,
+    /// What workloads with several identities choose by.
+    pub hint: String,
+    /// Seldom used attributes. With all of them off it is stored, and read back, as None.
+    pub additional_attributes: Option<AdditionalAttributes>,
+    /// Seconds since 1970, rounded to the nearest. Not read from what is written.
+    pub created_at: i64,
+}
+
+/// Which entries to list. All conditions must hold; the default lists all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EntryFilter {
+    /// Those below this parent.
+    pub by_parent_id: Option<String>,
+    /// Those with this identity.
+    pub by_spiffe_id: Option<String>,
+    /// Those whose selectors match.
+    pub by_selectors: Option<MatchSet<Selector>>,
+    /// Those whose foreign trust domains (`spiffe://td`) match. An entry without any never matches.
+    pub by_federates_with: Option<MatchSet<String>>,
+    /// Those with exactly this hint; empty is no condition.
+    pub by_hint: Option<String>,
+    /// With true, those of downstream servers; false is no condition, as in the reference.
+    pub by_downstream: Option<bool>,
+}
+
+impl DataStore {
+    /// The entry with this id.
+    pub async fn fetch_entry(&self, entry_id: &str) -> Result<Option<Entry>, Error> {
+        Ok(self.fetch_entries(&[entry_id.to_owned()]).await?.pop())
+    }
+
+    /// The entries with these ids, in order of creation. An id that is not there is left out.
+    pub async fn fetch_entries(&self, entry_ids: &[String]) -> Result<Vec<Entry>, Error> {
+        measure("datastore.registration_entry.fetch", async {
+            let mut reader = self.readers().snapshot().await?;
+            let entries = by_entry_ids(&mut reader.db, entry_ids).await?;
+            reader.done().await?;
+            Ok(entries)
+        })
+        .await
+    }
+
+    /// The entries that `filter` lets through, in order of creation. The filter is applied before the page is cut.
+    pub async fn list_entries(&self, filter: &EntryFilter, page: &Page) -> Result<Listing<Entry>, Error> {
+        measure("datastore.registration_entry.list", async {
+            let cursor = page.cursor(Error::EntryPageToken)?;
+            let conditions = filter.conditions(Some(cursor))?;
+            let mut reader = self.readers().snapshot().await?;
+            let rows = load(&mut reader.db, conditions, Some(cursor)).await?;
+            reader.done().await?;
+            Ok(cursor.listing(rows))
+        })
+        .await
+    }
+
+    /// How many entries `filter` lets through.
+    pub async fn count_entries(&self, filter: &EntryFilter) -> Result<u64, Error> {
+        measure("datastore.registration_entry.count", async {
+            let sql = filter.conditions(None)?.append_to(Sql::new("SELECT COUNT(*) FROM registered_entries e"));
+            let mut reader = self.readers().one().await?;
+            let count = reader.db.row(sql, |row| row.integer(0)).await?.unwrap_or_default();
+            reader.done().await?;
+            Ok(count.unsigned_abs())
+        })
+        .await
+    }
+}
+
+impl Entry {
+    /// The entry as create and update answer it.
+    fn sorted(mut self) -> Self {
+        self.selectors.sort();
+        self.dns_names.sort();
+        self
+    }
+}
+
+impl EntryFilter {
+    fn conditions(&self, cursor: Option<Cursor>) -> Result<Conditions, Error> {
+        let Self { by_parent_id, by_spiffe_id, by_selectors, by_federates_with, by_hint, by_downstream } = self;
+        let mut conditions = Conditions::default();
+        if let Some(after) = cursor.and_then(|cursor| cursor.condition("e.id")) {
+            conditions.add(after);
+        }
+        if let Some(parent_id) = by_parent_id {
+            conditions.add(Sql::new("e.parent_id = ?").bind(parent_id));
+        }
+        if let Some(spiffe_id) = by_spiffe_id {
+            conditions.add(Sql::new("e.spiffe_id = ?").bind(spiffe_id));
+        }
+        if let Some(MatchSet { items, behavior }) = by_selectors {
+            if items.is_empty() {
+                return Err(Error::EmptySelectors);
+            }
+            conditions.add(SELECTORS.condition("e.id", selector::pairs(items), *behavior));
+        }
+        if let Some(MatchSet { items, behavior }) = by_federates_with {
+            let mut trust_domains = items.clone();
+            trust_domains.sort();
+            trust_domains.dedup();
+            if trust_domains.is_empty() {
+                return Err(Error::Validation("empty trust domain set".to_owned()));
+            }
+            let wanted = trust_domains.into_iter().map(|td| [td.into()]).collect();
+            conditions.add(TRUST_DOMAINS.condition("e.id", wanted, *behavior));
+        }
+        if let Some(hint) = by_hint.as_deref().filter(|hint| !hint.is_empty()) {
+            conditions.add(Sql::new("e.hint = ?").bind(hint));
+        }
+        if *by_downstream == Some(true) {
+            conditions.add(Sql::new("e.downstream = ?").bind(true));
+        }
+        Ok(conditions)
+    }
+}
+
+const SELECTORS: Sets = Sets {
+    table: "selectors s",
+    owner: "s.registered_entry_id",
+    wanted: "type, value",
+    on: "s.type = wanted.type AND s.value = wanted.value",
+    size: "(SELECT COUNT(*) FROM selectors t WHERE t.registered_entry_id = s.registered_entry_id)",
+};
+
+const TRUST_DOMAINS: Sets = Sets {
+    table: "bundles b ON b.trust_domain = wanted.trust_domain JOIN federated_registration_entries f",
+    owner: "f.registered_entry_id",
+    wanted: "trust_domain",
+    on: "f.bundle_id = b.id",
+    // Rows of a bundle that is gone do not count.
+    size: "(SELECT COUNT(*) FROM federated_registration_entries g JOIN bundles c ON c.id = g.bundle_id \
+           WHERE g.registered_entry_id = f.registered_entry_id)",
+};
+
+/// The entries with these ids, in order of creation.
+pub(crate) async fn by_entry_ids(db: &mut Connection, entry_ids: &[String]) -> Result<Vec<Entry>, Error> {
+    let mut entries = Vec::with_capacity(entry_ids.len());
+    for some in entry_ids.chunks(1_000) {
+        let mut conditions = Conditions::default();
+        conditions.add(Sql::new("e.entry_id IN ").list(some));
+        entries.extend(load(db, conditions, None).await?.into_iter().map(|(_, entry)| entry));
+    }
+    Ok(entries)
+}
+
+/// The rows and their lists, with their ids, in order of creation. Run inside a transaction: an entry is read in four
+/// statements. Rows that belong to no entry, which the reference leaves behind when it deletes a bundle, are not seen.
+pub(crate) async fn load(
+    db: &mut Connection,
+    conditions: Conditions,
+    cursor: Option<Cursor>,
+) -> Result<Vec<(i64, Entry)>, Error> {
+    let everything = conditions.is_empty() && cursor.is_none_or(|cursor| !cursor.is_paged());
+    let sql = conditions.append_to(Sql::new(SELECT));
+    let sql = match cursor {
+        Some(cursor) => cursor.order(sql, "e.id"),
+        None => sql.push(" ORDER BY e.id"),
+    };
+    let mut entries = db.rows(sql, read).await?;
+    let ids: Vec<i64> = entries.iter().map(|(id, _)| *id).collect();
+    let only = (!everything).then_some(ids.as_slice());
+
+    let selectors = ["SELECT registered_entry_id, type, value FROM selectors", "registered_entry_id", "id"];
+    let read_selector = |row: &Row| Ok(Selector { kind: row.text(1)?, value: row.text(2)? });
+    for (place, selector) in children(db, &ids, only, selectors, read_selector).await? {
+        entries[place].1.selectors.push(selector);
+    }
+    let dns_names = ["SELECT registered_entry_id, value FROM dns_names", "registered_entry_id", "id"];
+    for (place, dns_name) in children(db, &ids, only, dns_names, |row| row.text(1)).await? {
+        entries[place].1.dns_names.push(dns_name);
+    }
+    let trust_domains = [
+        "SELECT f.registered_entry_id, b.trust_domain FROM federated_registration_entries f \
+         JOIN bundles b ON b.id = f.bundle_id",
+        "f.registered_entry_id",
+        "b.id",
+    ];
+    for (place, trust_domain) in children(db, &ids, only, trust_domains, |row| row.text(1)).await? {
+        entries[place].1.federates_with.push(trust_domain);
+    }
+    Ok(entries)
+}
+
+/// The values that belong to the entries `ids` (ascending), each with its entry's place in `ids`. With `only` None all
+/// rows of the table are read, which is cheaper than naming all entries.
+async fn children<T: Send>(
+    db: &mut Connection,
+    ids: &[i64],
+    only: Option<&[i64]>,
+    [select, owner, order]: [&str; 3],
+    read: impl Fn(&Row) -> Result<T, Error> + Send + Sync,
+) -> Result<Vec<(usize, T)>, Error> {
+    let read = |row: &Row| match ids.binary_search(&row.integer(0)?) {
+        Ok(place) => Ok(Some((place, read(row)?))),
+        Err(_) => Ok(None),
+    };
+    let values = match only {
+        None => db.rows(Sql::new(format!("{select} ORDER BY {order}")), read).await?,
+        Some(ids) => {
+            db.rows_in(&format!("{select} WHERE {owner} IN "), ids, &format!(" ORDER BY {order}"), read).await?
+        }
+    };
+    Ok(values.into_iter().flatten().collect())
+}
+
+const SELECT: &str = "SELECT e.id, e.entry_id, e.spiffe_id, e.parent_id, e.ttl, e.jwt_svid_ttl, e.admin, e.downstream, \
+                      e.expiry, e.revision_number, e.store_svid, e.hint, e.additional_attributes, e.created_at \
+                      FROM registered_entries e";
+
+fn read(row: &Row) -> Result<(i64, Entry), Error> {
+    let entry_id = row.text(1)?;
+    let attributes = AdditionalAttributes::decode(&*row.bytes(12)?)
+        .map_err(|error| Error::Corrupt(format!("unable to read additional attributes of entry {entry_id:?}: {error}")))?;
+    let entry = Entry {
+        entry_id,
+        spiffe_id: row.text(2)?,
+        parent_id: row.text(3)?,
+        selectors: Vec::new(),
+        federates_with: Vec::new(),
+        x509_svid_ttl: seconds(row.integer(4)?),
+        jwt_svid_ttl: seconds(row.integer(5)?),
+        admin: row.flag(6)?,
+        downstream: row.flag(7)?,
+        expires_at: row.integer(8)?,
+        dns_names: Vec::new(),
+        revision_number: row.integer(9)?,
+        store_svid: row.flag(10)?,
+        hint: row.text(11)?,
+        additional_attributes: present(Some(attributes)),
+        created_at: row.time(13)?.map(time::rounded_seconds).unwrap_or_default(),
+    };
+    Ok((row.integer(0)?, entry))
+}
+
+/// The column is of 32 bits in other databases; SQLite would hold more.
+fn seconds(column: i64) -> i32 {
+    i32::try_from(column).unwrap_or(i32::MAX)
+}
+
+/// Attributes that are all off serialize to nothing.
+fn present(attributes: Option<AdditionalAttributes>) -> Option<AdditionalAttributes> {
+    attributes.filter(|attributes| attributes.encoded_len() > 0)
+}

@@ -1,0 +1,60 @@
+use super::Entry;
+use crate::Error;
+use crate::sql::{Conditions, Sql};
+use crate::writer::{Mutation, Tx};
+
+/// Deletes the entry with this id.
+#[derive(Clone, Debug)]
+pub struct DeleteEntry {
+    /// The id.
+    pub entry_id: String,
+}
+
+/// Deletes entries that have expired.
+#[derive(Clone, Debug)]
+pub struct PruneEntries {
+    /// Entries whose expiry (seconds since 1970) is set and earlier go.
+    pub expires_before: i64,
+}
+
+impl Mutation for DeleteEntry {
+    /// The entry that went.
+    type Output = Entry;
+    const KEY: &'static str = "datastore.registration_entry.delete";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Entry, Error> {
+        let mut conditions = Conditions::default();
+        conditions.add(Sql::new("e.entry_id = ?").bind(&self.entry_id));
+        delete_where(tx, conditions).await?.pop().ok_or(Error::NotFound)
+    }
+}
+
+impl Mutation for PruneEntries {
+    /// The entries that went.
+    type Output = Vec<Entry>;
+    const KEY: &'static str = "datastore.registration_entry.prune";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Vec<Entry>, Error> {
+        let mut conditions = Conditions::default();
+        conditions.add(Sql::new("e.expiry <> 0"));
+        conditions.add(Sql::new("e.expiry < ?").bind(self.expires_before));
+        delete_where(tx, conditions).await
+    }
+}
+
+async fn delete_where(tx: &mut Tx<'_>, conditions: Conditions) -> Result<Vec<Entry>, Error> {
+    let entries = super::load(tx.db, conditions, None).await?;
+    let rows: Vec<_> = entries.iter().map(|(id, entry)| (*id, entry.entry_id.clone())).collect();
+    delete_rows(tx, &rows).await?;
+    Ok(entries.into_iter().map(|(_, entry)| entry).collect())
+}
+
+/// Deletes rows, given with the entries' ids, and all that belongs to them, and writes that they changed.
+pub(crate) async fn delete_rows(tx: &mut Tx<'_>, rows: &[(i64, String)]) -> Result<(), Error> {
+    let ids: Vec<i64> = rows.iter().map(|(id, _)| *id).collect();
+    tx.db.delete_in("DELETE FROM federated_registration_entries WHERE registered_entry_id IN ", &ids).await?;
+    tx.db.delete_in("DELETE FROM selectors WHERE registered_entry_id IN ", &ids).await?;
+    tx.db.delete_in("DELETE FROM dns_names WHERE registered_entry_id IN ", &ids).await?;
+    tx.db.delete_in("DELETE FROM registered_entries WHERE id IN ", &ids).await?;
+    tx.entry_events(rows.iter().map(|(_, entry_id)| entry_id.as_str())).await
+}

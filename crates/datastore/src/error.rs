@@ -1,0 +1,198 @@
+use steeple_runtime::metrics::Coded;
+
+/// Whatever can go wrong in this room.
+///
+/// Texts are the reference's, prefix included, because the server passes most of them on to its callers. An error is
+/// cheap to clone: when a commit fails, each write of the group gets it.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The row that was to be changed, deleted or consumed does not exist. Reads answer `None` instead.
+    #[error("datastore-sql: record not found")]
+    NotFound,
+    /// The database refused the row: the key is taken, or a list holds the same value twice. The text is the driver's.
+    #[error("datastore-sql: {0}")]
+    Constraint(String),
+    /// The value that was to be stored is not acceptable.
+    #[error("datastore-validation: {0}")]
+    Validation(String),
+    /// An entry names a trust domain (`spiffe://td`) whose bundle is not stored.
+    #[error("unable to find federated bundle {0:?}")]
+    FederatedBundleMissing(String),
+    /// The federation relationship that was to be updated does not exist.
+    #[error("unable to fetch federation relationship: record not found")]
+    FederationRelationshipMissing,
+    /// The bundle cannot be deleted in mode RESTRICT: this many entries federate with it.
+    #[error("datastore-sql: cannot delete bundle; federated with {0} registration entries")]
+    BundleInUse(u64),
+    /// Pruning would leave a bundle without any authority of this kind, so that nothing was pruned.
+    #[error("datastore-sql: prune failed: would prune all {0}")]
+    WouldPruneAll(&'static str),
+    /// The agent is banned; only deleting it ends that.
+    #[error("agent is banned")]
+    Banned,
+
+    /// No root CA of the bundle has the subject key ID that was to be tainted.
+    #[error("no ca found with provided subject key ID")]
+    RootCaToTaintNotFound,
+    /// No root CA of the bundle has the subject key ID that was to be revoked.
+    #[error("no root CA found with provided subject key ID")]
+    RootCaToRevokeNotFound,
+    /// The root CA is tainted already.
+    #[error("root CA is already tainted")]
+    RootCaAlreadyTainted,
+    /// Only a tainted root CA can be revoked.
+    #[error("it is not possible to revoke an untainted root CA")]
+    RootCaNotTainted,
+    /// No JWT key of the bundle has this key ID.
+    #[error("no JWT Key found with provided key ID")]
+    JwtKeyNotFound,
+    /// The JWT key is tainted already.
+    #[error("key is already tainted")]
+    JwtKeyAlreadyTainted,
+    /// Only a tainted JWT key can be revoked.
+    #[error("it is not possible to revoke an untainted key")]
+    JwtKeyNotTainted,
+
+    /// The page token of a list of entries is not a row id.
+    #[error("datastore-sql: rpc error: code = InvalidArgument desc = could not parse token '{0}'")]
+    EntryPageToken(String),
+    /// The page token of any other list is not a row id.
+    #[error("could not parse token '{0}'")]
+    PageToken(String),
+    /// A filter by selectors without a selector.
+    #[error("cannot list by empty selectors set")]
+    EmptySelectors,
+    /// A filter with a match behaviour that the API does not define.
+    #[error("datastore-sql: unhandled {filter} behavior {value}")]
+    UnknownMatch {
+        /// Which filter: `match`, `selectors match` or `federates with match`.
+        filter: &'static str,
+        /// The number that was given, printed as the reference prints it: as a character in quotes.
+        value: String,
+    },
+
+    /// Another process held the database for longer than the busy timeout. Trying again may help.
+    #[error("datastore-sql: {0}")]
+    Busy(String),
+    /// The database cannot be reached, opened, read or written at the moment: gone, full, read-only.
+    #[error("datastore-sql: {0}")]
+    Unavailable(String),
+    /// The database holds something that this room cannot read.
+    #[error("datastore-sql: {0}")]
+    Corrupt(String),
+    /// Any other answer of the database.
+    #[error("datastore-sql: {0}")]
+    Sql(String),
+    /// The store has been closed.
+    #[error("datastore-sql: database is closed")]
+    Closed,
+
+    /// The schema is too old to be migrated from here.
+    #[error(
+        "datastore-sql: migrating from schema version {0} requires a previous SPIRE release; please follow the upgrade \
+         strategy at doc/upgrading.md"
+    )]
+    SchemaTooOld(i64),
+    /// The schema was written by a version that is too far from this one.
+    #[error("datastore-sql: incompatible DB schema and code version")]
+    SchemaIncompatible,
+    /// The schema has to be migrated, and that is switched off.
+    #[error("datastore-sql: auto-migration must be enabled for current DB")]
+    MigrationDisabled,
+    /// The version of the program that last migrated the schema is not a semantic version.
+    #[error("datastore-sql: unable to parse code version {0:?} of the DB")]
+    CodeVersion(String),
+
+    /// `database_type` is missing.
+    #[error("datastore-sql: database_type must be set")]
+    DatabaseTypeMissing,
+    /// `database_type` names no database.
+    #[error("datastore-sql: unsupported database_type: {0}")]
+    DatabaseTypeUnknown(String),
+    /// `database_type` names a database that a later version will know.
+    #[error("datastore-sql: database_type {0:?} is not built in yet")]
+    DatabaseTypeNotBuiltIn(String),
+    /// `connection_string` is missing.
+    #[error("datastore-sql: connection_string must be set")]
+    ConnectionStringMissing,
+    /// The connection string of a SQLite database is a URI of another scheme than `file`.
+    #[error("datastore-sql: unsupported scheme {0:?}")]
+    UnsupportedScheme(String),
+    /// The connection string of a SQLite database names no file on this machine.
+    #[error("datastore-sql: a SQLite database has to be a file on this machine: {0:?}")]
+    NotAFile(String),
+}
+
+impl Coded for Error {
+    /// The gRPC code that the reference's store gives: what a caller of the server sees where the server does not choose
+    /// another one (`Unknown` becomes Internal there).
+    fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound | Self::RootCaToTaintNotFound | Self::RootCaToRevokeNotFound | Self::JwtKeyNotFound => {
+                "NotFound"
+            }
+            Self::Constraint(_) => "AlreadyExists",
+            Self::Validation(_)
+            | Self::EntryPageToken(_)
+            | Self::PageToken(_)
+            | Self::EmptySelectors
+            | Self::RootCaAlreadyTainted
+            | Self::RootCaNotTainted
+            | Self::JwtKeyAlreadyTainted
+            | Self::JwtKeyNotTainted => "InvalidArgument",
+            Self::BundleInUse(_) => "FailedPrecondition",
+            Self::Banned => "PermissionDenied",
+            Self::Busy(_) | Self::Unavailable(_) | Self::Closed => "Unavailable",
+            Self::Corrupt(_) => "DataLoss",
+            Self::FederatedBundleMissing(_)
+            | Self::FederationRelationshipMissing
+            | Self::WouldPruneAll(_)
+            | Self::UnknownMatch { .. }
+            | Self::Sql(_)
+            | Self::SchemaTooOld(_)
+            | Self::SchemaIncompatible
+            | Self::MigrationDisabled
+            | Self::CodeVersion(_)
+            | Self::DatabaseTypeMissing
+            | Self::DatabaseTypeUnknown(_)
+            | Self::DatabaseTypeNotBuiltIn(_)
+            | Self::ConnectionStringMissing
+            | Self::UnsupportedScheme(_)
+            | Self::NotAFile(_) => "Unknown",
+        }
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::Database(database) => from_database(&**database),
+            sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed => Self::Unavailable(error.to_string()),
+            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => Self::Corrupt(error.to_string()),
+            _ => Self::Sql(error.to_string()),
+        }
+    }
+}
+
+/// SQLite's result codes (<https://www.sqlite.org/rescode.html>); the low byte is the primary one.
+fn from_database(error: &dyn sqlx::error::DatabaseError) -> Error {
+    const BUSY: i32 = 5;
+    const LOCKED: i32 = 6;
+    const READONLY: i32 = 8;
+    const IOERR: i32 = 10;
+    const CORRUPT: i32 = 11;
+    const FULL: i32 = 13;
+    const CANTOPEN: i32 = 14;
+    const CONSTRAINT: i32 = 19;
+    const NOTADB: i32 = 26;
+
+    let text = error.message().to_owned();
+    match error.code().and_then(|code| code.parse::<i32>().ok()).map(|code| code & 0xff) {
+        Some(CONSTRAINT) => Error::Constraint(text),
+        Some(BUSY | LOCKED) => Error::Busy(text),
+        Some(READONLY | IOERR | FULL | CANTOPEN) => Error::Unavailable(text),
+        Some(CORRUPT | NOTADB) => Error::Corrupt(text),
+        _ => Error::Sql(text),
+    }
+}

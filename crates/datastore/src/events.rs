@@ -1,0 +1,71 @@
+//! Rows that say "look again": one for each change of an entry or an attested node, written in the transaction of the
+//! change. They hold nothing but the name of what changed.
+
+use std::time::SystemTime;
+
+use crate::Error;
+use crate::sql::{Sql, Value};
+use crate::writer::{Mutation, Tx};
+
+/// The table of entry events.
+pub(crate) const ENTRY_EVENTS: &str = "registered_entries_events";
+/// The table of node events.
+pub(crate) const NODE_EVENTS: &str = "attested_node_entries_events";
+
+impl Tx<'_> {
+    /// Writes that these entries changed.
+    pub(crate) async fn entry_events(&mut self, entry_ids: impl IntoIterator<Item = &str> + Send) -> Result<(), Error> {
+        let rows: Vec<_> = entry_ids.into_iter().map(|id| event(self.now, id)).collect();
+        self.db.insert("INSERT INTO registered_entries_events (created_at, updated_at, entry_id) VALUES ", rows).await
+    }
+
+    /// Writes that these nodes changed.
+    pub(crate) async fn node_events(&mut self, spiffe_ids: impl IntoIterator<Item = &str> + Send) -> Result<(), Error> {
+        let rows: Vec<_> = spiffe_ids.into_iter().map(|id| event(self.now, id)).collect();
+        self.db.insert("INSERT INTO attested_node_entries_events (created_at, updated_at, spiffe_id) VALUES ", rows).await
+    }
+}
+
+fn event(now: SystemTime, name: &str) -> [Value; 3] {
+    [now.into(), now.into(), name.into()]
+}
+
+/// Deletes entry events that were written before `created_before`.
+#[derive(Clone, Debug)]
+pub struct PruneEntryEvents {
+    /// Older events go.
+    pub created_before: SystemTime,
+}
+
+/// Deletes node events that were written before `created_before`.
+#[derive(Clone, Debug)]
+pub struct PruneNodeEvents {
+    /// Older events go.
+    pub created_before: SystemTime,
+}
+
+impl Mutation for PruneEntryEvents {
+    /// How many went.
+    type Output = u64;
+    const KEY: &'static str = "datastore.registration_entry_event.prune";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<u64, Error> {
+        prune(tx, ENTRY_EVENTS, self.created_before).await
+    }
+}
+
+impl Mutation for PruneNodeEvents {
+    /// How many went.
+    type Output = u64;
+    const KEY: &'static str = "datastore.node_event.prune";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<u64, Error> {
+        prune(tx, NODE_EVENTS, self.created_before).await
+    }
+}
+
+async fn prune(tx: &mut Tx<'_>, table: &str, created_before: SystemTime) -> Result<u64, Error> {
+    let created = tx.db.dialect().seconds_of("created_at");
+    let before = steeple_runtime::clock::unix_seconds(created_before);
+    tx.db.execute(Sql::new(format!("DELETE FROM {table} WHERE {created} < ?")).bind(before)).await
+}

@@ -1,0 +1,89 @@
+//! Join tokens: each lets one agent attest once.
+
+use steeple_runtime::metrics::measure;
+
+use crate::Error;
+use crate::connection::Row;
+use crate::sql::Sql;
+use crate::store::DataStore;
+use crate::writer::{Mutation, Tx};
+
+/// A join token that has not been used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinToken {
+    /// The token itself.
+    pub token: String,
+    /// Seconds since 1970 after which it is refused.
+    pub expires_at: i64,
+}
+
+impl DataStore {
+    /// The token, if it has not been used.
+    pub async fn fetch_join_token(&self, token: &str) -> Result<Option<JoinToken>, Error> {
+        measure("datastore.join_token.fetch", async {
+            let mut reader = self.readers().one().await?;
+            let found = reader.db.row(Sql::new(SELECT).bind(token), read).await?;
+            reader.done().await?;
+            Ok(found)
+        })
+        .await
+    }
+}
+
+/// Stores a token. One that is stored already is refused ([`Error::Constraint`]).
+#[derive(Clone, Debug)]
+pub struct CreateJoinToken(pub JoinToken);
+
+/// Takes a token out: of several that try, one gets it.
+#[derive(Clone, Debug)]
+pub struct ConsumeJoinToken {
+    /// The token.
+    pub token: String,
+}
+
+/// Deletes tokens that have expired. The reference never does, which does no harm but to its database.
+#[derive(Clone, Debug)]
+pub struct PruneJoinTokens {
+    /// Tokens with an earlier expiry (seconds since 1970) go.
+    pub expires_before: i64,
+}
+
+impl Mutation for CreateJoinToken {
+    type Output = ();
+    const KEY: &'static str = "datastore.join_token.create";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
+        let JoinToken { token, expires_at } = &self.0;
+        let insert = "INSERT INTO join_tokens (created_at, updated_at, token, expiry) VALUES (?, ?, ?, ?)";
+        tx.db.execute(Sql::new(insert).bind(tx.now).bind(tx.now).bind(token).bind(*expires_at)).await.map(drop)
+    }
+}
+
+impl Mutation for ConsumeJoinToken {
+    /// The token, expired or not.
+    type Output = JoinToken;
+    const KEY: &'static str = "datastore.join_token.delete";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<JoinToken, Error> {
+        let select = format!("{SELECT}{}", tx.db.dialect().row_lock());
+        let found = tx.db.row(Sql::new(select).bind(&self.token), read).await?.ok_or(Error::NotFound)?;
+        tx.db.execute(Sql::new("DELETE FROM join_tokens WHERE token = ?").bind(&self.token)).await?;
+        Ok(found)
+    }
+}
+
+impl Mutation for PruneJoinTokens {
+    /// How many went.
+    type Output = u64;
+    const KEY: &'static str = "datastore.join_token.prune";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<u64, Error> {
+        tx.db.execute(Sql::new("DELETE FROM join_tokens WHERE expiry < ?").bind(self.expires_before)).await
+    }
+}
+
+const SELECT: &str = "SELECT token, expiry FROM join_tokens WHERE token = ?";
+
+fn read(row: &Row) -> Result<JoinToken, Error> {
+    Ok(JoinToken { token: row.text(0)?, expires_at: row.integer(1)? })
+}

@@ -1,0 +1,157 @@
+//! The schema is the reference's, version 25, to the letter: both kinds of server open each other's databases.
+
+use std::time::SystemTime;
+
+use crate::Error;
+use crate::connection::Connection;
+use crate::sql::Sql;
+
+/// The version that this room writes.
+const VERSION: i64 = 25;
+/// The oldest version that can be brought up to [`VERSION`] from here.
+const OLDEST: i64 = 23;
+/// What is stored as the program that last prepared the schema. The reference refuses a database whose schema differs
+/// from its own unless this stands within one minor version of it.
+const CODE_VERSION: &str = "1.15.3";
+
+/// Brings the database to [`VERSION`]: creates an empty one, migrates an old one, leaves a current one as it is.
+pub(crate) async fn prepare(db: &mut Connection, now: SystemTime, disable_migration: bool) -> Result<(), Error> {
+    loop {
+        // Decided anew under the write lock at each step: another server may be doing the same.
+        db.begin_write().await?;
+        let done = match stored(db).await? {
+            None => create(db, now).await.map(|()| true)?,
+            Some(stored) => step(db, now, disable_migration, stored).await?,
+        };
+        db.commit().await?;
+        if done {
+            return Ok(());
+        }
+    }
+}
+
+/// The row of `migrations`.
+struct Stored {
+    version: i64,
+    code_version: String,
+}
+
+async fn stored(db: &mut Connection) -> Result<Option<Stored>, Error> {
+    let tables = db.row(Sql::new(db.dialect().table_exists("migrations")), |row| row.integer(0)).await?;
+    if tables != Some(1) {
+        return Ok(None);
+    }
+    let stored = db
+        .row(Sql::new("SELECT version, code_version FROM migrations ORDER BY id LIMIT 1"), |row| {
+            Ok(Stored { version: row.integer(0)?, code_version: row.text(1)? })
+        })
+        .await?;
+    // A table without its row has never been migrated by anyone.
+    Ok(Some(stored.unwrap_or(Stored { version: 0, code_version: String::new() })))
+}
+
+async fn create(db: &mut Connection, now: SystemTime) -> Result<(), Error> {
+    tracing::info!(target: "sql", "Initializing new database");
+    db.execute_script(db.dialect().schema()).await?;
+    let insert = "INSERT INTO migrations (created_at, updated_at, version, code_version) VALUES (?, ?, ?, ?)";
+    db.execute(Sql::new(insert).bind(now).bind(now).bind(VERSION).bind(CODE_VERSION)).await?;
+    Ok(())
+}
+
+/// One step towards [`VERSION`]; returns whether it is reached.
+async fn step(
+    db: &mut Connection,
+    now: SystemTime,
+    disable_migration: bool,
+    stored: Stored,
+) -> Result<bool, Error> {
+    let Stored { version, code_version } = stored;
+    if version < OLDEST {
+        return Err(Error::SchemaTooOld(version));
+    }
+    let stored_version = CodeVersion::parse(&code_version).ok_or(Error::CodeVersion(code_version))?;
+    let own_version = CodeVersion::parse(CODE_VERSION).ok_or(Error::CodeVersion(CODE_VERSION.to_owned()))?;
+
+    if version == VERSION {
+        // Never lowered: an older program of a rolling upgrade would take the newer one's word back.
+        if own_version > stored_version {
+            record(db, now, VERSION).await?;
+        }
+        return Ok(true);
+    }
+    if version > VERSION {
+        if !own_version.is_compatible_with(&stored_version) {
+            return Err(Error::SchemaIncompatible);
+        }
+        tracing::warn!(target: "sql", schema = version, "Database schema is ahead of code, upgrading code is recommended");
+        return Ok(true);
+    }
+    // The reference goes on when its version is near enough, and fails at the first row that needs the missing column.
+    if disable_migration {
+        return Err(Error::MigrationDisabled);
+    }
+    tracing::info!(target: "sql", schema = version, "Migrating version");
+    let change = match version {
+        23 => r#"ALTER TABLE attested_node_entries ADD "agent_version" varchar(255)"#,
+        _ => r#"ALTER TABLE registered_entries ADD "additional_attributes" blob"#,
+    };
+    db.execute(Sql::new(change)).await?;
+    record(db, now, version + 1).await?;
+    Ok(version + 1 == VERSION)
+}
+
+async fn record(db: &mut Connection, now: SystemTime, version: i64) -> Result<(), Error> {
+    let update = "UPDATE migrations SET updated_at = ?, version = ?, code_version = ?";
+    db.execute(Sql::new(update).bind(now).bind(version).bind(CODE_VERSION)).await.map(drop)
+}
+
+/// A semantic version (<https://semver.org>), as far as comparing the reference's releases needs it.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct CodeVersion {
+    release: [u64; 3],
+    /// A release follows its pre-releases.
+    is_release: bool,
+    pre_release: String,
+}
+
+impl CodeVersion {
+    fn parse(text: &str) -> Option<Self> {
+        let without_build = text.split_once('+').map_or(text, |(before, _)| before);
+        let (release, pre_release) = match without_build.split_once('-') {
+            Some((_, "")) => return None,
+            Some((release, pre_release)) => (release, pre_release),
+            None => (without_build, ""),
+        };
+        let mut numbers = release.split('.').map(|number| number.parse::<u64>().ok());
+        let release = [numbers.next()??, numbers.next()??, numbers.next()??];
+        if numbers.next().is_some() {
+            return None;
+        }
+        Some(Self { release, is_release: pre_release.is_empty(), pre_release: pre_release.to_owned() })
+    }
+
+    /// Same major version, and at most one minor version apart.
+    fn is_compatible_with(&self, other: &Self) -> bool {
+        let ([major, minor, _], [other_major, other_minor, _]) = (self.release, other.release);
+        major == other_major && minor.abs_diff(other_minor) <= 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_sort_as_semantic_versions_do() {
+        let parse = |text| CodeVersion::parse(text).unwrap();
+        assert!(parse("1.15.3") > parse("1.15.3-dev-0a1b2c3"));
+        assert!(parse("1.15.3-dev-0a1b2c3") > parse("1.15.2"));
+        assert!(parse("1.9.10") > parse("1.9.9"));
+        assert!(parse("1.14.9").is_compatible_with(&parse("1.15.0")));
+        assert!(!parse("1.13.0").is_compatible_with(&parse("1.15.0")));
+        assert!(!parse("2.15.0").is_compatible_with(&parse("1.15.0")));
+        for text in ["", "1.15", "1.15.3.4", "v1.15.3", "1.15.x", "1.15.3-"] {
+            assert!(CodeVersion::parse(text).is_none(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Times as SQLite columns hold them.
+//!
+//! The reference's driver writes a `datetime` column as text in the local zone of the process,
+//! `2026-11-24 21:58:10.697076343+05:30`: nanoseconds, trailing zeros cut off, UTC as `+00:00`. It reads more forms than
+//! it writes. Texts of different zones do not sort by time, so that nothing here or in SQL may compare them as text.
+
+use std::fmt::Write;
+use std::time::SystemTime;
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use steeple_runtime::clock::{from_unix_seconds, unix_seconds};
+
+/// The text of `at` in `zone`.
+pub(crate) fn text(at: SystemTime, zone: &TimeZone) -> String {
+    // The calendar ends with the year 9999, and the reference's SVIDs long before it.
+    let at = Timestamp::try_from(at).unwrap_or(Timestamp::MAX);
+    let (offset, local) = {
+        let offset = zone.to_offset(at);
+        (offset, offset.to_datetime(at))
+    };
+    let mut text = String::with_capacity(36);
+    let (date, time) = (local.date(), local.time());
+    // Writing into a String cannot fail.
+    let _ = write!(
+        text,
+        "{:04}-{:02}-{:02} {:02}:{:02}:{:02}",
+        date.year(),
+        date.month(),
+        date.day(),
+        time.hour(),
+        time.minute(),
+        time.second()
+    );
+    if time.subsec_nanosecond() != 0 {
+        let _ = write!(text, ".{:09}", time.subsec_nanosecond());
+        text.truncate(text.trim_end_matches('0').len());
+    }
+    let minutes = offset.seconds().abs() / 60;
+    let sign = if offset.is_negative() { '-' } else { '+' };
+    let _ = write!(text, "{sign}{:02}:{:02}", minutes / 60, minutes % 60);
+    text
+}
+
+/// Reads every form that the reference's driver reads: a space or `T` between date and time, with or without fraction,
+/// seconds, time and zone (none means UTC), and whole seconds or milliseconds since 1970.
+pub(crate) fn parse(text: &str) -> Option<SystemTime> {
+    if let Ok(number) = text.parse::<i64>() {
+        // The driver's own bound between the two units.
+        const MILLISECONDS_FROM: i64 = 1_000_000_000_000;
+        let at = if number.abs() > MILLISECONDS_FROM {
+            Timestamp::from_millisecond(number).ok()?.into()
+        } else {
+            from_unix_seconds(number)
+        };
+        return Some(at);
+    }
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return Some(at.into());
+    }
+    let utc = text.trim_end_matches(['Z', 'z']).parse::<DateTime>().ok()?;
+    Some(utc.to_zoned(TimeZone::UTC).ok()?.timestamp().into())
+}
+
+/// Seconds since 1970, rounded to the nearest: the form in which an entry's creation time is shown.
+pub(crate) fn rounded_seconds(at: SystemTime) -> i64 {
+    unix_seconds(at + std::time::Duration::from_millis(500))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn at(seconds: u64, nanoseconds: u32) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::new(seconds, nanoseconds)
+    }
+
+    fn zone(minutes: i32) -> TimeZone {
+        jiff::tz::Offset::from_seconds(minutes * 60).unwrap().to_time_zone()
+    }
+
+    #[test]
+    fn writes_local_text_with_its_offset_and_no_trailing_zeros() {
+        let moment = at(1_795_537_690, 697_076_340);
+        assert_eq!(text(moment, &zone(330)), "2026-11-24 21:58:10.69707634+05:30");
+        assert_eq!(text(moment, &TimeZone::UTC), "2026-11-24 16:28:10.69707634+00:00");
+        assert_eq!(text(moment, &zone(-150)), "2026-11-24 13:58:10.69707634-02:30");
+        assert_eq!(text(at(1_795_537_690, 0), &TimeZone::UTC), "2026-11-24 16:28:10+00:00");
+        assert_eq!(text(at(0, 1), &TimeZone::UTC), "1970-01-01 00:00:00.000000001+00:00");
+    }
+
+    #[test]
+    fn reads_every_form_of_the_driver() {
+        let moment = Some(at(1_795_537_690, 0));
+        for form in [
+            "2026-11-24 21:58:10+05:30",
+            "2026-11-24T21:58:10+05:30",
+            "2026-11-24 16:28:10+00:00",
+            "2026-11-24 16:28:10.000",
+            "2026-11-24T16:28:10Z",
+            "2026-11-24 16:28:10",
+            "2026-11-24T16:28:10",
+            "1795537690",
+            "1795537690000",
+        ] {
+            assert_eq!(parse(form), moment, "{form}");
+        }
+        assert_eq!(parse("2026-11-24 16:28"), Some(at(1_795_537_680, 0)));
+        assert_eq!(parse("2026-11-24"), Some(at(1_795_478_400, 0)));
+        assert_eq!(parse("2026-11-24 16:28:10.123456789"), Some(at(1_795_537_690, 123_456_789)));
+        assert!(parse("0001-01-01 00:00:00+00:00").is_some(), "the zero time of the reference's language");
+        assert_eq!(parse(""), None);
+        assert_eq!(parse("soon"), None);
+    }
+
+    #[test]
+    fn reads_what_it_wrote() {
+        for nanoseconds in [0, 1, 10, 999_999_999, 500_000_000] {
+            for zone in [TimeZone::UTC, zone(330), zone(-720), zone(840)] {
+                let moment = at(1_795_537_690, nanoseconds);
+                assert_eq!(parse(&text(moment, &zone)), Some(moment));
+            }
+        }
+    }
+
+    #[test]
+    fn rounds_half_a_second_up() {
+        assert_eq!(rounded_seconds(at(7, 499_999_999)), 7);
+        assert_eq!(rounded_seconds(at(7, 500_000_000)), 8);
+    }
+}

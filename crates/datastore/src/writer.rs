@@ -1,0 +1,190 @@
+//! The door that every write passes.
+
+use std::time::SystemTime;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use steeple_runtime::Clock;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::Error;
+use crate::connection::Connection;
+use crate::sqlite::{File, Identity};
+
+/// One change of the store, as a value. [`DataStore::write`](crate::DataStore::write) runs it.
+///
+/// A mutation writes its rows and the event rows that belong to them in one transaction. It is borrowed, not consumed,
+/// so that a database that asks for it (deadlock, failed serialization) can have it run again.
+pub trait Mutation: Send + Sync + 'static {
+    /// What the writer learns about the rows.
+    type Output: Send + 'static;
+
+    /// The counter of this call, such as `datastore.bundle.append`.
+    const KEY: &'static str;
+
+    /// Writes the rows. After an error nothing of it remains, and other mutations of the same commit are not touched.
+    fn apply(&self, tx: &mut Tx<'_>) -> impl Future<Output = Result<Self::Output, Error>> + Send;
+}
+
+/// The open transaction that a mutation writes to.
+pub struct Tx<'c> {
+    pub(crate) db: &'c mut Connection,
+    /// The moment that the rows of this commit carry.
+    pub(crate) now: SystemTime,
+    /// Whether a bundle was written: bundles have no events, so that feeds have to be told.
+    pub(crate) bundles_changed: bool,
+}
+
+/// What a commit of this process tells the feeds. Only a hint: a feed that misses it finds the change by itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Hint {
+    /// Counts commits.
+    pub(crate) commits: u64,
+    /// Counts commits that wrote a bundle.
+    pub(crate) bundles: u64,
+}
+
+/// The most mutations that share a commit.
+const GROUP: usize = 256;
+/// Mutations that wait for the writer before [`Writer::write`] makes its caller wait.
+const QUEUE: usize = 4 * GROUP;
+
+/// Hands mutations to the task that owns the write connection.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    queue: mpsc::Sender<Box<dyn Job>>,
+}
+
+impl Writer {
+    /// Starts the task on `connection`. It ends when `stop` is cancelled, or all senders are gone, and what was queued by
+    /// then is written.
+    pub(crate) fn start(
+        file: File,
+        connection: Connection,
+        clock: Clock,
+        hints: watch::Sender<Hint>,
+        stop: CancellationToken,
+    ) -> (Self, tokio::task::JoinHandle<()>) {
+        let (sender, queue) = mpsc::channel(QUEUE);
+        let identity = file.identity();
+        let task = Task { file, open: Some((identity, connection)), clock, hints };
+        (Self { queue: sender }, tokio::spawn(task.run(queue, stop)))
+    }
+
+    /// Runs `mutation` and returns when it is committed. Once it is queued it will be run, whether or not the caller
+    /// still waits.
+    pub(crate) async fn write<M: Mutation>(&self, mutation: M) -> Result<M::Output, Error> {
+        let (reply, outcome) = oneshot::channel();
+        let job = Pending { mutation, outcome: None, reply };
+        self.queue.send(Box::new(job)).await.map_err(|_| Error::Closed)?;
+        outcome.await.map_err(|_| Error::Closed)?
+    }
+}
+
+/// Group commit: all mutations that arrived while the last commit was written share the next one, so that the cost of a
+/// commit is divided by the load.
+struct Task {
+    file: File,
+    /// None after a failure: the next group opens the file again.
+    open: Option<(Option<Identity>, Connection)>,
+    clock: Clock,
+    hints: watch::Sender<Hint>,
+}
+
+impl Task {
+    async fn run(mut self, mut queue: mpsc::Receiver<Box<dyn Job>>, stop: CancellationToken) {
+        let mut group = Vec::with_capacity(GROUP);
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled(), if !queue.is_closed() => queue.close(),
+                received = queue.recv_many(&mut group, GROUP) => {
+                    if received == 0 {
+                        break;
+                    }
+                    // Whoever asked learns the outcome only after the commit.
+                    let failure = self.write(&mut group).await.err();
+                    for job in group.drain(..) {
+                        job.answer(failure.clone());
+                    }
+                }
+            }
+        }
+        if let Some((_, connection)) = self.open.take()
+            && let Err(error) = connection.close().await
+        {
+            tracing::warn!(target: "sql", error = %error, "Failed to close the database");
+        }
+    }
+
+    /// Commits a group. After an error nothing of it is written, and the connection is given up: dropping it rolls back.
+    async fn write(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), Error> {
+        let identity = self.file.identity();
+        let (opened, mut connection) = match self.open.take() {
+            Some((opened, connection)) if opened == identity => (opened, connection),
+            // The file is another one now: writes to the old one would be lost.
+            _ => (identity, self.file.write().await?),
+        };
+        let bundles_changed = commit(&mut connection, self.clock.now(), group).await?;
+        self.open = Some((opened, connection));
+        self.hints.send_modify(|hint| {
+            hint.commits += 1;
+            hint.bundles += u64::from(bundles_changed);
+        });
+        Ok(())
+    }
+}
+
+/// Runs each job under a savepoint of one transaction.
+async fn commit(db: &mut Connection, now: SystemTime, group: &mut [Box<dyn Job>]) -> Result<bool, Error> {
+    db.begin_write().await?;
+    let mut tx = Tx { db, now, bundles_changed: false };
+    for job in group {
+        tx.db.savepoint().await?;
+        match job.apply(&mut tx).await {
+            Ok(()) => tx.db.keep().await?,
+            // If even that fails, the database has dropped the whole transaction (disk full, for one), and the job's
+            // error tells why.
+            Err(error) => tx.db.undo().await.map_err(|_| error)?,
+        }
+    }
+    tx.db.commit().await?;
+    Ok(tx.bundles_changed)
+}
+
+/// A mutation of any type, between its arrival and its answer.
+trait Job: Send {
+    /// Runs the mutation and keeps what it returned. An error is also returned, so that its savepoint is taken back.
+    fn apply<'a>(&'a mut self, tx: &'a mut Tx<'_>) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// Tells the caller, if he still waits. `failure` is that of the commit and outweighs what the mutation returned.
+    fn answer(self: Box<Self>, failure: Option<Error>);
+}
+
+struct Pending<M: Mutation> {
+    mutation: M,
+    outcome: Option<Result<M::Output, Error>>,
+    reply: oneshot::Sender<Result<M::Output, Error>>,
+}
+
+impl<M: Mutation> Job for Pending<M> {
+    fn apply<'a>(&'a mut self, tx: &'a mut Tx<'_>) -> BoxFuture<'a, Result<(), Error>> {
+        async move {
+            let outcome = self.mutation.apply(tx).await;
+            let result = outcome.as_ref().map(drop).map_err(Error::clone);
+            self.outcome = Some(outcome);
+            result
+        }
+        .boxed()
+    }
+
+    fn answer(self: Box<Self>, failure: Option<Error>) {
+        let outcome = match failure {
+            Some(error) => Err(error),
+            None => self.outcome.unwrap_or(Err(Error::Closed)),
+        };
+        // The caller may have gone.
+        let _ = self.reply.send(outcome);
+    }
+}

@@ -1,0 +1,252 @@
+//! The authorities of this server: loaded, prepared, published, activated.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use steeple_catalog::KeyManager;
+use steeple_catalog::key_manager::{Key, KeySigner};
+use steeple_datastore::{AppendBundle, DataStore};
+use steeple_pki::certificate::{self, Subject};
+use steeple_pki::{KeyType, Signer, hex};
+use steeple_proto::journal::{JwtKeyEntry, Status, X509caEntry};
+use steeple_proto::spire::common;
+use steeple_runtime::Clock;
+use steeple_runtime::clock::unix_seconds;
+use steeple_runtime::metrics::{count, gauge, measure};
+use steeple_spiffe::TrustDomain;
+use steeple_spiffe::x509::Certificate;
+use tracing::{info, warn};
+
+use super::journal::{Journal, moment};
+use super::sign::Signing;
+use super::slots::{Authority, Slot, SlotId, Slots};
+use super::{CaConfig, CaError, JwtAuthority, X509Authority};
+
+/// Both kinds with their slots and the journal. One task owns it ([`super::Rotation`]).
+pub struct Authorities {
+    trust_domain: TrustDomain,
+    config: CaConfig,
+    keys: KeyManager,
+    store: DataStore,
+    clock: Clock,
+    journal: Journal,
+    x509: Slots<X509Authority>,
+    jwt: Slots<JwtAuthority>,
+    signing: Signing,
+}
+
+impl Authorities {
+    /// Takes up what the journal tells, as far as its keys are still there, and publishes to `signing` what signs.
+    ///
+    /// # Errors
+    /// When key manager or datastore cannot be read.
+    pub async fn load(
+        trust_domain: TrustDomain,
+        config: CaConfig,
+        keys: KeyManager,
+        store: DataStore,
+        clock: Clock,
+        signing: Signing,
+    ) -> Result<Self, CaError> {
+        let held: HashMap<String, Key> =
+            keys.public_keys().await?.into_iter().map(|key| (key.id.clone(), key)).collect();
+        let journal = Journal::load(store.clone(), held.values().map(|key| &key.public_key)).await?;
+        let bundle = store.fetch_bundle(trust_domain.id().as_str()).await?;
+        let loading = Loading { held: &held, keys: &keys, bundle: bundle.as_ref(), clock: &clock };
+        let x509 = Slots::from_journal(journal.x509().iter().rev().filter_map(|entry| loading.x509(entry)));
+        let jwt = Slots::from_journal(journal.jwt().iter().rev().filter_map(|entry| loading.jwt(entry)));
+        let authorities = Self { trust_domain, config, keys, store, clock, journal, x509, jwt, signing };
+        authorities.publish();
+        Ok(authorities)
+    }
+
+    /// Prepares and activates what is due.
+    ///
+    /// # Errors
+    /// When an authority could not be made; the ones that sign go on.
+    pub async fn rotate(&mut self) -> Result<(), CaError> {
+        let now = self.clock.now();
+        if self.x509.prepare_is_due(now) {
+            measure("ca.manager.x509_ca.prepare", self.prepare_x509()).await?;
+        }
+        if self.x509.activation_is_due(now) {
+            self.activate_x509().await;
+        }
+        if self.jwt.prepare_is_due(now) {
+            measure("ca.manager.jwt_key.prepare", self.prepare_jwt()).await?;
+        }
+        if self.jwt.activation_is_due(now) {
+            self.activate_jwt().await;
+        }
+        Ok(())
+    }
+
+    async fn prepare_x509(&mut self) -> Result<(), CaError> {
+        let slot = self.x509.free_id();
+        let signer = self.generate(&format!("x509-CA-{}", slot.name()), self.config.x509_key_type).await?;
+        let issued_at = self.clock.now();
+        let subject = Subject::new()
+            .countries(&self.config.subject.countries)
+            .organizations(&self.config.subject.organizations)
+            .common_name(&self.config.subject.common_name);
+        let certificate =
+            certificate::self_signed_ca(subject, &self.trust_domain.id(), issued_at, self.config.ttl, &*signer).await?;
+        // In the bundle before anything is signed with it: whoever meets an SVID below it finds its root.
+        self.append(common::Bundle {
+            root_cas: vec![common::Certificate { der_bytes: certificate.der().to_vec(), tainted_key: false }],
+            ..common::Bundle::default()
+        })
+        .await?;
+        let authority = X509Authority { certificate, upstream_chain: Vec::new(), signer, issued_at };
+        self.journal.append_x509(slot, &authority).await;
+        info!(
+            target: "ca_manager",
+            slot = slot.name(),
+            issued_at = unix_seconds(issued_at),
+            expiration = unix_seconds(authority.not_after()),
+            self_signed = true,
+            local_authority_id = authority.authority_id(),
+            "X509 CA prepared"
+        );
+        self.x509.prepare(authority);
+        Ok(())
+    }
+
+    async fn activate_x509(&mut self) {
+        let Some((active, retired)) = self.x509.activate() else { return };
+        let id = active.authority_id();
+        if let Some(retired) = retired {
+            self.journal.x509_status(&retired.authority_id(), Status::Old).await;
+        }
+        self.journal.x509_status(&id, Status::Active).await;
+        self.publish();
+        let left = active.not_after().duration_since(self.clock.now()).unwrap_or_default();
+        gauge("manager.x509_ca.rotate.expiration", unix_seconds(active.not_after()) as f64);
+        gauge("manager.x509_ca.rotate.ttl", left.as_secs_f64());
+        count("ca.manager.x509_ca.activate");
+        info!(
+            target: "ca_manager",
+            issued_at = unix_seconds(active.issued_at),
+            expiration = unix_seconds(active.not_after()),
+            local_authority_id = id,
+            "X509 CA activated"
+        );
+    }
+
+    async fn prepare_jwt(&mut self) -> Result<(), CaError> {
+        let slot = self.jwt.free_id();
+        let signer = self.generate(&format!("JWT-Signer-{}", slot.name()), self.config.jwt_key_type).await?;
+        let issued_at = self.clock.now();
+        let authority =
+            JwtAuthority { key_id: steeple_pki::random_key_id(), signer, issued_at, not_after: issued_at + self.config.ttl };
+        self.append(common::Bundle {
+            jwt_signing_keys: vec![common::PublicKey {
+                pkix_bytes: authority.signer.public_key().spki_der().to_vec(),
+                kid: authority.key_id.clone(),
+                not_after: unix_seconds(authority.not_after),
+                tainted_key: false,
+            }],
+            ..common::Bundle::default()
+        })
+        .await?;
+        self.journal.append_jwt(slot, &authority).await;
+        info!(
+            target: "ca_manager",
+            slot = slot.name(),
+            issued_at = unix_seconds(issued_at),
+            expiration = unix_seconds(authority.not_after),
+            local_authority_id = authority.key_id,
+            "JWT key prepared"
+        );
+        self.jwt.prepare(authority);
+        Ok(())
+    }
+
+    async fn activate_jwt(&mut self) {
+        let Some((active, retired)) = self.jwt.activate() else { return };
+        if let Some(retired) = retired {
+            self.journal.jwt_status(&retired.key_id, Status::Old).await;
+        }
+        self.journal.jwt_status(&active.key_id, Status::Active).await;
+        self.publish();
+        count("manager.jwt_key.activate");
+        info!(
+            target: "ca_manager",
+            issued_at = unix_seconds(active.issued_at),
+            expiration = unix_seconds(active.not_after),
+            local_authority_id = active.key_id,
+            "JWT key activated"
+        );
+    }
+
+    async fn generate(&self, key_id: &str, key_type: KeyType) -> Result<Arc<dyn Signer>, CaError> {
+        let key = self.keys.generate_key(key_id, key_type).await?;
+        Ok(Arc::new(KeySigner::new(self.keys.clone(), key)?))
+    }
+
+    async fn append(&self, authorities: common::Bundle) -> Result<(), CaError> {
+        let bundle = common::Bundle { trust_domain_id: self.trust_domain.id().to_string(), ..authorities };
+        self.store.write(AppendBundle { bundle }).await?;
+        Ok(())
+    }
+
+    fn publish(&self) {
+        self.signing.set(self.x509.active().cloned(), self.jwt.active().cloned());
+    }
+}
+
+/// What decides whether a journal's entry can still sign.
+struct Loading<'a> {
+    held: &'a HashMap<String, Key>,
+    keys: &'a KeyManager,
+    bundle: Option<&'a common::Bundle>,
+    clock: &'a Clock,
+}
+
+impl Loading<'_> {
+    fn x509(&self, entry: &X509caEntry) -> Option<(SlotId, Slot<X509Authority>)> {
+        let slot = SlotId::parse(&entry.slot_id)?;
+        let certificate = Certificate::from_der(&entry.certificate).ok()?;
+        let published = |bundle: &common::Bundle| bundle.root_cas.iter().any(|root| root.der_bytes == entry.certificate);
+        if entry.upstream_chain.is_empty() && !self.bundle.is_none_or(published) {
+            warn!(target: "ca_manager", slot = slot.name(), "Journal's X509 CA is not in the bundle; it is left out");
+            return None;
+        }
+        let signer = self.signer("x509-CA", slot, certificate.spki_der(), certificate.not_after())?;
+        let upstream_chain =
+            entry.upstream_chain.iter().map(|der| Certificate::from_der(der)).collect::<Result<_, _>>().ok()?;
+        let authority = X509Authority { certificate, upstream_chain, signer, issued_at: moment(entry.issued_at) };
+        Some((slot, Slot::of(authority, entry.status())))
+    }
+
+    fn jwt(&self, entry: &JwtKeyEntry) -> Option<(SlotId, Slot<JwtAuthority>)> {
+        let slot = SlotId::parse(&entry.slot_id)?;
+        let published = |bundle: &common::Bundle| bundle.jwt_signing_keys.iter().any(|key| key.kid == entry.kid);
+        if !self.bundle.is_none_or(published) {
+            warn!(target: "ca_manager", slot = slot.name(), "Journal's JWT key is not in the bundle; it is left out");
+            return None;
+        }
+        let not_after = moment(entry.not_after);
+        let signer = self.signer("JWT-Signer", slot, &entry.public_key, not_after)?;
+        let authority =
+            JwtAuthority { key_id: entry.kid.clone(), signer, issued_at: moment(entry.issued_at), not_after };
+        Some((slot, Slot::of(authority, entry.status())))
+    }
+
+    /// The key manager's key of a slot, if it is the journal's.
+    fn signer(
+        &self,
+        kind: &str,
+        slot: SlotId,
+        public_key: &[u8],
+        not_after: std::time::SystemTime,
+    ) -> Option<Arc<dyn Signer>> {
+        let id = format!("{kind}-{}", slot.name());
+        let key = self.held.get(&id).filter(|key| key.public_key.spki_der() == public_key)?;
+        if not_after <= self.clock.now() {
+            info!(target: "ca_manager", key_id = id, key_sha1 = hex(&steeple_pki::ski(&key.public_key)), "Authority has expired; it is left out");
+            return None;
+        }
+        KeySigner::new(self.keys.clone(), key.clone()).ok().map(|signer| Arc::new(signer) as Arc<dyn Signer>)
+    }
+}

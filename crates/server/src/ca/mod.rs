@@ -1,0 +1,113 @@
+//! The server's own authorities: two slots a kind, of which one signs while the other is being prepared
+//! ([`authorities`]), what is remembered of them ([`journal`]), when they change ([`rotation`]), and signing ([`sign`]).
+
+pub mod authorities;
+mod journal;
+mod rotation;
+pub mod sign;
+mod slots;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use steeple_catalog::PluginError;
+use steeple_pki::certificate::CertificateError;
+use steeple_pki::{KeyType, Signer};
+use steeple_spiffe::x509::Certificate;
+
+pub use rotation::Rotation;
+pub use sign::Ca;
+
+/// What the operator decides about authorities.
+#[derive(Clone, Debug)]
+pub struct CaConfig {
+    /// `ca_ttl`: how long an authority is valid from its preparation.
+    pub ttl: Duration,
+    /// `ca_key_type`, of X.509 authorities and of the server's own SVID.
+    pub x509_key_type: KeyType,
+    /// `jwt_key_type`.
+    pub jwt_key_type: KeyType,
+    /// `ca_subject`.
+    pub subject: CaSubject,
+}
+
+/// `ca_subject`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaSubject {
+    /// Values of C.
+    pub countries: Vec<String>,
+    /// Values of O.
+    pub organizations: Vec<String>,
+    /// CN; empty for none.
+    pub common_name: String,
+}
+
+impl Default for CaSubject {
+    fn default() -> Self {
+        Self { countries: vec!["US".into()], organizations: vec!["SPIFFE".into()], common_name: String::new() }
+    }
+}
+
+/// An X.509 authority that can sign.
+#[derive(Clone, Debug)]
+pub struct X509Authority {
+    /// Its certificate.
+    pub certificate: Certificate,
+    /// What is delivered behind a leaf: empty below a self-signed authority.
+    pub upstream_chain: Vec<Certificate>,
+    /// Its key.
+    pub signer: Arc<dyn Signer>,
+    /// When it was prepared.
+    pub issued_at: SystemTime,
+}
+
+/// A JWT authority that can sign.
+#[derive(Clone, Debug)]
+pub struct JwtAuthority {
+    /// Its `kid`.
+    pub key_id: String,
+    /// Its key.
+    pub signer: Arc<dyn Signer>,
+    /// When it was prepared.
+    pub issued_at: SystemTime,
+    /// When it ends; no token outlives it.
+    pub not_after: SystemTime,
+}
+
+/// Why an authority could not be made, or could not sign.
+#[derive(Debug, thiserror::Error)]
+pub enum CaError {
+    /// No X.509 authority is active yet.
+    #[error("X509 CA is not available for signing")]
+    NoX509Authority,
+    /// No JWT authority is active yet.
+    #[error("JWT key is not available for signing")]
+    NoJwtAuthority,
+    /// The key manager refused.
+    #[error(transparent)]
+    KeyManager(#[from] PluginError),
+    /// The key manager's key cannot be used.
+    #[error("unable to sign: {0}")]
+    Sign(#[from] steeple_pki::SignError),
+    /// A certificate cannot be made from what was asked.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// A token was asked for without an audience.
+    #[error("invalid JWT-SVID: audience is required")]
+    NoAudience,
+    /// The datastore refused.
+    #[error(transparent)]
+    DataStore(#[from] steeple_datastore::Error),
+}
+
+impl steeple_runtime::metrics::Coded for CaError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::NoX509Authority | Self::NoJwtAuthority => "Unavailable",
+            Self::KeyManager(error) => error.code(),
+            Self::DataStore(error) => error.code(),
+            Self::NoAudience => "InvalidArgument",
+            Self::Sign(_) | Self::Certificate(_) => "Internal",
+        }
+    }
+}

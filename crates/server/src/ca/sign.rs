@@ -1,0 +1,202 @@
+//! Signing with the authorities that are active: nothing here waits for a rotation.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use serde_json::{Map, Value};
+use steeple_pki::certificate::{self, Issuer, RawName, Subject, SvidTemplate};
+use steeple_pki::jws;
+use steeple_runtime::Clock;
+use steeple_runtime::clock::{from_unix_seconds, unix_seconds};
+use steeple_runtime::metrics::count;
+use steeple_spiffe::x509::Certificate;
+use steeple_spiffe::{PublicKey, SpiffeId};
+
+use super::{CaError, JwtAuthority, X509Authority};
+
+/// Clocks of a trust domain may differ by this much: certificates begin that long before they are made.
+const BACKDATE: Duration = Duration::from_secs(10);
+
+/// How long what is signed lasts where nobody says otherwise.
+#[derive(Clone, Debug)]
+pub struct Lifetimes {
+    /// `default_x509_svid_ttl`.
+    pub x509_svid: Duration,
+    /// `default_jwt_svid_ttl`.
+    pub jwt_svid: Duration,
+    /// `agent_ttl`.
+    pub agent: Duration,
+}
+
+/// The authorities that sign now; rotation sets them, [`Ca`] reads them. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Signing(Arc<ArcSwap<Active>>);
+
+#[derive(Default)]
+struct Active {
+    x509: Option<X509Authority>,
+    jwt: Option<JwtAuthority>,
+}
+
+impl Signing {
+    pub(super) fn set(&self, x509: Option<X509Authority>, jwt: Option<JwtAuthority>) {
+        self.0.store(Arc::new(Active { x509, jwt }));
+    }
+}
+
+/// Signs SVIDs.
+pub struct Ca {
+    signing: Signing,
+    lifetimes: Lifetimes,
+    jwt_issuer: String,
+    clock: Clock,
+}
+
+/// A workload's X.509-SVID to be made.
+#[derive(Debug)]
+pub struct WorkloadX509<'a> {
+    /// Its SPIFFE ID.
+    pub id: &'a SpiffeId,
+    /// Its key.
+    pub public_key: &'a PublicKey,
+    /// Its lifetime; None for the default.
+    pub ttl: Option<Duration>,
+    /// Its DNS names; the first is also the common name.
+    pub dns_names: &'a [String],
+    /// A subject of the caller's own.
+    pub subject: Option<&'a RawName>,
+}
+
+/// A JWT-SVID to be made.
+#[derive(Debug)]
+pub struct WorkloadJwt<'a> {
+    /// Its SPIFFE ID.
+    pub id: &'a SpiffeId,
+    /// For whom; empty strings are dropped.
+    pub audience: &'a [String],
+    /// Its lifetime; None for the default.
+    pub ttl: Option<Duration>,
+    /// Whether it carries a `jti`.
+    pub include_jti: bool,
+}
+
+/// A signed JWT-SVID.
+#[derive(Debug)]
+pub struct SignedJwt {
+    /// The compact form.
+    pub token: String,
+    /// `iat`, Unix seconds.
+    pub issued_at: i64,
+    /// `exp`, Unix seconds.
+    pub expires_at: i64,
+}
+
+impl Ca {
+    /// Signs with whatever `signing` holds at the time.
+    pub fn new(signing: Signing, lifetimes: Lifetimes, jwt_issuer: String, clock: Clock) -> Self {
+        Self { signing, lifetimes, jwt_issuer, clock }
+    }
+
+    /// A workload's X.509-SVID: the chain, leaf first.
+    ///
+    /// # Errors
+    /// See [`CaError`].
+    pub async fn sign_workload(&self, params: WorkloadX509<'_>) -> Result<Vec<Certificate>, CaError> {
+        let WorkloadX509 { id, public_key, ttl, dns_names, subject } = params;
+        let ttl = ttl.unwrap_or(self.lifetimes.x509_svid);
+        let name = match (subject, dns_names.first()) {
+            (Some(own), first) => Subject::from_raw(own, first),
+            (None, Some(first)) => Subject::svid().common_name(first),
+            (None, None) => Subject::svid(),
+        };
+        self.sign(name, id, dns_names, public_key, ttl).await
+    }
+
+    /// An agent's X.509-SVID: the chain, leaf first.
+    ///
+    /// # Errors
+    /// See [`CaError`].
+    pub async fn sign_agent(&self, id: &SpiffeId, public_key: &PublicKey) -> Result<Vec<Certificate>, CaError> {
+        self.sign(Subject::svid(), id, &[], public_key, self.lifetimes.agent).await
+    }
+
+    /// The server's own X.509-SVID: the chain, leaf first.
+    ///
+    /// # Errors
+    /// See [`CaError`].
+    pub async fn sign_server(&self, id: &SpiffeId, public_key: &PublicKey) -> Result<Vec<Certificate>, CaError> {
+        self.sign(Subject::svid(), id, &[], public_key, self.lifetimes.x509_svid).await
+    }
+
+    async fn sign(
+        &self,
+        subject: Subject,
+        id: &SpiffeId,
+        dns_names: &[String],
+        public_key: &PublicKey,
+        ttl: Duration,
+    ) -> Result<Vec<Certificate>, CaError> {
+        let active = self.signing.0.load_full();
+        let authority = active.x509.as_ref().ok_or(CaError::NoX509Authority)?;
+        let now = self.clock.now();
+        let template = SvidTemplate {
+            subject,
+            id,
+            dns_names,
+            not_before: now - BACKDATE,
+            // No certificate outlives its authority.
+            not_after: (now + ttl).min(authority.certificate.not_after()),
+        };
+        let issuer = Issuer { certificate: &authority.certificate, signer: &*authority.signer };
+        let leaf = certificate::issue_svid(template, public_key, issuer).await?;
+        count("server_ca.sign.x509_svid");
+        Ok(std::iter::once(leaf).chain(authority.upstream_chain.iter().cloned()).collect())
+    }
+
+    /// A JWT-SVID.
+    ///
+    /// # Errors
+    /// See [`CaError`].
+    pub async fn sign_jwt(&self, params: WorkloadJwt<'_>) -> Result<SignedJwt, CaError> {
+        let WorkloadJwt { id, audience, ttl, include_jti } = params;
+        let active = self.signing.0.load_full();
+        let authority = active.jwt.as_ref().ok_or(CaError::NoJwtAuthority)?;
+        let audience: Vec<Value> = audience.iter().filter(|a| !a.is_empty()).map(|a| a.as_str().into()).collect();
+        if audience.is_empty() {
+            return Err(CaError::NoAudience);
+        }
+        let issued_at = unix_seconds(self.clock.now());
+        let end = self.clock.now() + ttl.unwrap_or(self.lifetimes.jwt_svid);
+        let expires_at = unix_seconds(end.min(authority.not_after));
+        let mut claims = Map::new();
+        claims.insert("aud".into(), audience.into());
+        claims.insert("exp".into(), expires_at.into());
+        claims.insert("iat".into(), issued_at.into());
+        if !self.jwt_issuer.is_empty() {
+            claims.insert("iss".into(), self.jwt_issuer.as_str().into());
+        }
+        if include_jti {
+            claims.insert("jti".into(), jws::random_token_id().into());
+        }
+        claims.insert("sub".into(), id.as_str().into());
+        let token = jws::sign_jwt_svid(&*authority.signer, &authority.key_id, &claims).await?;
+        count("server_ca.sign.jwt_svid");
+        Ok(SignedJwt { token, issued_at, expires_at })
+    }
+}
+
+/// The end of a chain's leaf, Unix seconds.
+pub fn expires_at(chain: &[Certificate]) -> i64 {
+    chain.first().map_or(0, |leaf| unix_seconds(leaf.not_after()))
+}
+
+/// Seconds of a request as a lifetime: nothing and less means the default.
+pub fn ttl_of(seconds: i32) -> Option<Duration> {
+    u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs)
+}
+
+/// Whether a moment of the API, in Unix seconds, has passed.
+pub fn has_passed(seconds: i64, now: SystemTime) -> bool {
+    from_unix_seconds(seconds) < now
+}

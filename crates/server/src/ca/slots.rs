@@ -1,0 +1,284 @@
+//! Two slots of a kind: one signs, the other waits or is what signed before.
+
+use std::time::{Duration, SystemTime};
+
+use steeple_proto::journal::Status;
+
+use super::{JwtAuthority, X509Authority};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// However long an authority lives, its successor is prepared at most this long before its end.
+const PREPARE_AHEAD: Duration = DAY.saturating_mul(30);
+/// However long an authority lives, its successor takes over at most this long before its end.
+const ACTIVATE_AHEAD: Duration = DAY.saturating_mul(7);
+
+/// A slot's name, which the key manager's key ids and the journal carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SlotId {
+    A,
+    B,
+}
+
+impl SlotId {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::A => "A",
+            Self::B => "B",
+        }
+    }
+
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        [Self::A, Self::B].into_iter().find(|id| id.name() == name)
+    }
+
+    pub(super) fn other(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
+}
+
+/// What the rules of rotation need to know of an authority.
+pub(super) trait Authority: Clone {
+    /// Under which API clients know it.
+    fn authority_id(&self) -> String;
+    fn issued_at(&self) -> SystemTime;
+    fn not_after(&self) -> SystemTime;
+}
+
+impl Authority for X509Authority {
+    fn authority_id(&self) -> String {
+        self.certificate.subject_key_id().map(steeple_pki::hex).unwrap_or_default()
+    }
+
+    fn issued_at(&self) -> SystemTime {
+        self.issued_at
+    }
+
+    fn not_after(&self) -> SystemTime {
+        self.certificate.not_after()
+    }
+}
+
+impl Authority for JwtAuthority {
+    fn authority_id(&self) -> String {
+        self.key_id.clone()
+    }
+
+    fn issued_at(&self) -> SystemTime {
+        self.issued_at
+    }
+
+    fn not_after(&self) -> SystemTime {
+        self.not_after
+    }
+}
+
+/// What stands in a slot. An old authority no longer signs, but can still be named, tainted and revoked.
+#[derive(Clone, Debug)]
+pub(super) enum Slot<A> {
+    Empty,
+    Prepared(A),
+    Active(A),
+    Old(A),
+}
+
+impl<A: Authority> Slot<A> {
+    /// Of a journal's entry.
+    pub(super) fn of(authority: A, status: Status) -> Self {
+        match status {
+            Status::Active => Self::Active(authority),
+            Status::Old => Self::Old(authority),
+            Status::Prepared | Status::Unknown => Self::Prepared(authority),
+        }
+    }
+
+    fn is_prepared(&self) -> bool {
+        matches!(self, Self::Prepared(_))
+    }
+
+    /// Whether it can take a new authority without losing one that is to sign.
+    fn is_free(&self) -> bool {
+        matches!(self, Self::Empty | Self::Old(_))
+    }
+}
+
+/// The two slots of a kind.
+#[derive(Debug)]
+pub(super) struct Slots<A> {
+    current_id: SlotId,
+    current: Slot<A>,
+    next: Slot<A>,
+}
+
+impl<A: Authority> Slots<A> {
+    /// Nothing yet: the first authority goes to slot A.
+    pub(super) fn empty() -> Self {
+        Self { current_id: SlotId::A, current: Slot::Empty, next: Slot::Empty }
+    }
+
+    /// As a journal tells, newest entry first: the newest active one signs, the newest other one is next. Without an
+    /// active one, the newest takes its place.
+    pub(super) fn from_journal(newest_first: impl IntoIterator<Item = (SlotId, Slot<A>)>) -> Self {
+        let (mut current, mut next) = (None, None);
+        for (id, slot) in newest_first {
+            match slot {
+                Slot::Active(_) if current.is_none() => current = Some((id, slot)),
+                Slot::Active(_) => {}
+                _ if next.is_none() => next = Some((id, slot)),
+                _ => {}
+            }
+        }
+        match (current, next) {
+            (Some((current_id, current)), Some((next_id, next))) if next_id != current_id => {
+                Self { current_id, current, next }
+            }
+            (Some((current_id, current)), _) => Self { current_id, current, next: Slot::Empty },
+            (None, Some((current_id, current))) => Self { current_id, current, next: Slot::Empty },
+            (None, None) => Self::empty(),
+        }
+    }
+
+    /// The authority that signs.
+    pub(super) fn active(&self) -> Option<&A> {
+        match &self.current {
+            Slot::Active(authority) => Some(authority),
+            _ => None,
+        }
+    }
+
+    /// The slot that a new authority goes to: the one that does not sign.
+    pub(super) fn free_id(&self) -> SlotId {
+        if matches!(self.current, Slot::Empty) { self.current_id } else { self.current_id.other() }
+    }
+
+    /// Whether a successor has to be prepared now.
+    pub(super) fn prepare_is_due(&self, now: SystemTime) -> bool {
+        match &self.current {
+            Slot::Prepared(_) => false,
+            Slot::Active(active) => self.next.is_free() && now > ahead_of_end(active, 2, PREPARE_AHEAD),
+            Slot::Empty | Slot::Old(_) => true,
+        }
+    }
+
+    /// Whether the prepared one has to take over now.
+    pub(super) fn activation_is_due(&self, now: SystemTime) -> bool {
+        match &self.current {
+            Slot::Active(active) => self.next.is_prepared() && now > ahead_of_end(active, 6, ACTIVATE_AHEAD),
+            Slot::Prepared(_) => true,
+            Slot::Empty | Slot::Old(_) => self.next.is_prepared(),
+        }
+    }
+
+    /// Puts a new authority where [`Slots::free_id`] said.
+    pub(super) fn prepare(&mut self, authority: A) {
+        if matches!(self.current, Slot::Empty) {
+            self.current = Slot::Prepared(authority);
+        } else {
+            self.next = Slot::Prepared(authority);
+        }
+    }
+
+    /// Makes the prepared authority the one that signs. Returns it, and the one that signed before.
+    pub(super) fn activate(&mut self) -> Option<(A, Option<A>)> {
+        if let Slot::Prepared(authority) = self.current.clone() {
+            self.current = Slot::Active(authority.clone());
+            return Some((authority, None));
+        }
+        let Slot::Prepared(authority) = self.next.clone() else { return None };
+        let before = std::mem::replace(&mut self.current, Slot::Active(authority.clone()));
+        self.current_id = self.current_id.other();
+        let (next, retired) = match before {
+            Slot::Active(old) => (Slot::Old(old.clone()), Some(old)),
+            other => (other, None),
+        };
+        self.next = next;
+        Some((authority, retired))
+    }
+}
+
+/// The moment at 1/`part` of an authority's life before its end, but not earlier than `most` before it.
+fn ahead_of_end(authority: &impl Authority, part: u32, most: Duration) -> SystemTime {
+    let life = authority.not_after().duration_since(authority.issued_at()).unwrap_or_default();
+    authority.not_after() - (life / part).min(most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq)]
+    struct Fake(u32, u64, u64);
+
+    impl Authority for Fake {
+        fn authority_id(&self) -> String {
+            self.0.to_string()
+        }
+
+        fn issued_at(&self) -> SystemTime {
+            at(self.1)
+        }
+
+        fn not_after(&self) -> SystemTime {
+            at(self.2)
+        }
+    }
+
+    fn at(hours: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(hours * 3600)
+    }
+
+    #[test]
+    fn a_day_long_authority_is_followed_after_half_and_replaced_after_five_sixths() {
+        let mut slots = Slots::empty();
+        assert!(slots.prepare_is_due(at(0)));
+        assert_eq!(slots.free_id(), SlotId::A);
+        slots.prepare(Fake(1, 0, 24));
+        assert!(slots.activation_is_due(at(0)));
+        slots.activate().unwrap();
+
+        assert!(!slots.prepare_is_due(at(12)));
+        assert!(slots.prepare_is_due(at(13)));
+        assert_eq!(slots.free_id(), SlotId::B);
+        slots.prepare(Fake(2, 13, 37));
+        assert!(!slots.prepare_is_due(at(14)));
+
+        assert!(!slots.activation_is_due(at(20)));
+        assert!(slots.activation_is_due(at(21)));
+        assert_eq!(slots.activate(), Some((Fake(2, 13, 37), Some(Fake(1, 0, 24)))));
+        assert_eq!(slots.active(), Some(&Fake(2, 13, 37)));
+        assert_eq!(slots.free_id(), SlotId::A);
+    }
+
+    #[test]
+    fn a_long_lived_authority_is_followed_thirty_days_and_replaced_seven_days_before_its_end() {
+        let year = 365 * 24;
+        let mut slots = Slots::from_journal([(SlotId::B, Slot::Active(Fake(1, 0, year)))]);
+        assert!(!slots.prepare_is_due(at(year - 30 * 24)));
+        assert!(slots.prepare_is_due(at(year - 30 * 24 + 1)));
+        slots.prepare(Fake(2, year, 2 * year));
+        assert!(!slots.activation_is_due(at(year - 7 * 24)));
+        assert!(slots.activation_is_due(at(year - 7 * 24 + 1)));
+    }
+
+    #[test]
+    fn a_journal_gives_the_newest_active_and_the_newest_other() {
+        let slots = Slots::from_journal([
+            (SlotId::A, Slot::Prepared(Fake(3, 2, 9))),
+            (SlotId::B, Slot::Active(Fake(2, 1, 9))),
+            (SlotId::A, Slot::Old(Fake(1, 0, 9))),
+        ]);
+        assert_eq!(slots.active(), Some(&Fake(2, 1, 9)));
+        assert_eq!(slots.free_id(), SlotId::A);
+        assert!(slots.next.is_prepared());
+    }
+
+    #[test]
+    fn a_journal_without_an_active_one_makes_its_newest_the_current() {
+        let mut slots = Slots::from_journal([(SlotId::B, Slot::Prepared(Fake(1, 0, 9)))]);
+        assert!(slots.activation_is_due(at(0)));
+        slots.activate().unwrap();
+        assert_eq!(slots.free_id(), SlotId::A);
+    }
+}

@@ -1,0 +1,134 @@
+//! The server's memory of entries, agents and bundles, fed only by the datastore's feed: what an agent may have is
+//! answered from here, and a change finds here the agents that it concerns.
+
+mod authorized;
+mod concerned;
+mod encode;
+mod tables;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use bytes::Bytes;
+use steeple_datastore as datastore;
+use steeple_datastore::{Change, Snapshot};
+use steeple_proto::spire::api::types;
+use steeple_spiffe::TrustDomain;
+use steeple_spiffe::x509::Certificate;
+use tokio::sync::watch;
+
+use tables::Tables;
+
+/// An entry as it is kept: the stored row, and the form that agents get, encoded once.
+#[derive(Debug)]
+pub struct IndexedEntry {
+    /// Its id, shared by all who name it.
+    pub id: Arc<str>,
+    /// The row.
+    pub row: datastore::Entry,
+    /// The encoded `spire.api.types.Entry` with the fields that agents use.
+    pub encoded: Bytes,
+    /// SHA-256 of `encoded`.
+    pub digest: [u8; 32],
+}
+
+/// What is known of an agent, apart from its entries.
+#[derive(Debug)]
+pub struct AgentState {
+    /// Serial number of the SVID in use, decimal; empty when the agent is banned.
+    pub serial: String,
+    /// Serial number of a renewed SVID that has not been seen yet; empty when there is none.
+    pub new_serial: String,
+    /// Whether it must attest again rather than renew.
+    pub can_reattest: bool,
+    selectors: HashSet<(String, String)>,
+}
+
+impl AgentState {
+    /// Whether the agent is banned.
+    pub fn is_banned(&self) -> bool {
+        self.serial.is_empty()
+    }
+}
+
+/// A trust domain's bundle in the forms that are asked for.
+#[derive(Debug)]
+pub struct IndexedBundle {
+    /// For the APIs.
+    pub api: types::Bundle,
+    /// For TLS.
+    pub authorities: Arc<[Certificate]>,
+}
+
+/// The index. One task applies changes ([`Index::follow`]); everybody reads.
+pub struct Index {
+    trust_domain: TrustDomain,
+    tables: RwLock<Tables>,
+    /// Agents with an open stream. A number grows with each change that concerns the agent.
+    streams: Mutex<HashMap<Arc<str>, watch::Sender<u64>>>,
+}
+
+impl Index {
+    /// The index of a database as it stands.
+    pub fn new(trust_domain: TrustDomain, snapshot: Snapshot) -> Self {
+        let tables = Tables::new(&trust_domain, snapshot);
+        Self { trust_domain, tables: RwLock::new(tables), streams: Mutex::default() }
+    }
+
+    /// Replaces what changed and wakes the streams of the agents that it concerns.
+    pub fn apply(&self, change: Change) {
+        let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
+        let connected: Vec<Arc<str>> = self.streams().keys().cloned().collect();
+        let concerned = match change {
+            Change::Reload(snapshot) => {
+                *tables = Tables::new(&self.trust_domain, snapshot);
+                connected.into_iter().collect()
+            }
+            Change::Rows(rows) => tables.apply(rows, &connected),
+        };
+        drop(tables);
+        let streams = self.streams();
+        for agent in concerned {
+            if let Some(stream) = streams.get(&agent) {
+                stream.send_modify(|changes| *changes += 1);
+            }
+        }
+    }
+
+    /// The entries that an agent may have: its own, those below them, and those of its aliases; in the order of their
+    /// creation, depth first.
+    pub fn authorized(&self, agent: &str) -> Vec<Arc<IndexedEntry>> {
+        self.read(|tables| authorized::entries(tables, agent))
+    }
+
+    /// One entry, if the agent may have it.
+    pub fn authorized_entry(&self, agent: &str, entry_id: &str) -> Option<Arc<IndexedEntry>> {
+        self.read(|tables| authorized::entry(tables, agent, entry_id))
+    }
+
+    /// What is known of an agent.
+    pub fn agent(&self, id: &str) -> Option<Arc<AgentState>> {
+        self.read(|tables| tables.agents.get(id).cloned())
+    }
+
+    /// A trust domain's bundle.
+    pub fn bundle(&self, trust_domain: &str) -> Option<Arc<IndexedBundle>> {
+        self.read(|tables| tables.bundles.get(trust_domain).cloned())
+    }
+
+    /// Wakes for each later change that concerns an agent, until it is dropped.
+    pub fn changes_of(&self, agent: &str) -> watch::Receiver<u64> {
+        let mut streams = self.streams();
+        // Streams that ended are forgotten when the next one opens.
+        streams.retain(|_, stream| stream.receiver_count() > 0);
+        streams.entry(agent.into()).or_insert_with(|| watch::Sender::new(0)).subscribe()
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&Tables) -> T) -> T {
+        read(&self.tables.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn streams(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, watch::Sender<u64>>> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,114 @@
+use std::time::{Duration, SystemTime};
+
+use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter};
+
+use super::svid::checked_leaf_id;
+use super::{Certificate, X509Error};
+use crate::{BundleSource, SpiffeId};
+
+/// Verifies a peer's X.509-SVID (X509-SVID, section 5): the leaf's own rules, then a path from it to one of the
+/// authorities at `now`. The chain stands leaf first. Returns the SPIFFE ID; whether it is the one that the caller
+/// wants to talk to is the caller's question, and so is whether the authorities are those of its trust domain: where
+/// several trust domains are known, use [`verify_x509_svid_in`].
+///
+/// # Errors
+/// [`X509Error::UnknownAuthority`] when no authority has signed the chain; all other errors are about the chain itself.
+pub fn verify_x509_svid(
+    chain: &[Certificate],
+    authorities: &[Certificate],
+    now: SystemTime,
+) -> Result<SpiffeId, X509Error> {
+    let id = checked_leaf_id(chain.first().ok_or(X509Error::EmptyChain)?)?;
+    verify_chain(chain, authorities, now)?;
+    Ok(id)
+}
+
+/// As [`verify_x509_svid`], with the authorities of the leaf's own trust domain: those of another never vouch for it.
+///
+/// # Errors
+/// As there, and [`X509Error::UnknownTrustDomain`] when there is no bundle for the trust domain.
+pub fn verify_x509_svid_in(
+    chain: &[Certificate],
+    bundles: &(impl BundleSource + ?Sized),
+    now: SystemTime,
+) -> Result<SpiffeId, X509Error> {
+    let id = checked_leaf_id(chain.first().ok_or(X509Error::EmptyChain)?)?;
+    let trust_domain = id.trust_domain();
+    let bundle = bundles.bundle(&trust_domain).ok_or(X509Error::UnknownTrustDomain(trust_domain))?;
+    let authorities: Vec<Certificate> = bundle.x509_authorities.iter().map(|a| a.certificate.clone()).collect();
+    verify_chain(chain, &authorities, now)?;
+    Ok(id)
+}
+
+/// Verifies that a path leads from the first certificate to one of the authorities at `now` (RFC 5280, section 6), with
+/// any extended key usage and without a look at SPIFFE IDs: for certificates that are no SVIDs.
+///
+/// Any authority may end a path, self-signed or not, but it must be valid at `now` itself.
+///
+/// # Errors
+/// As [`verify_x509_svid`].
+pub fn verify_chain(chain: &[Certificate], authorities: &[Certificate], now: SystemTime) -> Result<(), X509Error> {
+    let (current, outdated): (Vec<_>, Vec<_>) = authorities.iter().partition(|a| a.is_valid_at(now));
+    let result = build_path(chain, &current, now);
+    if result == Err(X509Error::UnknownAuthority) {
+        // An authority that did sign, but whose time is over, is not unknown: a new bundle would not help the caller.
+        let signed_by = |authority: &&Certificate| build_path(chain, &[*authority], now).is_ok();
+        if let Some(authority) = outdated.into_iter().find(signed_by) {
+            return Err(outside_validity(authority, now));
+        }
+    }
+    result
+}
+
+fn build_path(chain: &[Certificate], authorities: &[&Certificate], now: SystemTime) -> Result<(), X509Error> {
+    let (leaf, intermediates) = chain.split_first().ok_or(X509Error::EmptyChain)?;
+    let leaf = CertificateDer::from(leaf.der());
+    let leaf = EndEntityCert::try_from(&leaf).map_err(X509Error::Path)?;
+    let intermediates: Vec<CertificateDer<'_>> = intermediates.iter().map(|c| c.der().into()).collect();
+    let authorities: Vec<CertificateDer<'_>> = authorities.iter().map(|c| c.der().into()).collect();
+    // One authority that webpki cannot read must not disable the others.
+    let anchors: Vec<TrustAnchor<'_>> =
+        authorities.iter().filter_map(|der| webpki::anchor_from_trusted_cert(der).ok()).collect();
+    let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let time = UnixTime::since_unix_epoch(since_epoch);
+    leaf.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, &intermediates, time, AnyUsage, None, None)
+        .map(drop)
+        .map_err(|error| path_error(error, now))
+}
+
+fn path_error(error: webpki::Error, now: SystemTime) -> X509Error {
+    match error {
+        // A wrong signature means that the name of an issuer fits and its key does not: an authority that was replaced
+        // under the same name.
+        webpki::Error::UnknownIssuer | webpki::Error::InvalidSignatureForPublicKey => X509Error::UnknownAuthority,
+        webpki::Error::CertExpired { time: _, not_after } => X509Error::Expired { now, not_after: moment(not_after) },
+        webpki::Error::CertNotValidYet { time: _, not_before } => {
+            X509Error::NotYetValid { now, not_before: moment(not_before) }
+        }
+        other => X509Error::Path(other),
+    }
+}
+
+fn outside_validity(authority: &Certificate, now: SystemTime) -> X509Error {
+    if now > authority.not_after() {
+        X509Error::Expired { now, not_after: authority.not_after() }
+    } else {
+        X509Error::NotYetValid { now, not_before: authority.not_before() }
+    }
+}
+
+fn moment(time: UnixTime) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(time.as_secs())
+}
+
+struct AnyUsage;
+
+impl ExtendedKeyUsageValidator for AnyUsage {
+    fn validate(&self, _usages: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,62 @@
+//! Channels to a server's API over TLS, and to a daemon's Unix socket.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+use tonic::transport::{Channel, Endpoint};
+use tower::service_fn;
+
+/// From the first packet to the end of the TLS handshake.
+const CONNECT_LIMIT: Duration = Duration::from_secs(20);
+/// A peer that vanished without a word is noticed within this and the next figure.
+const KEEPALIVE: Duration = Duration::from_secs(300);
+const KEEPALIVE_LIMIT: Duration = Duration::from_secs(20);
+
+/// A channel to a server's API that connects when first used, and again after it broke. `host` is a name or an IP.
+///
+/// TLS names nobody: the peer is known by its SPIFFE ID, which `tls` checks.
+pub fn server(host: &str, port: u16, tls: Arc<ClientConfig>) -> Channel {
+    let (name, connector) = (host.to_owned(), TlsConnector::from(tls));
+    let connect = service_fn(move |_: Uri| {
+        let (name, connector) = (name.clone(), connector.clone());
+        async move {
+            let stream = TcpStream::connect((name.as_str(), port)).await?;
+            stream.set_nodelay(true)?;
+            let nobody = ServerName::try_from("spiffe").map_err(io::Error::other)?;
+            connector.connect(nobody, stream).await.map(TokioIo::new)
+        }
+    });
+    endpoint(&format!("http://{}:{port}", bracketed(host)))
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE_LIMIT)
+        .connect_with_connector_lazy(connect)
+}
+
+/// A channel to the process that listens on a Unix socket; connects when first used.
+pub fn local(socket: impl Into<PathBuf>) -> Channel {
+    let socket = socket.into();
+    let connect = service_fn(move |_: Uri| {
+        let socket = socket.clone();
+        async move { UnixStream::connect(socket).await.map(TokioIo::new) }
+    });
+    endpoint("http://localhost").connect_with_connector_lazy(connect)
+}
+
+/// The origin only fills `:authority`; a host that cannot stand in a URI fails when it is dialled, with its own error.
+fn endpoint(origin: &str) -> Endpoint {
+    Endpoint::from_shared(origin.to_owned())
+        .unwrap_or_else(|_| Endpoint::from_static("http://localhost"))
+        .connect_timeout(CONNECT_LIMIT)
+}
+
+fn bracketed(host: &str) -> String {
+    if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() }
+}

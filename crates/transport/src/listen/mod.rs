@@ -1,0 +1,41 @@
+//! Sockets that daemons listen on. Each connection that they yield carries its [`Connection`](crate::connection::Connection).
+
+mod tcp;
+mod unix;
+
+pub use tcp::{TlsListener, TlsStream};
+pub use unix::{LocalStream, Tracking, UnixListener, UnixSocket};
+
+use std::path::PathBuf;
+
+/// Why a listener cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// Another process answers on the socket.
+    #[error("socket {0} is in use by another process; stop it, or set another socket_path")]
+    SocketInUse(PathBuf),
+    /// Something that is no socket stands at the path.
+    #[error("{0} exists and is not a socket; remove it, or set another socket_path")]
+    NotASocket(PathBuf),
+    /// The path is longer than the system allows for sockets.
+    #[error("socket path {path} has {length} bytes, the system allows {limit}; set a shorter socket_path")]
+    PathTooLong {
+        /// The path.
+        path: PathBuf,
+        /// Its length in bytes.
+        length: usize,
+        /// The longest that is allowed.
+        limit: usize,
+    },
+    /// Another process listens on the port.
+    #[error("{0} is in use by another process; stop it, or set another bind_port")]
+    PortInUse(std::net::SocketAddr),
+    /// The system refused.
+    #[error("unable to listen on {what}: {error}")]
+    System {
+        /// The address or path.
+        what: String,
+        /// What the system said.
+        error: std::io::Error,
+    },
+}

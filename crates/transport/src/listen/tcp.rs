@@ -1,0 +1,154 @@
+//! TCP with TLS. Handshakes run beside the accept loop, bounded in number and time, so that a slow client stalls nobody.
+
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::Stream;
+use rustls::ServerConfig;
+use steeple_runtime::Clock;
+use steeple_spiffe::x509::Certificate;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tonic::transport::server::Connected;
+use tracing::{debug, warn};
+
+use super::ListenError;
+use crate::connection::{Connection, PeerSvid, Remote};
+
+/// Handshakes in flight; a further connection waits in the system's queue.
+const HANDSHAKES: usize = 1024;
+/// From the first byte to the last of a handshake.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(20);
+
+/// A listening TCP port whose connections have finished their TLS handshake.
+#[derive(Debug)]
+pub struct TlsListener {
+    address: SocketAddr,
+    accepted: mpsc::Receiver<TlsStream>,
+    accepting: JoinHandle<()>,
+}
+
+impl TlsListener {
+    /// Listens on `address`.
+    ///
+    /// # Errors
+    /// See [`ListenError`].
+    pub async fn bind(address: SocketAddr, config: Arc<ServerConfig>, clock: Clock) -> Result<Self, ListenError> {
+        let listener = TcpListener::bind(address).await.map_err(|error| match error.kind() {
+            ErrorKind::AddrInUse => ListenError::PortInUse(address),
+            _ => ListenError::System { what: address.to_string(), error },
+        })?;
+        let address =
+            listener.local_addr().map_err(|error| ListenError::System { what: address.to_string(), error })?;
+        let (sender, accepted) = mpsc::channel(64);
+        let accepting = tokio::spawn(accept(listener, TlsAcceptor::from(config), sender, clock));
+        Ok(Self { address, accepted, accepting })
+    }
+
+    /// The address in use, with the port that the system chose if 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for TlsListener {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+impl Stream for TlsListener {
+    type Item = io::Result<TlsStream>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.accepted.poll_recv(context).map(|stream| stream.map(Ok))
+    }
+}
+
+async fn accept(listener: TcpListener, acceptor: TlsAcceptor, accepted: mpsc::Sender<TlsStream>, clock: Clock) {
+    let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
+    // Closed never: the semaphore lives as long as this loop.
+    while let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await {
+        let (stream, address) = match listener.accept().await {
+            Ok(connection) => connection,
+            Err(error) => {
+                // Out of descriptors, most likely: trying again at once would only burn a core.
+                warn!(target: "endpoints", error = %error, "Connection failed during accept");
+                clock.sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let (acceptor, accepted, clock) = (acceptor.clone(), accepted.clone(), clock.clone());
+        tokio::spawn(async move {
+            let finished = clock.within(HANDSHAKE_LIMIT, handshake(stream, address, acceptor)).await;
+            drop(permit);
+            match finished {
+                // The receiver is gone when the listener stops.
+                Some(Ok(stream)) => drop(accepted.send(stream).await),
+                Some(Err(error)) => {
+                    debug!(target: "endpoints", caller_addr = %address, error = %error, "TLS handshake failed")
+                }
+                None => debug!(target: "endpoints", caller_addr = %address, "TLS handshake took too long"),
+            }
+        });
+    }
+}
+
+async fn handshake(stream: TcpStream, address: SocketAddr, acceptor: TlsAcceptor) -> io::Result<TlsStream> {
+    stream.set_nodelay(true)?;
+    let stream = acceptor.accept(stream).await?;
+    let (_, session) = stream.get_ref();
+    let leaf = session.peer_certificates().and_then(|chain| chain.first());
+    // Both were checked in the handshake.
+    let svid = leaf
+        .map(|leaf| Certificate::from_der(leaf).and_then(PeerSvid::of))
+        .transpose()
+        .map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
+    Ok(TlsStream { stream, connection: Arc::new(Connection::Remote(Remote { address, svid })) })
+}
+
+/// A TLS connection from the network.
+#[derive(Debug)]
+pub struct TlsStream {
+    stream: tokio_rustls::server::TlsStream<TcpStream>,
+    connection: Arc<Connection>,
+}
+
+impl Connected for TlsStream {
+    type ConnectInfo = Arc<Connection>;
+
+    fn connect_info(&self) -> Self::ConnectInfo {
+        Arc::clone(&self.connection)
+    }
+}
+
+impl AsyncRead for TlsStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for TlsStream {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,74 @@
+//! A call has ended when its answer's trailers are out, which for a stream is long after its handler returned.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tonic::body::Body;
+use tonic::{Code, Status};
+
+use super::Ending;
+
+/// Makes `ending` happen when the response is complete, or dropped before.
+pub(super) fn watch(response: Response<Body>, ending: Ending) -> Response<Body> {
+    if let Some(status) = Status::from_header_map(response.headers()) {
+        ending.end(status.code(), status.message());
+        return response;
+    }
+    response.map(|inner| Body::new(Watched { inner, ending: Some(ending) }))
+}
+
+struct Watched {
+    inner: Body,
+    ending: Option<Ending>,
+}
+
+impl Watched {
+    fn end(&mut self, trailers: Option<&HeaderMap>) {
+        let Some(ending) = self.ending.take() else { return };
+        match trailers.map(Status::from_header_map) {
+            Some(Some(status)) => ending.end(status.code(), status.message()),
+            Some(None) => ending.end(Code::Ok, ""),
+            None => ending.end(Code::Cancelled, "the caller is gone"),
+        }
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.end(None);
+    }
+}
+
+impl HttpBody for Watched {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
+        match &frame {
+            Some(Ok(frame)) => {
+                if let Some(trailers) = frame.trailers_ref() {
+                    self.end(Some(trailers));
+                }
+            }
+            Some(Err(status)) => {
+                if let Some(ending) = self.ending.take() {
+                    ending.end(status.code(), status.message());
+                }
+            }
+            None => self.end(Some(&HeaderMap::new())),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

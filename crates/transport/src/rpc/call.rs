@@ -1,0 +1,168 @@
+//! One call: who makes it, as what, and what it did.
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use steeple_spiffe::SpiffeId;
+use tonic::Status;
+use tracing::Span;
+use uuid::Uuid;
+
+use super::{Limiter, Method};
+use crate::connection::Connection;
+
+/// As what a call was let in. In the log `authorized_as` and `authorized_via`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Authorized {
+    /// Anybody may call.
+    Nobody,
+    /// A process of this host.
+    Local,
+    /// An administrator, named in the configuration or by an entry.
+    Admin {
+        /// `config` or `entries`.
+        via: &'static str,
+    },
+    /// A server below this one.
+    Downstream,
+    /// An attested agent, by its ID.
+    Agent(SpiffeId),
+}
+
+impl Authorized {
+    pub(super) fn record(&self, span: &Span) {
+        let (authorized_as, via) = match self {
+            Self::Nobody => ("nobody", ""),
+            Self::Local => ("local", "transport"),
+            Self::Admin { via } => ("admin", *via),
+            Self::Downstream => ("downstream", "entries"),
+            Self::Agent(_) => ("agent", "datastore"),
+        };
+        span.record("authorized_as", authorized_as);
+        span.record("authorized_via", via);
+    }
+}
+
+/// Whether calls are audited; can change while running. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Audit(Arc<AtomicBool>);
+
+impl Audit {
+    /// On or off.
+    pub fn new(on: bool) -> Self {
+        Self(Arc::new(AtomicBool::new(on)))
+    }
+
+    /// Switches it for every later call.
+    pub fn switch(&self, on: bool) {
+        self.0.store(on, Ordering::Relaxed);
+    }
+
+    fn is_on(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What a handler knows of the call that it answers; in the request's extensions.
+#[derive(Debug)]
+pub struct Call {
+    /// The method.
+    pub method: &'static Method,
+    /// Who calls.
+    pub connection: Arc<Connection>,
+    /// As what the caller was let in.
+    pub authorized: Authorized,
+    limiter: Limiter,
+    audit: Audit,
+    audited: Mutex<Vec<(&'static str, String)>>,
+}
+
+impl Call {
+    pub(super) fn new(
+        method: &'static Method,
+        connection: Arc<Connection>,
+        authorized: Authorized,
+        limiter: Limiter,
+        audit: Audit,
+    ) -> Self {
+        Self { method, connection, authorized, limiter, audit, audited: Mutex::default() }
+    }
+
+    /// The call that a request belongs to.
+    ///
+    /// # Errors
+    /// INTERNAL when the service was mounted outside of the layers.
+    pub fn of<T>(request: &tonic::Request<T>) -> Result<Arc<Self>, Status> {
+        request.extensions().get::<Arc<Self>>().cloned().ok_or_else(|| Status::internal("call passed no layers"))
+    }
+
+    /// The agent that calls.
+    ///
+    /// # Errors
+    /// INTERNAL when the method is open to others than agents, which is a mistake of ours.
+    pub fn agent(&self) -> Result<&SpiffeId, Status> {
+        match &self.authorized {
+            Authorized::Agent(id) => Ok(id),
+            _ => Err(Status::internal("caller ID missing from request context")),
+        }
+    }
+
+    /// Waits until the caller may spend `count` of the method's rate.
+    ///
+    /// # Errors
+    /// RESOURCE_EXHAUSTED, with a text that begins with `rejecting request due to`.
+    pub async fn admit(&self, count: u32) -> Result<(), Status> {
+        self.limiter.admit(count).await
+    }
+
+    /// Adds a field to the call's audit value.
+    pub fn audit(&self, field: &'static str, value: impl ToString) {
+        if self.audit_is_on() {
+            self.audited.lock().unwrap_or_else(PoisonError::into_inner).push((field, value.to_string()));
+        }
+    }
+
+    pub(super) fn audit_is_on(&self) -> bool {
+        self.audit.is_on()
+    }
+
+    pub(super) fn audited(&self) -> String {
+        let mut text = String::new();
+        for (field, value) in self.audited.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let _ = write!(text, "{}{field}={value}", if text.is_empty() { "" } else { " " });
+        }
+        text
+    }
+}
+
+/// The span of a call, whose fields stand in each of its log lines.
+pub(super) fn span(method: &'static Method, connection: &Connection) -> Span {
+    use tracing::field::Empty;
+    let span = tracing::error_span!(
+        target: "api",
+        "call",
+        service = method.service,
+        method = method.name,
+        request_id = %Uuid::new_v4(),
+        caller_addr = Empty,
+        caller_id = Empty,
+        pid = Empty,
+        authorized_as = Empty,
+        authorized_via = Empty,
+    );
+    match connection {
+        Connection::Local(local) => {
+            if let Some(peer) = &local.peer {
+                span.record("pid", peer.pid);
+            }
+        }
+        Connection::Remote(remote) => {
+            span.record("caller_addr", tracing::field::display(remote.address));
+            if let Some(svid) = &remote.svid {
+                span.record("caller_id", tracing::field::display(&svid.id));
+            }
+        }
+    }
+    span
+}

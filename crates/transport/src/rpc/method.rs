@@ -1,0 +1,98 @@
+//! The methods of a listener: names for the log and for metrics, made once.
+
+use std::collections::HashMap;
+
+/// One service, as the log and the metrics call it.
+#[derive(Clone, Copy, Debug)]
+pub struct ServiceName {
+    /// `spire.api.server.entry.v1.Entry`
+    pub full: &'static str,
+    /// Field `service` of log lines: `entry.v1.Entry`
+    pub log: &'static str,
+    /// Middle of metric names: `entry.v1.entry`
+    pub metric: &'static str,
+    /// `CountEntries`, …
+    pub methods: &'static [&'static str],
+}
+
+/// One method of a listener.
+#[derive(Debug)]
+pub struct Method {
+    /// `/spire.api.server.entry.v1.Entry/CountEntries`
+    pub path: String,
+    /// Field `service` of log lines.
+    pub service: &'static str,
+    /// Field `method` of log lines.
+    pub name: &'static str,
+    /// `rpc.entry.v1.entry.count_entries`
+    pub metric: &'static str,
+}
+
+/// The methods of a listener by path.
+#[derive(Debug)]
+pub struct Methods(HashMap<&'static str, &'static Method>);
+
+impl Methods {
+    /// The methods of these services. They live as long as the process: a daemon makes one or two such tables.
+    pub fn new(services: &[ServiceName]) -> Self {
+        let methods = services.iter().flat_map(|service| service.methods.iter().map(|name| method(service, name)));
+        Self(methods.map(|method| (method.path.as_str(), method)).collect())
+    }
+
+    /// The method at a path, if this listener has it.
+    pub fn find(&self, path: &str) -> Option<&'static Method> {
+        self.0.get(path).copied()
+    }
+
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &'static Method> + '_ {
+        self.0.values().copied()
+    }
+}
+
+fn method(service: &ServiceName, name: &'static str) -> &'static Method {
+    let metric = format!("rpc.{}.{}", service.metric, snake_case(name)).into_boxed_str();
+    Box::leak(Box::new(Method {
+        path: format!("/{}/{name}", service.full),
+        service: service.log,
+        name,
+        metric: Box::leak(metric),
+    }))
+}
+
+/// The reference's rule: an underscore before an upper-case letter that is neither first nor last and has a lower-case
+/// neighbour (`MintX509SVID` is `mint_x509svid`, `NewDownstreamX509CA` is `new_downstream_x509ca`).
+fn snake_case(name: &str) -> String {
+    let letters: Vec<char> = name.chars().collect();
+    let mut snake = String::with_capacity(name.len() + 8);
+    for (i, c) in letters.iter().enumerate() {
+        let inside = i > 0 && i + 1 < letters.len();
+        let beside_lower = inside && (letters[i - 1].is_lowercase() || letters[i + 1].is_lowercase());
+        if c.is_uppercase() && beside_lower && !snake.ends_with('_') {
+            snake.push('_');
+        }
+        if c.is_alphanumeric() { snake.extend(c.to_lowercase()) } else { snake.push('_') }
+    }
+    snake
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn method_names_become_the_references_metric_names() {
+        for (name, expected) in [
+            ("CountAgents", "count_agents"),
+            ("MintX509SVID", "mint_x509svid"),
+            ("MintJWTSVID", "mint_jwtsvid"),
+            ("NewDownstreamX509CA", "new_downstream_x509ca"),
+            ("PublishJWTAuthority", "publish_jwt_authority"),
+            ("TaintX509UpstreamAuthority", "taint_x509_upstream_authority"),
+            ("BatchNewWITSVID", "batch_new_witsvid"),
+            ("FetchJWTSVIDs", "fetch_jwtsvi_ds"),
+        ] {
+            assert_eq!(snake_case(name), expected);
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The layers around every service, outermost first: log, metrics, authorization, limits, audit. [`Stack::call`] is all
+//! five, read from top to bottom; a call that authorization refuses meets neither limits nor audit nor handler.
+
+mod body;
+mod call;
+mod limits;
+mod method;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use async_trait::async_trait;
+use http::{HeaderMap, Request, Response};
+use tonic::body::Body;
+use tonic::{Code, Status};
+use tower::{Layer, Service};
+use tracing::{Instrument, Span, error, info};
+
+use crate::connection::Connection;
+pub use call::{Audit, Authorized, Call};
+pub use limits::{Limiter, Limits};
+pub use method::{Method, Methods, ServiceName};
+
+/// Decides who may call what, for the third layer.
+#[async_trait]
+pub trait Authorize: Send + Sync + 'static {
+    /// As what the caller may make this call.
+    ///
+    /// # Errors
+    /// The status that the caller gets, details included.
+    async fn authorize(&self, request: Incoming<'_>) -> Result<Authorized, Status>;
+}
+
+/// What authorization may look at.
+#[derive(Clone, Copy, Debug)]
+pub struct Incoming<'a> {
+    /// The method called.
+    pub method: &'static Method,
+    /// Who calls.
+    pub connection: &'a Connection,
+    /// The call's metadata.
+    pub headers: &'a HeaderMap,
+}
+
+/// The five layers, as a layer of tower. Methods that are not in its table pass untouched (the router behind it answers
+/// UNIMPLEMENTED), as unknown ones do in the reference.
+#[derive(Clone)]
+pub struct Layers {
+    methods: Arc<Methods>,
+    authorize: Arc<dyn Authorize>,
+    limits: Arc<Limits>,
+    audit: Audit,
+}
+
+impl Layers {
+    /// Layers for the methods of one listener.
+    pub fn new(methods: Methods, authorize: Arc<dyn Authorize>, limits: Limits, audit: Audit) -> Self {
+        Self { methods: Arc::new(methods), authorize, limits: Arc::new(limits), audit }
+    }
+}
+
+impl<S> Layer<S> for Layers {
+    type Service = Stack<S>;
+
+    fn layer(&self, inner: S) -> Stack<S> {
+        Stack { layers: self.clone(), inner }
+    }
+}
+
+/// A service inside its layers.
+#[derive(Clone)]
+pub struct Stack<S> {
+    layers: Layers,
+    inner: S,
+}
+
+impl<S> Service<Request<Body>> for Stack<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let method = self.layers.methods.find(request.uri().path());
+        let connection = request.extensions().get::<Arc<Connection>>().cloned();
+        let (Some(method), Some(connection)) = (method, connection) else {
+            return Box::pin(self.inner.call(request));
+        };
+        // The service that is ready is the one to call; its clone waits for the next call.
+        let clone = self.inner.clone();
+        let inner = std::mem::replace(&mut self.inner, clone);
+        let layers = self.layers.clone();
+        // 1. log
+        let span = call::span(method, &connection);
+        let in_span = span.clone();
+        Box::pin(async move { Ok(layers.call(method, connection, span, request, inner).await) }.instrument(in_span))
+    }
+}
+
+impl Layers {
+    async fn call<S>(
+        self,
+        method: &'static Method,
+        connection: Arc<Connection>,
+        span: Span,
+        mut request: Request<Body>,
+        mut inner: S,
+    ) -> Response<Body>
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    {
+        // 2. metrics: counted when the last byte of the answer is out
+        let ending = Ending { method, started: Instant::now(), call: None, span: span.clone() };
+        // 3. authorization
+        let incoming = Incoming { method, connection: &connection, headers: request.headers() };
+        let authorized = match self.authorize.authorize(incoming).await {
+            Ok(authorized) => authorized,
+            Err(status) => {
+                error!(target: "api", error = %status.message(), "Failed to authenticate caller");
+                return body::watch(status.into_http(), ending);
+            }
+        };
+        authorized.record(&span);
+        // 4. limits: attached here, applied by the handler, which knows what a call costs
+        let limiter = self.limits.limiter(method, &connection);
+        // 5. audit: the handler fills it, the end of the answer writes it
+        let call = Arc::new(Call::new(method, connection, authorized, limiter, self.audit));
+        request.extensions_mut().insert(Arc::clone(&call));
+
+        let Ok(response) = inner.call(request).await;
+        body::watch(response, Ending { call: Some(call), ..ending })
+    }
+}
+
+/// What happens when a call's answer is complete, or was given up.
+struct Ending {
+    method: &'static Method,
+    started: Instant,
+    call: Option<Arc<Call>>,
+    span: Span,
+}
+
+impl Ending {
+    fn end(self, code: Code, message: &str) {
+        let Self { method, started, call, span } = self;
+        if let Some(call) = call
+            && call.audit_is_on()
+        {
+            let _in_span = span.enter();
+            let fields = call.audited();
+            if code == Code::Ok {
+                info!(target: "api", r#type = "audit", status = "success", details = %fields, "API accessed");
+            } else {
+                let status_code = crate::status::code_name(code);
+                info!(target: "api", r#type = "audit", status = "error", status_code, status_message = message, details = %fields, "API accessed");
+            }
+        }
+        steeple_runtime::metrics::called(method.metric, crate::status::code_name(code), started);
+    }
+}

@@ -1,0 +1,98 @@
+//! gRPC statuses as the reference builds them: one rule for texts, one for details.
+
+use std::fmt::Display;
+
+use prost::Message;
+use steeple_proto::spire::api::types::PermissionDeniedDetails;
+use steeple_proto::spire::api::types::permission_denied_details::Reason;
+use tonic::{Code, Status};
+
+/// `google.rpc.Status`, the envelope of details on the wire.
+#[derive(Clone, PartialEq, Message)]
+struct Envelope {
+    #[prost(int32, tag = "1")]
+    code: i32,
+    #[prost(string, tag = "2")]
+    message: String,
+    #[prost(message, repeated, tag = "3")]
+    details: Vec<prost_types::Any>,
+}
+
+const DETAILS_TYPE: &str = "type.googleapis.com/spire.api.types.PermissionDeniedDetails";
+
+/// A status whose text is `message: inner`. NotFound drops the inner text, as clients of the reference see it.
+pub fn with_cause(code: Code, message: &str, inner: impl Display) -> Status {
+    match code {
+        Code::NotFound => Status::not_found(message),
+        code => Status::new(code, format!("{message}: {inner}")),
+    }
+}
+
+/// PERMISSION_DENIED with a reason that agents act on.
+pub fn permission_denied(message: &str, reason: Reason) -> Status {
+    let details = PermissionDeniedDetails { reason: reason.into() };
+    let envelope = Envelope {
+        code: Code::PermissionDenied as i32,
+        message: message.to_owned(),
+        details: vec![prost_types::Any { type_url: DETAILS_TYPE.to_owned(), value: details.encode_to_vec() }],
+    };
+    Status::with_details(Code::PermissionDenied, message, envelope.encode_to_vec().into())
+}
+
+/// The reason in a PERMISSION_DENIED, if it carries one.
+pub fn denial_reason(status: &Status) -> Option<Reason> {
+    if status.code() != Code::PermissionDenied {
+        return None;
+    }
+    let envelope = Envelope::decode(status.details()).ok()?;
+    let details =
+        envelope.details.iter().find(|any| any.type_url.ends_with("spire.api.types.PermissionDeniedDetails"))?;
+    PermissionDeniedDetails::decode(details.value.as_slice()).ok().map(|details| details.reason())
+}
+
+/// The name of a code as Go prints it (`NotFound`), which is the value of the label `status`.
+pub fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        // The reference's spelling has one l.
+        Code::Cancelled => "Canceled",
+        Code::Unknown => "Unknown",
+        Code::InvalidArgument => "InvalidArgument",
+        Code::DeadlineExceeded => "DeadlineExceeded",
+        Code::NotFound => "NotFound",
+        Code::AlreadyExists => "AlreadyExists",
+        Code::PermissionDenied => "PermissionDenied",
+        Code::ResourceExhausted => "ResourceExhausted",
+        Code::FailedPrecondition => "FailedPrecondition",
+        Code::Aborted => "Aborted",
+        Code::OutOfRange => "OutOfRange",
+        Code::Unimplemented => "Unimplemented",
+        Code::Internal => "Internal",
+        Code::Unavailable => "Unavailable",
+        Code::DataLoss => "DataLoss",
+        Code::Unauthenticated => "Unauthenticated",
+    }
+}
+
+/// A status as the reference's commands print it.
+pub fn describe(status: &Status) -> String {
+    format!("rpc error: code = {} desc = {}", code_name(status.code()), status.message())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_survives_the_wire() {
+        let status = permission_denied("no", Reason::AgentBanned);
+        assert_eq!(denial_reason(&status), Some(Reason::AgentBanned));
+        assert_eq!(denial_reason(&Status::permission_denied("no")), None);
+    }
+
+    #[test]
+    fn not_found_does_not_tell_its_cause() {
+        assert_eq!(with_cause(Code::NotFound, "agent not found", "row 7").message(), "agent not found");
+        assert_eq!(with_cause(Code::Internal, "failed", "row 7").message(), "failed: row 7");
+    }
+}

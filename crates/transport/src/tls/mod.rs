@@ -1,0 +1,175 @@
+//! TLS between workload identities: no host names, only SPIFFE IDs. TLS 1.2 and 1.3, post-quantum key exchange
+//! preferred, no session tickets (a resumed session would outlive the identity it was made with).
+
+mod verify;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::client::ResolvesClientCert;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::time_provider::TimeProvider;
+use rustls::{ClientConfig, ServerConfig, SignatureScheme};
+use steeple_runtime::Clock;
+use steeple_spiffe::x509::Certificate;
+use steeple_spiffe::{SpiffeId, TrustDomain};
+use tokio::sync::watch;
+use zeroize::Zeroizing;
+
+pub use verify::is_unknown_authority;
+
+/// The protocol that gRPC speaks.
+const H2: &[u8] = b"h2";
+
+/// Why a TLS configuration cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The private key is not one that TLS can sign with, or does not fit the certificate.
+    #[error("unusable TLS key: {0}")]
+    Key(rustls::Error),
+    /// The protocol versions and the provider do not go together.
+    #[error("unable to configure TLS: {0}")]
+    Configuration(rustls::Error),
+}
+
+/// A certificate chain and its key, ready for handshakes. Cheap to clone.
+#[derive(Clone)]
+pub struct Credential(Arc<CertifiedKey>);
+
+/// The credential in use, replaced at each rotation. Handshakes fail while there is none.
+pub type CredentialWatch = watch::Receiver<Option<Credential>>;
+
+/// Whom a server lets in, asked at each handshake that shows a certificate.
+pub trait Admission: Send + Sync + 'static {
+    /// The X.509 authorities of a trust domain, None when it is not known.
+    fn authorities(&self, trust_domain: &TrustDomain) -> Option<Arc<[Certificate]>>;
+    /// Whether a peer with this ID may connect at all.
+    fn admits(&self, id: &SpiffeId) -> bool;
+}
+
+/// What a client demands of the server that it calls.
+#[derive(Clone, Debug)]
+pub enum Expect {
+    /// The server has this ID and chains to one of these authorities.
+    Verified {
+        /// The one SPIFFE ID.
+        id: SpiffeId,
+        /// The authorities of its trust domain.
+        authorities: Arc<[Certificate]>,
+    },
+    /// The server claims this ID. Who it is remains unproven: for a first contact that the operator declared insecure.
+    DangerouslyUnverified {
+        /// The one SPIFFE ID.
+        id: SpiffeId,
+    },
+}
+
+impl Credential {
+    /// A chain, leaf first, and the PKCS#8 form of the leaf's key.
+    ///
+    /// # Errors
+    /// When the key is unusable or another's.
+    pub fn new(chain: &[Certificate], key_pkcs8: &Zeroizing<Vec<u8>>) -> Result<Self, TlsError> {
+        let chain = chain.iter().map(|certificate| CertificateDer::from(certificate.der().to_vec())).collect();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key_pkcs8.as_slice()));
+        let signer = provider().key_provider.load_private_key(key.clone_key()).map_err(TlsError::Key)?;
+        let certified = CertifiedKey::new(chain, signer);
+        certified.keys_match().map_err(TlsError::Key)?;
+        Ok(Self(Arc::new(certified)))
+    }
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credential")
+    }
+}
+
+/// The configuration of a listener: a client certificate is asked for, but not required.
+///
+/// # Errors
+/// [`TlsError::Configuration`].
+pub fn server_config(
+    credential: CredentialWatch,
+    admission: Arc<dyn Admission>,
+    clock: Clock,
+) -> Result<ServerConfig, TlsError> {
+    let verifier = verify::ClientVerifier::new(admission, clock.clone());
+    let mut config = ServerConfig::builder_with_details(provider(), Arc::new(Time(clock)))
+        .with_protocol_versions(VERSIONS)
+        .map_err(TlsError::Configuration)?
+        .with_client_cert_verifier(Arc::new(verifier))
+        .with_cert_resolver(Arc::new(Current(credential)));
+    config.alpn_protocols = vec![H2.to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(config)
+}
+
+/// The configuration of a client, which shows `credential` if it has one.
+///
+/// # Errors
+/// [`TlsError::Configuration`].
+pub fn client_config(credential: Option<Credential>, expect: Expect, clock: Clock) -> Result<ClientConfig, TlsError> {
+    let verifier = verify::ServerVerifier::new(expect, clock.clone());
+    let builder = ClientConfig::builder_with_details(provider(), Arc::new(Time(clock)))
+        .with_protocol_versions(VERSIONS)
+        .map_err(TlsError::Configuration)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let mut config = match credential {
+        Some(credential) => builder.with_client_cert_resolver(Arc::new(Fixed(credential))),
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![H2.to_vec()];
+    config.resumption = rustls::client::Resumption::disabled();
+    config.enable_sni = false;
+    Ok(config)
+}
+
+/// The one crypto back end.
+pub fn provider() -> Arc<CryptoProvider> {
+    use std::sync::OnceLock;
+    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
+    Arc::clone(PROVIDER.get_or_init(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider())))
+}
+
+const VERSIONS: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
+
+#[derive(Debug)]
+struct Time(Clock);
+
+impl TimeProvider for Time {
+    fn current_time(&self) -> Option<UnixTime> {
+        let seconds = self.0.unix_seconds();
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(seconds).ok()?)))
+    }
+}
+
+/// A server's credential, looked up at each handshake.
+#[derive(Debug)]
+struct Current(CredentialWatch);
+
+impl ResolvesServerCert for Current {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.borrow().as_ref().map(|credential| Arc::clone(&credential.0))
+    }
+}
+
+/// A client's credential, whatever authorities the server hints at.
+#[derive(Debug)]
+struct Fixed(Credential);
+
+impl ResolvesClientCert for Fixed {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.0))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
