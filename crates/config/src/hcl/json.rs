@@ -70,20 +70,23 @@ impl<'a> Parser<'a> {
         Ok(Body { pos, items })
     }
 
-    /// Several strings before the colon are a key and its labels.
+    /// The reference takes several strings before the colon for a key and its labels. Here they are an error, but all
+    /// are read, because a fault behind the first is the one to report.
     fn item(&mut self) -> Result<Item, Halt> {
         let mut keys = Vec::new();
         loop {
             let token = self.next();
             match token.kind {
-                TokenKind::String => keys.push(Key { pos: token.pos, style: KeyStyle::Json, text: self.text(token)? }),
+                TokenKind::String => keys.push(token),
                 TokenKind::Colon if !keys.is_empty() => break,
                 TokenKind::End => return Err(Halt::EndOfText),
                 TokenKind::Illegal => return Err(Wrong("illegal".into()).into()),
                 kind => return Err(Wrong(format!("expected: STRING got: {kind}")).into()),
             }
         }
-        Ok(Item { keys, value: self.value()? })
+        let [key] = keys.as_slice() else { return Err(Wrong("expected: COLON got: STRING".into()).into()) };
+        let key = Key { pos: key.pos, style: KeyStyle::Json, text: self.text(*key)? };
+        Ok(Item { keys: vec![key], value: self.value()? })
     }
 
     fn value(&mut self) -> Result<Value, Halt> {
