@@ -24,7 +24,14 @@ fn compile(root: &Path, files: &[PathBuf], name: &str) -> Result<()> {
     let out = PathBuf::from(env::var("OUT_DIR")?).join(name);
     fs::create_dir_all(&out)?;
     fs::write(out.join("descriptors.bin"), prost::Message::encode_to_vec(&set))?;
-    tonic_prost_build::configure().out_dir(&out).include_file("mod.rs").compile_fds(set)?;
+    tonic_prost_build::configure()
+        .out_dir(&out)
+        .include_file("mod.rs")
+        // A method that is not built yet answers UNIMPLEMENTED.
+        .generate_default_stubs(true)
+        // The server copies what it encoded once.
+        .bytes(".steeple.agent.sync.v1.Entries")
+        .compile_fds(set)?;
     Ok(())
 }
 

@@ -1,1 +1,53 @@
+//! What a case needs to run whole daemons: real processes with their own directory, ports, sockets and database, and
+//! real clients. It speaks to them only as an operator or a workload could: files, flags, sockets, signals, logs.
+//!
+//! ```ignore
+//! #[test]
+//! fn serves_an_x509_svid() -> Result<()> {
+//!     case(async |scratch| {
+//!         let domain = Domain::builder().start(scratch).await?;
+//!         let agent = domain.agent("node1").await?;
+//!         domain.entry(&agent.id, "/web", &[]).await?;
+//!         agent.workload().follow().until("its SVID", |update| !update.svids.is_empty()).await?;
+//!         Ok(())
+//!     })
+//! }
+//! ```
+//!
+//! | Variable | Meaning |
+//! |---|---|
+//! | `STEEPLE_BIN` | directory of the daemons; without it the one that cargo built the test into |
+//! | `STEEPLE_KEEP` | keeps the directory of a failed case |
+//! | `STEEPLE_SEED` | repeats the random moments of an earlier run |
+//! | `STEEPLE_TRIES` | how often a bench measures |
+//! | `CI` | `true`: what cannot run on this machine fails |
+//!
+//! The daemons are Steeple's (`steeple-server`, `steeple-agent`) or, for what is not there under these names, those of
+//! SPIRE (`spire-server`, `spire-agent`), whose answers are the yardstick. A directory with one of each mixes them.
 
+mod agent;
+mod binaries;
+mod case;
+mod domain;
+mod go;
+mod port;
+mod process;
+mod random;
+mod report;
+mod server;
+mod wait;
+mod warden;
+mod workload;
+
+pub use agent::Agent;
+pub use binaries::{Binaries, Program};
+pub use case::{Scratch, case};
+pub use domain::{Domain, DomainBuilder};
+pub use go::{GoWorkload, go_workloads};
+pub use port::free_port;
+pub use process::{Daemon, Output};
+pub use random::Random;
+pub use report::{cannot_run_here, say, skipped_on_the_reference};
+pub use server::Server;
+pub use wait::{DEADLINE, POLL, until, within};
+pub use workload::{Follower, Workload, verified};

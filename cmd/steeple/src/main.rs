@@ -1,1 +1,53 @@
-fn main() {}
+//! `steeple`: tools around a trust domain. So far one: `steeple up`, a whole trust domain that lives as long as the
+//! command does.
+
+mod up;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// The release of SPIRE whose files, commands and protocols the daemons speak.
+const COMPATIBLE: &str = "1.15.3";
+
+const USAGE: &str = "\
+Usage: steeple <command> [<args>]
+
+Commands:
+    up         Starts a throw-away trust domain and shows its identities at work
+    version    Prints the version
+
+`steeple up -h` lists the flags of `up`.
+";
+
+fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let Some((command, rest)) = args.split_first() else {
+        print(io::stderr(), USAGE);
+        return ExitCode::from(NO_SUCH_COMMAND);
+    };
+    match command.to_str() {
+        Some("up") => up::run(rest),
+        Some(up::BOUND_TO) => up::run_bound_to(rest),
+        Some("version" | "-v" | "-version" | "--version") => {
+            print(io::stdout(), &format!("steeple {} (SPIRE {COMPATIBLE})\n", env!("CARGO_PKG_VERSION")));
+            ExitCode::SUCCESS
+        }
+        Some("help" | "-h" | "-help" | "--help") => {
+            print(io::stdout(), USAGE);
+            ExitCode::SUCCESS
+        }
+        _ => {
+            print(io::stderr(), &format!("steeple: there is no command {}\n\n{USAGE}", command.to_string_lossy()));
+            ExitCode::from(NO_SUCH_COMMAND)
+        }
+    }
+}
+
+/// What the daemons' own commands answer too when the command is missing or unknown.
+const NO_SUCH_COMMAND: u8 = 127;
+
+/// Writes where nobody may listen any more: a closed pipe is no failure of the command.
+fn print(mut to: impl Write, text: &str) {
+    let _ = to.write_all(text.as_bytes());
+}

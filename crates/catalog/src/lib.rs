@@ -1,1 +1,65 @@
+//! The plugin types, one file each: the trait that a built-in implements, and the host's side that measures each call
+//! and prefixes its errors. How a daemon's plugins are loaded is in [`load`].
+#![warn(missing_docs)]
 
+mod error;
+pub mod key_manager;
+pub mod load;
+pub mod node_attestor;
+pub mod workload_attestor;
+
+pub use error::PluginError;
+pub use key_manager::KeyManager;
+pub use node_attestor::AgentNodeAttestor;
+pub use workload_attestor::WorkloadAttestor;
+
+use steeple_config::plugins::PluginData;
+use steeple_spiffe::TrustDomain;
+
+/// What a plugin is configured with.
+#[derive(Clone, Debug)]
+pub struct Configuration {
+    /// The trust domain of the daemon.
+    pub trust_domain: TrustDomain,
+    /// What stands in its `plugin_data`, or where.
+    pub data: PluginData,
+}
+
+impl Configuration {
+    /// Reads the plugin's keys. Keys that it does not know are ignored.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT when a key has the wrong type, or the data file cannot be read.
+    pub fn decode<T: serde::de::DeserializeOwned>(&self) -> Result<T, PluginError> {
+        let malformed = |error: steeple_config::Error| {
+            PluginError::invalid_argument(format!("unable to decode configuration: {error}"))
+        };
+        let body = match &self.data {
+            PluginData::None => steeple_config::hcl::Body::default(),
+            PluginData::Fixed(body) => body.clone(),
+            PluginData::File(path) => {
+                let text = std::fs::read_to_string(path).map_err(|error| {
+                    PluginError::invalid_argument(format!(
+                        "unable to read plugin_data_file {}: {error}",
+                        path.display()
+                    ))
+                })?;
+                steeple_config::hcl::parse(text).map_err(malformed)?
+            }
+        };
+        steeple_config::decode::decode(&body).map(|decoded| decoded.value).map_err(malformed)
+    }
+
+    /// For a plugin that takes no configuration.
+    ///
+    /// # Errors
+    /// When there is one.
+    pub fn none(&self) -> Result<(), PluginError> {
+        match self.data {
+            PluginData::None => Ok(()),
+            PluginData::Fixed(_) | PluginData::File(_) => {
+                Err(PluginError::invalid_argument("no supported configuration interface found"))
+            }
+        }
+    }
+}

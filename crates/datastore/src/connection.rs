@@ -154,6 +154,7 @@ impl Connection {
         for value in values {
             match value {
                 Value::Null => arguments.add(None::<i64>),
+                Value::Flag(flag) => arguments.add(flag),
                 Value::Integer(number) => arguments.add(number),
                 Value::Text(text) => arguments.add(text),
                 Value::Bytes(bytes) => arguments.add(bytes),

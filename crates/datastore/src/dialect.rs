@@ -75,6 +75,13 @@ impl Dialect {
         }
     }
 
+    /// The id of the row that this connection inserted last.
+    pub(crate) fn last_id(self) -> &'static str {
+        match self {
+            Self::Sqlite => "SELECT last_insert_rowid()",
+        }
+    }
+
     /// Counts the tables of this name, as a SELECT of one row.
     pub(crate) fn table_exists(self, table: &str) -> String {
         match self {

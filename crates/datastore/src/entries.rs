@@ -262,8 +262,9 @@ const SELECT: &str = "SELECT e.id, e.entry_id, e.spiffe_id, e.parent_id, e.ttl, 
 
 fn read(row: &Row) -> Result<(i64, Entry), Error> {
     let entry_id = row.text(1)?;
-    let attributes = AdditionalAttributes::decode(&*row.bytes(12)?)
-        .map_err(|error| Error::Corrupt(format!("unable to read additional attributes of entry {entry_id:?}: {error}")))?;
+    let attributes = AdditionalAttributes::decode(&*row.bytes(12)?).map_err(|error| {
+        Error::Corrupt(format!("unable to read additional attributes of entry {entry_id:?}: {error}"))
+    })?;
     let entry = Entry {
         entry_id,
         spiffe_id: row.text(2)?,

@@ -22,7 +22,9 @@ impl Tx<'_> {
     /// Writes that these nodes changed.
     pub(crate) async fn node_events(&mut self, spiffe_ids: impl IntoIterator<Item = &str> + Send) -> Result<(), Error> {
         let rows: Vec<_> = spiffe_ids.into_iter().map(|id| event(self.now, id)).collect();
-        self.db.insert("INSERT INTO attested_node_entries_events (created_at, updated_at, spiffe_id) VALUES ", rows).await
+        self.db
+            .insert("INSERT INTO attested_node_entries_events (created_at, updated_at, spiffe_id) VALUES ", rows)
+            .await
     }
 }
 

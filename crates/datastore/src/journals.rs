@@ -65,8 +65,7 @@ impl Mutation for SetCaJournal {
                       VALUES (?, ?, ?, ?, '')";
         let sql = Sql::new(insert).bind(tx.now).bind(tx.now).bind(data.clone()).bind(active_x509_authority_id);
         tx.db.execute(sql).await?;
-        let newest = tx.db.row(Sql::new("SELECT MAX(id) FROM ca_journals"), |row| row.integer(0)).await?;
-        newest.ok_or(Error::NotFound)
+        tx.db.row(Sql::new(tx.db.dialect().last_id()), |row| row.integer(0)).await?.ok_or(Error::NotFound)
     }
 }
 

@@ -1,1 +1,54 @@
+//! The one [`DataStore`]: everything that servers share, in the reference's SQL schema.
+//!
+//! | Table | Here |
+//! |---|---|
+//! | `registered_entries`, `selectors`, `dns_names`, `federated_registration_entries` | [`entries`] |
+//! | `attested_node_entries`, `node_resolver_map_entries` | [`nodes`] |
+//! | `bundles` | [`bundles`] |
+//! | `federated_trust_domains` | [`federation`] |
+//! | `join_tokens` | [`join_tokens`] |
+//! | `ca_journals` | [`journals`] |
+//! | `registered_entries_events`, `attested_node_entries_events` | [`events`], read by the [`Feed`] |
+//! | `migrations` | written when the store is opened |
+//!
+//! Every write is a value, a [`Mutation`], and passes one door, [`DataStore::write`]. It writes its event rows in its own
+//! transaction, so that servers of both kinds, on one database, learn of each other's changes.
+//!
+//! There is one store, not a trait with stores behind it: what differs between databases is one value that each statement
+//! asks. Now it is SQLite.
+#![warn(missing_docs)]
 
+pub mod bundles;
+pub mod entries;
+pub mod events;
+pub mod federation;
+pub mod join_tokens;
+pub mod journals;
+pub mod nodes;
+
+mod config;
+mod connection;
+mod dialect;
+mod error;
+mod feed;
+mod listing;
+mod readers;
+mod schema;
+mod selector;
+mod sql;
+mod sqlite;
+mod store;
+mod time;
+mod writer;
+
+pub use config::SqlConfig;
+pub use entries::Entry;
+pub use error::Error;
+pub use feed::{Change, ChangedRows, Feed, Position, Snapshot};
+pub use listing::{Listing, Match, MatchSet, Page};
+pub use nodes::Node;
+pub use selector::Selector;
+pub use steeple_proto::spire::common::Bundle;
+pub use steeple_proto::spire::common::registration_entry::AdditionalAttributes;
+pub use store::{DataStore, Options};
+pub use writer::{Mutation, Tx};

@@ -186,7 +186,9 @@ mod tests {
 
     #[test]
     fn an_unknown_match_prints_like_the_references() {
-        for (value, text) in [(9, r"'\t'"), (4, r"'\x04'"), (65, "'A'"), (39, r"'\''"), (-1, "'\u{fffd}'"), (7, r"'\a'")] {
+        for (value, text) in
+            [(9, r"'\t'"), (4, r"'\x04'"), (65, "'A'"), (39, r"'\''"), (-1, "'\u{fffd}'"), (7, r"'\a'")]
+        {
             assert_eq!(quoted_character(value), text);
         }
         let error = Match::of_entry_selectors(9).unwrap_err();

@@ -59,12 +59,7 @@ async fn create(db: &mut Connection, now: SystemTime) -> Result<(), Error> {
 }
 
 /// One step towards [`VERSION`]; returns whether it is reached.
-async fn step(
-    db: &mut Connection,
-    now: SystemTime,
-    disable_migration: bool,
-    stored: Stored,
-) -> Result<bool, Error> {
+async fn step(db: &mut Connection, now: SystemTime, disable_migration: bool, stored: Stored) -> Result<bool, Error> {
     let Stored { version, code_version } = stored;
     if version < OLDEST {
         return Err(Error::SchemaTooOld(version));

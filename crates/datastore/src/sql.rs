@@ -17,6 +17,7 @@ pub(crate) struct Sql {
 #[derive(Clone, Debug)]
 pub(crate) enum Value {
     Null,
+    Flag(bool),
     Integer(i64),
     Text(String),
     Bytes(Vec<u8>),
@@ -99,9 +100,10 @@ impl Conditions {
 
     /// Adds ` WHERE a AND b` to `sql`.
     pub(crate) fn append_to(self, sql: Sql) -> Sql {
-        self.0.into_iter().enumerate().fold(sql, |sql, (i, condition)| {
-            sql.push(if i == 0 { " WHERE " } else { " AND " }).append(condition)
-        })
+        self.0
+            .into_iter()
+            .enumerate()
+            .fold(sql, |sql, (i, condition)| sql.push(if i == 0 { " WHERE " } else { " AND " }).append(condition))
     }
 }
 
@@ -119,7 +121,7 @@ impl From<i32> for Value {
 
 impl From<bool> for Value {
     fn from(value: bool) -> Self {
-        Self::Integer(i64::from(value))
+        Self::Flag(value)
     }
 }
 
@@ -173,7 +175,8 @@ mod tests {
         assert_eq!(sql.values.len(), 4);
         assert!(!sql.recurring, "the list may be longer next time");
 
-        let sql = Sql::new("INSERT INTO t (a, b) VALUES ").rows([[1_i64.into(), 2_i64.into()], [Value::Null, "x".into()]]);
+        let sql =
+            Sql::new("INSERT INTO t (a, b) VALUES ").rows([[1_i64.into(), 2_i64.into()], [Value::Null, "x".into()]]);
         assert_eq!(sql.text, "INSERT INTO t (a, b) VALUES (?, ?), (?, ?)");
         assert_eq!(sql.values.len(), 4);
     }

@@ -153,7 +153,8 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_file_here() {
-        for string in ["", ":memory:", "file::memory:?cache=shared", "file:a?mode=memory", "file:", "file://other/a.db"] {
+        for string in ["", ":memory:", "file::memory:?cache=shared", "file:a?mode=memory", "file:", "file://other/a.db"]
+        {
             assert!(matches!(path_of(string), Err(Error::NotAFile(_))), "{string}");
         }
         let error = path_of("postgres://localhost/spire").unwrap_err();

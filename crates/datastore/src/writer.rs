@@ -36,12 +36,10 @@ pub struct Tx<'c> {
     pub(crate) bundles_changed: bool,
 }
 
-/// What a commit of this process tells the feeds. Only a hint: a feed that misses it finds the change by itself.
+/// What each commit of this process tells the feeds. Only a hint: a feed that misses it finds the change by itself.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Hint {
-    /// Counts commits.
-    pub(crate) commits: u64,
-    /// Counts commits that wrote a bundle.
+    /// How many commits have written a bundle.
     pub(crate) bundles: u64,
 }
 
@@ -128,10 +126,7 @@ impl Task {
         };
         let bundles_changed = commit(&mut connection, self.clock.now(), group).await?;
         self.open = Some((opened, connection));
-        self.hints.send_modify(|hint| {
-            hint.commits += 1;
-            hint.bundles += u64::from(bundles_changed);
-        });
+        self.hints.send_modify(|hint| hint.bundles += u64::from(bundles_changed));
         Ok(())
     }
 }

@@ -1,1 +1,130 @@
+//! Making: keys, certificate requests, certificates and tokens.
+//!
+//! Signing goes through one trait, [`Signer`], which is asynchronous because a key may live in another process or in a
+//! cloud. Nothing else here waits, does I/O or reads a clock: times are arguments, and no async runtime is needed.
+//!
+//! What is made has, byte for byte, the form that SPIRE gives it: order of extensions and names, string types, spelling
+//! of JSON. `tests/golden` makes recorded certificates, requests and tokens again and compares them.
+#![warn(missing_docs)]
 
+pub mod certificate;
+pub mod csr;
+pub mod jws;
+
+mod key;
+mod signer;
+
+pub use certificate::{Issuer, Kind, Name, Serial, Template, issue, self_signed};
+pub use csr::CertificateRequest;
+pub use key::{KeyType, PrivateKey};
+pub use signer::{LocalSigner, SignError, Signer};
+pub use steeple_spiffe::x509::{DistinguishedName as Subject, Extension, ExtraName, ObjectIdentifier};
+pub use steeple_spiffe::{PublicKey, PublicKeyKind, SignatureAlgorithm};
+
+use aws_lc_rs::{digest, rand};
+use steeple_spiffe::{PublicKeyError, X509Error, pem::PemError};
+
+/// The key identifier of a public key: SHA-1 over the contents of its BIT STRING (RFC 5280, section 4.2.1.2, method 1).
+/// SHA-1 names the key here and protects nothing.
+pub fn ski(public_key: &PublicKey) -> [u8; 20] {
+    digest_of(&digest::SHA1_FOR_LEGACY_USE_ONLY, public_key.bits())
+}
+
+/// SHA-256, for fingerprints and digests of content.
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    digest_of(&digest::SHA256, bytes)
+}
+
+/// A new name for a token signing key: 32 random letters and digits.
+///
+/// # Errors
+/// [`PkiError::Random`].
+pub fn random_key_id() -> Result<String, PkiError> {
+    const ALPHABET: &[u8; 62] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+    let mut id = String::with_capacity(32);
+    while id.len() < 32 {
+        // What lies above the last whole multiple of 62 is thrown away, so that all characters are equally likely.
+        let fair = random::<32>()?.into_iter().filter(|&byte| byte < 62 * 4);
+        id.extend(fair.take(32 - id.len()).map(|byte| char::from(ALPHABET[usize::from(byte % 62)])));
+    }
+    Ok(id)
+}
+
+/// What can go wrong when keys, requests, certificates and tokens are made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PkiError {
+    /// The operating system gave no random bytes.
+    #[error("no random bytes")]
+    Random,
+    /// A key could not be made.
+    #[error("key generation failed")]
+    KeyGeneration,
+    /// A configured key type is none of ours.
+    #[error("key type {0:?} is unknown; must be one of [rsa-2048, rsa-4096, ec-p256, ec-p384]")]
+    UnknownKeyType(String),
+    /// A private key document is malformed or of a kind that is not supported. Says no more on purpose.
+    #[error("private key is malformed or of an unsupported kind")]
+    PrivateKey,
+    /// A sound private key, but of a kind that we do not sign with.
+    #[error("private keys of kind {0} are not supported")]
+    UnsupportedKey(PublicKeyKind),
+    /// A PEM text that should hold a private key does not.
+    #[error(transparent)]
+    Pem(#[from] PemError),
+    /// A public key is malformed or of a kind that is not supported.
+    #[error(transparent)]
+    PublicKey(#[from] PublicKeyError),
+    /// A name, time or extension does not fit into DER: a DNS name that is not ASCII, a time before 1970.
+    #[error("cannot encode: {0}")]
+    Encoding(#[from] der::Error),
+    /// The bytes are no certificate request.
+    #[error("{0}")]
+    MalformedRequest(String),
+    /// A certificate request is not signed by the key in it.
+    #[error("{0}")]
+    RequestSignature(PublicKeyError),
+    /// The signer failed.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    /// What was issued cannot be read back: the signer's fault.
+    #[error(transparent)]
+    Certificate(#[from] X509Error),
+    /// Tokens cannot be signed with this algorithm.
+    #[error("{0:?} has no JOSE name")]
+    NotJose(SignatureAlgorithm),
+}
+
+/// `N` is the output length of the algorithm.
+fn digest_of<const N: usize>(algorithm: &'static digest::Algorithm, bytes: &[u8]) -> [u8; N] {
+    let mut output = [0; N];
+    output.copy_from_slice(digest::digest(algorithm, bytes).as_ref());
+    output
+}
+
+fn random<const N: usize>() -> Result<[u8; N], PkiError> {
+    let mut bytes = [0; N];
+    rand::fill(&mut bytes).map_err(|_| PkiError::Random)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fingerprints_are_those_of_the_standard() {
+        // FIPS 180-2, appendix B.1.
+        assert_eq!(sha256(b"abc")[..4], [0xba, 0x78, 0x16, 0xbf]);
+    }
+
+    #[test]
+    fn key_ids_are_32_letters_and_digits_and_differ() {
+        let ids: Vec<String> = (0..100).map(|_| random_key_id().unwrap()).collect();
+        for id in &ids {
+            assert_eq!(id.len(), 32);
+            assert!(id.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{id}");
+        }
+        assert!(ids.iter().collect::<std::collections::HashSet<_>>().len() == ids.len());
+    }
+}

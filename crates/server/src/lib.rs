@@ -1,1 +1,21 @@
+//! The server: attests agents, keeps entries, signs SVIDs. Knows no plugin and no command line.
+//!
+//! [`run`] is its start, from top to bottom; [`config`] is what it is started with.
 
+mod api;
+pub mod authpolicy;
+pub mod ca;
+pub mod config;
+mod dns_name;
+mod endpoints;
+mod entries;
+mod prune;
+mod run;
+mod svid;
+
+pub use endpoints::EndpointsError;
+pub use run::{RunError, run};
+pub use svid::SvidError;
+
+/// The version of the reference that this server is compatible with.
+pub const VERSION: &str = "1.15.3";

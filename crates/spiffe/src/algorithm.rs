@@ -1,4 +1,7 @@
+use aws_lc_rs::digest;
 use rustls_pki_types::{AlgorithmIdentifier, alg_id};
+
+use crate::PublicKeyError;
 
 /// How a signature is made: key family, padding and hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -58,6 +61,24 @@ impl SignatureAlgorithm {
     /// The reverse of [`SignatureAlgorithm::jose_name`]. `none` and the HMAC family are nobody's name.
     pub fn from_jose_name(name: &str) -> Option<Self> {
         Self::JOSE.into_iter().find(|algorithm| algorithm.jose_name() == Some(name))
+    }
+
+    /// The digest of a message by the algorithm's hash: what a key signs that lives elsewhere.
+    ///
+    /// # Errors
+    /// [`PublicKeyError::Algorithm`] for Ed25519, which signs messages alone.
+    pub fn digest(self, message: &[u8]) -> Result<Vec<u8>, PublicKeyError> {
+        self.hash().map(|hash| digest::digest(hash, message).as_ref().to_vec()).ok_or(PublicKeyError::Algorithm)
+    }
+
+    /// The hash, as the crypto back end knows it; Ed25519 has none of its own choice.
+    pub fn hash(self) -> Option<&'static digest::Algorithm> {
+        match self {
+            Self::EcdsaSha256 | Self::RsaPkcs1Sha256 | Self::RsaPssSha256 => Some(&digest::SHA256),
+            Self::EcdsaSha384 | Self::RsaPkcs1Sha384 | Self::RsaPssSha384 => Some(&digest::SHA384),
+            Self::EcdsaSha512 | Self::RsaPkcs1Sha512 | Self::RsaPssSha512 => Some(&digest::SHA512),
+            Self::Ed25519 => None,
+        }
     }
 
     /// The contents of the X.509 AlgorithmIdentifier, that is OID and parameters without the SEQUENCE around them

@@ -102,9 +102,7 @@ fn number(member: &str, value: &Option<String>) -> Result<Vec<u8>, PublicKeyErro
         .as_deref()
         .filter(|value| !value.is_empty())
         .ok_or_else(|| PublicKeyError::Malformed(format!("JWK member {member:?} is missing")))?;
-    BASE64URL
-        .decode(value)
-        .map_err(|_| PublicKeyError::Malformed(format!("JWK member {member:?} is not base64url")))
+    BASE64URL.decode(value).map_err(|_| PublicKeyError::Malformed(format!("JWK member {member:?} is not base64url")))
 }
 
 fn curve_name(kind: PublicKeyKind) -> Option<&'static str> {

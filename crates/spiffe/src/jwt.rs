@@ -186,9 +186,8 @@ impl<'a> Parsed<'a> {
             let (header, payload) = signing_input.split_once('.').filter(|(_, payload)| !payload.contains('.'))?;
             Some((signing_input, header, payload, signature))
         };
-        let (signing_input, header, payload, signature) = parts().ok_or_else(|| {
-            JwtError::Malformed("go-jose/go-jose: compact JWS format must have three parts".into())
-        })?;
+        let (signing_input, header, payload, signature) = parts()
+            .ok_or_else(|| JwtError::Malformed("go-jose/go-jose: compact JWS format must have three parts".into()))?;
         let (header, payload, signature) = (decode(header)?, decode(payload)?, decode(signature)?);
 
         let Header { alg, kid, crit } =
@@ -212,8 +211,8 @@ impl<'a> Parsed<'a> {
     }
 }
 
-/// The members of a JOSE header that matter; others are ignored, `typ` among them (JWT-SVID, section 2.3, lets it be
-/// absent).
+/// The members of a JOSE header that matter. Others are ignored, and so is `typ`: the standard knows `JWT` and `JOSE`
+/// alone (JWT-SVID, section 2.3), but SPIRE takes any, and a token of another kind is signed by other keys.
 #[derive(Deserialize)]
 struct Header {
     #[serde(default)]
@@ -243,15 +242,12 @@ fn text<'c>(claims: &'c Map<String, Value>, name: &str) -> Result<Option<&'c str
 }
 
 fn audience(claims: &Map<String, Value>) -> Result<Vec<String>, JwtError> {
-    let malformed = || {
-        JwtError::Claims("go-jose/go-jose/jwt: expected string or array value to unmarshal to Audience".into())
-    };
+    let malformed =
+        || JwtError::Claims("go-jose/go-jose/jwt: expected string or array value to unmarshal to Audience".into());
     match claims.get("aud") {
         None | Some(Value::Null) => Ok(Vec::new()),
         Some(Value::String(one)) => Ok(vec![one.clone()]),
-        Some(Value::Array(many)) => {
-            many.iter().map(|one| one.as_str().map(Into::into).ok_or_else(malformed)).collect()
-        }
+        Some(Value::Array(many)) => many.iter().map(|one| one.as_str().map(Into::into).ok_or_else(malformed)).collect(),
         Some(_) => Err(malformed()),
     }
 }

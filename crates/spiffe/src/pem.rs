@@ -55,11 +55,7 @@ pub fn parse_only(label: &str, text: &str) -> Result<Vec<Zeroizing<Vec<u8>>>, Pe
     parse(text)?
         .into_iter()
         .map(|Block { label: found, contents }| {
-            if found == label {
-                Ok(contents)
-            } else {
-                Err(PemError::UnexpectedLabel { expected: label.into(), found })
-            }
+            if found == label { Ok(contents) } else { Err(PemError::UnexpectedLabel { expected: label.into(), found }) }
         })
         .collect()
 }

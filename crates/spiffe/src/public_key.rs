@@ -83,9 +83,8 @@ impl PublicKey {
     /// # Errors
     /// The kind is no curve, a coordinate has another length than the curve's, or the point is not on the curve.
     pub fn from_ec_point(curve: PublicKeyKind, x: &[u8], y: &[u8]) -> Result<Self, PublicKeyError> {
-        let (oid, width) = curve
-            .curve()
-            .ok_or_else(|| PublicKeyError::Unsupported(format!("{curve} has no affine points")))?;
+        let (oid, width) =
+            curve.curve().ok_or_else(|| PublicKeyError::Unsupported(format!("{curve} has no affine points")))?;
         if x.len() != width || y.len() != width {
             return Err(PublicKeyError::Malformed("EC coordinates have the wrong length".into()));
         }
@@ -225,7 +224,7 @@ impl fmt::Debug for PublicKey {
 
 impl PublicKeyKind {
     /// The algorithm that a key of this kind signs certificates and tokens with unless something else is asked for.
-    pub fn default_algorithm(self) -> SignatureAlgorithm {
+    pub fn signature_algorithm(self) -> SignatureAlgorithm {
         match self {
             Self::EcP256 => SignatureAlgorithm::EcdsaSha256,
             Self::EcP384 => SignatureAlgorithm::EcdsaSha384,
@@ -358,3 +357,6 @@ struct RsaNumbers<'a> {
 
 /// The first byte of an uncompressed EC point (SEC 1, section 2.3.3).
 pub(crate) const UNCOMPRESSED: u8 = 4;
+
+#[cfg(test)]
+mod tests;

@@ -10,4 +10,5 @@ pub mod dial;
 pub mod listen;
 pub mod rpc;
 pub mod status;
+pub mod sync;
 pub mod tls;

@@ -153,8 +153,10 @@ impl Likeness {
 }
 
 async fn outcome(tx: &mut Tx<'_>, fates: Vec<Fate>, new: Vec<New>) -> Result<Vec<Result<Created, Error>>, Error> {
-    let similar: Vec<i64> =
-        fates.iter().filter_map(|fate| if let Fate::Similar(Twin::Row(id)) = fate { Some(*id) } else { None }).collect();
+    let similar: Vec<i64> = fates
+        .iter()
+        .filter_map(|fate| if let Fate::Similar(Twin::Row(id)) = fate { Some(*id) } else { None })
+        .collect();
     let mut rows = HashMap::new();
     if !similar.is_empty() {
         let mut conditions = Conditions::default();
@@ -326,12 +328,8 @@ async fn insert(tx: &mut Tx<'_>, new: &[New]) -> Result<(), Error> {
     // Not every database can return the ids of the rows that were inserted.
     let entry_ids: Vec<&str> = new.iter().map(|new| new.entry.entry_id.as_str()).collect();
     let select = "SELECT entry_id, id FROM registered_entries WHERE entry_id IN ";
-    let ids: HashMap<String, i64> = tx
-        .db
-        .rows_in(select, &entry_ids, "", |row| Ok((row.text(0)?, row.integer(1)?)))
-        .await?
-        .into_iter()
-        .collect();
+    let ids: HashMap<String, i64> =
+        tx.db.rows_in(select, &entry_ids, "", |row| Ok((row.text(0)?, row.integer(1)?))).await?.into_iter().collect();
     let with_id = || new.iter().filter_map(|new| ids.get(&new.entry.entry_id).map(|id| (*id, new)));
 
     let selectors: Vec<_> = with_id().flat_map(|(id, new)| selector_rows(now, id, &new.entry.selectors)).collect();

@@ -19,7 +19,7 @@ use std::time::Instant;
 use tracing_subscriber::layer::SubscriberExt;
 
 use crate::Clock;
-pub use format::Format;
+pub use format::{Format, UnknownFormat};
 
 /// How a daemon logs.
 #[derive(Clone, Debug)]

@@ -58,7 +58,9 @@ impl Peer {
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Err(PeerError::Ended),
             Err(error) => return Err(error.into()),
         };
-        let peer = Self { pid, uid: credentials.uid(), gid: credentials.gid(), process: AsyncFd::register(process)? };
+        // SAFETY: an OwnedFd names the same open descriptor until it is dropped, and it is dropped after deregistration.
+        let process = unsafe { AsyncFd::register(process) }.map_err(io::Error::from)?;
+        let peer = Self { pid, uid: credentials.uid(), gid: credentials.gid(), process };
         peer.check()?;
         Ok(peer)
     }

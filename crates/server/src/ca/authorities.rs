@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use steeple_catalog::KeyManager;
 use steeple_catalog::key_manager::{Key, KeySigner};
-use steeple_datastore::{AppendBundle, DataStore};
-use steeple_pki::certificate::{self, Subject};
-use steeple_pki::{KeyType, Signer, hex};
+use steeple_datastore::DataStore;
+use steeple_datastore::bundles::AppendBundle;
+use steeple_pki::{KeyType, Kind, Name, Serial, Signer, Subject, Template};
 use steeple_proto::journal::{JwtKeyEntry, Status, X509caEntry};
 use steeple_proto::spire::common;
 use steeple_runtime::Clock;
@@ -18,9 +19,10 @@ use steeple_spiffe::x509::Certificate;
 use tracing::{info, warn};
 
 use super::journal::{Journal, moment};
+use super::sign::BACKDATE;
 use super::sign::Signing;
 use super::slots::{Authority, Slot, SlotId, Slots};
-use super::{CaConfig, CaError, JwtAuthority, X509Authority};
+use super::{CaConfig, CaError, CaSubject, JwtAuthority, X509Authority, hex};
 
 /// Both kinds with their slots and the journal. One task owns it ([`super::Rotation`]).
 pub struct Authorities {
@@ -85,12 +87,7 @@ impl Authorities {
         let slot = self.x509.free_id();
         let signer = self.generate(&format!("x509-CA-{}", slot.name()), self.config.x509_key_type).await?;
         let issued_at = self.clock.now();
-        let subject = Subject::new()
-            .countries(&self.config.subject.countries)
-            .organizations(&self.config.subject.organizations)
-            .common_name(&self.config.subject.common_name);
-        let certificate =
-            certificate::self_signed_ca(subject, &self.trust_domain.id(), issued_at, self.config.ttl, &*signer).await?;
+        let certificate = steeple_pki::self_signed(&self.root(issued_at)?, &*signer).await?;
         // In the bundle before anything is signed with it: whoever meets an SVID below it finds its root.
         self.append(common::Bundle {
             root_cas: vec![common::Certificate { der_bytes: certificate.der().to_vec(), tainted_key: false }],
@@ -110,6 +107,26 @@ impl Authorities {
         );
         self.x509.prepare(authority);
         Ok(())
+    }
+
+    /// The certificate of a self-signed authority. Its subject holds its serial number once more, which tells apart
+    /// authorities of the same configured name.
+    fn root(&self, issued_at: SystemTime) -> Result<Template, CaError> {
+        let CaSubject { countries, organizations, common_name } = self.config.subject.clone();
+        let serial = Serial::random()?;
+        let subject =
+            Subject { countries, organizations, common_name, serial_number: serial.to_string(), ..Subject::default() };
+        Ok(Template {
+            serial,
+            subject: Name::try_from(&subject)?,
+            uri_san: Some(self.trust_domain.id()),
+            dns_sans: Vec::new(),
+            not_before: issued_at - BACKDATE,
+            not_after: issued_at + self.config.ttl,
+            kind: Kind::Ca,
+            policies: Vec::new(),
+            extra_extensions: Vec::new(),
+        })
     }
 
     async fn activate_x509(&mut self) {
@@ -137,8 +154,12 @@ impl Authorities {
         let slot = self.jwt.free_id();
         let signer = self.generate(&format!("JWT-Signer-{}", slot.name()), self.config.jwt_key_type).await?;
         let issued_at = self.clock.now();
-        let authority =
-            JwtAuthority { key_id: steeple_pki::random_key_id(), signer, issued_at, not_after: issued_at + self.config.ttl };
+        let authority = JwtAuthority {
+            key_id: steeple_pki::random_key_id()?,
+            signer,
+            issued_at,
+            not_after: issued_at + self.config.ttl,
+        };
         self.append(common::Bundle {
             jwt_signing_keys: vec![common::PublicKey {
                 pkix_bytes: authority.signer.public_key().spki_der().to_vec(),
@@ -181,12 +202,12 @@ impl Authorities {
 
     async fn generate(&self, key_id: &str, key_type: KeyType) -> Result<Arc<dyn Signer>, CaError> {
         let key = self.keys.generate_key(key_id, key_type).await?;
-        Ok(Arc::new(KeySigner::new(self.keys.clone(), key)?))
+        Ok(Arc::new(KeySigner::new(self.keys.clone(), key)))
     }
 
     async fn append(&self, authorities: common::Bundle) -> Result<(), CaError> {
         let bundle = common::Bundle { trust_domain_id: self.trust_domain.id().to_string(), ..authorities };
-        self.store.write(AppendBundle { bundle }).await?;
+        self.store.write(AppendBundle(bundle)).await?;
         Ok(())
     }
 
@@ -207,7 +228,8 @@ impl Loading<'_> {
     fn x509(&self, entry: &X509caEntry) -> Option<(SlotId, Slot<X509Authority>)> {
         let slot = SlotId::parse(&entry.slot_id)?;
         let certificate = Certificate::from_der(&entry.certificate).ok()?;
-        let published = |bundle: &common::Bundle| bundle.root_cas.iter().any(|root| root.der_bytes == entry.certificate);
+        let published =
+            |bundle: &common::Bundle| bundle.root_cas.iter().any(|root| root.der_bytes == entry.certificate);
         if entry.upstream_chain.is_empty() && !self.bundle.is_none_or(published) {
             warn!(target: "ca_manager", slot = slot.name(), "Journal's X509 CA is not in the bundle; it is left out");
             return None;
@@ -234,19 +256,13 @@ impl Loading<'_> {
     }
 
     /// The key manager's key of a slot, if it is the journal's.
-    fn signer(
-        &self,
-        kind: &str,
-        slot: SlotId,
-        public_key: &[u8],
-        not_after: std::time::SystemTime,
-    ) -> Option<Arc<dyn Signer>> {
+    fn signer(&self, kind: &str, slot: SlotId, public_key: &[u8], not_after: SystemTime) -> Option<Arc<dyn Signer>> {
         let id = format!("{kind}-{}", slot.name());
         let key = self.held.get(&id).filter(|key| key.public_key.spki_der() == public_key)?;
         if not_after <= self.clock.now() {
             info!(target: "ca_manager", key_id = id, key_sha1 = hex(&steeple_pki::ski(&key.public_key)), "Authority has expired; it is left out");
             return None;
         }
-        KeySigner::new(self.keys.clone(), key.clone()).ok().map(|signer| Arc::new(signer) as Arc<dyn Signer>)
+        Some(Arc::new(KeySigner::new(self.keys.clone(), key.clone())))
     }
 }

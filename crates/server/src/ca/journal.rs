@@ -6,22 +6,23 @@
 use std::time::SystemTime;
 
 use prost::Message;
-use steeple_datastore::{CaJournal, DataStore, Error, SetCaJournal};
-use steeple_pki::hex;
+use steeple_datastore::journals::{CaJournal, SetCaJournal};
+use steeple_datastore::{DataStore, Error};
 use steeple_proto::journal::{Entries, JwtKeyEntry, Status, X509caEntry};
 use steeple_runtime::clock::unix_seconds;
 use steeple_spiffe::PublicKey;
 use tracing::{error, info};
 
 use super::slots::{Authority, SlotId};
-use super::{JwtAuthority, X509Authority};
+use super::{JwtAuthority, X509Authority, hex};
 
 /// Entries kept of each kind.
 const KEPT: usize = 10;
 
 pub(super) struct Journal {
     store: DataStore,
-    row: Option<i64>,
+    /// 0 before it is first stored.
+    row: i64,
     /// Hex SKI of the active X.509 authority; nothing is stored before there is one.
     active_x509: String,
     entries: Entries,
@@ -44,9 +45,9 @@ impl Journal {
                 wit_keys = entries.wit_keys.len(),
                 "Journal loaded"
             );
-            return Ok(Self { store, row: Some(row), active_x509: active_x509_authority_id, entries });
+            return Ok(Self { store, row, active_x509: active_x509_authority_id, entries });
         }
-        Ok(Self { store, row: None, active_x509: String::new(), entries: Entries::default() })
+        Ok(Self { store, row: 0, active_x509: String::new(), entries: Entries::default() })
     }
 
     /// Oldest first.
@@ -112,13 +113,13 @@ impl Journal {
         if self.active_x509.is_empty() {
             return;
         }
-        let row = SetCaJournal {
+        let row = CaJournal {
             id: self.row,
             data: self.entries.encode_to_vec(),
             active_x509_authority_id: self.active_x509.clone(),
         };
-        match self.store.write(row).await {
-            Ok(row) => self.row = Some(row),
+        match self.store.write(SetCaJournal(row)).await {
+            Ok(row) => self.row = row,
             Err(error) => error!(target: "ca_manager", error = %error, "Unable to save CA journal"),
         }
     }

@@ -11,8 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use steeple_catalog::PluginError;
-use steeple_pki::certificate::CertificateError;
-use steeple_pki::{KeyType, Signer};
+use steeple_pki::{KeyType, PkiError, Signer};
 use steeple_spiffe::x509::Certificate;
 
 pub use rotation::Rotation;
@@ -86,14 +85,11 @@ pub enum CaError {
     /// The key manager refused.
     #[error(transparent)]
     KeyManager(#[from] PluginError),
-    /// The key manager's key cannot be used.
-    #[error("unable to sign: {0}")]
-    Sign(#[from] steeple_pki::SignError),
-    /// A certificate cannot be made from what was asked.
+    /// A certificate or token cannot be made from what was asked, or its key did not sign.
     #[error(transparent)]
-    Certificate(#[from] CertificateError),
+    Pki(#[from] PkiError),
     /// A token was asked for without an audience.
-    #[error("invalid JWT-SVID: audience is required")]
+    #[error("invalid JWT-SVID audience: cannot be empty")]
     NoAudience,
     /// The datastore refused.
     #[error(transparent)]
@@ -107,7 +103,16 @@ impl steeple_runtime::metrics::Coded for CaError {
             Self::KeyManager(error) => error.code(),
             Self::DataStore(error) => error.code(),
             Self::NoAudience => "InvalidArgument",
-            Self::Sign(_) | Self::Certificate(_) => "Internal",
+            Self::Pki(_) => "Internal",
         }
     }
+}
+
+/// Lower-case hexadecimal, the form of authority IDs.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

@@ -1,14 +1,14 @@
 //! Signing with the authorities that are active: nothing here waits for a rotation.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use serde_json::{Map, Value};
-use steeple_pki::certificate::{self, Issuer, RawName, Subject, SvidTemplate};
-use steeple_pki::jws;
+use steeple_pki::certificate::svid_subject;
+use steeple_pki::{Issuer, Kind, Name, Serial, Subject, Template, jws};
 use steeple_runtime::Clock;
-use steeple_runtime::clock::{from_unix_seconds, unix_seconds};
+use steeple_runtime::clock::unix_seconds;
 use steeple_runtime::metrics::count;
 use steeple_spiffe::x509::Certificate;
 use steeple_spiffe::{PublicKey, SpiffeId};
@@ -16,7 +16,7 @@ use steeple_spiffe::{PublicKey, SpiffeId};
 use super::{CaError, JwtAuthority, X509Authority};
 
 /// Clocks of a trust domain may differ by this much: certificates begin that long before they are made.
-const BACKDATE: Duration = Duration::from_secs(10);
+pub(super) const BACKDATE: Duration = Duration::from_secs(10);
 
 /// How long what is signed lasts where nobody says otherwise.
 #[derive(Clone, Debug)]
@@ -65,7 +65,7 @@ pub struct WorkloadX509<'a> {
     /// Its DNS names; the first is also the common name.
     pub dns_names: &'a [String],
     /// A subject of the caller's own.
-    pub subject: Option<&'a RawName>,
+    pub subject: Option<Subject>,
 }
 
 /// A JWT-SVID to be made.
@@ -105,12 +105,11 @@ impl Ca {
     pub async fn sign_workload(&self, params: WorkloadX509<'_>) -> Result<Vec<Certificate>, CaError> {
         let WorkloadX509 { id, public_key, ttl, dns_names, subject } = params;
         let ttl = ttl.unwrap_or(self.lifetimes.x509_svid);
-        let name = match (subject, dns_names.first()) {
-            (Some(own), first) => Subject::from_raw(own, first),
-            (None, Some(first)) => Subject::svid().common_name(first),
-            (None, None) => Subject::svid(),
-        };
-        self.sign(name, id, dns_names, public_key, ttl).await
+        let mut subject = subject.unwrap_or_else(svid_subject);
+        if let Some(first) = dns_names.first() {
+            subject.common_name.clone_from(first);
+        }
+        self.sign(subject, id, dns_names, public_key, ttl).await
     }
 
     /// An agent's X.509-SVID: the chain, leaf first.
@@ -118,7 +117,7 @@ impl Ca {
     /// # Errors
     /// See [`CaError`].
     pub async fn sign_agent(&self, id: &SpiffeId, public_key: &PublicKey) -> Result<Vec<Certificate>, CaError> {
-        self.sign(Subject::svid(), id, &[], public_key, self.lifetimes.agent).await
+        self.sign(svid_subject(), id, &[], public_key, self.lifetimes.agent).await
     }
 
     /// The server's own X.509-SVID: the chain, leaf first.
@@ -126,7 +125,7 @@ impl Ca {
     /// # Errors
     /// See [`CaError`].
     pub async fn sign_server(&self, id: &SpiffeId, public_key: &PublicKey) -> Result<Vec<Certificate>, CaError> {
-        self.sign(Subject::svid(), id, &[], public_key, self.lifetimes.x509_svid).await
+        self.sign(svid_subject(), id, &[], public_key, self.lifetimes.x509_svid).await
     }
 
     async fn sign(
@@ -140,16 +139,20 @@ impl Ca {
         let active = self.signing.0.load_full();
         let authority = active.x509.as_ref().ok_or(CaError::NoX509Authority)?;
         let now = self.clock.now();
-        let template = SvidTemplate {
-            subject,
-            id,
-            dns_names,
+        let template = Template {
+            serial: Serial::random()?,
+            subject: Name::try_from(&subject)?,
+            uri_san: Some(id.clone()),
+            dns_sans: dns_names.to_vec(),
             not_before: now - BACKDATE,
             // No certificate outlives its authority.
             not_after: (now + ttl).min(authority.certificate.not_after()),
+            kind: Kind::Svid,
+            policies: Vec::new(),
+            extra_extensions: Vec::new(),
         };
-        let issuer = Issuer { certificate: &authority.certificate, signer: &*authority.signer };
-        let leaf = certificate::issue_svid(template, public_key, issuer).await?;
+        let issuer = Issuer::new(&authority.certificate, &*authority.signer);
+        let leaf = steeple_pki::issue(&template, public_key, &issuer).await?;
         count("server_ca.sign.x509_svid");
         Ok(std::iter::once(leaf).chain(authority.upstream_chain.iter().cloned()).collect())
     }
@@ -177,13 +180,19 @@ impl Ca {
             claims.insert("iss".into(), self.jwt_issuer.as_str().into());
         }
         if include_jti {
-            claims.insert("jti".into(), jws::random_token_id().into());
+            claims.insert("jti".into(), token_id().into());
         }
         claims.insert("sub".into(), id.as_str().into());
-        let token = jws::sign_jwt_svid(&*authority.signer, &authority.key_id, &claims).await?;
+        let token = jws::sign_jwt_svid(&claims, &authority.key_id, &*authority.signer).await?;
         count("server_ca.sign.jwt_svid");
         Ok(SignedJwt { token, issued_at, expires_at })
     }
+}
+
+/// 22 characters, by which a relying party tells a token that it has seen.
+fn token_id() -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(uuid::Uuid::new_v4().as_bytes())
 }
 
 /// The end of a chain's leaf, Unix seconds.
@@ -194,9 +203,4 @@ pub fn expires_at(chain: &[Certificate]) -> i64 {
 /// Seconds of a request as a lifetime: nothing and less means the default.
 pub fn ttl_of(seconds: i32) -> Option<Duration> {
     u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs)
-}
-
-/// Whether a moment of the API, in Unix seconds, has passed.
-pub fn has_passed(seconds: i64, now: SystemTime) -> bool {
-    from_unix_seconds(seconds) < now
 }

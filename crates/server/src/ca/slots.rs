@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use steeple_proto::journal::Status;
 
-use super::{JwtAuthority, X509Authority};
+use super::{JwtAuthority, X509Authority, hex};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// However long an authority lives, its successor is prepared at most this long before its end.
@@ -49,7 +49,7 @@ pub(super) trait Authority: Clone {
 
 impl Authority for X509Authority {
     fn authority_id(&self) -> String {
-        self.certificate.subject_key_id().map(steeple_pki::hex).unwrap_or_default()
+        self.certificate.subject_key_id().map(hex).unwrap_or_default()
     }
 
     fn issued_at(&self) -> SystemTime {

@@ -63,7 +63,7 @@ pub(crate) fn entry(row: &datastore::Entry) -> Option<types::Entry> {
         hint: hint.clone(),
         created_at: *created_at,
         additional_attributes: additional_attributes.as_ref().map(|attributes| {
-            let common::AdditionalAttributes { disable_x509_svid_prefetch, jwt_svid_include_jti } = *attributes;
+            let datastore::AdditionalAttributes { disable_x509_svid_prefetch, jwt_svid_include_jti } = *attributes;
             types::entry::AdditionalAttributes { disable_x509_svid_prefetch, jwt_svid_include_jti }
         }),
     })

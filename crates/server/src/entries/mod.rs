@@ -17,6 +17,7 @@ use steeple_spiffe::TrustDomain;
 use steeple_spiffe::x509::Certificate;
 use tokio::sync::watch;
 
+pub(crate) use encode::{api_bundle, entry as api_entry, id as api_id, id_of, selector as api_selector};
 use tables::Tables;
 
 /// An entry as it is kept: the stored row, and the form that agents get, encoded once.
@@ -25,7 +26,7 @@ pub struct IndexedEntry {
     /// Its id, shared by all who name it.
     pub id: Arc<str>,
     /// The row.
-    pub row: datastore::Entry,
+    pub row: Arc<datastore::Entry>,
     /// The encoded `spire.api.types.Entry` with the fields that agents use.
     pub encoded: Bytes,
     /// SHA-256 of `encoded`.

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use steeple_datastore::{Entry, Node, Rows, Snapshot};
+use steeple_datastore::{Bundle, ChangedRows, Entry, Node, Snapshot};
 use steeple_spiffe::{SpiffeId, TrustDomain};
 use tracing::warn;
 
@@ -29,7 +29,7 @@ pub(super) struct Tables {
 
 impl Tables {
     pub(super) fn new(trust_domain: &TrustDomain, snapshot: Snapshot) -> Self {
-        let Snapshot { entries, nodes, bundles } = snapshot;
+        let Snapshot { entries, nodes, bundles, position: _ } = snapshot;
         let mut tables = Self {
             trust_domain: trust_domain.clone(),
             server_id: format!("spiffe://{trust_domain}/spire/server"),
@@ -54,8 +54,8 @@ impl Tables {
     }
 
     /// Applies rows and tells which of the connected agents they concern.
-    pub(super) fn apply(&mut self, rows: Rows, connected: &[Arc<str>]) -> HashSet<Arc<str>> {
-        let Rows { entries, nodes, bundles } = rows;
+    pub(super) fn apply(&mut self, rows: ChangedRows, connected: &[Arc<str>]) -> HashSet<Arc<str>> {
+        let ChangedRows { entries, nodes, bundles } = rows;
         let mut concerned = HashSet::new();
         // Bundles first: a reader never sees an entry without the bundle that came before it.
         if !bundles.is_empty() {
@@ -84,7 +84,7 @@ impl Tables {
         concerned
     }
 
-    fn put_entry(&mut self, row: Entry) -> Option<Arc<IndexedEntry>> {
+    fn put_entry(&mut self, row: Arc<Entry>) -> Option<Arc<IndexedEntry>> {
         if !self.is_ours(&row.parent_id) || !self.is_ours(&row.spiffe_id) {
             return None;
         }
@@ -118,15 +118,15 @@ impl Tables {
     fn put_agent(&mut self, node: Node) {
         let selectors = node.selectors.into_iter().map(|selector| (selector.kind, selector.value)).collect();
         let state = AgentState {
-            serial: node.serial_number,
-            new_serial: node.new_serial_number,
+            serial: node.serial.unwrap_or_default(),
+            new_serial: node.new_serial,
             can_reattest: node.can_reattest,
             selectors,
         };
         self.agents.insert(node.spiffe_id, Arc::new(state));
     }
 
-    fn put_bundle(&mut self, name: String, bundle: Option<steeple_proto::spire::common::Bundle>) {
+    fn put_bundle(&mut self, name: String, bundle: Option<Bundle>) {
         match bundle {
             Some(bundle) => drop(self.bundles.insert(name, Arc::new(encode::bundle(&bundle)))),
             None => drop(self.bundles.remove(&name)),

@@ -64,17 +64,11 @@ pub fn jwt_keys_document(bundle: &Bundle) -> Vec<u8> {
 /// # Errors
 /// [`BundleError`]; one bad key refuses the whole document, so that half of a bundle is never taken for all of it.
 pub fn parse(trust_domain: &TrustDomain, document: &[u8], mode: Mode) -> Result<Bundle, BundleError> {
-    if document.len() > MAX_LEN {
-        return Err(BundleError::TooLong);
-    }
-    let document = serde_json::from_slice(document).map_err(|error| BundleError::Json(error.to_string()))?;
-    let Document { keys, spiffe_sequence, spiffe_refresh_hint } = document;
+    let Document { keys, spiffe_sequence, spiffe_refresh_hint } = from_json(document)?;
     let mut bundle = Bundle::new(trust_domain.clone());
     bundle.sequence_number = spiffe_sequence.unwrap_or_default();
     bundle.refresh_hint = spiffe_refresh_hint.filter(|&hint| hint != 0).map(Duration::from_secs);
-    for (index, key) in keys.ok_or(BundleError::NoKeys)?.into_iter().enumerate() {
-        add(&mut bundle, key, mode).map_err(|reason| BundleError::Authority { index, reason })?;
-    }
+    add_all(&mut bundle, keys, mode)?;
     Ok(bundle)
 }
 
@@ -83,16 +77,12 @@ pub fn parse(trust_domain: &TrustDomain, document: &[u8], mode: Mode) -> Result<
 /// # Errors
 /// As [`parse`].
 pub fn parse_jwt_keys_document(trust_domain: &TrustDomain, document: &[u8]) -> Result<Bundle, BundleError> {
-    if document.len() > MAX_LEN {
-        return Err(BundleError::TooLong);
+    let Document { mut keys, spiffe_sequence: _, spiffe_refresh_hint: _ } = from_json(document)?;
+    for key in keys.iter_mut().flatten() {
+        key.key_use = Some(JWT_SVID.into());
     }
-    let document = serde_json::from_slice(document).map_err(|error| BundleError::Json(error.to_string()))?;
-    let Document { keys, spiffe_sequence: _, spiffe_refresh_hint: _ } = document;
     let mut bundle = Bundle::new(trust_domain.clone());
-    for (index, key) in keys.ok_or(BundleError::NoKeys)?.into_iter().enumerate() {
-        let key = Jwk { key_use: Some(JWT_SVID.into()), ..key };
-        add(&mut bundle, key, Mode::Strict).map_err(|reason| BundleError::Authority { index, reason })?;
-    }
+    add_all(&mut bundle, keys, Mode::Strict)?;
     Ok(bundle)
 }
 
@@ -119,32 +109,31 @@ fn token_key(key_use: &str, key_id: &str, key: &PublicKey) -> Jwk {
     Jwk { key_use: Some(key_use.into()), kid: Some(key_id.into()), ..Jwk::new(key) }
 }
 
-fn add(bundle: &mut Bundle, key: Jwk, mode: Mode) -> Result<(), AuthorityError> {
+fn add_all(bundle: &mut Bundle, keys: Option<Vec<Jwk>>, mode: Mode) -> Result<(), BundleError> {
+    for (index, key) in keys.ok_or(BundleError::NoKeys)?.into_iter().enumerate() {
+        add(bundle, &key, mode).map_err(|reason| BundleError::Authority { index, reason })?;
+    }
+    Ok(())
+}
+
+fn add(bundle: &mut Bundle, key: &Jwk, mode: Mode) -> Result<(), AuthorityError> {
     match key.key_use.as_deref() {
         Some(X509_SVID) => {
-            let authority = X509Authority { certificate: certificate(&key)?, tainted: false };
+            let authority = X509Authority { certificate: certificate(key)?, tainted: false };
             if !bundle.x509_authorities.contains(&authority) {
                 bundle.x509_authorities.push(authority);
             }
         }
         Some(JWT_SVID | WIT_SVID) if mode == Mode::Standard && !KNOWN_FAMILIES.contains(&key.kty.as_str()) => {}
         Some(JWT_SVID) => {
-            let (key_id, public_key) = named_key(&key)?;
-            let authority = JwtAuthority { key_id, public_key, expires_at: None, tainted: false };
-            let authorities = &mut bundle.jwt_authorities;
-            match authorities.iter_mut().find(|known| known.key_id == authority.key_id) {
-                Some(known) => *known = authority,
-                None => authorities.push(authority),
-            }
+            let (key_id, public_key) = named_key(key)?;
+            bundle.jwt_authorities.retain(|known| known.key_id != key_id);
+            bundle.jwt_authorities.push(JwtAuthority { key_id, public_key, expires_at: None, tainted: false });
         }
         Some(WIT_SVID) => {
-            let (key_id, public_key) = named_key(&key)?;
-            let authority = WitAuthority { key_id, public_key, expires_at: None, tainted: false };
-            let authorities = &mut bundle.wit_authorities;
-            match authorities.iter_mut().find(|known| known.key_id == authority.key_id) {
-                Some(known) => *known = authority,
-                None => authorities.push(authority),
-            }
+            let (key_id, public_key) = named_key(key)?;
+            bundle.wit_authorities.retain(|known| known.key_id != key_id);
+            bundle.wit_authorities.push(WitAuthority { key_id, public_key, expires_at: None, tainted: false });
         }
         _ if mode == Mode::Standard => {}
         None => return Err(AuthorityError::NoUse),
@@ -166,6 +155,13 @@ fn certificate(key: &Jwk) -> Result<Certificate, AuthorityError> {
 fn named_key(key: &Jwk) -> Result<(String, PublicKey), AuthorityError> {
     let key_id = key.kid.clone().filter(|kid| !kid.is_empty()).ok_or(AuthorityError::NoKeyId)?;
     Ok((key_id, key.public_key()?))
+}
+
+fn from_json(document: &[u8]) -> Result<Document, BundleError> {
+    if document.len() > MAX_LEN {
+        return Err(BundleError::TooLong);
+    }
+    serde_json::from_slice(document).map_err(|error| BundleError::Json(error.to_string()))
 }
 
 fn to_json(document: &Document) -> Vec<u8> {

@@ -107,7 +107,7 @@ fn refuses_an_id_of_2049_bytes() {
 #[test]
 fn ids_are_ordered_by_their_text() {
     let id = |text| SpiffeId::parse(text).unwrap();
-    let mut ids = vec![id("spiffe://b.test"), id("spiffe://a.test/x"), id("spiffe://a.test/b"), id("spiffe://a.test")];
+    let mut ids = [id("spiffe://b.test"), id("spiffe://a.test/x"), id("spiffe://a.test/b"), id("spiffe://a.test")];
     ids.sort();
     let texts: Vec<&str> = ids.iter().map(SpiffeId::as_str).collect();
     assert_eq!(texts, ["spiffe://a.test", "spiffe://a.test/b", "spiffe://a.test/x", "spiffe://b.test"]);

@@ -1,0 +1,264 @@
+//! From plugin blocks to running plugins: which are named, how many of a type there must be, and which are built in.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use steeple_config::plugins::PluginBlock;
+use steeple_spiffe::TrustDomain;
+use tracing::{debug, info, warn};
+
+use crate::{Configuration, PluginError, key_manager, node_attestor, workload_attestor};
+
+/// How a built-in of one type is made. `T` is the type's trait.
+pub struct BuiltIn<T: ?Sized + 'static> {
+    /// Under which configuration files name it.
+    pub name: &'static str,
+    /// Makes it from its configuration.
+    pub build: fn(&Configuration) -> Result<Arc<T>, PluginError>,
+}
+
+/// The built-ins of a server.
+pub struct ServerBuiltIns {
+    /// KeyManager.
+    pub key_managers: &'static [BuiltIn<dyn key_manager::Plugin>],
+    /// NodeAttestor: names only, as far as the server itself does the attestation.
+    pub node_attestors: &'static [&'static str],
+}
+
+/// The built-ins of an agent.
+pub struct AgentBuiltIns {
+    /// KeyManager.
+    pub key_managers: &'static [BuiltIn<dyn key_manager::Plugin>],
+    /// NodeAttestor.
+    pub node_attestors: &'static [BuiltIn<dyn node_attestor::AgentPlugin>],
+    /// WorkloadAttestor.
+    pub workload_attestors: &'static [BuiltIn<dyn workload_attestor::Plugin>],
+}
+
+/// The plugins of a server.
+#[derive(Clone, Debug)]
+pub struct ServerPlugins {
+    /// The one key manager.
+    pub key_manager: key_manager::KeyManager,
+}
+
+/// The plugins of an agent.
+#[derive(Clone)]
+pub struct AgentPlugins {
+    /// The one key manager.
+    pub key_manager: key_manager::KeyManager,
+    /// The one node attestor.
+    pub node_attestor: node_attestor::AgentNodeAttestor,
+    /// At least one.
+    pub workload_attestors: Vec<workload_attestor::WorkloadAttestor>,
+}
+
+/// Why the plugins cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// No plugin type has this name.
+    #[error("unsupported plugin type {0:?}")]
+    UnsupportedType(String),
+    /// No built-in of the type has this name.
+    #[error("no built-in plugin {name:?} for type {kind:?}")]
+    NoBuiltIn {
+        /// The type.
+        kind: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// The plugin is known, but not built in yet.
+    #[error("plugin {name:?} of type {kind:?} is not built in yet")]
+    NotBuiltInYet {
+        /// The type.
+        kind: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// There are too few or too many of a type.
+    #[error("plugin type {kind:?} constraint not satisfied: expected {expected} but got {count}")]
+    Count {
+        /// The type.
+        kind: &'static str,
+        /// How many there should be.
+        expected: &'static str,
+        /// How many there are.
+        count: usize,
+    },
+    /// A plugin refused its configuration.
+    #[error("failed to configure plugin {name:?}: {error}")]
+    Configure {
+        /// The name.
+        name: String,
+        /// What it said.
+        error: PluginError,
+    },
+    /// External plugins are not there yet.
+    #[error("plugin {0:?}: external plugins (plugin_cmd) are not supported yet")]
+    External(String),
+}
+
+/// Loads a server's plugins. DataStore blocks are the caller's.
+///
+/// # Errors
+/// See [`LoadError`].
+pub fn server(
+    blocks: &[PluginBlock],
+    built_ins: &ServerBuiltIns,
+    trust_domain: &TrustDomain,
+) -> Result<ServerPlugins, LoadError> {
+    const KNOWN: &[(&str, &[&str])] = &[
+        ("DataStore", &["sql"]),
+        (key_manager::TYPE, &["aws_kms", "azure_key_vault", "gcp_kms", "hashicorp_vault"]),
+        (node_attestor::TYPE, NODE_ATTESTORS),
+        ("UpstreamAuthority", &["aws_pca", "awssecret", "cert-manager", "disk", "ejbca", "gcp_cas", "spire", "vault"]),
+        ("Notifier", &["gcs_bundle", "k8sbundle"]),
+        (
+            "BundlePublisher",
+            &["aws_rolesanywhere_trustanchor", "aws_s3", "azure_blob", "gcp_cloudstorage", "k8s_configmap"],
+        ),
+        ("CredentialComposer", &["uniqueid"]),
+    ];
+    let blocks = Blocks::new(blocks, KNOWN, trust_domain)?;
+    let mut key_managers = blocks.load(key_manager::TYPE, built_ins.key_managers)?;
+    let key_manager = exactly_one(key_manager::TYPE, &mut key_managers)?;
+    for block in blocks.of(node_attestor::TYPE) {
+        if !built_ins.node_attestors.contains(&block.name.as_str()) {
+            return Err(blocks.unknown(node_attestor::TYPE, &block.name));
+        }
+    }
+    for kind in ["UpstreamAuthority", "Notifier", "BundlePublisher", "CredentialComposer"] {
+        blocks.load::<dyn Absent>(kind, &[])?;
+    }
+    Ok(ServerPlugins { key_manager: key_manager::KeyManager::of_server(&key_manager.0, key_manager.1) })
+}
+
+/// Loads an agent's plugins. `join_token`, when the agent has one, takes the node attestor's place; one must be named
+/// all the same, as in the reference.
+///
+/// # Errors
+/// See [`LoadError`].
+pub fn agent(
+    blocks: &[PluginBlock],
+    built_ins: &AgentBuiltIns,
+    join_token: Option<Arc<dyn node_attestor::AgentPlugin>>,
+    trust_domain: &TrustDomain,
+) -> Result<AgentPlugins, LoadError> {
+    const KNOWN: &[(&str, &[&str])] = &[
+        (key_manager::TYPE, &[]),
+        (node_attestor::TYPE, NODE_ATTESTORS),
+        (workload_attestor::TYPE, &["docker", "k8s", "slurm", "systemd"]),
+        ("SVIDStore", &["aws_secretsmanager", "gcp_secretmanager"]),
+    ];
+    let blocks = Blocks::new(blocks, KNOWN, trust_domain)?;
+    let mut key_managers = blocks.load(key_manager::TYPE, built_ins.key_managers)?;
+    let key_manager = exactly_one(key_manager::TYPE, &mut key_managers)?;
+    let node_attestor = match join_token {
+        Some(plugin) => {
+            let count = blocks.of(node_attestor::TYPE).count();
+            if count != 1 {
+                return Err(LoadError::Count { kind: node_attestor::TYPE, expected: "exactly 1", count });
+            }
+            ("join_token".to_owned(), plugin)
+        }
+        None => exactly_one(node_attestor::TYPE, &mut blocks.load(node_attestor::TYPE, built_ins.node_attestors)?)?,
+    };
+    let workload_attestors = blocks.load(workload_attestor::TYPE, built_ins.workload_attestors)?;
+    if workload_attestors.is_empty() {
+        return Err(LoadError::Count { kind: workload_attestor::TYPE, expected: "at least 1", count: 0 });
+    }
+    blocks.load::<dyn Absent>("SVIDStore", &[])?;
+    let attestor = |(name, plugin): (String, _)| workload_attestor::WorkloadAttestor::new(&name, plugin);
+    Ok(AgentPlugins {
+        key_manager: key_manager::KeyManager::of_agent(&key_manager.0, key_manager.1),
+        node_attestor: node_attestor::AgentNodeAttestor::new(&node_attestor.0, node_attestor.1),
+        workload_attestors: workload_attestors.into_iter().map(attestor).collect(),
+    })
+}
+
+const NODE_ATTESTORS: &[&str] = &[
+    "aws_iid",
+    "azure_imds",
+    "azure_msi",
+    "gcp_iit",
+    "http_challenge",
+    "join_token",
+    "k8s_psat",
+    "sshpop",
+    "tpm_devid",
+    "x509pop",
+];
+
+/// A type of which nothing is built in yet.
+#[async_trait]
+trait Absent: Send + Sync {}
+
+/// The enabled blocks of a daemon.
+struct Blocks<'a> {
+    enabled: Vec<&'a PluginBlock>,
+    /// Types, and names that the reference has.
+    known: &'static [(&'static str, &'static [&'static str])],
+    trust_domain: &'a TrustDomain,
+}
+
+impl<'a> Blocks<'a> {
+    fn new(
+        blocks: &'a [PluginBlock],
+        known: &'static [(&'static str, &'static [&'static str])],
+        trust_domain: &'a TrustDomain,
+    ) -> Result<Self, LoadError> {
+        if let Some(block) = blocks.iter().find(|block| known.iter().all(|(kind, _)| *kind != block.kind)) {
+            return Err(LoadError::UnsupportedType(block.kind.clone()));
+        }
+        let (enabled, disabled): (Vec<_>, Vec<_>) = blocks.iter().partition(|block| block.enabled);
+        for block in disabled {
+            debug!(target: "catalog", plugin_name = block.name, plugin_type = block.kind, "Not loading plugin; disabled");
+        }
+        Ok(Self { enabled, known, trust_domain })
+    }
+
+    fn of(&self, kind: &str) -> impl Iterator<Item = &'a PluginBlock> {
+        self.enabled.iter().copied().filter(move |block| block.kind == kind)
+    }
+
+    fn load<T: ?Sized>(
+        &self,
+        kind: &'static str,
+        built_ins: &'static [BuiltIn<T>],
+    ) -> Result<Vec<(String, Arc<T>)>, LoadError> {
+        let mut loaded = Vec::new();
+        for block in self.of(kind) {
+            if block.cmd.is_some() {
+                return Err(LoadError::External(block.name.clone()));
+            }
+            let Some(built_in) = built_ins.iter().find(|built_in| built_in.name == block.name) else {
+                return Err(self.unknown(kind, &block.name));
+            };
+            let configuration = Configuration { trust_domain: self.trust_domain.clone(), data: block.data.clone() };
+            let plugin = (built_in.build)(&configuration).map_err(|error| LoadError::Configure {
+                name: block.name.clone(),
+                error: error.of(kind, &block.name),
+            })?;
+            info!(target: "catalog", plugin_name = block.name, plugin_type = kind, external = false, "Plugin loaded");
+            loaded.push((block.name.clone(), plugin));
+        }
+        Ok(loaded)
+    }
+
+    fn unknown(&self, kind: &'static str, name: &str) -> LoadError {
+        let name = name.to_owned();
+        let known = self.known.iter().any(|(known, names)| *known == kind && names.contains(&name.as_str()));
+        if known {
+            warn!(target: "catalog", plugin_name = name, plugin_type = kind, "Plugin is not built in yet");
+            return LoadError::NotBuiltInYet { kind, name };
+        }
+        LoadError::NoBuiltIn { kind, name }
+    }
+}
+
+fn exactly_one<T>(kind: &'static str, loaded: &mut Vec<T>) -> Result<T, LoadError> {
+    match loaded.len() {
+        1 => Ok(loaded.remove(0)),
+        count => Err(LoadError::Count { kind, expected: "exactly 1", count }),
+    }
+}

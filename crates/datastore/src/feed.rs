@@ -1,0 +1,278 @@
+//! The feed of changes: whatever this or another server writes, an index learns here.
+//!
+//! It is the tail of the two event tables. An event only says "look again": the rows it names are read in the same
+//! snapshot, so that neither order nor repetition matters. How a feed learns that it is time to look is a hint and no
+//! more: a lost one costs time, never a change.
+//!
+//! On SQLite there is one writer and ids are given in the order of commits, so that an id which is not there when a later
+//! one is will never be (its transaction was rolled back). Databases that commit out of order need to ask for such ids
+//! until they are settled; that belongs between [`Feed::look`] and [`Position`].
+
+mod bundles;
+mod read;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use steeple_proto::spire::common::Bundle;
+use steeple_runtime::Clock;
+use tokio::sync::watch;
+
+use self::bundles::Known;
+use crate::connection::Connection;
+use crate::sql::Sql;
+use crate::sqlite::{File, Identity};
+use crate::writer::Hint;
+use crate::{Entry, Error, Node};
+
+/// Everything that servers share, read in one transaction.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// All entries, in order of creation.
+    pub entries: Vec<Arc<Entry>>,
+    /// All nodes with their selectors, in order of creation.
+    pub nodes: Vec<Node>,
+    /// All bundles, in order of creation.
+    pub bundles: Vec<Bundle>,
+    /// Up to where events are in it.
+    pub position: Position,
+}
+
+/// The newest event ids that have been seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// Of entries.
+    pub entries: i64,
+    /// Of nodes.
+    pub nodes: i64,
+}
+
+/// What changed.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// These rows.
+    Rows(ChangedRows),
+    /// All of it may have: the database was replaced or moved back, or nothing had been read before.
+    Reload(Snapshot),
+}
+
+/// Rows that may have changed, by name, as they are now; None for those that are gone. A row that changed several times
+/// comes once, and one that was touched without a change comes too. Entries, nodes and bundles are of one snapshot.
+#[derive(Clone, Debug, Default)]
+pub struct ChangedRows {
+    /// By entry id.
+    pub entries: Vec<(String, Option<Arc<Entry>>)>,
+    /// By SPIFFE ID.
+    pub nodes: Vec<(String, Option<Node>)>,
+    /// By trust domain, `spiffe://td`.
+    pub bundles: Vec<(String, Option<Bundle>)>,
+}
+
+impl ChangedRows {
+    fn is_empty(&self) -> bool {
+        let Self { entries, nodes, bundles } = self;
+        entries.is_empty() && nodes.is_empty() && bundles.is_empty()
+    }
+}
+
+/// A feed of changes. See [`DataStore::feed`](crate::DataStore::feed).
+pub struct Feed {
+    file: File,
+    clock: Clock,
+    hints: watch::Receiver<Hint>,
+    /// The hint that has been followed.
+    followed: Hint,
+    /// What has been handed out; None before the first snapshot.
+    known: Option<Known>,
+    /// Kept open while all goes well; SQLite tells a connection whether others have written since it looked last.
+    open: Option<Open>,
+    /// Whether to look without waiting.
+    again: bool,
+    /// Whether somebody has written since the bundles were looked at.
+    bundles_stale: bool,
+    ticks_since_bundles: u32,
+    /// Kept over calls of [`Feed::next`] that are dropped, so that it goes off however often that happens.
+    tick: Option<BoxFuture<'static, ()>>,
+    failures: u32,
+}
+
+/// A connection of a feed.
+struct Open {
+    db: Connection,
+    identity: Option<Identity>,
+    /// SQLite's `data_version` at the last look.
+    data_version: i64,
+}
+
+/// How often a feed asks whether another process has written.
+const TICK: Duration = Duration::from_millis(50);
+/// Bundles have no events: after a foreign write they are compared, at most this often.
+const TICKS_BETWEEN_BUNDLES: u32 = 20;
+/// The pause after a failure, which doubles with each further one.
+const PAUSE: Duration = Duration::from_millis(100);
+const MOST_DOUBLINGS: u32 = 6;
+
+impl Feed {
+    pub(crate) fn new(file: File, hints: watch::Receiver<Hint>, clock: Clock) -> Self {
+        Self {
+            file,
+            clock,
+            hints,
+            followed: Hint::default(),
+            known: None,
+            open: None,
+            again: false,
+            bundles_stale: false,
+            ticks_since_bundles: 0,
+            tick: None,
+            failures: 0,
+        }
+    }
+
+    /// Reads everything. [`Feed::next`] goes on from there.
+    pub async fn snapshot(&mut self) -> Result<Snapshot, Error> {
+        let hint = *self.hints.borrow_and_update();
+        let mut open = self.opened().await?;
+        open.data_version = data_version(&mut open.db).await?;
+        open.db.begin_read().await?;
+        let (snapshot, known) = read::everything(&mut open.db).await?;
+        open.db.commit().await?;
+        // From here on nothing waits: either all of this happens or nothing.
+        self.open = Some(open);
+        self.known = Some(known);
+        self.followed = hint;
+        self.again = false;
+        self.bundles_stale = false;
+        self.ticks_since_bundles = 0;
+        Ok(snapshot)
+    }
+
+    /// Waits for a change and returns it. Without a [`Feed::snapshot`] before, it returns one at once.
+    ///
+    /// Dropping the future loses nothing. After an error the next call goes on from the same position, after a pause that
+    /// grows with each error.
+    pub async fn next(&mut self) -> Result<Change, Error> {
+        if self.failures > 0 {
+            self.clock.sleep(PAUSE * 2_u32.pow((self.failures - 1).min(MOST_DOUBLINGS))).await;
+        }
+        let change = self.next_change().await;
+        self.failures = if change.is_ok() { 0 } else { self.failures.saturating_add(1) };
+        if change.is_err() {
+            self.again = true;
+        }
+        change
+    }
+
+    async fn next_change(&mut self) -> Result<Change, Error> {
+        loop {
+            let replaced = self.open.as_ref().is_some_and(|open| open.identity != self.file.identity());
+            if replaced || self.known.is_none() {
+                self.open = None;
+                return Ok(Change::Reload(self.snapshot().await?));
+            }
+            if !self.again {
+                self.wait().await?;
+            }
+            match self.look().await? {
+                Look::Nothing => {}
+                Look::Rows(rows) => return Ok(Change::Rows(rows)),
+                Look::MovedBack => return Ok(Change::Reload(self.snapshot().await?)),
+            }
+        }
+    }
+
+    /// Returns when there may be something to see.
+    async fn wait(&mut self) -> Result<(), Error> {
+        loop {
+            let clock = self.clock.clone();
+            let tick = self.tick.get_or_insert_with(|| Box::pin(async move { clock.sleep(TICK).await }));
+            tokio::select! {
+                biased;
+                changed = self.hints.changed() => return changed.map_err(|_| Error::Closed),
+                () = tick => {
+                    self.tick = None;
+                    self.ticks_since_bundles = self.ticks_since_bundles.saturating_add(1);
+                    if self.file_changed().await? || self.bundles_due() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether the file was replaced, or written by another connection.
+    async fn file_changed(&mut self) -> Result<bool, Error> {
+        let Some(mut open) = self.open.take() else { return Ok(true) };
+        if open.identity != self.file.identity() {
+            self.open = Some(open);
+            return Ok(true);
+        }
+        let changed = data_version(&mut open.db).await? != open.data_version;
+        self.open = Some(open);
+        Ok(changed)
+    }
+
+    fn bundles_due(&self) -> bool {
+        self.bundles_stale && self.ticks_since_bundles >= TICKS_BETWEEN_BUNDLES
+    }
+
+    /// Reads what happened since the position and moves it.
+    async fn look(&mut self) -> Result<Look, Error> {
+        let hint = *self.hints.borrow_and_update();
+        let mut open = self.opened().await?;
+        let Some(known) = &mut self.known else { return Ok(Look::MovedBack) };
+        // Read before the snapshot is taken: a write in between is looked for again, not missed.
+        let data_version = data_version(&mut open.db).await?;
+        let stale = self.bundles_stale || data_version != open.data_version;
+        let with_bundles =
+            hint.bundles != self.followed.bundles || (stale && self.ticks_since_bundles >= TICKS_BETWEEN_BUNDLES);
+        open.data_version = data_version;
+
+        open.db.begin_read().await?;
+        let found = read::since(&mut open.db, known, with_bundles).await?;
+        open.db.commit().await?;
+
+        // From here on nothing waits: either all of this happens or nothing.
+        self.open = Some(open);
+        let Some(found) = found else { return Ok(Look::MovedBack) };
+        known.follow(&found);
+        self.followed = hint;
+        self.again = found.more;
+        self.bundles_stale = stale && !with_bundles;
+        if with_bundles {
+            self.ticks_since_bundles = 0;
+        }
+        Ok(if found.rows.is_empty() { Look::Nothing } else { Look::Rows(found.rows) })
+    }
+
+    /// The open connection, or a new one. It is taken out: after an error, or when the future is dropped in the middle of
+    /// a transaction, it is closed.
+    async fn opened(&mut self) -> Result<Open, Error> {
+        match self.open.take() {
+            Some(open) => Ok(open),
+            None => {
+                let identity = self.file.identity();
+                Ok(Open { db: self.file.read().await?, identity, data_version: 0 })
+            }
+        }
+    }
+}
+
+enum Look {
+    Nothing,
+    Rows(ChangedRows),
+    MovedBack,
+}
+
+/// A number that changes when another connection, of this process or another, has committed.
+async fn data_version(db: &mut Connection) -> Result<i64, Error> {
+    let version = db.row(Sql::new("PRAGMA data_version"), |row| row.integer(0)).await?;
+    Ok(version.unwrap_or_default())
+}
+
+impl std::fmt::Debug for Feed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Feed")
+    }
+}

@@ -1,0 +1,103 @@
+//! What a feed remembers: its position, and what it needs to notice changes that have no event.
+
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use steeple_proto::spire::common::Bundle;
+
+use super::Position;
+use super::read::Found;
+use crate::Entry;
+
+/// A row of the bundles' table.
+pub(super) struct BundleRow {
+    pub(super) id: i64,
+    pub(super) trust_domain: String,
+    pub(super) data: Vec<u8>,
+    pub(super) bundle: Bundle,
+}
+
+/// What has been handed out.
+pub(super) struct Known {
+    pub(super) position: Position,
+    /// By trust domain.
+    bundles: HashMap<String, Fingerprint>,
+    /// The trust domains that each entry federates with; entries without any are left out. The reference deletes a bundle
+    /// without telling which entries lose it.
+    federated: HashMap<String, Vec<String>>,
+    /// Keyed anew in each feed, so that nobody can make two bundles look the same.
+    hasher: RandomState,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Fingerprint {
+    /// Entries refer to it: a bundle that was deleted and created again has lost them.
+    id: i64,
+    data: u64,
+}
+
+type Bundles = Vec<(String, Option<Bundle>)>;
+
+impl Known {
+    pub(super) fn new(position: Position, entries: &[Arc<Entry>], bundles: &[BundleRow]) -> Self {
+        let mut known =
+            Self { position, bundles: HashMap::new(), federated: HashMap::new(), hasher: RandomState::new() };
+        known.remember_bundles(bundles);
+        for entry in entries {
+            known.remember_entry(&entry.entry_id, Some(entry));
+        }
+        known
+    }
+
+    /// The bundles that differ from what is known, and the entries that federated with one that is gone.
+    pub(super) fn compare(&self, rows: &[BundleRow]) -> (Bundles, Vec<String>) {
+        let now: HashMap<&str, Fingerprint> =
+            rows.iter().map(|row| (row.trust_domain.as_str(), self.fingerprint(row))).collect();
+        let mut changed: Bundles = rows
+            .iter()
+            .filter(|row| self.bundles.get(&row.trust_domain) != now.get(row.trust_domain.as_str()))
+            .map(|row| (row.trust_domain.clone(), Some(row.bundle.clone())))
+            .collect();
+        changed.extend(
+            self.bundles.keys().filter(|known| !now.contains_key(known.as_str())).map(|gone| (gone.clone(), None)),
+        );
+
+        let lost = |trust_domain: &String| {
+            self.bundles
+                .get(trust_domain)
+                .is_some_and(|known| now.get(trust_domain.as_str()).is_none_or(|now| now.id != known.id))
+        };
+        let unfederated =
+            self.federated.iter().filter(|(_, with)| with.iter().any(lost)).map(|(entry_id, _)| entry_id.clone());
+        (changed, unfederated.collect())
+    }
+
+    /// Takes over what a look has found.
+    pub(super) fn follow(&mut self, found: &Found) {
+        let Found { rows, position, bundles, more: _ } = found;
+        self.position = *position;
+        if let Some(bundles) = bundles {
+            self.remember_bundles(bundles);
+        }
+        for (entry_id, entry) in &rows.entries {
+            self.remember_entry(entry_id, entry.as_ref());
+        }
+    }
+
+    fn remember_bundles(&mut self, rows: &[BundleRow]) {
+        self.bundles = rows.iter().map(|row| (row.trust_domain.clone(), self.fingerprint(row))).collect();
+    }
+
+    fn remember_entry(&mut self, entry_id: &str, entry: Option<&Arc<Entry>>) {
+        match entry.filter(|entry| !entry.federates_with.is_empty()) {
+            Some(entry) => self.federated.insert(entry_id.to_owned(), entry.federates_with.clone()),
+            None => self.federated.remove(entry_id),
+        };
+    }
+
+    fn fingerprint(&self, row: &BundleRow) -> Fingerprint {
+        Fingerprint { id: row.id, data: self.hasher.hash_one(&row.data) }
+    }
+}

@@ -1,0 +1,124 @@
+//! What one look at the database reads, inside one transaction.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::bundles::{BundleRow, Known};
+use super::{ChangedRows, Position, Snapshot};
+use crate::connection::{Connection, Row};
+use crate::events::{ENTRY_EVENTS, NODE_EVENTS};
+use crate::sql::{Conditions, Sql};
+use crate::{Error, bundles, entries, nodes};
+
+/// The most events of each kind that one look takes; the next one goes on at once.
+const EVENTS_A_LOOK: i64 = 10_000;
+
+/// What a look has found.
+pub(super) struct Found {
+    pub(super) rows: ChangedRows,
+    pub(super) position: Position,
+    /// All bundles, if they were looked at.
+    pub(super) bundles: Option<Vec<BundleRow>>,
+    /// Whether there are more events.
+    pub(super) more: bool,
+}
+
+/// All rows.
+pub(super) async fn everything(db: &mut Connection) -> Result<(Snapshot, Known), Error> {
+    let position = newest(db).await?;
+    let entries = entries::load(db, Conditions::default(), None).await?;
+    let entries: Vec<_> = entries.into_iter().map(|(_, entry)| Arc::new(entry)).collect();
+    let nodes = nodes::load(db, Conditions::default(), None, true).await?;
+    let rows = all_bundles(db).await?;
+    let known = Known::new(position, &entries, &rows);
+    let snapshot = Snapshot {
+        entries,
+        nodes: nodes.into_iter().map(|(_, node)| node).collect(),
+        bundles: rows.into_iter().map(|row| row.bundle).collect(),
+        position,
+    };
+    Ok((snapshot, known))
+}
+
+/// What happened since `known`; None when the database has moved back behind it.
+pub(super) async fn since(db: &mut Connection, known: &Known, with_bundles: bool) -> Result<Option<Found>, Error> {
+    let Position { entries, nodes } = known.position;
+    let newest = newest(db).await?;
+    if newest.entries < entries || newest.nodes < nodes {
+        return Ok(None);
+    }
+    let entry_events = events(db, ENTRY_EVENTS, "entry_id", entries, newest.entries).await?;
+    let node_events = events(db, NODE_EVENTS, "spiffe_id", nodes, newest.nodes).await?;
+    let bundles = if with_bundles { Some(all_bundles(db).await?) } else { None };
+    let (changed_bundles, unfederated) = bundles.as_ref().map(|rows| known.compare(rows)).unwrap_or_default();
+
+    let entry_ids = unique(entry_events.names.into_iter().chain(unfederated));
+    let mut found: HashMap<String, Arc<entries::Entry>> = entries::by_entry_ids(db, &entry_ids)
+        .await?
+        .into_iter()
+        .map(|entry| (entry.entry_id.clone(), Arc::new(entry)))
+        .collect();
+    let entries = entry_ids.into_iter().map(|id| (found.remove(&id), id)).map(|(entry, id)| (id, entry)).collect();
+
+    let spiffe_ids = unique(node_events.names);
+    let mut found: HashMap<String, nodes::Node> =
+        nodes::by_spiffe_ids(db, &spiffe_ids).await?.into_iter().map(|node| (node.spiffe_id.clone(), node)).collect();
+    let nodes = spiffe_ids.into_iter().map(|id| (found.remove(&id), id)).map(|(node, id)| (id, node)).collect();
+
+    Ok(Some(Found {
+        rows: ChangedRows { entries, nodes, bundles: changed_bundles },
+        position: Position { entries: entry_events.last, nodes: node_events.last },
+        bundles,
+        more: entry_events.last < newest.entries || node_events.last < newest.nodes,
+    }))
+}
+
+/// Counted by the database itself, because events are pruned: an empty table is not one that moved back.
+async fn newest(db: &mut Connection) -> Result<Position, Error> {
+    let dialect = db.dialect();
+    let mut newest = [0, 0];
+    for (table, newest) in [ENTRY_EVENTS, NODE_EVENTS].into_iter().zip(&mut newest) {
+        let id = db.row(Sql::new(dialect.newest_id(table)), |row| row.integer(0)).await?;
+        *newest = id.unwrap_or_default();
+    }
+    let [entries, nodes] = newest;
+    Ok(Position { entries, nodes })
+}
+
+struct Events {
+    /// In order, with repetitions.
+    names: Vec<String>,
+    /// Everything up to this id has been seen.
+    last: i64,
+}
+
+/// The events after `after`. `newest` is the newest id that was given, whether or not its event is still there.
+async fn events(db: &mut Connection, table: &str, column: &str, after: i64, newest: i64) -> Result<Events, Error> {
+    if after == newest {
+        return Ok(Events { names: Vec::new(), last: after });
+    }
+    let sql = Sql::new(format!("SELECT id, {column} FROM {table} WHERE id > ? ORDER BY id LIMIT ?"));
+    let read = |row: &Row| Ok((row.integer(0)?, row.text(1)?));
+    let rows = db.rows(sql.bind(after).bind(EVENTS_A_LOOK), read).await?;
+    let is_last = i64::try_from(rows.len()).is_ok_and(|count| count < EVENTS_A_LOOK);
+    let last = rows.last().map(|(id, _)| *id).filter(|_| !is_last).unwrap_or(newest);
+    Ok(Events { names: rows.into_iter().map(|(_, name)| name).collect(), last })
+}
+
+async fn all_bundles(db: &mut Connection) -> Result<Vec<BundleRow>, Error> {
+    let read = |row: &Row| {
+        Ok(BundleRow {
+            id: row.integer(0)?,
+            trust_domain: row.text(1)?,
+            data: row.bytes(2)?,
+            bundle: bundles::read(row)?,
+        })
+    };
+    db.rows(Sql::new("SELECT id, trust_domain, data FROM bundles ORDER BY id"), read).await
+}
+
+/// The names, each once, in the order of their first event.
+fn unique(names: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut seen = HashSet::new();
+    names.into_iter().filter(|name| seen.insert(name.clone())).collect()
+}

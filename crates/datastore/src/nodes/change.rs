@@ -1,0 +1,82 @@
+use super::{Node, time};
+use crate::Error;
+use crate::sql::{Sql, Value};
+use crate::writer::{Mutation, Tx};
+
+/// Replaces columns of a node. None leaves a column as it is. To ban a node, set both serials to the empty string.
+#[derive(Clone, Debug, Default)]
+pub struct UpdateNode {
+    /// The agent's identity.
+    pub spiffe_id: String,
+    /// [`Node::serial`].
+    pub serial: Option<String>,
+    /// [`Node::expires_at`].
+    pub expires_at: Option<i64>,
+    /// [`Node::new_serial`].
+    pub new_serial: Option<String>,
+    /// [`Node::new_expires_at`]; `Some(None)` clears it.
+    pub new_expires_at: Option<Option<i64>>,
+    /// [`Node::can_reattest`].
+    pub can_reattest: Option<bool>,
+    /// [`Node::agent_version`].
+    pub agent_version: Option<String>,
+}
+
+/// Makes the next SVID of a node the one in use, if its serial number is still the one given; else changes nothing. So a
+/// node that was banned, or attested again, in the meantime stays as it is.
+#[derive(Clone, Debug)]
+pub struct ActivateNodeSerial {
+    /// The agent's identity.
+    pub spiffe_id: String,
+    /// The serial number that the agent used, in decimal.
+    pub serial: String,
+}
+
+impl Mutation for UpdateNode {
+    /// The node after the update.
+    type Output = Node;
+    const KEY: &'static str = "datastore.node.update";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Node, Error> {
+        let Self { spiffe_id, serial, expires_at, new_serial, new_expires_at, can_reattest, agent_version } = self;
+        let columns: [(&str, Option<Value>); 6] = [
+            ("serial_number", serial.as_ref().map(Into::into)),
+            ("expires_at", expires_at.map(time)),
+            ("new_serial_number", new_serial.as_ref().map(Into::into)),
+            ("new_expires_at", new_expires_at.map(|at| at.map(time).into())),
+            ("can_reattest", can_reattest.map(Into::into)),
+            ("agent_version", agent_version.as_ref().map(Into::into)),
+        ];
+        let sql = columns
+            .into_iter()
+            .filter_map(|(column, value)| value.map(|value| (column, value)))
+            .fold(Sql::new("UPDATE attested_node_entries SET updated_at = ?").bind(tx.now), |sql, (column, value)| {
+                sql.push(", ").push(column).push(" = ?").bind(value)
+            })
+            .push(" WHERE spiffe_id = ?")
+            .bind(spiffe_id);
+        if tx.db.execute(sql).await? == 0 {
+            return Err(Error::NotFound);
+        }
+        tx.node_events([spiffe_id.as_str()]).await?;
+        super::by_spiffe_ids(tx.db, std::slice::from_ref(spiffe_id)).await?.pop().ok_or(Error::NotFound)
+    }
+}
+
+impl Mutation for ActivateNodeSerial {
+    /// The node as it is stored now; its serial tells whether the one given is in use.
+    type Output = Node;
+    const KEY: &'static str = "datastore.node.update";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Node, Error> {
+        let Self { spiffe_id, serial } = self;
+        // An empty serial is that of a banned node: it must not match an empty next one.
+        let update = "UPDATE attested_node_entries SET updated_at = ?, serial_number = new_serial_number, \
+                      expires_at = new_expires_at, new_serial_number = '', new_expires_at = NULL \
+                      WHERE spiffe_id = ? AND new_serial_number = ? AND new_serial_number <> '' AND serial_number <> ''";
+        if tx.db.execute(Sql::new(update).bind(tx.now).bind(spiffe_id).bind(serial)).await? > 0 {
+            tx.node_events([spiffe_id.as_str()]).await?;
+        }
+        super::by_spiffe_ids(tx.db, std::slice::from_ref(spiffe_id)).await?.pop().ok_or(Error::NotFound)
+    }
+}

@@ -1,0 +1,246 @@
+use std::time::Duration;
+
+use steeple_datastore::bundles::{CreateBundle, DeleteBundle, DeleteMode, SetBundle};
+use steeple_datastore::entries::{CreateEntries, CreateEntry, DeleteEntry, EntryMask, UpdateEntry};
+use steeple_datastore::events::{PruneEntryEvents, PruneNodeEvents};
+use steeple_datastore::nodes::{AttestNode, DeleteNode};
+use steeple_datastore::{Bundle, Change, ChangedRows, Entry, Feed, Snapshot};
+
+use crate::opened::{Opened, entry, rows, selectors};
+
+const NODE: &str = "spiffe://td/spire/agent/x509pop/1";
+const TD: &str = "spiffe://a.test";
+
+fn node(serial: &str) -> AttestNode {
+    AttestNode {
+        spiffe_id: NODE.into(),
+        attestation_type: "x509pop".into(),
+        serial: serial.into(),
+        expires_at: 2_000,
+        can_reattest: true,
+        selectors: selectors(&["x509pop:cn:1"]),
+    }
+}
+
+fn bundle(refresh_hint: i64) -> Bundle {
+    Bundle { trust_domain_id: TD.into(), refresh_hint, ..Bundle::default() }
+}
+
+/// The next change, which is one of rows.
+async fn changed(feed: &mut Feed) -> ChangedRows {
+    match within(feed).await {
+        Change::Rows(rows) => rows,
+        Change::Reload(snapshot) => panic!("reload: {snapshot:?}"),
+    }
+}
+
+async fn reloaded(feed: &mut Feed) -> Snapshot {
+    match within(feed).await {
+        Change::Rows(rows) => panic!("rows: {rows:?}"),
+        Change::Reload(snapshot) => snapshot,
+    }
+}
+
+/// A change that does not come is a failure, not a test that hangs.
+async fn within(feed: &mut Feed) -> Change {
+    tokio::time::timeout(Duration::from_secs(20), feed.next()).await.expect("a change in time").unwrap()
+}
+
+fn entry_ids(rows: &ChangedRows) -> Vec<&str> {
+    rows.entries.iter().map(|(id, _)| id.as_str()).collect()
+}
+
+pub(crate) async fn begins_with_everything(store: Opened) {
+    store.write(CreateBundle(bundle(1))).await.unwrap();
+    let created = store.create(Entry { federates_with: vec![TD.into()], ..entry("e") }).await;
+    let attested = store.write(node("1")).await.unwrap();
+    for mut feed in [store.feed(), store.feed()] {
+        let snapshot = feed.snapshot().await.unwrap();
+        assert_eq!(*snapshot.entries[0], created);
+        assert_eq!(snapshot.nodes, [attested.clone()]);
+        assert_eq!(snapshot.bundles, [bundle(1)]);
+        assert_eq!((snapshot.position.entries, snapshot.position.nodes), (1, 2));
+    }
+    let snapshot = reloaded(&mut store.feed()).await;
+    assert_eq!(snapshot.entries.len(), 1, "a feed without a snapshot begins with one");
+}
+
+pub(crate) async fn brings_what_was_written_and_what_went(store: Opened) {
+    let mut feed = store.feed();
+    feed.snapshot().await.unwrap();
+    let created = store.create(entry("e")).await;
+    let rows = changed(&mut feed).await;
+    assert_eq!(rows.entries.len(), 1);
+    assert_eq!(rows.entries[0].1.as_deref(), Some(&created));
+
+    let attested = store.write(node("1")).await.unwrap();
+    let rows = changed(&mut feed).await;
+    assert_eq!(rows.nodes, [(NODE.to_owned(), Some(attested))]);
+
+    for (refresh_hint, mutation) in [(1, bundle(1)), (2, bundle(2))] {
+        store.write(SetBundle(mutation)).await.unwrap();
+        let rows = changed(&mut feed).await;
+        assert_eq!(rows.bundles, [(TD.to_owned(), Some(bundle(refresh_hint)))]);
+        assert!(rows.entries.is_empty() && rows.nodes.is_empty());
+    }
+
+    store.write(DeleteEntry { entry_id: "e".into() }).await.unwrap();
+    assert!(matches!(changed(&mut feed).await.entries.as_slice(), [(id, None)] if id == "e"));
+    store.write(DeleteNode { spiffe_id: NODE.into() }).await.unwrap();
+    assert_eq!(changed(&mut feed).await.nodes, [(NODE.to_owned(), None)]);
+    store.write(DeleteBundle { trust_domain: TD.into(), mode: DeleteMode::Restrict }).await.unwrap();
+    assert_eq!(changed(&mut feed).await.bundles, [(TD.to_owned(), None)]);
+}
+
+pub(crate) async fn brings_a_row_that_changed_often_once(store: Opened) {
+    let mut feed = store.feed();
+    feed.snapshot().await.unwrap();
+    store.create(entry("e")).await;
+    store.create(entry("gone")).await;
+    for i in 0..5 {
+        let update = UpdateEntry { entry: Entry { hint: format!("{i}"), ..entry("e") }, mask: EntryMask::ALL };
+        store.write(update).await.unwrap();
+    }
+    store.write(DeleteEntry { entry_id: "gone".into() }).await.unwrap();
+    let rows = changed(&mut feed).await;
+    assert_eq!(entry_ids(&rows), ["e", "gone"]);
+    assert_eq!(rows.entries[0].1.as_ref().unwrap().hint, "4");
+    assert!(rows.entries[1].1.is_none());
+}
+
+pub(crate) async fn brings_what_another_store_wrote(store: Opened) {
+    let other = store.another().await;
+    let mut feed = other.feed();
+    feed.snapshot().await.unwrap();
+    for i in 0..3 {
+        let id = format!("e{i}");
+        store.create(entry(&id)).await;
+        assert_eq!(entry_ids(&changed(&mut feed).await), [id]);
+    }
+    store.write(node("1")).await.unwrap();
+    assert_eq!(changed(&mut feed).await.nodes.len(), 1);
+}
+
+pub(crate) async fn brings_bundles_of_another_store(store: Opened) {
+    let other = store.another().await;
+    let mut feed = other.feed();
+    feed.snapshot().await.unwrap();
+    store.write(CreateBundle(bundle(1))).await.unwrap();
+    assert_eq!(changed(&mut feed).await.bundles, [(TD.to_owned(), Some(bundle(1)))]);
+}
+
+pub(crate) async fn brings_entries_that_lost_a_bundle_without_an_event(store: Opened) {
+    store.write(CreateBundle(bundle(1))).await.unwrap();
+    store.create(Entry { federates_with: vec![TD.into()], ..entry("federated") }).await;
+    store.create(entry("other")).await;
+    let mut feed = store.feed();
+    feed.snapshot().await.unwrap();
+    // As the reference deletes a bundle, and then creates it anew, without a look in between.
+    store.sql("DELETE FROM federated_registration_entries").await;
+    store.sql("DELETE FROM bundles").await;
+    store.sql("INSERT INTO bundles (trust_domain, data) VALUES ('spiffe://a.test', X'0a')").await;
+    store.sql(&format!("UPDATE bundles SET data = X'{}'", hex(&bundle(1)))).await;
+    let rows = changed(&mut feed).await;
+    assert_eq!(rows.bundles, [(TD.to_owned(), Some(bundle(1)))]);
+    assert_eq!(entry_ids(&rows), ["federated"]);
+    assert!(rows.entries[0].1.as_ref().unwrap().federates_with.is_empty());
+}
+
+fn hex(bundle: &Bundle) -> String {
+    prost::Message::encode_to_vec(bundle).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub(crate) async fn loses_nothing_when_its_future_is_dropped(store: Opened) {
+    let other = store.another().await;
+    let mut feed = other.feed();
+    feed.snapshot().await.unwrap();
+    let mut seen = Vec::new();
+    let writing = async {
+        for i in 0..40 {
+            store.create(entry(&format!("e{i}"))).await;
+        }
+    };
+    tokio::pin!(writing);
+    let mut written = false;
+    let mut step = 0_u64;
+    while seen.len() < 40 {
+        step += 1;
+        // Dropped after times that hit every step of a look.
+        let cut = tokio::time::sleep(Duration::from_micros(step * 97 % 3_000));
+        tokio::select! {
+            () = &mut writing, if !written => written = true,
+            () = cut => {}
+            change = feed.next() => match change.unwrap() {
+                Change::Rows(rows) => seen.extend(rows.entries.into_iter().map(|(id, _)| id)),
+                Change::Reload(_) => panic!("reload"),
+            },
+        }
+    }
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen.len(), 40);
+}
+
+pub(crate) async fn takes_more_events_than_one_look_reads(store: Opened) {
+    let mut feed = store.feed();
+    feed.snapshot().await.unwrap();
+    let entries = |from: usize, to| (from..to).map(|i| entry(&format!("e{i}"))).collect();
+    let writes = [(0, 6_000), (6_000, 12_000), (12_000, 15_000)]
+        .map(|(from, to)| store.write(CreateEntries { entries: entries(from, to) }));
+    futures::future::try_join_all(writes).await.unwrap();
+    let mut seen = Vec::new();
+    while seen.len() < 15_000 {
+        let rows = changed(&mut feed).await;
+        assert!(rows.entries.len() <= 10_000);
+        seen.extend(rows.entries.into_iter().map(|(id, entry)| (id, entry.unwrap())));
+    }
+    assert_eq!(seen.len(), 15_000);
+    assert!(seen.iter().all(|(id, entry)| *id == entry.entry_id));
+}
+
+pub(crate) async fn pruned_events_are_no_step_back(store: Opened) {
+    let mut feed = store.feed();
+    store.create(entry("e")).await;
+    store.write(node("1")).await.unwrap();
+    feed.snapshot().await.unwrap();
+    let created_before = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_000);
+    assert_eq!(store.write(PruneEntryEvents { created_before }).await.unwrap(), 1);
+    assert_eq!(store.write(PruneNodeEvents { created_before }).await.unwrap(), 2);
+    store.create(entry("next")).await;
+    assert_eq!(entry_ids(&changed(&mut feed).await), ["next"]);
+    let old = std::time::SystemTime::UNIX_EPOCH;
+    assert_eq!(store.write(PruneEntryEvents { created_before: old }).await.unwrap(), 0);
+}
+
+pub(crate) async fn reloads_when_the_database_moved_back(store: Opened) {
+    store.create(entry("a")).await;
+    store.create(entry("b")).await;
+    let mut feed = store.feed();
+    feed.snapshot().await.unwrap();
+    // What a restored copy looks like.
+    store.sql("DELETE FROM registered_entries WHERE entry_id = 'b'").await;
+    store.sql("DELETE FROM registered_entries_events WHERE entry_id = 'b'").await;
+    store.sql("UPDATE sqlite_sequence SET seq = 1 WHERE name = 'registered_entries_events'").await;
+    let mut snapshot = reloaded(&mut feed).await;
+    while snapshot.entries.len() > 1 {
+        snapshot = reloaded(&mut feed).await;
+    }
+    assert_eq!(snapshot.position.entries, 1);
+    store.create(entry("c")).await;
+    assert_eq!(entry_ids(&changed(&mut feed).await), ["c"]);
+}
+
+pub(crate) async fn goes_on_from_its_position_after_an_error(store: Opened) {
+    let mut feed = store.feed();
+    feed.snapshot().await.unwrap();
+    store.create(entry("e")).await;
+    let attributes = |value: &str| format!("UPDATE registered_entries SET additional_attributes = {value}");
+    rows(&store.options.path, &attributes("X'ff'")).await;
+    for _ in 0..2 {
+        let error = feed.next().await.unwrap_err();
+        assert!(error.to_string().contains("entry \"e\""), "{error}");
+    }
+    rows(&store.options.path, &attributes("NULL")).await;
+    store.write(CreateEntry { entry: entry("f") }).await.unwrap();
+    assert_eq!(entry_ids(&changed(&mut feed).await), ["e", "f"]);
+}

@@ -1,0 +1,187 @@
+//! What only a file has.
+
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use jiff::tz::Offset;
+use steeple_datastore::entries::{EntryFilter, PruneEntries};
+use steeple_datastore::events::PruneEntryEvents;
+use steeple_datastore::nodes::{CreateNode, NodeFilter};
+use steeple_datastore::{Change, DataStore, Error, Node, Options, Page};
+use steeple_runtime::Clock;
+
+use crate::opened::{data, entry, fixture, rows, sqlite};
+
+/// The reference creates the indexes of a table in random order, so that only the set of statements is fixed.
+#[tokio::test]
+async fn a_new_database_has_the_references_schema() {
+    let schema = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name";
+    let new = sqlite().await;
+    let reference = fixture("utc", |_| {}).await;
+    assert_eq!(new.sql(schema).await, reference.sql(schema).await);
+    assert_eq!(new.sql("SELECT id, version, code_version FROM migrations").await, [["1", "25", "1.15.3"]]);
+    assert_eq!(new.sql("PRAGMA journal_mode").await, [["wal"]]);
+}
+
+#[tokio::test]
+async fn opening_changes_nothing_in_a_current_database() {
+    let tables = rows(&copied("utc"), "SELECT name FROM sqlite_master WHERE type = 'table'").await.concat();
+    let before = copied("utc");
+    let opened = fixture("utc", |_| {}).await;
+    for table in tables {
+        let all = format!("SELECT * FROM {table}");
+        assert_eq!(opened.sql(&all).await, rows(&before, &all).await, "{table}");
+    }
+}
+
+/// A copy that no store has opened; it stays until the machine cleans its temporary files.
+fn copied(name: &str) -> std::path::PathBuf {
+    let path = tempfile::tempdir().unwrap().keep().join("copy.sqlite3");
+    std::fs::copy(data(&format!("{name}.sqlite3")), &path).unwrap();
+    path
+}
+
+#[tokio::test]
+async fn migrates_versions_23_and_24() {
+    let opened = sqlite().await;
+    opened.close().await;
+    let path = &opened.options.path;
+    rows(path, "ALTER TABLE registered_entries DROP COLUMN additional_attributes").await;
+    rows(path, "ALTER TABLE attested_node_entries DROP COLUMN agent_version").await;
+    rows(path, "UPDATE migrations SET version = 23, code_version = '1.13.0'").await;
+
+    let refused = Options { disable_migration: true, ..opened.options.clone() };
+    let error = DataStore::open(refused, Clock::system()).await.unwrap_err();
+    assert_eq!(error.to_string(), "datastore-sql: auto-migration must be enabled for current DB");
+
+    let migrated = opened.another().await;
+    assert_eq!(rows(path, "SELECT version, code_version FROM migrations").await, [["25", "1.15.3"]]);
+    migrated.write(CreateNode(Node { agent_version: "1".into(), ..Node::default() })).await.unwrap();
+    let columns = "SELECT sql FROM sqlite_master WHERE name IN ('registered_entries', 'attested_node_entries')";
+    let reference = sqlite().await;
+    let plain = |rows: Vec<Vec<String>>| rows.concat().iter().map(|sql| sql.replace(' ', "")).collect::<Vec<_>>();
+    assert_eq!(plain(rows(path, columns).await), plain(reference.sql(columns).await));
+}
+
+#[tokio::test]
+async fn keeps_to_the_rules_about_versions() {
+    let ahead = "datastore-sql: incompatible DB schema and code version";
+    let old = "datastore-sql: migrating from schema version 22 requires a previous SPIRE release; please follow the \
+               upgrade strategy at doc/upgrading.md";
+    for (version, code_version, outcome) in [
+        ("25", "1.15.2", Ok("1.15.3")),
+        ("25", "1.15.3-dev-abcdef0", Ok("1.15.3")),
+        ("25", "1.16.0", Ok("1.16.0")),
+        ("25", "1.99.0", Ok("1.99.0")),
+        ("26", "1.16.7", Ok("1.16.7")),
+        ("26", "1.17.0", Err(ahead)),
+        ("26", "2.15.0", Err(ahead)),
+        ("22", "1.12.0", Err(old)),
+        ("25", "unknown", Err("datastore-sql: unable to parse code version \"unknown\" of the DB")),
+    ] {
+        let opened = sqlite().await;
+        opened.close().await;
+        let path = &opened.options.path;
+        rows(path, &format!("UPDATE migrations SET version = {version}, code_version = '{code_version}'")).await;
+        match DataStore::open(opened.options.clone(), Clock::system()).await {
+            Ok(_) => {
+                let stored = rows(path, "SELECT version, code_version FROM migrations").await;
+                assert_eq!(Ok(stored[0][1].as_str()), outcome, "{version} {code_version}");
+                assert_eq!(stored[0][0], version);
+            }
+            Err(error) => assert_eq!(Err(error.to_string().as_str()), outcome, "{version} {code_version}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn times_are_written_in_the_zone_and_compared_as_instants() {
+    let east = Offset::from_seconds(19_800).unwrap().to_time_zone();
+    let store = fixture("kolkata", |options| options.zone = east).await;
+    store
+        .write(CreateNode(Node { spiffe_id: "n".into(), expires_at: 2_108_605_442, ..Node::default() }))
+        .await
+        .unwrap();
+    let written = store.sql("SELECT expires_at, created_at FROM attested_node_entries WHERE spiffe_id = 'n'").await;
+    assert_eq!(written[0][0], "2036-10-26 09:14:02+05:30");
+    assert!(written[0][1].ends_with("+05:30"), "{written:?}");
+
+    // As text, all of these sort after the filter's time in UTC.
+    let utc = "UPDATE attested_node_entries SET expires_at = '2036-10-26 03:44:02+00:00' WHERE spiffe_id = 'n'";
+    let number = "UPDATE attested_node_entries SET expires_at = 2108605442 WHERE spiffe_id = 'n'";
+    for update in [utc, number] {
+        store.sql(update).await;
+        let node = store.fetch_node("n").await.unwrap().unwrap();
+        assert_eq!(node.expires_at, 2_108_605_442, "{update}");
+        for (before, count) in [(2_108_605_442, 0), (2_108_605_443, 1)] {
+            let filter = NodeFilter { by_expires_before: Some(before), ..NodeFilter::default() };
+            assert_eq!(store.count_nodes(&filter).await.unwrap(), count, "{update}");
+        }
+    }
+    let created_before = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_537_691);
+    let pruned = store.write(PruneEntryEvents { created_before }).await.unwrap();
+    assert_eq!(pruned, 1, "one event is of 16:28:10 UTC, all others of 16:28:11");
+}
+
+#[tokio::test]
+async fn follows_the_path_when_the_file_is_replaced() {
+    let store = sqlite().await;
+    let replacement = sqlite().await;
+    replacement.create(entry("replacement")).await;
+    replacement.close().await;
+    store.create(entry("a")).await;
+    let mut feed = store.feed();
+    feed.snapshot().await.unwrap();
+    assert!(store.fetch_entry("a").await.unwrap().is_some());
+
+    let path = &store.options.path;
+    for suffix in ["-wal", "-shm"] {
+        let mut name = path.clone().into_os_string();
+        name.push(suffix);
+        let _ = std::fs::remove_file(name);
+    }
+    std::fs::rename(&replacement.options.path, path).unwrap();
+    let Change::Reload(snapshot) = feed.next().await.unwrap() else { panic!("the file is another one") };
+    assert_eq!(snapshot.entries[0].entry_id, "replacement");
+    assert_eq!(store.fetch_entry("a").await.unwrap(), None);
+    store.create(entry("b")).await;
+    let Change::Rows(changed) = feed.next().await.unwrap() else { panic!("a change of rows") };
+    assert_eq!(changed.entries[0].0, "b");
+    assert_eq!(store.sql("SELECT entry_id FROM registered_entries ORDER BY id").await, [["replacement"], ["b"]]);
+
+    std::fs::remove_file(path).unwrap();
+    assert!(matches!(store.write(PruneEntries { expires_before: 1 }).await, Err(Error::Unavailable(_))));
+    assert!(matches!(store.fetch_entry("b").await, Err(Error::Unavailable(_))));
+    assert!(!path.exists(), "only opening the store makes a file");
+}
+
+#[tokio::test]
+async fn refuses_a_file_that_is_no_database() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("text");
+    std::fs::write(&path, "no database, but long enough for a header; no database, but long enough for a header ...")
+        .unwrap();
+    let error = DataStore::open(Options::sqlite(&path), Clock::system()).await.unwrap_err();
+    assert!(matches!(error, Error::Corrupt(_)), "{error:?}");
+    let missing = Options::sqlite(directory.path().join("no/such/directory/file"));
+    assert!(matches!(DataStore::open(missing, Clock::system()).await, Err(Error::Unavailable(_))));
+}
+
+#[tokio::test]
+async fn the_umask_decides_who_may_read_a_new_file() {
+    let store = sqlite().await;
+    let mode = std::fs::metadata(&store.options.path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode & 0o133, 0, "{mode:o}");
+}
+
+#[tokio::test]
+async fn several_readers_share_few_connections() {
+    let store = sqlite().await;
+    for i in 0..10 {
+        store.create(entry(&format!("e{i}"))).await;
+    }
+    let (all, page) = (EntryFilter::default(), Page::default());
+    let reads = (0..200).map(|_| store.list_entries(&all, &page));
+    let lists = futures::future::try_join_all(reads).await.unwrap();
+    assert!(lists.iter().all(|list| list.rows.len() == 10));
+}

@@ -1,0 +1,70 @@
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use steeple_spiffe::{Bundle, BundleSet, JwtAuthority, TrustDomain, jwt};
+
+use super::*;
+use crate::{KeyType, LocalSigner, PrivateKey, random_key_id};
+
+fn claims(value: Value) -> Map<String, Value> {
+    value.as_object().unwrap().clone()
+}
+
+#[tokio::test]
+async fn what_every_type_of_key_signs_is_valid() {
+    for key_type in [KeyType::EcP256, KeyType::EcP384, KeyType::Rsa2048] {
+        let signer = LocalSigner(Arc::new(PrivateKey::generate(key_type).unwrap()));
+        let key_id = random_key_id().unwrap();
+        let claims = claims(json!({"sub": "spiffe://example.org/a", "aud": ["x"], "exp": 100, "iat": 50}));
+        let token = sign_jwt_svid(&claims, &key_id, &signer).await.unwrap();
+        let mut bundle = Bundle::new(TrustDomain::parse("example.org").unwrap());
+        let public_key = signer.public_key().clone();
+        bundle.jwt_authorities.push(JwtAuthority { key_id, public_key, expires_at: None, tainted: false });
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(60);
+        let svid = jwt::validate(&token, &BundleSet::from_iter([bundle]), "x", now).unwrap();
+        assert_eq!(svid.claims, claims);
+    }
+}
+
+#[tokio::test]
+async fn claims_and_key_ids_are_escaped_and_sorted() {
+    let signer = LocalSigner(Arc::new(PrivateKey::generate(KeyType::EcP256).unwrap()));
+    let token = sign_jwt_svid(&claims(json!({"z\"": 1, "a": "\n"})), "k\"", &signer).await.unwrap();
+    let parts: Vec<String> =
+        token.split('.').take(2).map(|part| String::from_utf8(BASE64URL.decode(part).unwrap()).unwrap()).collect();
+    assert_eq!(parts, [r#"{"alg":"ES256","kid":"k\"","typ":"JWT"}"#, r#"{"a":"\n","z\"":1}"#]);
+}
+
+#[test]
+fn short_numbers_of_a_signature_are_filled_up() {
+    let raw = jws_signature(b"\x30\x06\x02\x01\x07\x02\x01\x09".to_vec(), PublicKeyKind::EcP256).unwrap();
+    let mut expected = [0; 64];
+    expected[31] = 7;
+    expected[63] = 9;
+    assert_eq!(raw, expected);
+}
+
+#[test]
+fn a_malformed_signature_is_the_signers_fault() {
+    let too_wide = [&b"\x30\x26\x02\x21\x7f"[..], &[1; 32], b"\x02\x01\x09"].concat();
+    for signature in [b"".to_vec(), b"\x30\x00".to_vec(), vec![1; 64], too_wide] {
+        let error = jws_signature(signature, PublicKeyKind::EcP256).unwrap_err();
+        assert!(matches!(error, SignError::Malformed));
+    }
+}
+
+#[tokio::test]
+async fn the_confirmation_replaces_a_claim_of_that_name() {
+    let signer = LocalSigner(Arc::new(PrivateKey::generate(KeyType::EcP256).unwrap()));
+    let workload = PrivateKey::generate(KeyType::EcP384).unwrap();
+    let key = workload.public_key();
+    let claims = claims(json!({"cnf": 1, "sub": "spiffe://example.org/a"}));
+    let token = sign_wit_svid(&claims, key, SignatureAlgorithm::EcdsaSha384, "k", &signer).await.unwrap();
+    let payload = BASE64URL.decode(token.split('.').nth(1).unwrap()).unwrap();
+    let payload: Value = serde_json::from_slice(&payload).unwrap();
+    let jwk: Jwk = serde_json::from_value(payload["cnf"]["jwk"].clone()).unwrap();
+    assert_eq!(jwk.public_key().unwrap(), *key);
+    assert_eq!(jwk.alg.as_deref(), Some("ES384"));
+    let error = sign_wit_svid(&claims, key, SignatureAlgorithm::Ed25519, "k", &signer).await.unwrap_err();
+    assert!(matches!(error, PkiError::NotJose(_)));
+}

@@ -1,0 +1,105 @@
+use super::*;
+
+const TYPES: [KeyType; 3] = [KeyType::EcP256, KeyType::EcP384, KeyType::Rsa2048];
+
+#[test]
+fn names_of_types_are_read_in_any_case() {
+    for (name, key_type) in [
+        ("ec-p256", KeyType::EcP256),
+        ("EC-P384", KeyType::EcP384),
+        ("Rsa-2048", KeyType::Rsa2048),
+        ("rsa-4096", KeyType::Rsa4096),
+    ] {
+        assert_eq!(name.parse::<KeyType>().unwrap(), key_type);
+        assert_eq!(key_type.to_string(), name.to_lowercase());
+    }
+    assert_eq!(
+        "ed25519".parse::<KeyType>().unwrap_err().to_string(),
+        "key type \"ed25519\" is unknown; must be one of [rsa-2048, rsa-4096, ec-p256, ec-p384]"
+    );
+}
+
+#[test]
+fn a_new_key_survives_the_round_trip() {
+    for key_type in TYPES {
+        let key = PrivateKey::generate(key_type).unwrap();
+        assert_eq!(key.key_type(), key_type);
+        let document = key.to_pkcs8_der().unwrap();
+        let read = PrivateKey::from_pkcs8_der(&document).unwrap();
+        assert_eq!(read.public_key(), key.public_key());
+        assert_eq!(read.to_pkcs8_der().unwrap(), document);
+        let read = PrivateKey::from_pem(&key.to_pkcs8_pem().unwrap()).unwrap();
+        assert_eq!(read.public_key(), key.public_key());
+        assert_eq!(PublicKey::of_pkcs8(&document).unwrap(), *key.public_key());
+    }
+}
+
+#[test]
+fn signatures_over_a_message_and_over_its_digest_verify() {
+    let message = b"message";
+    for key_type in TYPES {
+        let key = PrivateKey::generate(key_type).unwrap();
+        let mut signed = 0;
+        for algorithm in SignatureAlgorithm::JOSE {
+            let digest = algorithm.digest(message).unwrap();
+            let signatures = [key.sign(algorithm, message), key.sign_digest(algorithm, &digest)];
+            for signature in signatures {
+                match signature {
+                    Ok(signature) => {
+                        key.public_key().verify(algorithm, message, &signature).unwrap();
+                        assert!(key.public_key().verify(algorithm, b"another", &signature).is_err());
+                        signed += 1;
+                    }
+                    Err(error) => assert!(matches!(error, SignError::Key(PublicKeyError::Algorithm)), "{error}"),
+                }
+            }
+        }
+        assert_eq!(signed, if key_type == KeyType::Rsa2048 { 12 } else { 2 });
+    }
+}
+
+#[test]
+fn refuses_a_digest_of_another_length() {
+    let key = PrivateKey::generate(KeyType::EcP256).unwrap();
+    for length in [0, 20, 31, 33, 48] {
+        let error = key.sign_digest(SignatureAlgorithm::EcdsaSha256, &vec![1; length]).unwrap_err();
+        assert!(matches!(error, SignError::DigestLength), "{length}");
+    }
+}
+
+#[test]
+fn says_nothing_about_a_key_when_printed() {
+    let key = PrivateKey::generate(KeyType::EcP256).unwrap();
+    assert_eq!(format!("{key:?}"), "PrivateKey(EC P-256)");
+}
+
+#[test]
+fn reads_the_older_forms_of_pem() {
+    for (text, key_type) in [
+        (include_str!("testdata/ec-p256-sec1.pem"), KeyType::EcP256),
+        (include_str!("testdata/rsa-2048-pkcs1.pem"), KeyType::Rsa2048),
+    ] {
+        let key = PrivateKey::from_pem(text).unwrap();
+        assert_eq!(key.key_type(), key_type);
+        let algorithm = key_type.signature_algorithm();
+        let signature = key.sign(algorithm, b"message").unwrap();
+        key.public_key().verify(algorithm, b"message", &signature).unwrap();
+    }
+}
+
+#[test]
+fn refuses_keys_of_kinds_that_are_not_generated() {
+    let error = PrivateKey::from_pem(include_str!("testdata/ec-p521-pkcs8.pem")).unwrap_err();
+    assert_eq!(error.to_string(), "private keys of kind EC P-521 are not supported");
+}
+
+#[test]
+fn refuses_what_is_no_private_key() {
+    assert!(matches!(PrivateKey::from_pkcs8_der(b"garbage"), Err(PkiError::PrivateKey)));
+    assert_eq!(PrivateKey::from_pem("").unwrap_err().to_string(), "no PEM blocks");
+    let key = PrivateKey::generate(KeyType::EcP256).unwrap();
+    let public = pem::encode("PUBLIC KEY", key.public_key().spki_der());
+    assert!(matches!(PrivateKey::from_pem(&public), Err(PkiError::Pem(PemError::UnexpectedLabel { .. }))));
+    let two = key.to_pkcs8_pem().unwrap().repeat(2);
+    assert!(matches!(PrivateKey::from_pem(&two), Err(PkiError::PrivateKey)));
+}

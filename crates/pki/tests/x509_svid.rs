@@ -1,0 +1,175 @@
+//! Chains that nobody should issue, made here, are refused by the room that verifies.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test reports")]
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use steeple_pki::certificate::svid_subject;
+use steeple_pki::{
+    Extension, Issuer, KeyType, Kind, LocalSigner, Name, ObjectIdentifier, PrivateKey, Serial, Signer, Subject,
+    Template, issue, self_signed,
+};
+use steeple_spiffe::x509::{self, X509Svid};
+use steeple_spiffe::{Certificate, SpiffeId, X509Error, verify_x509_svid};
+
+const ID: &str = "spiffe://example.org/a";
+const KEY_USAGE: &str = "2.5.29.15";
+const BASIC_CONSTRAINTS: &str = "2.5.29.19";
+const ALT_NAME: &str = "2.5.29.17";
+
+struct Authority {
+    certificate: Certificate,
+    signer: LocalSigner,
+}
+
+fn at(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+fn signer() -> LocalSigner {
+    LocalSigner(Arc::new(PrivateKey::generate(KeyType::EcP256).unwrap()))
+}
+
+fn template(kind: Kind) -> Template {
+    let serial = Serial::random().unwrap();
+    let subject = match kind {
+        Kind::Ca => Subject { serial_number: serial.to_string(), ..svid_subject() },
+        Kind::Svid => svid_subject(),
+    };
+    Template {
+        serial,
+        subject: Name::try_from(&subject).unwrap(),
+        uri_san: Some(SpiffeId::parse(if kind == Kind::Ca { "spiffe://example.org" } else { ID }).unwrap()),
+        dns_sans: vec![],
+        not_before: at(1_000),
+        not_after: at(2_000),
+        kind,
+        policies: vec![],
+        extra_extensions: vec![],
+    }
+}
+
+fn with(oid: &str, critical: bool, value: &[u8]) -> Template {
+    let extension = Extension { oid: ObjectIdentifier::new_unwrap(oid), critical, value: value.into() };
+    Template { extra_extensions: vec![extension], ..template(Kind::Svid) }
+}
+
+async fn root(template: &Template) -> Authority {
+    let signer = signer();
+    Authority { certificate: self_signed(template, &signer).await.unwrap(), signer }
+}
+
+impl Authority {
+    async fn issue(&self, template: &Template, key: &LocalSigner) -> Certificate {
+        issue(template, key.public_key(), &Issuer::new(&self.certificate, &self.signer)).await.unwrap()
+    }
+
+    async fn below(&self, template: &Template) -> Authority {
+        let signer = signer();
+        Authority { certificate: self.issue(template, &signer).await, signer }
+    }
+
+    /// What a verifier says about a leaf of this authority.
+    async fn verdict(&self, template: &Template) -> Result<SpiffeId, X509Error> {
+        let leaf = self.issue(template, &signer()).await;
+        verify_x509_svid(&[leaf], std::slice::from_ref(&self.certificate), at(1_500))
+    }
+}
+
+#[tokio::test]
+async fn leaves_that_break_the_standard_are_refused() {
+    let root = root(&template(Kind::Ca)).await;
+    assert!(root.verdict(&template(Kind::Svid)).await.is_ok());
+
+    let no_uri = Template { uri_san: None, ..template(Kind::Svid) };
+    assert_eq!(root.verdict(&no_uri).await, Err(X509Error::NoUri));
+    let uri = |text: &str| [&[0x86, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+    let names = |uris: &[&str]| {
+        let names = uris.iter().flat_map(|text| uri(text)).collect::<Vec<u8>>();
+        [&[0x30, u8::try_from(names.len()).unwrap()], names.as_slice()].concat()
+    };
+    let two = with(ALT_NAME, false, &names(&["spiffe://a.test/x", "spiffe://a.test/y"]));
+    assert_eq!(root.verdict(&two).await, Err(X509Error::SeveralUris));
+    let http = with(ALT_NAME, false, &names(&["https://a.test/x"]));
+    assert!(matches!(root.verdict(&http).await, Err(X509Error::Id(_))));
+
+    let authority = with(BASIC_CONSTRAINTS, true, b"\x30\x03\x01\x01\xff");
+    assert_eq!(root.verdict(&authority).await, Err(X509Error::LeafIsCa));
+    let cert_sign = with(KEY_USAGE, true, b"\x03\x02\x02\x84");
+    assert_eq!(root.verdict(&cert_sign).await, Err(X509Error::LeafKeyUsage("KeyCertSign")));
+    let crl_sign = with(KEY_USAGE, true, b"\x03\x02\x01\x82");
+    assert_eq!(root.verdict(&crl_sign).await, Err(X509Error::LeafKeyUsage("KeyCrlSign")));
+    let unknown = with("1.2.3.4", true, b"\x05\x00");
+    assert!(matches!(root.verdict(&unknown).await, Err(X509Error::Path(_))));
+}
+
+#[tokio::test]
+async fn an_svid_that_cannot_sign_is_no_own_svid_but_verifies() {
+    let root = root(&template(Kind::Ca)).await;
+    let encipherment_alone = with(KEY_USAGE, true, b"\x03\x02\x05\x20");
+    assert!(root.verdict(&encipherment_alone).await.is_ok());
+    let key = signer();
+    let leaf = root.issue(&encipherment_alone, &key).await;
+    let error = X509Svid::parse(leaf.der(), &key.0.to_pkcs8_der().unwrap()).unwrap_err();
+    assert_eq!(error, X509Error::LeafNotSigning);
+}
+
+#[tokio::test]
+async fn any_extended_key_usage_is_accepted() {
+    let root = root(&template(Kind::Ca)).await;
+    let code_signing = with("2.5.29.37", false, b"\x30\x0a\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x03");
+    assert!(root.verdict(&code_signing).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_leaf_cannot_sign_another() {
+    let root = root(&template(Kind::Ca)).await;
+    let middle = root.below(&template(Kind::Svid)).await;
+    let leaf = middle.issue(&template(Kind::Svid), &signer()).await;
+    let chain = [leaf, middle.certificate.clone()];
+    assert!(verify_x509_svid(&chain, &[root.certificate], at(1_500)).is_err());
+}
+
+#[tokio::test]
+async fn an_intermediate_past_its_end_is_told_from_an_unknown_one() {
+    let root = root(&template(Kind::Ca)).await;
+    let middle = root.below(&Template { not_after: at(1_200), ..template(Kind::Ca) }).await;
+    let leaf = middle.issue(&template(Kind::Svid), &signer()).await;
+    let chain = [leaf, middle.certificate.clone()];
+    let roots = [root.certificate];
+    assert!(verify_x509_svid(&chain, &roots, at(1_100)).is_ok());
+    let expected = X509Error::Expired { now: at(1_500), not_after: at(1_200) };
+    assert_eq!(verify_x509_svid(&chain, &roots, at(1_500)), Err(expected));
+}
+
+#[tokio::test]
+async fn an_authority_outside_its_time_is_told_from_an_unknown_one() {
+    let root = root(&template(Kind::Ca)).await;
+    let longer = Template { not_before: at(500), not_after: at(3_000), ..template(Kind::Svid) };
+    let chain = [root.issue(&longer, &signer()).await];
+    let roots = [root.certificate];
+    let late = X509Error::Expired { now: at(2_500), not_after: at(2_000) };
+    assert_eq!(verify_x509_svid(&chain, &roots, at(2_500)), Err(late));
+    let early = X509Error::NotYetValid { now: at(600), not_before: at(1_000) };
+    assert_eq!(verify_x509_svid(&chain, &roots, at(600)), Err(early));
+}
+
+#[tokio::test]
+async fn an_authority_that_was_replaced_under_its_name_is_unknown() {
+    let named = template(Kind::Ca);
+    let (old, new) = (root(&named).await, root(&named).await);
+    let chain = [new.issue(&template(Kind::Svid), &signer()).await];
+    assert_eq!(
+        verify_x509_svid(&chain, std::slice::from_ref(&old.certificate), at(1_500)),
+        Err(X509Error::UnknownAuthority)
+    );
+    assert!(verify_x509_svid(&chain, &[old.certificate, new.certificate], at(1_500)).is_ok());
+}
+
+#[tokio::test]
+async fn a_chain_that_is_no_svid_can_be_verified_too() {
+    let root = root(&template(Kind::Ca)).await;
+    let node = root.issue(&Template { uri_san: None, ..template(Kind::Svid) }, &signer()).await;
+    assert!(x509::verify_chain(&[node], &[root.certificate], at(1_500)).is_ok());
+}

@@ -1,0 +1,3 @@
+//! Workload attestors.
+
+pub mod unix;

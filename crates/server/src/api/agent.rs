@@ -1,0 +1,270 @@
+//! `spire.api.server.agent.v1.Agent`
+
+mod attest;
+
+use steeple_datastore::entries::{CreateEntry, Entry as Row};
+use steeple_datastore::join_tokens::{CreateJoinToken, JoinToken};
+use steeple_datastore::nodes::{NodeFilter, UpdateNode};
+use steeple_datastore::{Match, MatchSet, Node, Page, Selector};
+use steeple_pki::CertificateRequest;
+use steeple_proto::spire::api::server::agent::v1::agent_server::{Agent, AgentServer};
+use steeple_proto::spire::api::server::agent::v1::{
+    AttestAgentRequest, AttestAgentResponse, CreateJoinTokenRequest, ListAgentsRequest, ListAgentsResponse,
+    PostStatusRequest, PostStatusResponse, RenewAgentRequest, RenewAgentResponse, list_agents_request,
+};
+use steeple_proto::spire::api::types;
+use steeple_proto::spire::api::types::permission_denied_details::Reason;
+use steeple_spiffe::{SpiffeId, TrustDomain};
+use steeple_transport::rpc::Call;
+use steeple_transport::status::permission_denied;
+use tonic::codegen::BoxStream;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::warn;
+use uuid::Uuid;
+
+use super::svid::x509_svid;
+use super::{Parts, ids, status};
+use crate::ca::sign::expires_at;
+use crate::entries::{api_id, api_selector};
+
+/// The longest version that an agent may report, in bytes.
+const VERSION: usize = 255;
+
+struct Service {
+    parts: Parts,
+    /// Whether an agent's ID is one of its selectors (`agent_spiffe_id_as_selector`).
+    id_as_selector: bool,
+}
+
+/// The service.
+pub(crate) fn service(parts: Parts, id_as_selector: bool) -> AgentServer<impl Agent> {
+    AgentServer::new(Service { parts, id_as_selector })
+}
+
+#[tonic::async_trait]
+impl Agent for Service {
+    async fn list_agents(&self, request: Request<ListAgentsRequest>) -> Result<Response<ListAgentsResponse>, Status> {
+        let ListAgentsRequest { filter, output_mask: mask, page_size, page_token } = request.into_inner();
+        let filter = filter.map_or(Ok(NodeFilter::default()), filter_of)?;
+        let page = Page { size: u32::try_from(page_size).unwrap_or(0), token: page_token };
+        let with_selectors = mask.as_ref().is_none_or(|mask| mask.selectors);
+        let listing = self.parts.store.list_nodes(&filter, &page, with_selectors).await;
+        let listing = listing.map_err(|error| status::internal("failed to list agents", error))?;
+        let agents = listing.rows.into_iter().filter_map(|node| agent_of(node, mask.as_ref()));
+        Ok(Response::new(ListAgentsResponse { agents: agents.collect(), next_page_token: listing.next_page_token }))
+    }
+
+    async fn attest_agent(
+        &self,
+        request: Request<Streaming<AttestAgentRequest>>,
+    ) -> Result<Response<BoxStream<AttestAgentResponse>>, Status> {
+        let call = Call::of(&request)?;
+        call.admit(1).await?;
+        let attestation = attest::Attestation { parts: &self.parts, call: &call, id_as_selector: self.id_as_selector };
+        let result = attestation.run(request.into_inner()).await?;
+        Ok(Response::new(Box::pin(tokio_stream::once(Ok(result)))))
+    }
+
+    async fn renew_agent(&self, request: Request<RenewAgentRequest>) -> Result<Response<RenewAgentResponse>, Status> {
+        let call = Call::of(&request)?;
+        call.admit(1).await?;
+        let id = call.agent()?;
+        let node = self.node(id).await?;
+        if node.can_reattest {
+            let denial = permission_denied("agent must reattest instead of renew", Reason::AgentMustReattest);
+            return Err(status::log(denial));
+        }
+        let params = request.into_inner().params.ok_or_else(|| status::invalid_argument("params cannot be nil"))?;
+        if params.csr.is_empty() {
+            return Err(status::invalid_argument("missing CSR"));
+        }
+        call.audit("csr", crate::ca::hex(&steeple_pki::sha256(&params.csr)));
+        let csr = CertificateRequest::parse_and_verify(&params.csr)
+            .map_err(|error| status::invalid("failed to parse CSR", error))?;
+        let chain = self.parts.ca.sign_agent(id, &csr.public_key).await;
+        let chain = chain.map_err(|error| status::internal("failed to sign X509 SVID", error))?;
+        // Beside the one in use, which stays good until the agent shows the new one.
+        let update = UpdateNode {
+            spiffe_id: id.to_string(),
+            new_serial: chain.first().map(steeple_spiffe::Certificate::serial_decimal),
+            new_expires_at: Some(Some(expires_at(&chain))),
+            ..UpdateNode::default()
+        };
+        self.update(update).await?;
+        Ok(Response::new(RenewAgentResponse { svid: Some(x509_svid(id, &chain)) }))
+    }
+
+    async fn create_join_token(
+        &self,
+        request: Request<CreateJoinTokenRequest>,
+    ) -> Result<Response<types::JoinToken>, Status> {
+        let call = Call::of(&request)?;
+        let CreateJoinTokenRequest { ttl, token, agent_id } = request.into_inner();
+        call.audit("ttl", ttl);
+        if ttl < 1 {
+            return Err(status::invalid_argument("ttl is required, you must provide one"));
+        }
+        let agent_id = agent_id
+            .map(|id| ids::workload(Some(&id), &self.parts.trust_domain))
+            .transpose()
+            .map_err(|error| status::invalid("invalid agent ID", error))?;
+        let token = if token.is_empty() { Uuid::new_v4().to_string() } else { token };
+        let expires_at = self.parts.clock.unix_seconds() + i64::from(ttl);
+        let row = JoinToken { token: token.clone(), expires_at };
+        self.parts
+            .store
+            .write(CreateJoinToken(row))
+            .await
+            .map_err(|error| status::internal("failed to create token", error))?;
+        if let Some(agent_id) = agent_id {
+            call.audit("spiffe_id", &agent_id);
+            self.create_alias(&token, &agent_id)
+                .await
+                .map_err(|error| status::internal("failed to create join token registration entry", error))?;
+        }
+        Ok(Response::new(types::JoinToken { value: token, expires_at }))
+    }
+
+    async fn post_status(&self, request: Request<PostStatusRequest>) -> Result<Response<PostStatusResponse>, Status> {
+        let call = Call::of(&request)?;
+        call.admit(1).await?;
+        let id = call.agent()?;
+        let PostStatusRequest { current_bundle_serial: _, agent_version } = request.into_inner();
+        if agent_version.len() > VERSION {
+            return Err(status::invalid_argument("agent version is too long (max 255 characters)"));
+        }
+        if !agent_version.is_empty() {
+            call.audit("agent_version", &agent_version);
+            let spiffe_id = id.to_string();
+            self.update(UpdateNode { spiffe_id, agent_version: Some(agent_version), ..UpdateNode::default() }).await?;
+        }
+        Ok(Response::new(PostStatusResponse {}))
+    }
+}
+
+impl Service {
+    async fn node(&self, id: &SpiffeId) -> Result<Node, Status> {
+        let node = self.parts.store.fetch_node(id.as_str()).await;
+        let node = node.map_err(|error| status::internal("failed to fetch agent", error))?;
+        node.ok_or_else(|| status::not_found("agent not found"))
+    }
+
+    async fn update(&self, update: UpdateNode) -> Result<(), Status> {
+        match self.parts.store.write(update).await {
+            Ok(_) => Ok(()),
+            Err(steeple_datastore::Error::NotFound) => Err(status::not_found("agent not found")),
+            Err(error) => Err(status::internal("failed to update agent", error)),
+        }
+    }
+
+    /// The entry that gives an agent which attests by a token another identity.
+    async fn create_alias(&self, token: &str, agent_id: &SpiffeId) -> Result<(), String> {
+        let parent = join_token_id(&self.parts.trust_domain, token).map_err(|error| error.to_string())?;
+        let entry = Row {
+            spiffe_id: agent_id.to_string(),
+            parent_id: parent.to_string(),
+            selectors: vec![Selector::new("spiffe_id", parent.as_str())],
+            ..Row::default()
+        };
+        self.parts.store.write(CreateEntry { entry }).await.map(drop).map_err(|error| error.to_string())
+    }
+}
+
+/// The ID of an agent that attests by a join token.
+fn join_token_id(trust_domain: &TrustDomain, token: &str) -> Result<SpiffeId, BadToken> {
+    SpiffeId::new(trust_domain, &format!("/spire/agent/join_token/{token}")).map_err(BadToken)
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("failed to create join token ID: {0}")]
+struct BadToken(steeple_spiffe::IdError);
+
+fn filter_of(filter: list_agents_request::Filter) -> Result<NodeFilter, Status> {
+    let list_agents_request::Filter {
+        by_attestation_type,
+        by_selector_match,
+        by_banned,
+        by_can_reattest,
+        by_expires_before,
+    } = filter;
+    let by_selectors = by_selector_match
+        .map(|types::SelectorMatch { selectors, r#match }| {
+            let items = super::entry::selectors_of(selectors)
+                .map_err(|error| status::invalid("failed to parse selectors", error))?;
+            if items.is_empty() {
+                return Err(status::internal("failed to list agents", "cannot list by empty selectors set"));
+            }
+            let behavior =
+                Match::of_node_selectors(r#match).map_err(|error| status::internal("failed to list agents", error))?;
+            Ok(MatchSet { items, behavior })
+        })
+        .transpose()?;
+    Ok(NodeFilter {
+        by_attestation_type: Some(by_attestation_type).filter(|kind| !kind.is_empty()),
+        by_selectors,
+        by_banned,
+        by_can_reattest,
+        // One that does not parse is no filter, as in the reference.
+        by_expires_before: moment(&by_expires_before),
+    })
+}
+
+/// `2006-01-02 15:04:05 -0700 -07`, in Go's notation: the offset stands there twice.
+fn moment(text: &str) -> Option<i64> {
+    let (time, _) = text.rsplit_once(' ')?;
+    let time = jiff::fmt::strtime::parse("%Y-%m-%d %H:%M:%S %z", time).ok()?;
+    time.to_timestamp().ok().map(jiff::Timestamp::as_second)
+}
+
+/// A node as the API shows it; None (and a warning) when its ID is malformed.
+fn agent_of(node: Node, mask: Option<&types::AgentMask>) -> Option<types::Agent> {
+    let id = api_id(&node.spiffe_id);
+    if id.is_none() {
+        warn!(target: "api", spiffe_id = node.spiffe_id, "Agent has malformed SPIFFE ID");
+    }
+    let banned = node.is_banned();
+    let Node {
+        spiffe_id: _,
+        attestation_type,
+        serial,
+        expires_at,
+        new_serial: _,
+        new_expires_at: _,
+        can_reattest,
+        agent_version,
+        selectors,
+    } = node;
+    let agent = types::Agent {
+        id: Some(id?),
+        attestation_type,
+        x509svid_serial_number: serial.unwrap_or_default(),
+        x509svid_expires_at: expires_at,
+        selectors: selectors.iter().map(api_selector).collect(),
+        banned,
+        can_reattest,
+        agent_version,
+    };
+    let Some(mask) = mask else { return Some(agent) };
+    let types::AgentMask {
+        attestation_type,
+        x509svid_serial_number,
+        x509svid_expires_at,
+        selectors,
+        banned,
+        can_reattest,
+        agent_version,
+    } = *mask;
+    fn keep<T: Default>(asked: bool, value: T) -> T {
+        if asked { value } else { T::default() }
+    }
+    Some(types::Agent {
+        id: agent.id,
+        attestation_type: keep(attestation_type, agent.attestation_type),
+        x509svid_serial_number: keep(x509svid_serial_number, agent.x509svid_serial_number),
+        x509svid_expires_at: keep(x509svid_expires_at, agent.x509svid_expires_at),
+        selectors: keep(selectors, agent.selectors),
+        banned: keep(banned, agent.banned),
+        can_reattest: keep(can_reattest, agent.can_reattest),
+        agent_version: keep(agent_version, agent.agent_version),
+    })
+}

@@ -1,0 +1,155 @@
+//! `spire.api.server.entry.v1.Entry`
+
+mod convert;
+mod filter;
+mod follow;
+
+use steeple_datastore::Page;
+use steeple_datastore::entries::{CreateEntries, Created, DeleteEntry};
+use steeple_proto::spire::api::server::entry::v1::entry_server::{Entry, EntryServer};
+use steeple_proto::spire::api::server::entry::v1::{
+    BatchCreateEntryRequest, BatchCreateEntryResponse, BatchDeleteEntryRequest, BatchDeleteEntryResponse,
+    CountEntriesRequest, CountEntriesResponse, GetAuthorizedEntriesRequest, GetAuthorizedEntriesResponse,
+    GetEntryRequest, ListEntriesRequest, ListEntriesResponse, SyncAuthorizedEntriesRequest,
+    SyncAuthorizedEntriesResponse, batch_create_entry_response, batch_delete_entry_response,
+};
+use steeple_proto::spire::api::types;
+use steeple_transport::rpc::Call;
+use tonic::codegen::BoxStream;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::error;
+
+use super::{Parts, status};
+use crate::entries::api_entry;
+pub(super) use convert::selectors_of;
+use convert::{masked, stored};
+
+struct Service(Parts);
+
+/// The service.
+pub(crate) fn service(parts: Parts) -> EntryServer<impl Entry> {
+    EntryServer::new(Service(parts))
+}
+
+#[tonic::async_trait]
+impl Entry for Service {
+    async fn count_entries(
+        &self,
+        request: Request<CountEntriesRequest>,
+    ) -> Result<Response<CountEntriesResponse>, Status> {
+        let filter = filter::of_count(request.into_inner().filter, &self.0.trust_domain)?;
+        let count = self.0.store.count_entries(&filter).await;
+        let count = count.map_err(|error| status::internal("failed to count entries", error))?;
+        Ok(Response::new(CountEntriesResponse { count: i32::try_from(count).unwrap_or(i32::MAX) }))
+    }
+
+    async fn list_entries(
+        &self,
+        request: Request<ListEntriesRequest>,
+    ) -> Result<Response<ListEntriesResponse>, Status> {
+        let ListEntriesRequest { filter, output_mask, page_size, page_token } = request.into_inner();
+        let filter = filter::of_list(filter, &self.0.trust_domain)?;
+        let page = Page { size: u32::try_from(page_size).unwrap_or(0), token: page_token };
+        let listing = self.0.store.list_entries(&filter, &page).await;
+        let listing = listing.map_err(|error| status::internal("failed to list entries", error))?;
+        let entries = listing.rows.iter().filter_map(|row| {
+            let entry = api_entry(row);
+            if entry.is_none() {
+                error!(target: "api", entry_id = row.entry_id, "Failed to convert entry");
+            }
+            entry.map(|entry| masked(entry, output_mask.as_ref()))
+        });
+        Ok(Response::new(ListEntriesResponse { entries: entries.collect(), next_page_token: listing.next_page_token }))
+    }
+
+    async fn get_entry(&self, request: Request<GetEntryRequest>) -> Result<Response<types::Entry>, Status> {
+        let call = Call::of(&request)?;
+        let GetEntryRequest { id, output_mask } = request.into_inner();
+        if id.is_empty() {
+            return Err(status::invalid_argument("missing ID"));
+        }
+        call.audit("entry_id", &id);
+        let row = self.0.store.fetch_entry(&id).await;
+        let row = row.map_err(|error| status::internal("failed to fetch entry", error))?;
+        let row = row.ok_or_else(|| status::not_found("entry not found"))?;
+        let entry =
+            api_entry(&row).ok_or_else(|| status::internal("failed to convert entry", "malformed SPIFFE ID"))?;
+        Ok(Response::new(masked(entry, output_mask.as_ref())))
+    }
+
+    async fn batch_create_entry(
+        &self,
+        request: Request<BatchCreateEntryRequest>,
+    ) -> Result<Response<BatchCreateEntryResponse>, Status> {
+        let BatchCreateEntryRequest { entries, output_mask } = request.into_inner();
+        let converted: Vec<_> = entries.into_iter().map(|entry| stored(entry, &self.0.trust_domain)).collect();
+        let sound: Vec<_> = converted.iter().filter_map(|entry| entry.as_ref().ok().cloned()).collect();
+        let mut created = match self.0.store.write(CreateEntries { entries: sound }).await {
+            Ok(created) => created.into_iter(),
+            Err(error) => return Err(status::datastore("failed to create entries", &error)),
+        };
+        let results = converted.into_iter().map(|entry| {
+            let (row, result) = match entry {
+                Err(status) => (None, Err(status)),
+                // One outcome for each that was handed over, in the same order.
+                Ok(_) => match created.next() {
+                    Some(Ok(Created::New(row))) => (Some(row), Ok(())),
+                    Some(Ok(Created::Similar(row))) => {
+                        (Some(row), Err(status::log(Status::already_exists("similar entry already exists"))))
+                    }
+                    Some(Err(error)) => (None, Err(status::datastore("failed to create entry", &error))),
+                    None => (None, Err(status::internal("failed to create entry", "no outcome"))),
+                },
+            };
+            let entry = row.as_ref().and_then(api_entry).map(|entry| masked(entry, output_mask.as_ref()));
+            batch_create_entry_response::Result { status: Some(status::item(&result)), entry }
+        });
+        Ok(Response::new(BatchCreateEntryResponse { results: results.collect() }))
+    }
+
+    async fn batch_delete_entry(
+        &self,
+        request: Request<BatchDeleteEntryRequest>,
+    ) -> Result<Response<BatchDeleteEntryResponse>, Status> {
+        let mut results = Vec::new();
+        for id in request.into_inner().ids {
+            let result = self.delete(&id).await;
+            results.push(batch_delete_entry_response::Result { status: Some(status::item(&result)), id });
+        }
+        Ok(Response::new(BatchDeleteEntryResponse { results }))
+    }
+
+    async fn get_authorized_entries(
+        &self,
+        request: Request<GetAuthorizedEntriesRequest>,
+    ) -> Result<Response<GetAuthorizedEntriesResponse>, Status> {
+        let call = Call::of(&request)?;
+        let mask = request.get_ref().output_mask.as_ref();
+        let authorized = self.0.index.authorized(call.agent()?.as_str());
+        let entries = authorized.iter().filter_map(|entry| api_entry(&entry.row)).map(|entry| masked(entry, mask));
+        Ok(Response::new(GetAuthorizedEntriesResponse { entries: entries.collect() }))
+    }
+
+    async fn sync_authorized_entries(
+        &self,
+        request: Request<Streaming<SyncAuthorizedEntriesRequest>>,
+    ) -> Result<Response<BoxStream<SyncAuthorizedEntriesResponse>>, Status> {
+        let call = Call::of(&request)?;
+        // What the agent may have is taken once, before its first message, and stays for the whole stream.
+        let authorized = self.0.index.authorized(call.agent()?.as_str());
+        Ok(Response::new(follow::answer(authorized, request.into_inner())))
+    }
+}
+
+impl Service {
+    async fn delete(&self, id: &str) -> Result<(), Status> {
+        if id.is_empty() {
+            return Err(status::invalid_argument("missing entry ID"));
+        }
+        match self.0.store.write(DeleteEntry { entry_id: id.to_owned() }).await {
+            Ok(_) => Ok(()),
+            Err(steeple_datastore::Error::NotFound) => Err(status::not_found("entry not found")),
+            Err(error) => Err(status::internal("failed to delete entry", error)),
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Between entries of the API and rows.
+
+use std::fmt::Display;
+
+use steeple_datastore as datastore;
+use steeple_proto::spire::api::types;
+use steeple_spiffe::TrustDomain;
+use tonic::Status;
+
+use crate::api::{ids, status};
+use crate::dns_name;
+
+/// The longest hint, in bytes.
+const HINT: usize = 1024;
+
+/// An entry that a caller sent, checked.
+pub(super) fn stored(entry: types::Entry, trust_domain: &TrustDomain) -> Result<datastore::Entry, Status> {
+    let types::Entry {
+        id,
+        spiffe_id,
+        parent_id,
+        selectors,
+        x509_svid_ttl,
+        federates_with,
+        admin,
+        downstream,
+        expires_at,
+        dns_names,
+        revision_number: _,
+        store_svid,
+        jwt_svid_ttl,
+        hint,
+        created_at: _,
+        additional_attributes,
+    } = entry;
+    let parent_id =
+        ids::member(parent_id.as_ref(), trust_domain).map_err(|error| refuse("invalid parent ID: ", error))?;
+    let spiffe_id =
+        ids::workload(spiffe_id.as_ref(), trust_domain).map_err(|error| refuse("invalid spiffe ID: ", error))?;
+    if selectors.is_empty() {
+        return Err(refuse("", "selector list is empty"));
+    }
+    let selectors = selectors_of(selectors).map_err(|error| refuse("", error))?;
+    for name in &dns_names {
+        dns_name::check(name).map_err(|error| refuse("invalid DNS name: ", error))?;
+    }
+    if hint.len() > HINT {
+        return Err(refuse("", "hint is too long, max length is 1024 characters"));
+    }
+    Ok(datastore::Entry {
+        entry_id: id,
+        spiffe_id: spiffe_id.to_string(),
+        parent_id: parent_id.to_string(),
+        selectors,
+        federates_with: trust_domains_of(&federates_with)
+            .map_err(|error| refuse("invalid federated trust domain: ", error))?,
+        x509_svid_ttl,
+        jwt_svid_ttl,
+        admin,
+        downstream,
+        expires_at,
+        dns_names,
+        revision_number: 0,
+        store_svid,
+        hint,
+        additional_attributes: additional_attributes.map(|attributes| {
+            let types::entry::AdditionalAttributes { disable_x509_svid_prefetch, jwt_svid_include_jti } = attributes;
+            datastore::AdditionalAttributes { disable_x509_svid_prefetch, jwt_svid_include_jti }
+        }),
+        created_at: 0,
+    })
+}
+
+fn refuse(what: &str, error: impl Display) -> Status {
+    status::invalid("failed to convert entry", format!("{what}{error}"))
+}
+
+/// Selectors of a request. Duplicates stay: the datastore refuses them.
+pub(in crate::api) fn selectors_of(selectors: Vec<types::Selector>) -> Result<Vec<datastore::Selector>, &'static str> {
+    selectors
+        .into_iter()
+        .map(|types::Selector { r#type, value }| {
+            if r#type.is_empty() {
+                return Err("missing selector type");
+            }
+            if r#type.contains(':') {
+                return Err("selector type contains ':'");
+            }
+            if value.is_empty() {
+                return Err("missing selector value");
+            }
+            Ok(datastore::Selector::new(r#type, value))
+        })
+        .collect()
+}
+
+/// Names or IDs of trust domains as they are stored, each once.
+pub(super) fn trust_domains_of(names: &[String]) -> Result<Vec<String>, steeple_spiffe::IdError> {
+    let mut ids = Vec::with_capacity(names.len());
+    for name in names {
+        let id = TrustDomain::parse(name)?.id().to_string();
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    Ok(ids)
+}
+
+/// The entry with what a mask asks for; the id always. Without a mask, all.
+pub(super) fn masked(entry: types::Entry, mask: Option<&types::EntryMask>) -> types::Entry {
+    let Some(mask) = mask else { return entry };
+    let types::EntryMask {
+        spiffe_id,
+        parent_id,
+        selectors,
+        x509_svid_ttl,
+        federates_with,
+        admin,
+        downstream,
+        expires_at,
+        dns_names,
+        revision_number,
+        store_svid,
+        jwt_svid_ttl,
+        hint,
+        created_at,
+        additional_attributes,
+    } = *mask;
+    fn keep<T: Default>(asked: bool, value: T) -> T {
+        if asked { value } else { T::default() }
+    }
+    types::Entry {
+        id: entry.id,
+        spiffe_id: keep(spiffe_id, entry.spiffe_id),
+        parent_id: keep(parent_id, entry.parent_id),
+        selectors: keep(selectors, entry.selectors),
+        x509_svid_ttl: keep(x509_svid_ttl, entry.x509_svid_ttl),
+        federates_with: keep(federates_with, entry.federates_with),
+        admin: keep(admin, entry.admin),
+        downstream: keep(downstream, entry.downstream),
+        expires_at: keep(expires_at, entry.expires_at),
+        dns_names: keep(dns_names, entry.dns_names),
+        revision_number: keep(revision_number, entry.revision_number),
+        store_svid: keep(store_svid, entry.store_svid),
+        jwt_svid_ttl: keep(jwt_svid_ttl, entry.jwt_svid_ttl),
+        hint: keep(hint, entry.hint),
+        created_at: keep(created_at, entry.created_at),
+        additional_attributes: keep(additional_attributes, entry.additional_attributes),
+    }
+}

@@ -1,0 +1,95 @@
+//! SyncAuthorizedEntries: revisions first, then the entries that the agent asks for.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use steeple_proto::spire::api::server::entry::v1::{
+    EntryRevision, SyncAuthorizedEntriesRequest, SyncAuthorizedEntriesResponse,
+};
+use steeple_proto::spire::api::types;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::codegen::BoxStream;
+use tonic::{Status, Streaming};
+
+use super::convert::masked;
+use crate::api::status;
+use crate::entries::{IndexedEntry, api_entry};
+
+/// Entries or revisions of one message.
+const PAGE: usize = 500;
+
+type Answers = mpsc::Sender<Result<SyncAuthorizedEntriesResponse, Status>>;
+
+/// Answers the agent's messages until it has no more.
+pub(super) fn answer(
+    authorized: Vec<Arc<IndexedEntry>>,
+    requests: Streaming<SyncAuthorizedEntriesRequest>,
+) -> BoxStream<SyncAuthorizedEntriesResponse> {
+    let (answers, stream) = mpsc::channel(1);
+    tokio::spawn(async move {
+        if let Err(Some(status)) = serve(&authorized, requests, &answers).await {
+            // The agent may be gone already.
+            let _ = answers.send(Err(status)).await;
+        }
+    });
+    Box::pin(ReceiverStream::new(stream))
+}
+
+/// Err(None): the agent is gone.
+async fn serve(
+    authorized: &[Arc<IndexedEntry>],
+    mut requests: Streaming<SyncAuthorizedEntriesRequest>,
+    answers: &Answers,
+) -> Result<(), Option<Status>> {
+    let Some(first) = requests.next().await else { return Ok(()) };
+    let SyncAuthorizedEntriesRequest { output_mask: mask, ids } = first?;
+    if !ids.is_empty() {
+        return Err(Some(status::invalid_argument("specifying IDs on initial request is not supported")));
+    }
+    if mask.as_ref().is_some_and(|mask| !mask.revision_number) {
+        return Err(Some(status::invalid_argument("revision number cannot be masked")));
+    }
+    if authorized.len() <= PAGE {
+        return send(answers, Vec::new(), entries(authorized, mask.as_ref()), false).await;
+    }
+
+    let mut pages = authorized.chunks(PAGE).peekable();
+    while let Some(page) = pages.next() {
+        let revisions = page.iter().map(|entry| EntryRevision {
+            id: entry.row.entry_id.clone(),
+            revision_number: entry.row.revision_number,
+            created_at: entry.row.created_at,
+        });
+        send(answers, revisions.collect(), Vec::new(), pages.peek().is_some()).await?;
+    }
+    let by_id: HashMap<&str, &Arc<IndexedEntry>> = authorized.iter().map(|entry| (&*entry.id, entry)).collect();
+    while let Some(request) = requests.next().await {
+        let mut asked: Vec<_> =
+            request?.ids.iter().filter_map(|id| by_id.get(id.as_str())).map(|entry| Arc::clone(entry)).collect();
+        asked.sort_by(|a, b| a.id.cmp(&b.id));
+        let mut pages = asked.chunks(PAGE).peekable();
+        if pages.peek().is_none() {
+            send(answers, Vec::new(), Vec::new(), false).await?;
+        }
+        while let Some(page) = pages.next() {
+            send(answers, Vec::new(), entries(page, mask.as_ref()), pages.peek().is_some()).await?;
+        }
+    }
+    Ok(())
+}
+
+fn entries(page: &[Arc<IndexedEntry>], mask: Option<&types::EntryMask>) -> Vec<types::Entry> {
+    page.iter().filter_map(|entry| api_entry(&entry.row)).map(|entry| masked(entry, mask)).collect()
+}
+
+async fn send(
+    answers: &Answers,
+    entry_revisions: Vec<EntryRevision>,
+    entries: Vec<types::Entry>,
+    more: bool,
+) -> Result<(), Option<Status>> {
+    let answer = SyncAuthorizedEntriesResponse { entry_revisions, entries, more };
+    answers.send(Ok(answer)).await.map_err(|_| None)
+}

@@ -1,0 +1,47 @@
+//! `grpc.health.v1.Health`, on the admin socket alone: SERVING when the own bundle can be read.
+
+use steeple_datastore::DataStore;
+use steeple_spiffe::TrustDomain;
+use tonic::codegen::BoxStream;
+use tonic::{Request, Response, Status};
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_server::{Health, HealthServer};
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+use tracing::error;
+
+struct Service {
+    trust_domain: TrustDomain,
+    store: DataStore,
+}
+
+/// The service.
+pub(crate) fn service(trust_domain: TrustDomain, store: DataStore) -> HealthServer<impl Health> {
+    HealthServer::new(Service { trust_domain, store })
+}
+
+#[tonic::async_trait]
+impl Health for Service {
+    async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
+        if !request.get_ref().service.is_empty() {
+            return Err(super::status::invalid_argument("per-service health is not supported"));
+        }
+        let status = match self.store.fetch_bundle(self.trust_domain.id().as_str()).await {
+            Ok(Some(_)) => ServingStatus::Serving,
+            Ok(None) => {
+                error!(target: "api", "Health check failed: the own bundle is not in the datastore");
+                ServingStatus::NotServing
+            }
+            Err(error) => {
+                error!(target: "api", error = %error, "Health check failed: unable to fetch the own bundle");
+                ServingStatus::NotServing
+            }
+        };
+        Ok(Response::new(HealthCheckResponse { status: status.into() }))
+    }
+
+    type WatchStream = BoxStream<HealthCheckResponse>;
+
+    async fn watch(&self, _: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        Err(Status::unimplemented("unimplemented"))
+    }
+}

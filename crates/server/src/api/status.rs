@@ -1,0 +1,57 @@
+//! One place where the server's errors become gRPC statuses.
+
+use std::fmt::Display;
+
+use steeple_proto::spire::api::types;
+use steeple_runtime::metrics::Coded;
+use steeple_transport::status::with_cause;
+use tonic::{Code, Status};
+use tracing::error;
+
+/// A refusal of what the caller sent: `message: inner`.
+pub(super) fn invalid(message: &str, inner: impl Display) -> Status {
+    log(with_cause(Code::InvalidArgument, message, inner))
+}
+
+/// A refusal of what the caller sent, without a cause.
+pub(super) fn invalid_argument(message: &str) -> Status {
+    log(Status::invalid_argument(message))
+}
+
+/// What was named is not there.
+pub(super) fn not_found(message: &str) -> Status {
+    log(Status::not_found(message))
+}
+
+/// Something broke here: `message: inner`.
+pub(super) fn internal(message: &str, inner: impl Display) -> Status {
+    log(with_cause(Code::Internal, message, inner))
+}
+
+/// With the code of the datastore's error; what it has no code for is INTERNAL.
+pub(super) fn datastore(message: &str, error: &steeple_datastore::Error) -> Status {
+    let code = match error.code() {
+        "NotFound" => Code::NotFound,
+        "AlreadyExists" => Code::AlreadyExists,
+        "InvalidArgument" => Code::InvalidArgument,
+        "FailedPrecondition" => Code::FailedPrecondition,
+        "Unavailable" => Code::Unavailable,
+        _ => Code::Internal,
+    };
+    log(with_cause(code, message, error))
+}
+
+/// A status that is logged as it is.
+pub(super) fn log(status: Status) -> Status {
+    let prefix = if status.code() == Code::InvalidArgument { "Invalid argument: " } else { "" };
+    error!(target: "api", "{prefix}{}", status.message());
+    status
+}
+
+/// The status of one item of a batch.
+pub(super) fn item(result: &Result<(), Status>) -> types::Status {
+    match result {
+        Ok(()) => types::Status { code: 0, message: "OK".to_owned() },
+        Err(status) => types::Status { code: status.code() as i32, message: status.message().to_owned() },
+    }
+}

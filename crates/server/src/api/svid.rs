@@ -1,0 +1,202 @@
+//! `spire.api.server.svid.v1.SVID`
+
+use futures::StreamExt;
+use futures::stream;
+use steeple_pki::CertificateRequest;
+use steeple_proto::spire::api::server::svid::v1::svid_server::{Svid, SvidServer};
+use steeple_proto::spire::api::server::svid::v1::{
+    BatchNewX509svidRequest, BatchNewX509svidResponse, MintJwtsvidRequest, MintJwtsvidResponse, MintX509svidRequest,
+    MintX509svidResponse, NewJwtsvidRequest, NewJwtsvidResponse, NewX509svidParams, batch_new_x509svid_response,
+};
+use steeple_proto::spire::api::types;
+use steeple_spiffe::SpiffeId;
+use steeple_spiffe::x509::Certificate;
+use steeple_transport::rpc::Call;
+use tonic::{Request, Response, Status};
+
+use super::{Parts, ids, status};
+use crate::ca::CaError;
+use crate::ca::sign::{SignedJwt, WorkloadJwt, WorkloadX509, expires_at, ttl_of};
+use crate::dns_name;
+use crate::entries::{IndexedEntry, id_of};
+
+/// Signatures of one batch that are under way at a time.
+const IN_FLIGHT: usize = 32;
+
+struct Service(Parts);
+
+/// The service.
+pub(crate) fn service(parts: Parts) -> SvidServer<impl Svid> {
+    SvidServer::new(Service(parts))
+}
+
+#[tonic::async_trait]
+impl Svid for Service {
+    async fn mint_x509svid(
+        &self,
+        request: Request<MintX509svidRequest>,
+    ) -> Result<Response<MintX509svidResponse>, Status> {
+        let call = Call::of(&request)?;
+        let MintX509svidRequest { csr, ttl } = request.into_inner();
+        call.audit("csr", crate::ca::hex(&steeple_pki::sha256(&csr)));
+        call.audit("ttl", ttl);
+        if csr.is_empty() {
+            return Err(status::invalid_argument("missing CSR"));
+        }
+        let csr = parse_csr(&csr, "failed to verify CSR signature")?;
+        let id = self.requested_id(&csr)?;
+        for name in &csr.dns_sans {
+            dns_name::check(name).map_err(|error| status::invalid("CSR DNS name is invalid", error))?;
+        }
+        dns_name::check_overlap(&csr.dns_sans).map_err(|error| {
+            status::invalid("CSR DNS name contains a wildcard that covers another non-wildcard name", error)
+        })?;
+        let subject = (!csr.subject.is_empty()).then(|| csr.subject.to_subject().without_extra());
+        let params =
+            WorkloadX509 { id: &id, public_key: &csr.public_key, ttl: ttl_of(ttl), dns_names: &csr.dns_sans, subject };
+        let chain = self.0.ca.sign_workload(params).await;
+        let chain = chain.map_err(|error| status::internal("failed to sign X509-SVID", error))?;
+        call.audit("spiffe_id", &id);
+        Ok(Response::new(MintX509svidResponse { svid: Some(x509_svid(&id, &chain)) }))
+    }
+
+    async fn mint_jwtsvid(
+        &self,
+        request: Request<MintJwtsvidRequest>,
+    ) -> Result<Response<MintJwtsvidResponse>, Status> {
+        let call = Call::of(&request)?;
+        let MintJwtsvidRequest { id, audience, ttl } = request.into_inner();
+        call.audit("ttl", ttl);
+        let id = ids::workload(id.as_ref(), &self.0.trust_domain)
+            .map_err(|error| status::invalid("invalid SPIFFE ID", error))?;
+        call.audit("spiffe_id", &id);
+        call.audit("audience", audience.join(","));
+        let svid =
+            self.jwt_svid(WorkloadJwt { id: &id, audience: &audience, ttl: ttl_of(ttl), include_jti: false }).await?;
+        Ok(Response::new(MintJwtsvidResponse { svid: Some(svid) }))
+    }
+
+    async fn batch_new_x509svid(
+        &self,
+        request: Request<BatchNewX509svidRequest>,
+    ) -> Result<Response<BatchNewX509svidResponse>, Status> {
+        let call = Call::of(&request)?;
+        let agent = call.agent()?;
+        let params = request.into_inner().params;
+        if params.is_empty() {
+            return Err(status::invalid_argument("missing parameters"));
+        }
+        call.admit(u32::try_from(params.len()).unwrap_or(u32::MAX)).await?;
+        // In the order of the request, whichever signature is ready first.
+        let results = stream::iter(params)
+            .map(|params| self.new_x509_svid(agent, params))
+            .buffered(IN_FLIGHT)
+            .map(|result| {
+                let (svid, result) = match result {
+                    Ok(svid) => (Some(svid), Ok(())),
+                    Err(status) => (None, Err(status)),
+                };
+                batch_new_x509svid_response::Result { status: Some(status::item(&result)), svid }
+            })
+            .collect()
+            .await;
+        Ok(Response::new(BatchNewX509svidResponse { results }))
+    }
+
+    async fn new_jwtsvid(&self, request: Request<NewJwtsvidRequest>) -> Result<Response<NewJwtsvidResponse>, Status> {
+        let call = Call::of(&request)?;
+        let agent = call.agent()?;
+        let NewJwtsvidRequest { entry_id, audience } = request.into_inner();
+        call.audit("entry_id", &entry_id);
+        call.audit("audience", audience.join(","));
+        call.admit(1).await?;
+        // The entry before the audience, as in the reference: an empty request finds no entry.
+        let entry = self.authorized_entry(agent, &entry_id)?;
+        let id = entry_id_of(&entry)?;
+        let params = WorkloadJwt {
+            id: &id,
+            audience: &audience,
+            ttl: ttl_of(entry.row.jwt_svid_ttl),
+            include_jti: entry.row.additional_attributes.is_some_and(|attributes| attributes.jwt_svid_include_jti),
+        };
+        let svid = self.jwt_svid(params).await?;
+        Ok(Response::new(NewJwtsvidResponse { svid: Some(svid) }))
+    }
+}
+
+impl Service {
+    async fn new_x509_svid(&self, agent: &SpiffeId, params: NewX509svidParams) -> Result<types::X509svid, Status> {
+        let NewX509svidParams { entry_id, csr } = params;
+        if entry_id.is_empty() {
+            return Err(status::invalid_argument("missing entry ID"));
+        }
+        if csr.is_empty() {
+            return Err(status::invalid_argument("missing CSR"));
+        }
+        let entry = self.authorized_entry(agent, &entry_id)?;
+        let csr = parse_csr(&csr, "invalid CSR signature")?;
+        let id = entry_id_of(&entry)?;
+        let params = WorkloadX509 {
+            id: &id,
+            public_key: &csr.public_key,
+            ttl: ttl_of(entry.row.x509_svid_ttl),
+            dns_names: &entry.row.dns_names,
+            subject: None,
+        };
+        let chain = self.0.ca.sign_workload(params).await;
+        let chain = chain.map_err(|error| status::internal("failed to sign X509-SVID", error))?;
+        Ok(x509_svid(&id, &chain))
+    }
+
+    async fn jwt_svid(&self, params: WorkloadJwt<'_>) -> Result<types::Jwtsvid, Status> {
+        if params.audience.is_empty() {
+            return Err(status::invalid_argument("at least one audience is required"));
+        }
+        let id = id_of(params.id);
+        let signed = self.0.ca.sign_jwt(params).await;
+        let SignedJwt { token, issued_at, expires_at } =
+            signed.map_err(|error: CaError| status::internal("failed to sign JWT-SVID", error))?;
+        Ok(types::Jwtsvid { token, id: Some(id), expires_at, issued_at, hint: String::new() })
+    }
+
+    fn authorized_entry(&self, agent: &SpiffeId, entry_id: &str) -> Result<std::sync::Arc<IndexedEntry>, Status> {
+        let entry = self.0.index.authorized_entry(agent.as_str(), entry_id);
+        entry.ok_or_else(|| status::not_found("entry not found or not authorized"))
+    }
+
+    fn requested_id(&self, csr: &CertificateRequest) -> Result<SpiffeId, Status> {
+        let [uri] = &csr.uri_sans[..] else {
+            return Err(status::invalid_argument(if csr.uri_sans.is_empty() {
+                "CSR URI SAN is required"
+            } else {
+                "only one URI SAN is expected"
+            }));
+        };
+        let id = SpiffeId::parse(uri).map_err(|error| status::invalid("CSR URI SAN is invalid", error))?;
+        ids::workload_id(&id, &self.0.trust_domain)
+            .map_err(|error| status::invalid("CSR URI SAN is invalid", error))?;
+        Ok(id)
+    }
+}
+
+/// The reference tells a malformed request from one whose signature is not its key's.
+fn parse_csr(der: &[u8], bad_signature: &str) -> Result<CertificateRequest, Status> {
+    CertificateRequest::parse_and_verify(der).map_err(|error| match error {
+        steeple_pki::PkiError::RequestSignature(error) => status::invalid(bad_signature, error),
+        other => status::invalid("malformed CSR", other),
+    })
+}
+
+fn entry_id_of(entry: &IndexedEntry) -> Result<SpiffeId, Status> {
+    SpiffeId::parse(&entry.row.spiffe_id).map_err(|error| status::internal("entry has malformed SPIFFE ID", error))
+}
+
+/// A chain as the APIs deliver it.
+pub(super) fn x509_svid(id: &SpiffeId, chain: &[Certificate]) -> types::X509svid {
+    types::X509svid {
+        cert_chain: chain.iter().map(|certificate| certificate.der().to_vec()).collect(),
+        id: Some(id_of(id)),
+        expires_at: expires_at(chain),
+        hint: String::new(),
+    }
+}

@@ -1,0 +1,75 @@
+//! `steeple.agent.sync.v1.Sync`: pushes to an agent what changes for it.
+//!
+//! The session knows what the agent holds, compares it with what the agent may have whenever the index says that
+//! something changed, and sends the difference: bundles first, then entries.
+
+mod session;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use steeple_proto::steeple::agent::sync::v1::sync_server::{Sync, SyncServer};
+use steeple_proto::steeple::agent::sync::v1::{FollowRequest, FollowResponse, follow_request};
+use steeple_runtime::Shutdown;
+use steeple_transport::rpc::Call;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::codegen::BoxStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::Parts;
+use crate::authpolicy::Agents;
+use session::{Ended, Session};
+
+/// As long as a connection may live, less what it takes to open another.
+const AGE: Duration = Duration::from_secs(170);
+/// An agent that opens a stream says at once what it holds.
+const FIRST_MESSAGE: Duration = Duration::from_secs(30);
+/// Messages on their way to an agent that does not read.
+const AHEAD: usize = 4;
+
+struct Service {
+    parts: Parts,
+    agents: Arc<Agents>,
+    shutdown: Shutdown,
+}
+
+/// The service.
+pub(crate) fn service(parts: Parts, agents: Arc<Agents>, shutdown: Shutdown) -> SyncServer<impl Sync> {
+    SyncServer::new(Service { parts, agents, shutdown })
+}
+
+#[tonic::async_trait]
+impl Sync for Service {
+    async fn follow(&self, request: Request<Streaming<FollowRequest>>) -> Result<Response<BoxStream<FollowResponse>>, Status> {
+        let call = Call::of(&request)?;
+        call.agent()?;
+        let (answers, stream) = mpsc::channel(AHEAD);
+        let session = Session::new(self.parts.clone(), Arc::clone(&self.agents), call, answers.clone());
+        let (clock, shutdown) = (self.parts.clock.clone(), self.shutdown.clone());
+        let mut requests = request.into_inner();
+        tokio::spawn(async move {
+            let work = async {
+                let first = clock.within(FIRST_MESSAGE, requests.next()).await;
+                let Some(Some(first)) = first else {
+                    return Err(Ended::Refused(Status::invalid_argument("the first message must be open")));
+                };
+                let Some(follow_request::Request::Open(open)) = first?.request else {
+                    return Err(Ended::Refused(Status::invalid_argument("the first message must be open")));
+                };
+                session.run(open, requests).await
+            };
+            // OK at the connection's age and at shutdown: the agent opens another stream, here or elsewhere.
+            let ended = tokio::select! {
+                ended = work => ended,
+                () = clock.sleep(AGE) => Ok(()),
+                () = shutdown.stopped() => Ok(()),
+            };
+            if let Err(Ended::Refused(status)) = ended {
+                let _ = answers.send(Err(status)).await;
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+}

@@ -1,0 +1,93 @@
+//! Whether a caller is an agent: attested, not banned, and showing the SVID that it was last given.
+//!
+//! The index answers for the SVID in use. One that was renewed is taken into use when it is first seen. Any other is
+//! looked up in the datastore once before it is refused, since the index may be a moment behind.
+
+use std::sync::Arc;
+
+use steeple_datastore::nodes::ActivateNodeSerial;
+use steeple_datastore::{DataStore, Error};
+use steeple_proto::spire::api::types::permission_denied_details::Reason;
+use steeple_runtime::Clock;
+use steeple_transport::connection::PeerSvid;
+use steeple_transport::status::permission_denied;
+use tonic::Status;
+use tracing::warn;
+
+use crate::entries::{AgentState, Index};
+
+/// Knows the agents of the trust domain.
+pub struct Agents {
+    store: DataStore,
+    index: Arc<Index>,
+    clock: Clock,
+}
+
+impl Agents {
+    pub(super) fn new(store: DataStore, index: Arc<Index>, clock: Clock) -> Self {
+        Self { store, index, clock }
+    }
+
+    /// Whether the holder of this SVID may act as an agent now.
+    ///
+    /// # Errors
+    /// PERMISSION_DENIED with the reason as a detail; UNAVAILABLE when the datastore would have to be asked and cannot.
+    pub async fn check(&self, svid: &PeerSvid) -> Result<(), Status> {
+        if self.clock.now() > svid.certificate.not_after() {
+            return Err(permission_denied("agent SVID is expired", Reason::AgentExpired));
+        }
+        let serial = svid.certificate.serial_decimal();
+        if let Some(known) = self.index.agent(svid.id.as_str()) {
+            if known.is_banned() {
+                // A ban ends only when the agent is deleted; then the index forgets it as well.
+                return self.check_stored(svid, &serial, Some(&known)).await;
+            }
+            if known.serial == serial {
+                return Ok(());
+            }
+        }
+        self.check_stored(svid, &serial, None).await
+    }
+
+    async fn check_stored(&self, svid: &PeerSvid, serial: &str, banned: Option<&AgentState>) -> Result<(), Status> {
+        let node = match self.store.fetch_node(svid.id.as_str()).await {
+            Ok(node) => node,
+            // Known as banned is known enough.
+            Err(_) if banned.is_some() => return Err(is_banned()),
+            Err(error) => return Err(Status::unavailable(format!("unable to look up agent information: {error}"))),
+        };
+        let Some(node) = node else {
+            return Err(permission_denied("agent is not attested", Reason::AgentNotAttested));
+        };
+        if node.is_banned() {
+            return Err(is_banned());
+        }
+        if node.serial.as_deref() == Some(serial) {
+            return Ok(());
+        }
+        if node.new_serial == serial {
+            return self.activate(svid, serial).await;
+        }
+        Err(permission_denied("agent SVID is not active", Reason::AgentNotActive))
+    }
+
+    /// The renewed SVID has arrived: the one before it is over.
+    async fn activate(&self, svid: &PeerSvid, serial: &str) -> Result<(), Status> {
+        let activation = ActivateNodeSerial { spiffe_id: svid.id.to_string(), serial: serial.to_owned() };
+        match self.store.write(activation).await {
+            Ok(node) if node.is_banned() => Err(is_banned()),
+            Ok(node) if node.serial.as_deref() == Some(serial) => Ok(()),
+            Ok(_) => Err(permission_denied("agent SVID is not active", Reason::AgentNotActive)),
+            Err(Error::NotFound) => Err(permission_denied("agent is not attested", Reason::AgentNotAttested)),
+            Err(error) => {
+                // The agent must not wait for the datastore to work again; the next call tries anew.
+                warn!(target: "api", agent_id = %svid.id, error = %error, "Unable to activate the new agent SVID");
+                Ok(())
+            }
+        }
+    }
+}
+
+fn is_banned() -> Status {
+    permission_denied("agent is banned", Reason::AgentBanned)
+}

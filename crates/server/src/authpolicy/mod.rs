@@ -1,0 +1,110 @@
+//! Who may call what: the default policy as a table, and the order in which a caller's classes are tried.
+
+mod agents;
+mod table;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use steeple_datastore::entries::EntryFilter;
+use steeple_datastore::{DataStore, Page};
+use steeple_runtime::Clock;
+use steeple_spiffe::SpiffeId;
+use steeple_transport::connection::Connection;
+use steeple_transport::rpc::{Authorize, Authorized, Incoming};
+use steeple_transport::status::{denial_reason, permission_denied};
+use tokio::sync::watch;
+use tonic::{Code, Status};
+use tracing::debug;
+
+use crate::entries::Index;
+pub use agents::Agents;
+use table::{Classes, classes_of};
+pub(crate) use table::{local_services, network_services};
+
+/// The policy of one server.
+pub struct Policy {
+    store: DataStore,
+    /// `admin_ids`; can change while running.
+    admin_ids: watch::Receiver<Arc<[SpiffeId]>>,
+    agents: Arc<Agents>,
+}
+
+impl Policy {
+    /// The default policy.
+    pub fn new(
+        store: DataStore,
+        index: Arc<Index>,
+        admin_ids: watch::Receiver<Arc<[SpiffeId]>>,
+        clock: Clock,
+    ) -> (Self, Arc<Agents>) {
+        let agents = Arc::new(Agents::new(store.clone(), index, clock));
+        (Self { store, admin_ids, agents: Arc::clone(&agents) }, agents)
+    }
+
+    /// The first class that fits, in the reference's order.
+    async fn classify(&self, request: &Incoming<'_>) -> Result<Authorized, Status> {
+        let allowed = classes_of(&request.method.path);
+        if allowed.has(Classes::ANY) {
+            return Ok(Authorized::Nobody);
+        }
+        let svid = match request.connection {
+            Connection::Local(_) if allowed.has(Classes::LOCAL) => return Ok(Authorized::Local),
+            Connection::Local(_) => None,
+            Connection::Remote(remote) => remote.svid.as_ref(),
+        };
+        // Without an identity there is no further class.
+        let svid = svid.ok_or_else(|| Status::permission_denied("no caller ID"))?;
+        if allowed.has(Classes::ADMIN) && self.admin_ids.borrow().contains(&svid.id) {
+            return Ok(Authorized::Admin { via: "config" });
+        }
+        if allowed.has(Classes::ADMIN) || allowed.has(Classes::DOWNSTREAM) {
+            let entries = self.entries_of(&svid.id).await?;
+            if allowed.has(Classes::ADMIN) && entries.admin {
+                return Ok(Authorized::Admin { via: "entries" });
+            }
+            if allowed.has(Classes::DOWNSTREAM) && entries.downstream {
+                return Ok(Authorized::Downstream);
+            }
+        }
+        if allowed.has(Classes::AGENT) {
+            self.agents.check(svid).await?;
+            return Ok(Authorized::Agent(svid.id.clone()));
+        }
+        Err(Status::permission_denied("no rule allows it"))
+    }
+
+    async fn entries_of(&self, id: &SpiffeId) -> Result<Roles, Status> {
+        let filter = EntryFilter { by_spiffe_id: Some(id.to_string()), ..EntryFilter::default() };
+        let listing = self.store.list_entries(&filter, &Page::default()).await;
+        let listing = listing.map_err(|error| Status::internal(format!("failed to fetch caller entries: {error}")))?;
+        Ok(Roles {
+            admin: listing.rows.iter().any(|entry| entry.admin),
+            downstream: listing.rows.iter().any(|entry| entry.downstream),
+        })
+    }
+}
+
+/// What the entries of a caller make it.
+struct Roles {
+    admin: bool,
+    downstream: bool,
+}
+
+#[async_trait]
+impl Authorize for Policy {
+    async fn authorize(&self, request: Incoming<'_>) -> Result<Authorized, Status> {
+        self.classify(&request).await.map_err(|refusal| {
+            if refusal.code() != Code::PermissionDenied {
+                return refusal;
+            }
+            debug!(target: "api", error = %refusal.message(), "Caller is not authorized");
+            // The caller learns that it may not, and an agent why; the rest is for the log.
+            let message = format!("authorization denied for method {}", request.method.path);
+            match denial_reason(&refusal) {
+                Some(reason) => permission_denied(&message, reason),
+                None => Status::permission_denied(message),
+            }
+        })
+    }
+}

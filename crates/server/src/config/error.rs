@@ -1,0 +1,184 @@
+//! Why a configuration is refused, in the reference's words.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use steeple_config::decode::UnknownKeys;
+
+/// Why a configuration is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file is no HCL or JSON, or a key has the wrong type.
+    #[error("unable to decode configuration at {path:?}: {error}")]
+    Undecodable {
+        /// The file.
+        path: String,
+        /// Where and what.
+        error: steeple_config::Error,
+    },
+    /// Feature flags that there are not.
+    #[error("error loading feature flags: unknown feature flag(s): [{0}]")]
+    FeatureFlags(String),
+    /// A key that must be there is not.
+    #[error("{0} must be configured")]
+    Missing(&'static str),
+    /// An old name and its new one.
+    #[error("both experimental sql_transaction_timeout and event_timeout set, only set event_timeout")]
+    BothEventTimeouts,
+    /// For Windows alone.
+    #[error("invalid configuration: named_pipe_name is not supported in this platform; please use socket_path instead")]
+    NamedPipe,
+    /// `log_level`
+    #[error("could not start logger: {0}")]
+    LogLevel(steeple_runtime::logging::UnknownLevel),
+    /// `log_format`
+    #[error("could not start logger: {0}")]
+    LogFormat(steeple_runtime::logging::UnknownFormat),
+    /// `bind_address` or `bind_port`
+    #[error("could not resolve bind address {address:?}: {error}")]
+    BindAddress {
+        /// Both, joined.
+        address: String,
+        /// Why.
+        error: String,
+    },
+    /// `socket_path`
+    #[error("could not make socket path {path:?} absolute: {error}")]
+    SocketPath {
+        /// The path.
+        path: String,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// `trust_domain`
+    #[error("could not parse trust_domain {value:?}: {error}")]
+    TrustDomain {
+        /// What it says.
+        value: String,
+        /// Why.
+        error: steeple_spiffe::IdError,
+    },
+    /// `admin_ids`
+    #[error("could not parse admin ID {value:?}: {error}")]
+    AdminId {
+        /// The one of them.
+        value: String,
+        /// Why.
+        error: steeple_spiffe::IdError,
+    },
+    /// A TTL.
+    #[error("could not parse {what} {value:?}: {error}")]
+    Ttl {
+        /// Which.
+        what: &'static str,
+        /// What it says.
+        value: String,
+        /// Why.
+        error: steeple_config::Error,
+    },
+    /// `ca_key_type` or `jwt_key_type`
+    #[error("error parsing {what}: {error}")]
+    KeyType {
+        /// The key.
+        what: &'static str,
+        /// Why.
+        error: steeple_pki::PkiError,
+    },
+    /// A duration of `experimental`.
+    #[error("could not parse {what}: {error}")]
+    ExperimentalDuration {
+        /// Which.
+        what: &'static str,
+        /// Why.
+        error: steeple_config::Error,
+    },
+    /// A plugin block.
+    #[error(transparent)]
+    Plugins(#[from] steeple_config::Error),
+    /// Keys that mean nothing. Each section is logged with its keys before.
+    #[error("unknown configuration detected")]
+    UnknownKeys(Vec<UnknownSection>),
+    /// There is no DataStore block.
+    #[error("expecting a DataStore plugin")]
+    NoDataStore,
+    /// There are several.
+    #[error("only one DataStore plugin is allowed")]
+    SeveralDataStores,
+    /// It is not `sql`.
+    #[error("pluggability for the DataStore is deprecated; only the built-in \"sql\" plugin is supported")]
+    ForeignDataStore,
+    /// The datastore's `plugin_data_file`.
+    #[error("failed to read plugin configuration: open {}: {error}", path.display())]
+    DataFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The datastore's configuration.
+    #[error(transparent)]
+    DataStore(#[from] steeple_datastore::Error),
+}
+
+/// A section with keys that mean nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownSection {
+    /// As the reference's log calls it.
+    pub name: &'static str,
+    /// Sorted, each with its line.
+    pub keys: Vec<(String, u32)>,
+}
+
+impl UnknownSection {
+    /// Names alone, joined by commas: field `keys` of the log line.
+    pub fn names(&self) -> String {
+        self.keys.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(",")
+    }
+}
+
+impl ConfigError {
+    /// The error with all that is known of it, for those who read it at a terminal.
+    pub fn in_full(&self) -> String {
+        let mut text = self.to_string();
+        if let Self::UnknownKeys(sections) = self {
+            for UnknownSection { name, keys } in sections {
+                for (key, line) in keys {
+                    let _ = write!(text, "\n  line {line}: {key:?} means nothing in section {name}");
+                }
+            }
+        }
+        text
+    }
+}
+
+/// The sections in which an unknown key stops the start, by path, and what the reference calls them.
+const CHECKED: &[(&str, &str)] = &[
+    ("", "top-level"),
+    ("server", "server"),
+    ("server.ca_subject", "ca_subject"),
+    ("server.ratelimit", "ratelimit"),
+    ("server.federation.bundle_endpoint", "bundle endpoint"),
+    ("server.federation.bundle_endpoint.acme", "bundle endpoint ACME"),
+    ("telemetry.Prometheus", "Prometheus"),
+    ("telemetry.DogStatsd", "DogStatsd"),
+    ("telemetry.Statsd", "Statsd"),
+    ("telemetry.M3", "M3"),
+    ("telemetry.InMem", "InMem"),
+    ("health_checks", "health check"),
+];
+
+/// Those of the unknown keys that are not simply ignored.
+pub(super) fn refused(unknown: &[UnknownKeys]) -> Vec<UnknownSection> {
+    let mut sections = Vec::new();
+    for (path, name) in CHECKED {
+        // An element of a list is its own section: `telemetry.Statsd[1]`.
+        let is_it = |section: &str| section.split('[').next() == Some(*path) && !section.ends_with('.');
+        for UnknownKeys { section, keys } in unknown {
+            if is_it(section) {
+                let keys = keys.iter().map(|key| (key.name.clone(), key.line)).collect();
+                sections.push(UnknownSection { name, keys });
+            }
+        }
+    }
+    sections
+}

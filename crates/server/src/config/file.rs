@@ -1,0 +1,179 @@
+//! The configuration file, key by key, as it is written. What a key may hold is checked by [`super::Config`].
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct File {
+    pub(super) server: Server,
+    /// Read by its own reader, which keeps the order.
+    pub(super) plugins: Option<IgnoredAny>,
+    pub(super) telemetry: Option<Telemetry>,
+    pub(super) health_checks: Option<HealthChecks>,
+}
+
+/// `server`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Server {
+    pub(super) admin_ids: Vec<String>,
+    pub(super) agent_ttl: String,
+    pub(super) audit_log_enabled: bool,
+    pub(super) bind_address: String,
+    pub(super) bind_port: i64,
+    pub(super) ca_key_type: String,
+    pub(super) ca_subject: Option<CaSubject>,
+    pub(super) ca_ttl: String,
+    pub(super) data_dir: String,
+    pub(super) default_x509_svid_ttl: String,
+    pub(super) default_jwt_svid_ttl: String,
+    pub(super) disable_jwt_svids: bool,
+    pub(super) experimental: Experimental,
+    pub(super) federation: Option<Federation>,
+    pub(super) jwt_issuer: String,
+    pub(super) jwt_key_type: String,
+    pub(super) log_file: String,
+    pub(super) log_format: String,
+    pub(super) log_level: String,
+    pub(super) log_source_location: bool,
+    pub(super) max_attested_node_info_staleness: Option<String>,
+    pub(super) profiling_enabled: bool,
+    pub(super) profiling_freq: i64,
+    pub(super) profiling_names: Vec<String>,
+    pub(super) profiling_port: i64,
+    pub(super) proxy_protocol_trusted_cidrs: Vec<String>,
+    pub(super) prune_attested_nodes_batch_size: i64,
+    pub(super) prune_attested_nodes_expired_for: String,
+    pub(super) prune_tofu_nodes: bool,
+    pub(super) ratelimit: RateLimit,
+    pub(super) socket_path: String,
+    pub(super) trust_domain: String,
+    /// Accepted without effect, as in the reference.
+    #[serde(rename = "ConfigPath")]
+    pub(super) config_path: Option<IgnoredAny>,
+    /// Accepted without effect, as in the reference.
+    #[serde(rename = "ExpandEnv")]
+    pub(super) expand_env: Option<IgnoredAny>,
+}
+
+/// `server.ca_subject`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct CaSubject {
+    pub(super) country: Vec<String>,
+    pub(super) organization: Vec<String>,
+    pub(super) common_name: String,
+}
+
+/// `server.experimental`; keys that are not here are ignored.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Experimental {
+    pub(super) agent_spiffe_id_as_selector: bool,
+    pub(super) auth_opa_policy_engine: Option<IgnoredAny>,
+    pub(super) cache_reload_interval: String,
+    pub(super) event_timeout: String,
+    pub(super) events_based_cache: bool,
+    pub(super) feature_flags: Vec<String>,
+    pub(super) full_cache_reload_interval: String,
+    pub(super) named_pipe_name: String,
+    pub(super) prune_events_older_than: String,
+    pub(super) require_pq_kem: bool,
+    pub(super) sql_transaction_timeout: String,
+    pub(super) wit_issuer: String,
+    pub(super) wit_key_type: String,
+}
+
+/// `server.ratelimit`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RateLimit {
+    pub(super) attestation: Option<bool>,
+    pub(super) signing: Option<bool>,
+}
+
+/// `server.federation`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Federation {
+    pub(super) bundle_endpoint: Option<BundleEndpoint>,
+    pub(super) federates_with: Option<IgnoredAny>,
+}
+
+/// `server.federation.bundle_endpoint`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct BundleEndpoint {
+    pub(super) acme: Option<Acme>,
+    pub(super) address: Option<IgnoredAny>,
+    pub(super) port: Option<IgnoredAny>,
+    pub(super) profile: Option<IgnoredAny>,
+    pub(super) refresh_hint: Option<IgnoredAny>,
+}
+
+/// `server.federation.bundle_endpoint.acme`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Acme {
+    pub(super) directory_url: Option<IgnoredAny>,
+    pub(super) domain_name: Option<IgnoredAny>,
+    pub(super) email: Option<IgnoredAny>,
+    pub(super) tos_accepted: Option<IgnoredAny>,
+}
+
+/// `telemetry`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Telemetry {
+    #[serde(rename = "Prometheus")]
+    pub(super) prometheus: Option<Prometheus>,
+    #[serde(rename = "DogStatsd")]
+    pub(super) dog_statsd: Vec<Address>,
+    #[serde(rename = "Statsd")]
+    pub(super) statsd: Vec<Address>,
+    #[serde(rename = "M3")]
+    pub(super) m3: Vec<M3>,
+    #[serde(rename = "InMem")]
+    pub(super) in_mem: Option<Empty>,
+}
+
+/// `telemetry.Prometheus`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Prometheus {
+    pub(super) host: Option<IgnoredAny>,
+    pub(super) port: Option<IgnoredAny>,
+    pub(super) tls: Option<IgnoredAny>,
+}
+
+/// An element of `telemetry.Statsd` or `telemetry.DogStatsd`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Address {
+    pub(super) address: Option<IgnoredAny>,
+}
+
+/// An element of `telemetry.M3`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct M3 {
+    pub(super) address: Option<IgnoredAny>,
+    pub(super) env: Option<IgnoredAny>,
+}
+
+/// A block without keys.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Empty {}
+
+/// `health_checks`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct HealthChecks {
+    pub(super) listener_enabled: bool,
+    pub(super) bind_address: Option<IgnoredAny>,
+    pub(super) bind_port: Option<IgnoredAny>,
+    pub(super) live_path: Option<IgnoredAny>,
+    pub(super) ready_path: Option<IgnoredAny>,
+}

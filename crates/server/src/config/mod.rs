@@ -1,0 +1,306 @@
+//! The server's configuration: the file and the flags become a [`Config`] that cannot be wrong; nothing later checks it
+//! again. Texts of errors are the reference's.
+
+mod error;
+mod file;
+mod unbuilt;
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use steeple_config::duration::Duration as GoDuration;
+use steeple_config::hcl::Body;
+use steeple_config::plugins::{PluginBlock, PluginData};
+use steeple_config::{decode, hcl, plugins};
+use steeple_datastore::SqlConfig;
+use steeple_pki::KeyType;
+use steeple_runtime::logging;
+use steeple_spiffe::{SpiffeId, TrustDomain};
+
+use crate::ca::sign::Lifetimes;
+use crate::ca::{CaConfig, CaSubject};
+pub use error::{ConfigError, UnknownSection};
+use file::{Experimental, File, Server};
+
+/// A server's configuration.
+#[derive(Debug)]
+pub struct Config {
+    /// `trust_domain`
+    pub trust_domain: TrustDomain,
+    /// `bind_address` and `bind_port`, resolved.
+    pub bind_address: SocketAddr,
+    /// `socket_path`, absolute.
+    pub socket_path: PathBuf,
+    /// `data_dir`
+    pub data_dir: PathBuf,
+    /// `log_*`
+    pub log: logging::Options,
+    /// `admin_ids`
+    pub admin_ids: Vec<SpiffeId>,
+    /// `audit_log_enabled`
+    pub audit_log_enabled: bool,
+    /// `ca_*` and `jwt_key_type`
+    pub ca: CaConfig,
+    /// `*_ttl`
+    pub lifetimes: Lifetimes,
+    /// `jwt_issuer`
+    pub jwt_issuer: String,
+    /// `experimental.agent_spiffe_id_as_selector`
+    pub agent_id_as_selector: bool,
+    /// `experimental.prune_events_older_than`
+    pub prune_events_older_than: Duration,
+    /// Every plugin but the datastore, in the order of the file.
+    pub plugins: Vec<PluginBlock>,
+    /// `DataStore "sql"`
+    pub datastore: steeple_datastore::Options,
+    /// What the file asks for and this program does not do yet, in words for the log.
+    pub unbuilt: Vec<String>,
+}
+
+/// What the command line says in place of the file. Empty and 0 say nothing, as in the reference.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    /// `-bindAddress`
+    pub bind_address: String,
+    /// `-serverPort`
+    pub server_port: i64,
+    /// `-dataDir`
+    pub data_dir: String,
+    /// `-logFile`
+    pub log_file: String,
+    /// `-logFormat`
+    pub log_format: String,
+    /// `-logLevel`
+    pub log_level: String,
+    /// `-logSourceLocation`
+    pub log_source_location: bool,
+    /// `-trustDomain`
+    pub trust_domain: String,
+    /// `-socketPath`
+    pub socket_path: String,
+}
+
+impl Config {
+    /// Reads the text of a configuration file at `path`, which is only named in errors.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn parse(text: &str, path: &str, flags: Flags) -> Result<Self, ConfigError> {
+        let undecodable = |error| ConfigError::Undecodable { path: path.to_owned(), error };
+        let body = hcl::parse(text).map_err(undecodable)?;
+        let decoded = decode::decode::<File>(&body).map_err(undecodable)?;
+        let unknown = error::refused(&decoded.unknown);
+        let unbuilt = unbuilt::of(&decoded.value);
+        let File { server, plugins, telemetry: _, health_checks: _ } = decoded.value;
+        Self::build(merge(server, flags), plugins.is_some(), &body, unknown, unbuilt)
+    }
+
+    /// In the reference's order, which decides which of several errors is told.
+    fn build(
+        server: Server,
+        has_plugins: bool,
+        body: &Body,
+        unknown: Vec<UnknownSection>,
+        unbuilt: Vec<String>,
+    ) -> Result<Self, ConfigError> {
+        check_feature_flags(&server.experimental.feature_flags)?;
+        if server.trust_domain.is_empty() {
+            return Err(ConfigError::Missing("trust_domain"));
+        }
+        if server.data_dir.is_empty() {
+            return Err(ConfigError::Missing("data_dir"));
+        }
+        if !has_plugins {
+            return Err(ConfigError::Missing("plugins section"));
+        }
+        check_experimental(&server.experimental)?;
+        let log = log_options(&server)?;
+        let bind_address = resolve(&server.bind_address, server.bind_port)?;
+        let socket_path = std::path::absolute(&server.socket_path)
+            .map_err(|error| ConfigError::SocketPath { path: server.socket_path.clone(), error })?;
+        let trust_domain = TrustDomain::parse(&server.trust_domain)
+            .map_err(|error| ConfigError::TrustDomain { value: server.trust_domain.clone(), error })?;
+        let admin_ids = server
+            .admin_ids
+            .iter()
+            .map(|id| SpiffeId::parse(id).map_err(|error| ConfigError::AdminId { value: id.clone(), error }));
+        let admin_ids = admin_ids.collect::<Result<_, _>>()?;
+        let lifetimes = lifetimes(&server)?;
+        let ca = ca(&server)?;
+        let blocks = plugins::read(body)?.unwrap_or_default();
+        let (stores, plugins): (Vec<_>, Vec<_>) = blocks.into_iter().partition(|block| block.kind == "DataStore");
+        if !unknown.is_empty() {
+            return Err(ConfigError::UnknownKeys(unknown));
+        }
+        let prune_events_older_than = experimental_duration(&server.experimental)?;
+        Ok(Self {
+            trust_domain,
+            bind_address,
+            socket_path,
+            data_dir: server.data_dir.into(),
+            log,
+            admin_ids,
+            audit_log_enabled: server.audit_log_enabled,
+            ca,
+            lifetimes,
+            jwt_issuer: server.jwt_issuer,
+            agent_id_as_selector: server.experimental.agent_spiffe_id_as_selector,
+            prune_events_older_than,
+            plugins,
+            datastore: datastore(&stores)?,
+            unbuilt,
+        })
+    }
+}
+
+/// Flags over the file over the defaults, by filling what is empty.
+fn merge(server: Server, flags: Flags) -> Server {
+    let Flags {
+        bind_address,
+        server_port,
+        data_dir,
+        log_file,
+        log_format,
+        log_level,
+        log_source_location,
+        trust_domain,
+        socket_path,
+    } = flags;
+    let first = |flag: String, file: String, default: &str| {
+        [flag, file].into_iter().find(|value| !value.is_empty()).unwrap_or_else(|| default.to_owned())
+    };
+    let port = [server_port, server.bind_port].into_iter().find(|port| *port != 0).unwrap_or(8081);
+    Server {
+        bind_address: first(bind_address, server.bind_address, "0.0.0.0"),
+        bind_port: port,
+        data_dir: first(data_dir, server.data_dir, ""),
+        log_file: first(log_file, server.log_file, ""),
+        log_format: first(log_format, server.log_format, ""),
+        log_level: first(log_level, server.log_level, "INFO"),
+        log_source_location: log_source_location || server.log_source_location,
+        trust_domain: first(trust_domain, server.trust_domain, ""),
+        socket_path: first(socket_path, server.socket_path, "/tmp/spire-server/private/api.sock"),
+        ..server
+    }
+}
+
+fn check_feature_flags(flags: &[String]) -> Result<(), ConfigError> {
+    let mut unknown: Vec<_> =
+        flags.iter().filter(|flag| !["wit-svid", "i_am_a_test_flag"].contains(&flag.as_str())).cloned().collect();
+    unknown.sort();
+    if unknown.is_empty() { Ok(()) } else { Err(ConfigError::FeatureFlags(unknown.join(" "))) }
+}
+
+fn check_experimental(experimental: &Experimental) -> Result<(), ConfigError> {
+    if !experimental.event_timeout.is_empty() && !experimental.sql_transaction_timeout.is_empty() {
+        return Err(ConfigError::BothEventTimeouts);
+    }
+    if !experimental.named_pipe_name.is_empty() {
+        return Err(ConfigError::NamedPipe);
+    }
+    Ok(())
+}
+
+/// Each is checked, though most of them tune what works otherwise here.
+fn experimental_duration(experimental: &Experimental) -> Result<Duration, ConfigError> {
+    duration(&experimental.cache_reload_interval, "cache reload interval")?;
+    duration(&experimental.full_cache_reload_interval, "full cache reload interval")?;
+    duration(&experimental.event_timeout, "event timeout interval")?;
+    duration(&experimental.sql_transaction_timeout, "SQL transaction timeout interval")?;
+    let events = duration(&experimental.prune_events_older_than, "prune events interval")?;
+    Ok(events.unwrap_or(Duration::from_secs(12 * 60 * 60)))
+}
+
+/// A Go duration that may be left out. 0 and less mean the default, as they do further down in the reference.
+fn duration(text: &str, what: &'static str) -> Result<Option<Duration>, ConfigError> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let parsed: GoDuration = text.parse().map_err(|error| ConfigError::ExperimentalDuration { what, error })?;
+    Ok(parsed.to_std().filter(|length| !length.is_zero()))
+}
+
+fn ttl(text: &str, what: &'static str, default: Duration) -> Result<Duration, ConfigError> {
+    if text.is_empty() {
+        return Ok(default);
+    }
+    let parsed: GoDuration = text.parse().map_err(|error| ConfigError::Ttl { what, value: text.to_owned(), error })?;
+    Ok(parsed.to_std().filter(|length| !length.is_zero()).unwrap_or(default))
+}
+
+fn lifetimes(server: &Server) -> Result<Lifetimes, ConfigError> {
+    const HOUR: Duration = Duration::from_secs(60 * 60);
+    // Told in this order when several are wrong.
+    let agent = ttl(&server.agent_ttl, "agent ttl", Duration::ZERO)?;
+    let x509_svid = ttl(&server.default_x509_svid_ttl, "default X509 SVID ttl", HOUR)?;
+    let jwt_svid = ttl(&server.default_jwt_svid_ttl, "default JWT SVID ttl", Duration::from_secs(5 * 60))?;
+    Ok(Lifetimes { x509_svid, jwt_svid, agent: if agent.is_zero() { x509_svid } else { agent } })
+}
+
+fn ca(server: &Server) -> Result<CaConfig, ConfigError> {
+    let ttl = ttl(&server.ca_ttl, "default CA ttl", Duration::from_secs(24 * 60 * 60))?;
+    let key_type = |text: &str, what: &'static str, default: KeyType| {
+        if text.is_empty() {
+            return Ok(default);
+        }
+        text.parse().map_err(|error: steeple_pki::PkiError| ConfigError::KeyType { what, error })
+    };
+    let x509_key_type = key_type(&server.ca_key_type, "ca_key_type", KeyType::EcP256)?;
+    let jwt_key_type = key_type(&server.jwt_key_type, "jwt_key_type", x509_key_type)?;
+    let subject = server.ca_subject.as_ref().map_or_else(CaSubject::default, |subject| {
+        let file::CaSubject { country, organization, common_name } = subject;
+        let subject = CaSubject {
+            countries: country.clone(),
+            organizations: organization.clone(),
+            common_name: common_name.clone(),
+        };
+        // A block that says nothing is as good as none.
+        let says_nothing = country.is_empty() && organization.is_empty() && common_name.is_empty();
+        if says_nothing { CaSubject::default() } else { subject }
+    });
+    Ok(CaConfig { ttl, x509_key_type, jwt_key_type, subject })
+}
+
+fn log_options(server: &Server) -> Result<logging::Options, ConfigError> {
+    Ok(logging::Options {
+        level: server.log_level.parse().map_err(ConfigError::LogLevel)?,
+        format: server.log_format.parse().map_err(ConfigError::LogFormat)?,
+        file: Some(server.log_file.as_str()).filter(|file| !file.is_empty()).map(PathBuf::from),
+        source_location: server.log_source_location,
+    })
+}
+
+fn resolve(address: &str, port: i64) -> Result<SocketAddr, ConfigError> {
+    let host = address.trim_start_matches('[').trim_end_matches(']');
+    let joined = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    let unresolved = |error: String| ConfigError::BindAddress { address: joined.clone(), error };
+    let port = u16::try_from(port).map_err(|_| unresolved(format!("address {port}: invalid port")))?;
+    let mut found = (host, port).to_socket_addrs().map_err(|_| unresolved(format!("lookup {host}: no such host")))?;
+    found.next().ok_or_else(|| unresolved(format!("lookup {host}: no such host")))
+}
+
+fn datastore(blocks: &[PluginBlock]) -> Result<steeple_datastore::Options, ConfigError> {
+    let block = match blocks {
+        [] => return Err(ConfigError::NoDataStore),
+        [block] => block,
+        _ => return Err(ConfigError::SeveralDataStores),
+    };
+    if block.name != "sql" || block.cmd.is_some() {
+        return Err(ConfigError::ForeignDataStore);
+    }
+    let body = match &block.data {
+        PluginData::None => Body::default(),
+        PluginData::Fixed(body) => body.clone(),
+        PluginData::File(path) => {
+            let text =
+                std::fs::read_to_string(path).map_err(|error| ConfigError::DataFile { path: path.clone(), error })?;
+            hcl::parse(text)?
+        }
+    };
+    let sql: SqlConfig = decode::decode(&body)?.value;
+    Ok(sql.try_into()?)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,103 @@
+use super::*;
+
+const PLUGINS: &str = r#"
+plugins {
+  DataStore "sql" { plugin_data { database_type = "sqlite3" connection_string = "x.sqlite3" } }
+  KeyManager "memory" {}
+}
+"#;
+
+fn parse(server: &str) -> Result<Config, ConfigError> {
+    Config::parse(&format!("server {{\n{server}\n}}\n{PLUGINS}"), "server.conf", Flags::default())
+}
+
+fn refusal(server: &str) -> String {
+    parse(server).unwrap_err().to_string()
+}
+
+const LEAST: &str = "trust_domain = \"example.org\"\ndata_dir = \"data\"\n";
+
+#[test]
+fn a_file_that_says_the_least_gets_the_references_defaults() {
+    let config = parse(LEAST).unwrap();
+    assert_eq!(config.bind_address.to_string(), "0.0.0.0:8081");
+    assert_eq!(config.socket_path, PathBuf::from("/tmp/spire-server/private/api.sock"));
+    assert_eq!(config.ca.ttl, Duration::from_secs(86_400));
+    assert_eq!(config.lifetimes.agent, Duration::from_secs(3600));
+    assert_eq!(config.ca.subject, CaSubject::default());
+    assert!(config.unbuilt.is_empty());
+}
+
+#[test]
+fn flags_stand_above_the_file_and_empty_ones_say_nothing() {
+    let flags = Flags { trust_domain: "other.org".into(), server_port: 9000, ..Flags::default() };
+    let text = format!("server {{ {LEAST} bind_port = \"0x1F91\" }}\n{PLUGINS}");
+    let config = Config::parse(&text, "server.conf", flags).unwrap();
+    assert_eq!(config.trust_domain.name(), "other.org");
+    assert_eq!(config.bind_address.port(), 9000);
+    let config = Config::parse(&text, "server.conf", Flags::default()).unwrap();
+    assert_eq!(config.bind_address.port(), 0x1F91);
+}
+
+#[test]
+fn each_mistake_is_told_in_the_references_words() {
+    for (keys, expected) in [
+        ("", "trust_domain must be configured"),
+        ("trust_domain = \"example.org\"", "data_dir must be configured"),
+        (
+            "trust_domain = \"Example Org!\"\ndata_dir = \"d\"",
+            "could not parse trust_domain \"Example Org!\": trust domain characters are limited to lowercase letters, \
+             numbers, dots, dashes, and underscores",
+        ),
+    ] {
+        assert_eq!(refusal(keys), expected);
+    }
+    for (key, expected) in [
+        ("ca_ttl = \"1d\"", "could not parse default CA ttl \"1d\": time: unknown unit \"d\" in duration \"1d\""),
+        ("agent_ttl = \"b\"", "could not parse agent ttl \"b\": time: invalid duration \"b\""),
+        (
+            "ca_key_type = \"ed25519\"",
+            "error parsing ca_key_type: key type \"ed25519\" is unknown; must be one of [rsa-2048, rsa-4096, ec-p256, ec-p384]",
+        ),
+        ("log_level = \"loud\"", "could not start logger: not a valid logrus Level: \"loud\""),
+        ("log_format = \"xml\"", "could not start logger: unknown logger format: \"xml\""),
+        ("bind_port = 99999", "could not resolve bind address \"0.0.0.0:99999\": address 99999: invalid port"),
+        ("admin_ids = [\"example.org/a\"]", "could not parse admin ID \"example.org/a\": scheme is missing or invalid"),
+        (
+            "experimental { feature_flags = [\"zzz\", \"aaa\"] }",
+            "error loading feature flags: unknown feature flag(s): [aaa zzz]",
+        ),
+        (
+            "bind_port = true",
+            "unable to decode configuration at \"server.conf\": At 4:13: root.server.bind_port: unknown type *ast.LiteralType",
+        ),
+    ] {
+        assert_eq!(refusal(&format!("{LEAST}{key}")), expected, "{key}");
+    }
+}
+
+#[test]
+fn unknown_keys_are_named_with_section_and_line() {
+    let error = parse(&format!("{LEAST}nonsense = 1\nca_subject {{ more = 2 }}")).unwrap_err();
+    assert_eq!(error.to_string(), "unknown configuration detected");
+    assert_eq!(
+        error.in_full(),
+        "unknown configuration detected\n  line 4: \"nonsense\" means nothing in section server\n  line 5: \"more\" means \
+         nothing in section ca_subject"
+    );
+    // Where the reference ignores them, so do we; and `experimental.steeple` is ours.
+    assert!(parse(&format!("{LEAST}experimental {{ nonsense = 1 steeple {{ x = 1 }} }}")).is_ok());
+}
+
+#[test]
+fn what_is_not_built_yet_is_told() {
+    let config = parse(&format!("{LEAST}disable_jwt_svids = true")).unwrap();
+    assert_eq!(config.unbuilt, ["disable_jwt_svids"]);
+}
+
+#[test]
+fn the_datastore_is_one_sql_block() {
+    let text = "server { trust_domain = \"example.org\" data_dir = \"d\" }\nplugins {}";
+    let refused = Config::parse(text, "server.conf", Flags::default()).unwrap_err();
+    assert_eq!(refused.to_string(), "expecting a DataStore plugin");
+}

@@ -1,0 +1,35 @@
+//! What a file may ask for and this server does not do yet. It is accepted, since a configuration of the reference must
+//! start, and named in the log, since nobody should rely on what is not there.
+
+use super::file::{File, HealthChecks, Telemetry};
+
+/// In words for the log.
+pub(super) fn of(file: &File) -> Vec<String> {
+    let File { server, plugins: _, telemetry, health_checks } = file;
+    let telemetry_asks = telemetry.as_ref().is_some_and(|telemetry| {
+        let Telemetry { prometheus, dog_statsd, statsd, m3, in_mem } = telemetry;
+        prometheus.is_some() || !dog_statsd.is_empty() || !statsd.is_empty() || !m3.is_empty() || in_mem.is_some()
+    });
+    let health_asks = health_checks.as_ref().is_some_and(|HealthChecks { listener_enabled, .. }| *listener_enabled);
+    let federation = server.federation.as_ref();
+    let limits = [server.ratelimit.attestation, server.ratelimit.signing];
+    let experimental = &server.experimental;
+    [
+        (telemetry_asks, "telemetry"),
+        (health_asks, "health_checks"),
+        (federation.is_some_and(|it| it.bundle_endpoint.is_some()), "federation.bundle_endpoint"),
+        (federation.is_some_and(|it| it.federates_with.is_some()), "federation.federates_with"),
+        (experimental.auth_opa_policy_engine.is_some(), "experimental.auth_opa_policy_engine"),
+        (experimental.require_pq_kem, "experimental.require_pq_kem"),
+        (experimental.feature_flags.iter().any(|flag| flag == "wit-svid"), "experimental.feature_flags wit-svid"),
+        (server.disable_jwt_svids, "disable_jwt_svids"),
+        (!server.prune_attested_nodes_expired_for.is_empty(), "prune_attested_nodes_expired_for"),
+        (!server.proxy_protocol_trusted_cidrs.is_empty(), "proxy_protocol_trusted_cidrs"),
+        (server.profiling_enabled, "profiling_enabled"),
+        (limits.contains(&Some(true)), "ratelimit"),
+    ]
+    .into_iter()
+    .filter(|(asked, _)| *asked)
+    .map(|(_, what)| what.to_owned())
+    .collect()
+}

@@ -1,0 +1,194 @@
+//! The two listeners: TCP with TLS for agents and administrators, the admin socket for this host.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::Stream;
+use steeple_runtime::logging::Log;
+use steeple_runtime::{Clock, Shutdown};
+use steeple_spiffe::x509::Certificate;
+use steeple_spiffe::{SpiffeId, TrustDomain};
+use steeple_transport::connection::Connection;
+use steeple_transport::listen::{ListenError, TlsListener, Tracking, UnixListener, UnixSocket};
+use steeple_transport::rpc::{Audit, Layers, Limits, Methods};
+use steeple_transport::tls::{Admission, CredentialWatch, TlsError};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tonic::service::Routes;
+use tonic::transport::server::Connected;
+use tracing::info;
+
+use crate::api::{self, Parts};
+use crate::authpolicy::{Agents, Policy, local_services, network_services};
+use crate::entries::Index;
+
+/// After this a connection is asked to go, so that agents spread over servers that were added.
+const CONNECTION_AGE: Duration = Duration::from_secs(180);
+/// Calls that are under way at a stop get this long to end.
+const DRAIN: Duration = Duration::from_secs(10);
+/// Streams of one connection.
+const STREAMS: u32 = 1000;
+/// Bytes of a call's metadata.
+const HEADERS: u32 = 64 * 1024;
+
+/// Where to listen, and what can change while listening.
+pub struct Listen {
+    /// `bind_address` and `bind_port`
+    pub address: SocketAddr,
+    /// `socket_path`
+    pub socket: PathBuf,
+    /// `audit_log_enabled`
+    pub audit: bool,
+    /// `admin_ids`
+    pub admin_ids: watch::Receiver<Arc<[SpiffeId]>>,
+    /// `experimental.agent_spiffe_id_as_selector`
+    pub agent_id_as_selector: bool,
+    /// The server's own SVID.
+    pub credential: CredentialWatch,
+}
+
+/// Why the server cannot listen, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum EndpointsError {
+    /// A socket is not to be had.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// TLS cannot be configured.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The gRPC server broke.
+    #[error("gRPC server failed: {0}")]
+    Serve(#[from] tonic::transport::Error),
+}
+
+/// The bound listeners.
+pub struct Endpoints {
+    network: TlsListener,
+    local: UnixListener,
+    parts: Parts,
+    policy: Arc<Policy>,
+    agents: Arc<Agents>,
+    audit: Audit,
+    agent_id_as_selector: bool,
+}
+
+impl Endpoints {
+    /// Binds both, so that a port or socket in use is known before anything else starts.
+    ///
+    /// # Errors
+    /// See [`EndpointsError`].
+    pub async fn bind(listen: Listen, parts: Parts) -> Result<Self, EndpointsError> {
+        let Listen { address, socket, audit, admin_ids, agent_id_as_selector, credential } = listen;
+        let clock = parts.clock.clone();
+        let (policy, agents) =
+            Policy::new(parts.store.clone(), Arc::clone(&parts.index), admin_ids.clone(), clock.clone());
+        let peers = Peers { trust_domain: parts.trust_domain.clone(), index: Arc::clone(&parts.index), admin_ids };
+        let tls = steeple_transport::tls::server_config(credential, Arc::new(peers), clock.clone())?;
+        // The socket first: whoever starts a second server by mistake is told about the one that runs.
+        let tracking = if audit { Tracking::On } else { Tracking::Off };
+        let local =
+            UnixListener::bind(UnixSocket { path: socket, directory_mode: 0o750, mode: 0o770, tracking }).await?;
+        let network = TlsListener::bind(address, Arc::new(tls), clock).await?;
+        Ok(Self {
+            network,
+            local,
+            parts,
+            policy: Arc::new(policy),
+            agents,
+            audit: Audit::new(audit),
+            agent_id_as_selector,
+        })
+    }
+
+    /// The TCP address in use.
+    pub fn address(&self) -> SocketAddr {
+        self.network.address()
+    }
+
+    /// Serves both until it is told to stop.
+    ///
+    /// # Errors
+    /// [`EndpointsError::Serve`].
+    pub async fn run(self, shutdown: Shutdown, log: Log) -> Result<(), EndpointsError> {
+        let Self { network, local, parts, policy, agents, audit, agent_id_as_selector } = self;
+        info!(target: "endpoints", address = %network.address(), network = "tcp", "Starting Server APIs");
+        info!(target: "endpoints", address = %local.path().display(), network = "unix", "Starting Server APIs");
+        let clock = parts.clock.clone();
+        let layers = |services: &[_]| {
+            Layers::new(Methods::new(services), Arc::clone(&policy) as _, Limits::none(), audit.clone())
+        };
+        let shared = || {
+            let mut routes = Routes::builder();
+            routes
+                .add_service(api::agent::service(parts.clone(), agent_id_as_selector))
+                .add_service(api::bundle::service(parts.clone()))
+                .add_service(api::entry::service(parts.clone()))
+                .add_service(api::svid::service(parts.clone()))
+                .add_service(api::unbuilt::trust_domain())
+                .add_service(api::unbuilt::local_authority())
+                .add_service(api::sync::service(parts.clone(), Arc::clone(&agents), shutdown.clone()));
+            routes
+        };
+        let network_routes = shared().routes();
+        let mut local_routes = shared();
+        local_routes
+            .add_service(api::health::service(parts.trust_domain.clone(), parts.store.clone()))
+            .add_service(api::logger::service(log))
+            .add_service(api::unbuilt::debug());
+        let over_network =
+            serve(network, network_routes, layers(&network_services()), Some(CONNECTION_AGE), &shutdown, &clock);
+        let over_socket = serve(local, local_routes.routes(), layers(&local_services()), None, &shutdown, &clock);
+        tokio::try_join!(over_network, over_socket)?;
+        info!(target: "endpoints", "Server APIs have stopped");
+        Ok(())
+    }
+}
+
+/// Serves one listener; calls that run at the stop may end within [`DRAIN`].
+async fn serve<C>(
+    connections: impl Stream<Item = std::io::Result<C>> + Send,
+    routes: Routes,
+    layers: Layers,
+    age: Option<Duration>,
+    shutdown: &Shutdown,
+    clock: &Clock,
+) -> Result<(), EndpointsError>
+where
+    C: AsyncRead + AsyncWrite + Connected<ConnectInfo = Arc<Connection>> + Unpin + Send + 'static,
+{
+    let mut server = tonic::transport::Server::builder()
+        .max_concurrent_streams(STREAMS)
+        .http2_max_header_list_size(HEADERS)
+        .layer(layers);
+    if let Some(age) = age {
+        server = server.max_connection_age(age);
+    }
+    let serving = server.add_routes(routes).serve_with_incoming_shutdown(connections, shutdown.stopped());
+    let drained = async {
+        shutdown.stopped().await;
+        clock.sleep(DRAIN).await;
+    };
+    tokio::select! {
+        served = serving => Ok(served?),
+        () = drained => Ok(()),
+    }
+}
+
+/// Whom the TCP listener lets in: members of the trust domain, and foreign administrators that are named.
+struct Peers {
+    trust_domain: TrustDomain,
+    index: Arc<Index>,
+    admin_ids: watch::Receiver<Arc<[SpiffeId]>>,
+}
+
+impl Admission for Peers {
+    fn authorities(&self, trust_domain: &TrustDomain) -> Option<Arc<[Certificate]>> {
+        self.index.bundle(trust_domain.name()).map(|bundle| Arc::clone(&bundle.authorities))
+    }
+
+    fn admits(&self, id: &SpiffeId) -> bool {
+        id.is_member_of(&self.trust_domain) || self.admin_ids.borrow().contains(id)
+    }
+}

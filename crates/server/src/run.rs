@@ -1,0 +1,223 @@
+//! The start of a server, from top to bottom.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::sync::Arc;
+
+use steeple_catalog::load::{LoadError, ServerBuiltIns};
+use steeple_datastore::{DataStore, Error as StoreError, Feed};
+use steeple_runtime::health::Health;
+use steeple_runtime::logging::Log;
+use steeple_runtime::tasks::{PartFailed, Parts as Tasks};
+use steeple_runtime::{Clock, Shutdown};
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use crate::api::Parts;
+use crate::ca::authorities::Authorities;
+use crate::ca::sign::Signing;
+use crate::ca::{Ca, CaError, Rotation};
+use crate::config::Config;
+use crate::endpoints::{Endpoints, EndpointsError, Listen};
+use crate::entries::Index;
+use crate::prune::Pruning;
+use crate::svid::{SvidError, SvidRotation};
+
+/// Why a server did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The data directory is not to be had.
+    #[error("unable to create data directory {path}: {error}")]
+    DataDir {
+        /// Which.
+        path: std::path::PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The datastore failed.
+    #[error(transparent)]
+    DataStore(#[from] StoreError),
+    /// The database is another trust domain's.
+    #[error(
+        "a registration entry with trust domain '{found}' has been detected, which does not match the configured trust \
+         domain of '{configured}'. If you want to change the trust domain, please delete all existing registration entries"
+    )]
+    OtherTrustDomain {
+        /// The entry's.
+        found: String,
+        /// The configuration's.
+        configured: String,
+    },
+    /// A plugin was not loaded.
+    #[error(transparent)]
+    Plugins(#[from] LoadError),
+    /// The first authorities could not be made.
+    #[error("unable to prepare the server's authorities: {0}")]
+    Authorities(#[from] CaError),
+    /// The server's own SVID could not be made.
+    #[error(transparent)]
+    Svid(#[from] SvidError),
+    /// The server cannot listen.
+    #[error(transparent)]
+    Endpoints(#[from] EndpointsError),
+    /// Signals cannot be waited for.
+    #[error("unable to wait for signals: {0}")]
+    Signals(std::io::Error),
+}
+
+/// Runs a server until it is told to stop.
+///
+/// # Errors
+/// See [`RunError`].
+pub async fn run(
+    config: Config,
+    built_ins: &ServerBuiltIns,
+    log: Log,
+    shutdown: Shutdown,
+) -> Result<(), PartFailed<RunError>> {
+    let start = start(config, built_ins, log, shutdown.clone());
+    let tasks = start
+        .await
+        .map_err(|error| PartFailed { part: "start", cause: steeple_runtime::tasks::Cause::Error(error) })?;
+    let Started { tasks, store } = tasks;
+    let ended = tasks.join().await;
+    store.close().await;
+    ended
+}
+
+struct Started {
+    tasks: Tasks<RunError>,
+    store: DataStore,
+}
+
+async fn start(config: Config, built_ins: &ServerBuiltIns, log: Log, shutdown: Shutdown) -> Result<Started, RunError> {
+    let clock = Clock::system();
+    let health = Health::new();
+    let trust_domain = config.trust_domain.clone();
+    if let Some((old, new)) = steeple_runtime::os::restrict_umask(0o027) {
+        warn!("Current umask {old:#05o} is too permissive; setting umask {new:#05o}");
+    }
+    info!(
+        admin_ids = ?config.admin_ids.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        data_dir = %config.data_dir.display(),
+        launch_log_level = %log.launch_level(),
+        version = crate::VERSION,
+        "Configured"
+    );
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(&config.data_dir)
+        .map_err(|error| RunError::DataDir { path: config.data_dir.clone(), error })?;
+
+    // What is stored, and the plugins.
+    let store = DataStore::open(config.datastore, clock.clone()).await?;
+    check_trust_domain(&store, trust_domain.name()).await?;
+    let plugins = steeple_catalog::load::server(&config.plugins, built_ins, &trust_domain)?;
+
+    // What signs.
+    let signing = Signing::default();
+    let x509_key_type = config.ca.x509_key_type;
+    let authorities = Authorities::load(
+        trust_domain.clone(),
+        config.ca,
+        plugins.key_manager,
+        store.clone(),
+        clock.clone(),
+        signing.clone(),
+    )
+    .await?;
+    let rotation = Rotation::start(authorities, clock.clone(), health.clone()).await?;
+    let ca = Arc::new(Ca::new(signing, config.lifetimes, config.jwt_issuer, clock.clone()));
+    let (svid_rotation, credential) =
+        SvidRotation::start(&trust_domain, x509_key_type, Arc::clone(&ca), clock.clone()).await?;
+
+    // What is authorized.
+    let mut feed = store.feed();
+    let index = Arc::new(Index::new(trust_domain.clone(), feed.snapshot().await?));
+
+    // Where it can be reached.
+    let parts = Parts {
+        trust_domain: trust_domain.clone(),
+        store: store.clone(),
+        index: Arc::clone(&index),
+        ca,
+        clock: clock.clone(),
+    };
+    let (_, admin_ids) = watch::channel(config.admin_ids.into());
+    let listen = Listen {
+        address: config.bind_address,
+        socket: config.socket_path,
+        audit: config.audit_log_enabled,
+        admin_ids,
+        agent_id_as_selector: config.agent_id_as_selector,
+        credential,
+    };
+    let endpoints = Endpoints::bind(listen, parts).await?;
+
+    // From here on all parts run together.
+    let pruning = Pruning::new(store.clone(), trust_domain, clock, config.prune_events_older_than);
+    reopen_log_on_signal(&log, &shutdown).map_err(RunError::Signals)?;
+    let mut tasks = Tasks::new(shutdown.clone());
+    tasks.start("feed", follow(feed, index, health, shutdown.clone()));
+    tasks.start("CA rotation", part(rotation.run(shutdown.clone())));
+    tasks.start("SVID rotation", part(svid_rotation.run(shutdown.clone())));
+    tasks.start("pruning", part(pruning.run(shutdown.clone())));
+    tasks.start("endpoints", part(endpoints.run(shutdown, log)));
+    Ok(Started { tasks, store })
+}
+
+async fn part<E: Into<RunError>>(run: impl Future<Output = Result<(), E>>) -> Result<(), RunError> {
+    run.await.map_err(Into::into)
+}
+
+/// Feeds the index, and nobody else does.
+async fn follow(mut feed: Feed, index: Arc<Index>, health: Health, shutdown: Shutdown) -> Result<(), RunError> {
+    while let Some(change) = shutdown.unless_stopped(feed.next()).await {
+        match change {
+            Ok(change) => {
+                health.up("feed");
+                index.apply(change);
+            }
+            // The feed waits by itself before it tries again.
+            Err(error) => {
+                error!(target: "feed", error = %error, "Failed to read changes");
+                health.down("feed", error);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One entry of another trust domain is enough to tell that the database is not this server's.
+async fn check_trust_domain(store: &DataStore, configured: &str) -> Result<(), RunError> {
+    let page = steeple_datastore::Page { size: 1, token: String::new() };
+    let listing = store.list_entries(&steeple_datastore::entries::EntryFilter::default(), &page).await?;
+    let Some(entry) = listing.rows.first() else { return Ok(()) };
+    match steeple_spiffe::SpiffeId::parse(&entry.spiffe_id) {
+        Ok(id) if id.trust_domain_name() != configured => Err(RunError::OtherTrustDomain {
+            found: id.trust_domain_name().to_owned(),
+            configured: configured.to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// SIGUSR2 opens the log file anew, SIGUSR1 does nothing yet; neither may end the process, as they would by default.
+fn reopen_log_on_signal(log: &Log, shutdown: &Shutdown) -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut reconfigure, mut reopen) = (signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?);
+    let (log, shutdown) = (log.clone(), shutdown.clone());
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                () = shutdown.stopped() => return,
+                _ = reconfigure.recv() => info!(target: "reconfigurer", "Reconfigure signal received"),
+                _ = reopen.recv() => if let Err(error) = log.reopen() {
+                    error!(error = %error, "Failed to rotate log after signal");
+                },
+            }
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,106 @@
+//! The server's own X.509-SVID: a key in memory, renewed at half of its life.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use steeple_pki::{KeyType, PrivateKey};
+use steeple_runtime::metrics::{Coded, measure};
+use steeple_runtime::{Clock, Shutdown};
+use steeple_spiffe::x509::Certificate;
+use steeple_spiffe::{SpiffeId, TrustDomain};
+use steeple_transport::tls::{Credential, CredentialWatch};
+use tokio::sync::watch;
+use tracing::{error, info};
+
+use crate::ca::{Ca, CaError};
+
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Why the server has no SVID.
+#[derive(Debug, thiserror::Error)]
+pub enum SvidError {
+    /// The CA did not sign.
+    #[error("unable to sign server SVID: {0}")]
+    Sign(#[from] CaError),
+    /// The key could not be made.
+    #[error("unable to make the server's key: {0}")]
+    Key(String),
+    /// TLS cannot use it.
+    #[error(transparent)]
+    Tls(#[from] steeple_transport::tls::TlsError),
+}
+
+impl Coded for SvidError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Sign(error) => error.code(),
+            Self::Key(_) | Self::Tls(_) => "Internal",
+        }
+    }
+}
+
+/// Keeps the server's SVID fresh.
+pub struct SvidRotation {
+    id: SpiffeId,
+    key_type: KeyType,
+    ca: Arc<Ca>,
+    clock: Clock,
+    credential: watch::Sender<Option<Credential>>,
+    renew_at: SystemTime,
+}
+
+impl SvidRotation {
+    /// Takes the first SVID.
+    ///
+    /// # Errors
+    /// See [`SvidError`].
+    pub async fn start(
+        trust_domain: &TrustDomain,
+        key_type: KeyType,
+        ca: Arc<Ca>,
+        clock: Clock,
+    ) -> Result<(Self, CredentialWatch), SvidError> {
+        let id = SpiffeId::new(trust_domain, "/spire/server").map_err(|error| SvidError::Key(error.to_string()))?;
+        let (credential, watch) = watch::channel(None);
+        let mut rotation = Self { id, key_type, ca, renew_at: clock.now(), clock, credential };
+        rotation.rotate().await?;
+        Ok((rotation, watch))
+    }
+
+    /// Renews it until it is told to stop.
+    ///
+    /// # Errors
+    /// None: a renewal that fails is tried again, and the old SVID serves meanwhile.
+    pub async fn run(mut self, shutdown: Shutdown) -> Result<(), SvidError> {
+        while shutdown.unless_stopped(self.clock.sleep(LOOK_EVERY)).await.is_some() {
+            if self.clock.now() < self.renew_at {
+                continue;
+            }
+            if let Err(error) = measure("svid.rotate", self.rotate()).await {
+                error!(target: "svid_rotator", error = %error, "Could not rotate server SVID");
+            }
+        }
+        Ok(())
+    }
+
+    async fn rotate(&mut self) -> Result<(), SvidError> {
+        let key_type = self.key_type;
+        let unable = |error: String| SvidError::Key(error);
+        // RSA keys take their time.
+        let key = tokio::task::spawn_blocking(move || PrivateKey::generate(key_type))
+            .await
+            .map_err(|error| unable(error.to_string()))?
+            .map_err(|error| unable(error.to_string()))?;
+        let chain = self.ca.sign_server(&self.id, key.public_key()).await?;
+        let pkcs8 = key.to_pkcs8_der().map_err(|error| unable(error.to_string()))?;
+        self.credential.send_replace(Some(Credential::new(&chain, &pkcs8)?));
+        self.renew_at = chain.first().map_or(self.renew_at, half_life);
+        info!(target: "svid_rotator", spiffe_id = %self.id, "Server SVID rotated");
+        Ok(())
+    }
+}
+
+fn half_life(certificate: &Certificate) -> SystemTime {
+    let life = certificate.not_after().duration_since(certificate.not_before()).unwrap_or_default();
+    certificate.not_before() + life / 2
+}

@@ -1,0 +1,60 @@
+use std::env;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, anyhow};
+
+/// The daemons under test, decided once a run.
+#[derive(Debug, Clone)]
+pub struct Binaries {
+    /// The server.
+    pub server: Program,
+    /// The agent.
+    pub agent: Program,
+}
+
+/// One daemon.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// The executable.
+    pub path: PathBuf,
+    /// Whether it is SPIRE's, so that what only Steeple does is not asked of it.
+    pub is_reference: bool,
+}
+
+impl Binaries {
+    /// Those of `STEEPLE_BIN`, or of the directory into which cargo built this test.
+    ///
+    /// # Errors
+    /// A daemon is missing there.
+    pub fn find() -> Result<&'static Self> {
+        static FOUND: OnceLock<Result<Binaries, String>> = OnceLock::new();
+        FOUND.get_or_init(|| look().map_err(|error| format!("{error:#}"))).as_ref().map_err(|error| anyhow!("{error}"))
+    }
+}
+
+fn look() -> Result<Binaries> {
+    let dir = match env::var_os("STEEPLE_BIN") {
+        Some(dir) => PathBuf::from(dir).canonicalize().context("STEEPLE_BIN")?,
+        None => built_beside_this_test()?,
+    };
+    Ok(Binaries { server: program(&dir, "server")?, agent: program(&dir, "agent")? })
+}
+
+fn program(dir: &Path, role: &str) -> Result<Program> {
+    [("steeple", false), ("spire", true)]
+        .map(|(family, is_reference)| Program { path: dir.join(format!("{family}-{role}")), is_reference })
+        .into_iter()
+        .find(|program| program.path.is_file())
+        .with_context(|| {
+            let dir = dir.display();
+            format!("no steeple-{role} in {dir}: run `cargo build -p steeple-{role}-cmd` first, or set STEEPLE_BIN")
+        })
+}
+
+/// Tests run from `target/PROFILE/deps`, programs stand one above.
+fn built_beside_this_test() -> Result<PathBuf> {
+    let test = env::current_exe()?;
+    let deps = test.parent().context("this test has no directory")?;
+    Ok(deps.parent().context("this test does not run from cargo's directory")?.to_owned())
+}

@@ -1,0 +1,225 @@
+use std::fmt::Write;
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use nix::unistd::Uid;
+
+use crate::{Agent, Binaries, Scratch, Server, free_port};
+
+/// A trust domain: one server with SQLite and keys on disk, and whatever agents the case adds.
+pub struct Domain {
+    /// Its name.
+    pub name: String,
+    /// Its server.
+    pub server: Server,
+    dir: PathBuf,
+    fast: bool,
+}
+
+/// What a trust domain is made with.
+#[derive(Default)]
+pub struct DomainBuilder {
+    name: Option<String>,
+    server_keys: String,
+    top_level: String,
+    default_intervals: bool,
+}
+
+impl Domain {
+    /// A trust domain `example.org` with the defaults of the configuration file.
+    pub fn builder() -> DomainBuilder {
+        DomainBuilder::default()
+    }
+
+    /// A new agent that has attested with a join token and is healthy.
+    ///
+    /// # Errors
+    /// Attestation fails.
+    pub async fn agent(&self, name: &str) -> Result<Agent> {
+        let mut agent = self.new_agent(name).await?;
+        let token = self.server.token(&[]).await?;
+        agent.launch(&["-joinToken", &token])?;
+        agent.healthy().await?;
+        agent.id = format!("spiffe://{}/spire/agent/join_token/{token}", self.name);
+        Ok(agent)
+    }
+
+    /// The files of a new agent, which is not started.
+    ///
+    /// # Errors
+    /// The server is not there to give the bundle that the agent begins with, or a file cannot be written.
+    pub async fn new_agent(&self, name: &str) -> Result<Agent> {
+        let Self { name: trust_domain, server, dir, fast } = self;
+        let file = |extension: &str| dir.join(format!("{name}.{extension}"));
+        let (conf, socket, data_dir, bundle) = (file("conf"), file("sock"), dir.join(name), file("pem"));
+        fs::write(&bundle, server.bundle_pem().await?)?;
+        let interval = if *fast { "experimental {\n        sync_interval = \"1s\"\n    }" } else { "" };
+        let text = format!(
+            r#"agent {{
+    trust_domain = "{trust_domain}"
+    server_address = "127.0.0.1"
+    server_port = {port}
+    socket_path = "{socket}"
+    data_dir = "{data_dir}"
+    trust_bundle_path = "{bundle}"
+    log_level = "DEBUG"
+    {interval}
+}}
+plugins {{
+    NodeAttestor "join_token" {{
+        plugin_data {{}}
+    }}
+    KeyManager "disk" {{
+        plugin_data {{
+            directory = "{data_dir}"
+        }}
+    }}
+    WorkloadAttestor "unix" {{
+        plugin_data {{}}
+    }}
+}}
+"#,
+            port = server.port,
+            socket = socket.display(),
+            data_dir = data_dir.display(),
+            bundle = bundle.display(),
+        );
+        fs::write(&conf, text)?;
+        let program = Binaries::find()?.agent.clone();
+        let (name, log) = (name.to_owned(), file("log"));
+        Ok(Agent { name, id: String::new(), program, conf, data_dir, socket, log, process: None })
+    }
+
+    /// Creates an entry for the processes of this user below `parent`, with further flags of `entry create`. Returns
+    /// its ID.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn entry(&self, parent: &str, path: &str, flags: &[&str]) -> Result<String> {
+        let (id, selector) = (self.id(path), own_selector());
+        let args = ["-parentID", parent, "-spiffeID", &id, "-selector", &selector];
+        self.server.create_entry(&[&args, flags].concat()).await
+    }
+
+    /// The SPIFFE ID with a path that begins with a slash.
+    pub fn id(&self, path: &str) -> String {
+        format!("spiffe://{}{path}", self.name)
+    }
+}
+
+impl DomainBuilder {
+    /// Another trust domain than `example.org`.
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = Some(name.to_owned());
+        self
+    }
+
+    /// How long the authorities live, as `24h`.
+    pub fn ca_ttl(self, ttl: &str) -> Self {
+        self.server_key("ca_ttl", ttl)
+    }
+
+    /// How long an agent's own SVID lives.
+    pub fn agent_ttl(self, ttl: &str) -> Self {
+        self.server_key("agent_ttl", ttl)
+    }
+
+    /// How long an X.509-SVID lives whose entry does not say.
+    pub fn x509_svid_ttl(self, ttl: &str) -> Self {
+        self.server_key("default_x509_svid_ttl", ttl)
+    }
+
+    /// How long a JWT-SVID lives whose entry does not say.
+    pub fn jwt_svid_ttl(self, ttl: &str) -> Self {
+        self.server_key("default_jwt_svid_ttl", ttl)
+    }
+
+    /// A text value in the block `server`.
+    pub fn server_key(self, key: &str, value: &str) -> Self {
+        self.server_text(&format!("{key} = \"{value}\""))
+    }
+
+    /// Any lines in the block `server`.
+    pub fn server_text(mut self, text: &str) -> Self {
+        let _ = writeln!(self.server_keys, "    {text}");
+        self
+    }
+
+    /// Any lines beside the blocks `server` and `plugins` of the server's file.
+    pub fn top_level_text(mut self, text: &str) -> Self {
+        let _ = writeln!(self.top_level, "{text}");
+        self
+    }
+
+    /// The intervals at which daemons look for changes are those of the program. Otherwise they are a second, so that
+    /// a daemon that polls does not slow the cases down.
+    pub fn default_intervals(mut self) -> Self {
+        self.default_intervals = true;
+        self
+    }
+
+    /// Writes the files and starts the server.
+    ///
+    /// # Errors
+    /// It does not become healthy.
+    pub async fn start(self, scratch: &Scratch) -> Result<Domain> {
+        let mut domain = self.write(scratch)?;
+        domain.server.start().await?;
+        Ok(domain)
+    }
+
+    /// Writes the files; the server is not started.
+    ///
+    /// # Errors
+    /// They cannot be written, or there is no server to run.
+    pub fn write(self, scratch: &Scratch) -> Result<Domain> {
+        let Self { name, server_keys, top_level, default_intervals } = self;
+        let (name, dir, port) = (name.unwrap_or("example.org".to_owned()), scratch.folder()?, free_port()?);
+        let (conf, socket, data_dir) = (dir.join("server.conf"), dir.join("server.sock"), dir.join("server"));
+        let interval =
+            if default_intervals { "" } else { "experimental {\n        cache_reload_interval = \"1s\"\n    }" };
+        let text = format!(
+            r#"server {{
+    trust_domain = "{name}"
+    bind_address = "127.0.0.1"
+    bind_port = {port}
+    socket_path = "{socket}"
+    data_dir = "{data_dir}"
+    log_level = "DEBUG"
+    ratelimit {{
+        attestation = false
+    }}
+    {interval}
+{server_keys}}}
+plugins {{
+    DataStore "sql" {{
+        plugin_data {{
+            database_type = "sqlite3"
+            connection_string = "{data_dir}/datastore.sqlite3"
+        }}
+    }}
+    KeyManager "disk" {{
+        plugin_data {{
+            keys_path = "{data_dir}/keys.json"
+        }}
+    }}
+    NodeAttestor "join_token" {{
+        plugin_data {{}}
+    }}
+}}
+{top_level}"#,
+            socket = socket.display(),
+            data_dir = data_dir.display(),
+        );
+        fs::write(&conf, text)?;
+        let program = Binaries::find()?.server.clone();
+        let server = Server { program, conf, data_dir, socket, port, log: dir.join("server.log"), process: None };
+        Ok(Domain { name, server, dir, fast: !default_intervals })
+    }
+}
+
+/// What the attestor `unix` finds out about this process.
+fn own_selector() -> String {
+    format!("unix:uid:{}", Uid::current())
+}

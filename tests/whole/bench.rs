@@ -1,0 +1,66 @@
+//! How long a change takes. Prints figures and asserts nothing about them: the machine may be busy.
+
+use std::env;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use steeple_proto::workload::X509svidResponse;
+use steeple_tests::{Domain, case, say, within};
+use tonic::Streaming;
+
+/// Enough to see that the bench works. For figures set `STEEPLE_TRIES=200`.
+const TRIES: usize = 10;
+
+#[test]
+fn measures_an_entrys_way_to_the_open_stream() -> Result<()> {
+    case(async |scratch| {
+        let tries = env::var("STEEPLE_TRIES").map_or(Ok(TRIES), |tries| tries.parse()).context("STEEPLE_TRIES")?;
+        ensure!(tries > 0, "STEEPLE_TRIES is 0");
+        let domain = Domain::builder().default_intervals().start(scratch).await?;
+        let agent = domain.agent("node1").await?;
+        // One that stays, because a stream without an identity ends.
+        domain.entry(&agent.id, "/stays", &[]).await?;
+        let mut follower = agent.workload().follow();
+        follower.until_id("spiffe://example.org/stays").await?;
+        let mut stream = follower.into_stream()?;
+
+        let (mut from_start, mut from_answer) = (Vec::new(), Vec::new());
+        for _ in 0..tries {
+            let start = Instant::now();
+            let create = async {
+                let entry = domain.entry(&agent.id, "/new", &[]).await?;
+                anyhow::Ok((entry, Instant::now()))
+            };
+            let arrive = async {
+                until_count(&mut stream, 2).await?;
+                anyhow::Ok(Instant::now())
+            };
+            // At the same time: a push can be there before the command has ended.
+            let ((entry, answered), arrived) = tokio::try_join!(create, arrive)?;
+            from_start.push(arrived - start);
+            from_answer.push(arrived.saturating_duration_since(answered));
+            domain.server.command(&["entry", "delete", "-entryID", &entry]).await?.ok()?;
+            until_count(&mut stream, 1).await?;
+        }
+        say(&figures("from the start of `entry create` to the open stream", from_start));
+        say(&figures("from the end of `entry create` to the open stream", from_answer));
+        Ok(())
+    })
+}
+
+async fn until_count(stream: &mut Streaming<X509svidResponse>, count: usize) -> Result<()> {
+    loop {
+        let update = within("an update", stream.message()).await??.context("the stream ended")?;
+        if update.svids.len() == count {
+            return Ok(());
+        }
+    }
+}
+
+fn figures(what: &str, mut times: Vec<Duration>) -> String {
+    times.sort_unstable();
+    // The smallest time that so many percent of the tries do not exceed.
+    let percentile = |percent: usize| times[(times.len() * percent).div_ceil(100).max(1) - 1].as_secs_f64() * 1000.0;
+    let (p50, p99, max) = (percentile(50), percentile(99), percentile(100));
+    format!("bench: {what}: {} tries, p50 {p50:.1} ms, p99 {p99:.1} ms, max {max:.1} ms", times.len())
+}

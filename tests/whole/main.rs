@@ -1,0 +1,14 @@
+//! Whole daemons as processes, with real clients: each case starts its own and needs nothing from another.
+//!
+//! Each module is a suite and can be run alone, as in `cargo test -p steeple-tests --test whole slice::`.
+
+#[cfg(test)]
+mod bench;
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod go;
+#[cfg(test)]
+mod mistakes;
+#[cfg(test)]
+mod slice;

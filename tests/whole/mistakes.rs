@@ -1,0 +1,343 @@
+//! Wrong input: each gives an error that names the thing, and nothing is lost by it.
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::time::Duration;
+
+use anyhow::Result;
+use steeple_proto::spire::api::server::svid::v1::MintX509svidRequest;
+use steeple_proto::spire::api::server::svid::v1::svid_client::SvidClient;
+use steeple_proto::workload::X509svidRequest;
+use steeple_proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
+use steeple_runtime::Clock;
+use steeple_tests::{Agent, Binaries, Domain, DomainBuilder, case, free_port, say, skipped_on_the_reference, until};
+use steeple_transport::dial;
+use tonic::Code;
+
+/// A change to a good configuration, and what the refusal must name.
+struct Mistake {
+    name: &'static str,
+    make: fn(DomainBuilder) -> DomainBuilder,
+    named: &'static [&'static str],
+}
+
+const CONFIGURATIONS: &[Mistake] = &[
+    Mistake {
+        name: "unknown key in a block",
+        make: |domain| domain.server_text("nonsense = 1"),
+        named: &["section=server", "keys=nonsense"],
+    },
+    Mistake {
+        name: "unknown block",
+        make: |domain| domain.top_level_text("surplus {\n}"),
+        named: &["section=top-level", "keys=surplus"],
+    },
+    Mistake {
+        name: "wrong type",
+        make: |domain| domain.server_text("audit_log_enabled = \"yes\""),
+        named: &["server.conf", "At 14:25", "audit_log_enabled"],
+    },
+    Mistake {
+        name: "malformed syntax",
+        make: |domain| domain.server_text("ca_ttl = = \"24h\""),
+        named: &["server.conf", "At 14:14"],
+    },
+    Mistake {
+        name: "malformed duration",
+        make: |domain| domain.ca_ttl("1d"),
+        named: &["could not parse default CA ttl", "unknown unit"],
+    },
+    Mistake {
+        name: "malformed trust domain",
+        make: |domain| domain.name("Example Org"),
+        named: &["trust_domain", "Example Org"],
+    },
+];
+
+#[test]
+fn names_what_is_wrong_in_a_configuration() -> Result<()> {
+    case(async |scratch| {
+        for Mistake { name, make, named } in CONFIGURATIONS {
+            let mut domain = make(Domain::builder()).write(scratch)?;
+            domain.server.validate(&domain.server.conf).await?.refused()?;
+            domain.server.launch(&[])?;
+            let status = domain.server.process()?.exit().await?;
+            let log = domain.server.process()?.log()?;
+            assert_eq!(status.code(), Some(1), "{name}: {log}");
+            for word in *named {
+                assert!(log.contains(word), "{name}: no {word:?} in {log}");
+            }
+            assert!(!domain.server.data_dir.exists(), "{name}: the data directory was made");
+        }
+        say(&format!("mistakes: {0} of {0} wrong configurations refused by name", CONFIGURATIONS.len()));
+        Ok(())
+    })
+}
+
+#[test]
+fn names_a_missing_configuration_file() -> Result<()> {
+    case(async |scratch| {
+        let domain = Domain::builder().write(scratch)?;
+        let missing = scratch.path().join("missing.conf");
+        let text = domain.server.validate(&missing).await?.refused()?;
+        assert!(text.contains(&format!("could not find config file {}", missing.display())), "{text}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_wrong_configuration_loses_nothing() -> Result<()> {
+    case(async |scratch| {
+        let mut domain = Domain::builder().start(scratch).await?;
+        let mut agent = domain.agent("node1").await?;
+        let entry = domain.entry(&agent.id, "/web", &[]).await?;
+        let authorities = domain.server.authorities().await?;
+        domain.server.stop().await?;
+        agent.stop().await?;
+
+        refuses_then_starts_unharmed(&mut domain, &mut agent).await?;
+
+        assert_eq!(domain.server.authorities().await?, authorities);
+        assert_eq!(domain.server.entry_ids().await?, [entry].into());
+        agent.workload().follow().until_id("spiffe://example.org/web").await?;
+        Ok(())
+    })
+}
+
+#[test]
+fn names_the_tcp_port_that_is_in_use() -> Result<()> {
+    case(async |scratch| {
+        let holder = TcpListener::bind((Ipv4Addr::LOCALHOST, free_port()?))?;
+        let address = holder.local_addr()?.to_string();
+        let mut domain = Domain::builder().write(scratch)?;
+        domain.server.launch(&["-serverPort", &holder.local_addr()?.port().to_string()])?;
+        ends_with(&mut domain, &[&address, "address already in use"]).await?;
+        // It was the port alone.
+        domain.server.start().await
+    })
+}
+
+#[test]
+fn leaves_a_socket_to_the_process_that_listens_on_it() -> Result<()> {
+    let binaries = Binaries::find()?;
+    if binaries.server.is_reference || binaries.agent.is_reference {
+        skipped_on_the_reference("a socket in use", "it takes the socket away from the other process");
+        return Ok(());
+    }
+    case(async |scratch| {
+        let first = Domain::builder().start(scratch).await?;
+        let mut second = Domain::builder().write(scratch)?;
+        let socket = first.server.socket.to_string_lossy().into_owned();
+        second.server.launch(&["-socketPath", &socket])?;
+        ends_with(&mut second, &[&socket, "in use"]).await?;
+        first.server.command(&["healthcheck"]).await?.ok()?;
+
+        let agent = first.agent("node1").await?;
+        let mut other = first.new_agent("node2").await?;
+        let socket = agent.socket.to_string_lossy().into_owned();
+        let token = first.server.token(&[]).await?;
+        other.launch(&["-joinToken", &token, "-socketPath", &socket])?;
+        let status = other.process()?.exit().await?;
+        let log = other.process()?.log()?;
+        assert_eq!(status.code(), Some(1), "{log}");
+        assert!(log.contains(&socket) && log.contains("in use"), "{log}");
+        agent.command(&["healthcheck"]).await?.ok()?;
+        Ok(())
+    })
+}
+
+#[test]
+fn takes_over_a_socket_that_a_killed_process_left() -> Result<()> {
+    case(async |scratch| {
+        let mut domain = Domain::builder().start(scratch).await?;
+        let mut agent = domain.agent("node1").await?;
+        domain.server.kill();
+        agent.kill();
+        assert!(domain.server.socket.exists() && agent.socket.exists());
+        domain.server.start().await?;
+        agent.start().await
+    })
+}
+
+#[test]
+fn refuses_used_expired_and_unknown_join_tokens() -> Result<()> {
+    case(async |scratch| {
+        let domain = Domain::builder().start(scratch).await?;
+        let used = domain.server.token(&[]).await?;
+        let mut first = domain.new_agent("first").await?;
+        first.launch(&["-joinToken", &used])?;
+        first.healthy().await?;
+        let expired = domain.server.token(&["-ttl", "1"]).await?;
+        let end = Clock::system().now() + Duration::from_secs(2);
+        until("the end of the token", async || (Clock::system().now() > end).then_some(())).await?;
+
+        let gone = "join token does not exist or has already been used";
+        let cases = [("used", &*used, gone), ("expired", &*expired, "join token expired"), ("unknown", "nobody", gone)];
+        for (name, token, text) in cases {
+            let mut agent = domain.new_agent(name).await?;
+            agent.launch(&["-joinToken", token])?;
+            agent.process()?.line(text).await?;
+            let text = agent.command(&["healthcheck"]).await?.refused()?;
+            assert!(text.contains("Agent is unhealthy"), "{name}: {text}");
+        }
+        assert_eq!(domain.server.agents().await?.len(), 1);
+        first.command(&["healthcheck"]).await?.ok()?;
+        Ok(())
+    })
+}
+
+#[test]
+fn refuses_a_malformed_csr() -> Result<()> {
+    case(async |scratch| {
+        let domain = Domain::builder().start(scratch).await?;
+        let mut client = SvidClient::new(dial::local(&domain.server.socket));
+        let garbage: &[&[u8]] = &[b"garbage", b"", &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff], &[0x30; 5000]];
+        for csr in garbage {
+            let refusal = client.mint_x509svid(MintX509svidRequest { csr: csr.to_vec(), ttl: 0 }).await.unwrap_err();
+            assert_eq!(refusal.code(), Code::InvalidArgument, "{refusal:?}");
+            let text = if csr.is_empty() { "missing CSR" } else { "malformed CSR" };
+            assert!(refusal.message().starts_with(text), "{refusal:?}");
+        }
+        domain.server.command(&["healthcheck"]).await?.ok()?;
+        Ok(())
+    })
+}
+
+#[test]
+fn an_agent_does_not_trust_the_server_of_another_trust_domain() -> Result<()> {
+    case(async |scratch| {
+        let domain = Domain::builder().start(scratch).await?;
+        let token = domain.server.token(&[]).await?;
+        let mut agent = domain.new_agent("node1").await?;
+        agent.launch(&["-joinToken", &token, "-trustDomain", "other.org"])?;
+        // The agent was told of this name by nobody but the server's certificate.
+        agent.process()?.line("example.org").await?;
+        assert!(domain.server.agents().await?.is_empty());
+
+        // The token was not used up.
+        agent.launch(&["-joinToken", &token])?;
+        agent.healthy().await
+    })
+}
+
+#[test]
+fn refuses_an_entry_of_another_trust_domain() -> Result<()> {
+    case(async |scratch| {
+        let domain = Domain::builder().start(scratch).await?;
+        let (own, foreign) = ("spiffe://example.org/a", "spiffe://other.org/a");
+        for (parent, id) in [(own, foreign), (foreign, own)] {
+            let args = ["entry", "create", "-parentID", parent, "-spiffeID", id, "-selector", "unix:uid:1"];
+            let text = domain.server.command(&args).await?.refused()?;
+            assert!(text.contains(foreign) && text.contains("trust domain"), "{text}");
+        }
+        assert!(domain.server.entry_ids().await?.is_empty());
+        Ok(())
+    })
+}
+
+#[test]
+fn asks_for_the_security_header_of_the_workload_api() -> Result<()> {
+    case(async |scratch| {
+        let domain = Domain::builder().start(scratch).await?;
+        let agent = domain.agent("node1").await?;
+        domain.entry(&agent.id, "/web", &[]).await?;
+        let mut bare = SpiffeWorkloadApiClient::new(dial::local(&agent.socket));
+        let refusal = match bare.fetch_x509svid(X509svidRequest {}).await {
+            Err(refusal) => refusal,
+            Ok(stream) => stream.into_inner().message().await.unwrap_err(),
+        };
+        assert_eq!(
+            (refusal.code(), refusal.message()),
+            (Code::InvalidArgument, "security header missing from request")
+        );
+        agent.workload().follow().until_id("spiffe://example.org/web").await?;
+        Ok(())
+    })
+}
+
+#[test]
+fn accepts_a_spiffe_id_of_2048_bytes() -> Result<()> {
+    case(async |scratch| {
+        let domain = Domain::builder().start(scratch).await?;
+        let agent = domain.agent("node1").await?;
+        let path = path_for_an_id_of(2048);
+        domain.entry(&agent.id, &path, &[]).await?;
+        agent.workload().follow().until_id(&domain.id(&path)).await?;
+        Ok(())
+    })
+}
+
+#[test]
+fn refuses_a_spiffe_id_of_2049_bytes() -> Result<()> {
+    if Binaries::find()?.server.is_reference {
+        skipped_on_the_reference("a SPIFFE ID of 2049 bytes", "it has no limit");
+        return Ok(());
+    }
+    case(async |scratch| {
+        let domain = Domain::builder().start(scratch).await?;
+        let id = domain.id(&path_for_an_id_of(2049));
+        let parent = "spiffe://example.org/spire/agent/join_token/a";
+        let args = ["entry", "create", "-parentID", parent, "-spiffeID", &id, "-selector", "unix:uid:1"];
+        let text = domain.server.command(&args).await?.refused()?;
+        assert!(text.contains("2048"), "{text}");
+        assert!(domain.server.entry_ids().await?.is_empty());
+        Ok(())
+    })
+}
+
+#[test]
+fn accepts_a_trust_domain_of_255_bytes() -> Result<()> {
+    case(async |scratch| {
+        let domain = Domain::builder().name(&"t".repeat(255)).start(scratch).await?;
+        let agent = domain.agent("node1").await?;
+        domain.entry(&agent.id, "/web", &[]).await?;
+        agent.workload().follow().until_id(&domain.id("/web")).await?;
+        Ok(())
+    })
+}
+
+#[test]
+fn refuses_a_trust_domain_of_256_bytes() -> Result<()> {
+    if Binaries::find()?.server.is_reference {
+        skipped_on_the_reference("a trust domain of 256 bytes", "it only warns");
+        return Ok(());
+    }
+    case(async |scratch| {
+        let domain = Domain::builder().name(&"t".repeat(256)).write(scratch)?;
+        let text = domain.server.validate(&domain.server.conf).await?.refused()?;
+        assert!(text.contains("trust_domain") && text.contains("255"), "{text}");
+        Ok(())
+    })
+}
+
+async fn refuses_then_starts_unharmed(domain: &mut Domain, agent: &mut Agent) -> Result<()> {
+    for (conf, block) in [(&domain.server.conf, "server {"), (&agent.conf, "agent {")] {
+        fs::write(conf, fs::read_to_string(conf)?.replacen(block, &format!("{block}\n    nonsense = 1"), 1))?;
+    }
+    domain.server.launch(&[])?;
+    ends_with(domain, &["keys=nonsense"]).await?;
+    agent.launch(&[])?;
+    assert_eq!(agent.process()?.exit().await?.code(), Some(1));
+    agent.process()?.line("keys=nonsense").await?;
+
+    for conf in [&domain.server.conf, &agent.conf] {
+        fs::write(conf, fs::read_to_string(conf)?.replacen("\n    nonsense = 1", "", 1))?;
+    }
+    domain.server.start().await?;
+    agent.start().await
+}
+
+/// Waits until the server has ended with exit code 1 and a log that has all of these words.
+async fn ends_with(domain: &mut Domain, words: &[&str]) -> Result<()> {
+    let status = domain.server.process()?.exit().await?;
+    let log = domain.server.process()?.log()?;
+    assert_eq!(status.code(), Some(1), "{log}");
+    for word in words {
+        assert!(log.contains(word), "no {word:?} in {log}");
+    }
+    Ok(())
+}
+
+fn path_for_an_id_of(length: usize) -> String {
+    format!("/{}", "p".repeat(length - "spiffe://example.org/".len()))
+}
