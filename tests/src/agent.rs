@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -80,6 +80,14 @@ impl Agent {
     pub async fn command(&self, args: &[&str]) -> Result<Output> {
         let socket = self.socket.to_string_lossy();
         Output::of(&self.program.path, &[args, &["-socketPath", &socket]].concat()).await
+    }
+
+    /// Runs `validate` on a configuration file.
+    ///
+    /// # Errors
+    /// The command cannot be run.
+    pub async fn validate(&self, conf: &Path) -> Result<Output> {
+        Output::of(&self.program.path, &["validate", "-config", &conf.to_string_lossy()]).await
     }
 
     /// A workload of this node: this process.

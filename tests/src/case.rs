@@ -1,9 +1,12 @@
 use std::cell::Cell;
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use tempfile::TempDir;
+
+use crate::warden;
 
 /// How much of each log a failed case shows.
 const TAIL: usize = 40;
@@ -31,6 +34,7 @@ impl Scratch {
     /// Not below `TMPDIR`: the name of a socket has 107 bytes at most.
     fn new() -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("steeple-").tempdir_in("/tmp")?;
+        warden::watch_directory(dir.path())?;
         Ok(Self { dir, folders: Cell::new(0), passed: Cell::new(false) })
     }
 
@@ -53,13 +57,11 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if self.passed.get() {
-            return;
+        if !self.passed.get() {
+            print_logs(self.path());
+            self.dir.disable_cleanup(env::var_os("STEEPLE_KEEP").is_some());
         }
-        print_logs(self.path());
-        if std::env::var_os("STEEPLE_KEEP").is_some() {
-            self.dir.disable_cleanup(true);
-        }
+        let _ = warden::release_directory(self.path());
     }
 }
 

@@ -22,7 +22,6 @@ pub struct Domain {
 pub struct DomainBuilder {
     name: Option<String>,
     server_keys: String,
-    top_level: String,
     default_intervals: bool,
 }
 
@@ -146,12 +145,6 @@ impl DomainBuilder {
         self
     }
 
-    /// Any lines beside the blocks `server` and `plugins` of the server's file.
-    pub fn top_level_text(mut self, text: &str) -> Self {
-        let _ = writeln!(self.top_level, "{text}");
-        self
-    }
-
     /// The intervals at which daemons look for changes are those of the program. Otherwise they are a second, so that
     /// a daemon that polls does not slow the cases down.
     pub fn default_intervals(mut self) -> Self {
@@ -174,7 +167,7 @@ impl DomainBuilder {
     /// # Errors
     /// They cannot be written, or there is no server to run.
     pub fn write(self, scratch: &Scratch) -> Result<Domain> {
-        let Self { name, server_keys, top_level, default_intervals } = self;
+        let Self { name, server_keys, default_intervals } = self;
         let (name, dir, port) = (name.unwrap_or("example.org".to_owned()), scratch.folder()?, free_port()?);
         let (conf, socket, data_dir) = (dir.join("server.conf"), dir.join("server.sock"), dir.join("server"));
         let interval =
@@ -208,7 +201,7 @@ plugins {{
         plugin_data {{}}
     }}
 }}
-{top_level}"#,
+"#,
             socket = socket.display(),
             data_dir = data_dir.display(),
         );

@@ -41,7 +41,7 @@ impl Daemon {
         command.process_group(0).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         command.current_dir(log.path.parent().unwrap_or(Path::new("/")));
         let child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
-        warden::watch(child.id())?;
+        warden::watch_group(child.id())?;
         Ok(Self { name: name.to_owned(), child, log })
     }
 
@@ -132,7 +132,7 @@ impl Drop for Daemon {
         // gone.
         let _ = killpg(self.pid(), Signal::SIGKILL);
         let _ = self.child.wait();
-        let _ = warden::release(self.child.id());
+        let _ = warden::release_group(self.child.id());
     }
 }
 

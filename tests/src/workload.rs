@@ -12,6 +12,7 @@ use steeple_runtime::Clock;
 use steeple_spiffe::x509::{X509Svid, parse_chain_der, verify_x509_svid};
 use steeple_transport::dial;
 use tonic::metadata::MetadataValue;
+use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
@@ -21,13 +22,13 @@ use crate::wait::{POLL, within};
 /// A client of the Workload API.
 #[derive(Clone)]
 pub struct Workload {
-    client: SpiffeWorkloadApiClient<InterceptedService<Channel, fn(Request<()>) -> Result<Request<()>, Status>>>,
+    client: SpiffeWorkloadApiClient<InterceptedService<Channel, SecurityHeader>>,
 }
 
 impl Workload {
     /// One that connects to `socket` when first used, and again whenever the connection broke.
     pub fn at(socket: &Path) -> Self {
-        Self { client: SpiffeWorkloadApiClient::with_interceptor(dial::local(socket), with_security_header) }
+        Self { client: SpiffeWorkloadApiClient::with_interceptor(dial::local(socket), SecurityHeader) }
     }
 
     /// Opens a stream of X.509-SVIDs.
@@ -143,7 +144,13 @@ pub fn verified(svid: &X509svid) -> Result<X509Svid> {
     Ok(read)
 }
 
-fn with_security_header(mut request: Request<()>) -> Result<Request<()>, Status> {
-    request.metadata_mut().insert("workload.spiffe.io", MetadataValue::from_static("true"));
-    Ok(request)
+/// Adds the header without which the Workload API answers nobody.
+#[derive(Clone)]
+struct SecurityHeader;
+
+impl Interceptor for SecurityHeader {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request.metadata_mut().insert("workload.spiffe.io", MetadataValue::from_static("true"));
+        Ok(request)
+    }
 }

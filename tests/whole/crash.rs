@@ -74,7 +74,9 @@ fn an_agent_that_is_killed_ten_times_keeps_its_identity() -> Result<()> {
         follower.until_id("spiffe://example.org/db").await?;
         assert!(!agent.process()?.log()?.contains("Node attestation was successful"));
         assert_eq!(domain.server.agents().await?, agents);
-        say(&format!("crash: agent killed {KILLS} times, its stream came back by itself, {updates} updates in between"));
+        say(&format!(
+            "crash: agent killed {KILLS} times, its stream came back by itself, {updates} updates in between"
+        ));
         Ok(())
     })
 }

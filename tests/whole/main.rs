@@ -9,6 +9,8 @@ mod crash;
 #[cfg(test)]
 mod go;
 #[cfg(test)]
+mod harness;
+#[cfg(test)]
 mod mistakes;
 #[cfg(test)]
 mod slice;

@@ -4,72 +4,113 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use steeple_proto::spire::api::server::svid::v1::MintX509svidRequest;
 use steeple_proto::spire::api::server::svid::v1::svid_client::SvidClient;
 use steeple_proto::workload::X509svidRequest;
 use steeple_proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
 use steeple_runtime::Clock;
-use steeple_tests::{Agent, Binaries, Domain, DomainBuilder, case, free_port, say, skipped_on_the_reference, until};
+use steeple_tests::{Binaries, Daemon, Domain, case, free_port, say, skipped_on_the_reference, until};
 use steeple_transport::dial;
 use tonic::Code;
 
 /// A change to a good configuration, and what the refusal must name.
 struct Mistake {
     name: &'static str,
-    make: fn(DomainBuilder) -> DomainBuilder,
+    change: fn(&str) -> String,
     named: &'static [&'static str],
 }
 
-const CONFIGURATIONS: &[Mistake] = &[
+const OF_THE_SERVER: &[Mistake] = &[
     Mistake {
         name: "unknown key in a block",
-        make: |domain| domain.server_text("nonsense = 1"),
+        change: |conf| with_line(conf, "nonsense = 1"),
         named: &["section=server", "keys=nonsense"],
     },
     Mistake {
         name: "unknown block",
-        make: |domain| domain.top_level_text("surplus {\n}"),
+        change: |conf| format!("{conf}surplus {{\n}}\n"),
         named: &["section=top-level", "keys=surplus"],
     },
     Mistake {
         name: "wrong type",
-        make: |domain| domain.server_text("audit_log_enabled = \"yes\""),
+        change: |conf| with_line(conf, "audit_log_enabled = \"yes\""),
         named: &["server.conf", "At 14:25", "audit_log_enabled"],
     },
     Mistake {
         name: "malformed syntax",
-        make: |domain| domain.server_text("ca_ttl = = \"24h\""),
+        change: |conf| with_line(conf, "ca_ttl = = \"24h\""),
         named: &["server.conf", "At 14:14"],
     },
     Mistake {
         name: "malformed duration",
-        make: |domain| domain.ca_ttl("1d"),
+        change: |conf| with_line(conf, "ca_ttl = \"1d\""),
         named: &["could not parse default CA ttl", "unknown unit"],
     },
     Mistake {
         name: "malformed trust domain",
-        make: |domain| domain.name("Example Org"),
+        change: |conf| with_line(conf, "trust_domain = \"Example Org\""),
         named: &["trust_domain", "Example Org"],
+    },
+    Mistake {
+        name: "missing plugins",
+        change: |conf| conf.replacen("plugins {", "unused {", 1),
+        named: &["plugins section must be configured"],
+    },
+];
+
+const OF_THE_AGENT: &[Mistake] = &[
+    Mistake {
+        name: "unknown key in a block",
+        change: |conf| with_line(conf, "nonsense = 1"),
+        named: &["section=agent", "keys=nonsense"],
+    },
+    Mistake {
+        name: "wrong type",
+        change: |conf| with_line(conf, "insecure_bootstrap = \"no\""),
+        named: &["node1.conf", "At 12:26", "insecure_bootstrap"],
+    },
+    Mistake {
+        name: "malformed syntax",
+        change: |conf| with_line(conf, "log_file = = \"a\""),
+        named: &["node1.conf", "At 12:16"],
+    },
+    Mistake {
+        name: "missing file",
+        change: |conf| with_line(conf, "join_token_file = \"/missing/token\""),
+        named: &["join token file", "/missing/token"],
     },
 ];
 
 #[test]
-fn names_what_is_wrong_in_a_configuration() -> Result<()> {
+fn the_server_names_what_is_wrong_in_its_configuration() -> Result<()> {
     case(async |scratch| {
-        for Mistake { name, make, named } in CONFIGURATIONS {
-            let mut domain = make(Domain::builder()).write(scratch)?;
+        for Mistake { name, change, named } in OF_THE_SERVER {
+            let mut domain = Domain::builder().write(scratch)?;
+            fs::write(&domain.server.conf, change(&fs::read_to_string(&domain.server.conf)?))?;
             domain.server.validate(&domain.server.conf).await?.refused()?;
             domain.server.launch(&[])?;
-            let status = domain.server.process()?.exit().await?;
-            let log = domain.server.process()?.log()?;
-            assert_eq!(status.code(), Some(1), "{name}: {log}");
-            for word in *named {
-                assert!(log.contains(word), "{name}: no {word:?} in {log}");
-            }
+            ends_with(domain.server.process()?, named).await.context(*name)?;
             assert!(!domain.server.data_dir.exists(), "{name}: the data directory was made");
         }
-        say(&format!("mistakes: {0} of {0} wrong configurations refused by name", CONFIGURATIONS.len()));
+        say(&format!("mistakes: {0} of {0} configurations of the server refused by name", OF_THE_SERVER.len()));
+        Ok(())
+    })
+}
+
+#[test]
+fn the_agent_names_what_is_wrong_in_its_configuration() -> Result<()> {
+    case(async |scratch| {
+        let domain = Domain::builder().start(scratch).await?;
+        for Mistake { name, change, named } in OF_THE_AGENT {
+            let mut agent = domain.new_agent("node1").await?;
+            fs::write(&agent.conf, change(&fs::read_to_string(&agent.conf)?))?;
+            agent.validate(&agent.conf).await?.refused()?;
+            agent.launch(&[])?;
+            ends_with(agent.process()?, named).await.context(*name)?;
+            assert!(!agent.data_dir.exists(), "{name}: the data directory was made");
+        }
+        say(&format!("mistakes: {0} of {0} configurations of the agent refused by name", OF_THE_AGENT.len()));
         Ok(())
     })
 }
@@ -95,7 +136,17 @@ fn a_wrong_configuration_loses_nothing() -> Result<()> {
         domain.server.stop().await?;
         agent.stop().await?;
 
-        refuses_then_starts_unharmed(&mut domain, &mut agent).await?;
+        let (server_conf, agent_conf) = (fs::read_to_string(&domain.server.conf)?, fs::read_to_string(&agent.conf)?);
+        fs::write(&domain.server.conf, with_line(&server_conf, "nonsense = 1"))?;
+        domain.server.launch(&[])?;
+        ends_with(domain.server.process()?, &["keys=nonsense"]).await?;
+        fs::write(&agent.conf, with_line(&agent_conf, "nonsense = 1"))?;
+        agent.launch(&[])?;
+        ends_with(agent.process()?, &["keys=nonsense"]).await?;
+        fs::write(&domain.server.conf, server_conf)?;
+        domain.server.start().await?;
+        fs::write(&agent.conf, agent_conf)?;
+        agent.start().await?;
 
         assert_eq!(domain.server.authorities().await?, authorities);
         assert_eq!(domain.server.entry_ids().await?, [entry].into());
@@ -111,7 +162,7 @@ fn names_the_tcp_port_that_is_in_use() -> Result<()> {
         let address = holder.local_addr()?.to_string();
         let mut domain = Domain::builder().write(scratch)?;
         domain.server.launch(&["-serverPort", &holder.local_addr()?.port().to_string()])?;
-        ends_with(&mut domain, &[&address, "address already in use"]).await?;
+        ends_with(domain.server.process()?, &[&address, "address already in use"]).await?;
         // It was the port alone.
         domain.server.start().await
     })
@@ -129,7 +180,7 @@ fn leaves_a_socket_to_the_process_that_listens_on_it() -> Result<()> {
         let mut second = Domain::builder().write(scratch)?;
         let socket = first.server.socket.to_string_lossy().into_owned();
         second.server.launch(&["-socketPath", &socket])?;
-        ends_with(&mut second, &[&socket, "in use"]).await?;
+        ends_with(second.server.process()?, &[&socket, "in use"]).await?;
         first.server.command(&["healthcheck"]).await?.ok()?;
 
         let agent = first.agent("node1").await?;
@@ -137,10 +188,7 @@ fn leaves_a_socket_to_the_process_that_listens_on_it() -> Result<()> {
         let socket = agent.socket.to_string_lossy().into_owned();
         let token = first.server.token(&[]).await?;
         other.launch(&["-joinToken", &token, "-socketPath", &socket])?;
-        let status = other.process()?.exit().await?;
-        let log = other.process()?.log()?;
-        assert_eq!(status.code(), Some(1), "{log}");
-        assert!(log.contains(&socket) && log.contains("in use"), "{log}");
+        ends_with(other.process()?, &[&socket, "in use"]).await?;
         agent.command(&["healthcheck"]).await?.ok()?;
         Ok(())
     })
@@ -310,30 +358,18 @@ fn refuses_a_trust_domain_of_256_bytes() -> Result<()> {
     })
 }
 
-async fn refuses_then_starts_unharmed(domain: &mut Domain, agent: &mut Agent) -> Result<()> {
-    for (conf, block) in [(&domain.server.conf, "server {"), (&agent.conf, "agent {")] {
-        fs::write(conf, fs::read_to_string(conf)?.replacen(block, &format!("{block}\n    nonsense = 1"), 1))?;
-    }
-    domain.server.launch(&[])?;
-    ends_with(domain, &["keys=nonsense"]).await?;
-    agent.launch(&[])?;
-    assert_eq!(agent.process()?.exit().await?.code(), Some(1));
-    agent.process()?.line("keys=nonsense").await?;
-
-    for conf in [&domain.server.conf, &agent.conf] {
-        fs::write(conf, fs::read_to_string(conf)?.replacen("\n    nonsense = 1", "", 1))?;
-    }
-    domain.server.start().await?;
-    agent.start().await
+/// A configuration with one more line at the end of its first block.
+fn with_line(conf: &str, line: &str) -> String {
+    conf.replacen("\n}\n", &format!("\n    {line}\n}}\n"), 1)
 }
 
-/// Waits until the server has ended with exit code 1 and a log that has all of these words.
-async fn ends_with(domain: &mut Domain, words: &[&str]) -> Result<()> {
-    let status = domain.server.process()?.exit().await?;
-    let log = domain.server.process()?.log()?;
-    assert_eq!(status.code(), Some(1), "{log}");
+/// Waits until a daemon has ended with exit code 1 and a log that has all of these words.
+async fn ends_with(process: &mut Daemon, words: &[&str]) -> Result<()> {
+    let code = process.exit().await?.code();
+    let log = process.log()?;
+    ensure!(code == Some(1), "exit code {code:?}: {log}");
     for word in words {
-        assert!(log.contains(word), "no {word:?} in {log}");
+        ensure!(log.contains(word), "no {word:?} in {log}");
     }
     Ok(())
 }

@@ -25,6 +25,7 @@ pub mod env;
 pub mod flags;
 pub mod hcl;
 pub mod plugins;
+pub mod sections;
 
 mod error;
 mod integer;

@@ -1,4 +1,5 @@
 use serde::Deserialize;
+use steeple_config::duration::Duration;
 
 use crate::sqlite;
 use crate::store::READERS;
@@ -46,7 +47,7 @@ impl TryFrom<SqlConfig> for Options {
             client_key_path: _,
             max_open_conns,
             max_idle_conns: _,
-            conn_max_lifetime: _,
+            conn_max_lifetime,
             disable_migration,
             log_sql,
         } = config;
@@ -55,6 +56,9 @@ impl TryFrom<SqlConfig> for Options {
         }
         if connection_string.is_empty() {
             return Err(Error::ConnectionStringMissing);
+        }
+        if let Some(text) = conn_max_lifetime {
+            text.parse::<Duration>().map_err(|error| Error::ConnMaxLifetime { reason: error.to_string(), text })?;
         }
         match database_type.as_str() {
             "sqlite3" => {}
@@ -87,6 +91,28 @@ mod tests {
             ..SqlConfig::default()
         }
         .try_into()
+    }
+
+    #[test]
+    fn reads_the_block_of_a_configuration() {
+        let text = r#"
+            database_type = "sqlite3"
+            connection_string = "/opt/spire/data/server/datastore.sqlite3"
+            max_open_conns = 2
+            conn_max_lifetime = "90s"
+            disable_migration = true
+            unknown_key = "ignored"
+        "#;
+        let body = steeple_config::hcl::parse(text).unwrap();
+        let config: SqlConfig = steeple_config::decode::decode(&body).unwrap().value;
+        let Options { path, readers, disable_migration, log_statements, zone: _ } = config.clone().try_into().unwrap();
+        assert_eq!(path, std::path::Path::new("/opt/spire/data/server/datastore.sqlite3"));
+        assert_eq!((readers, disable_migration, log_statements), (2, true, false));
+
+        let lifetime = Some("soon".to_owned());
+        let error = Options::try_from(SqlConfig { conn_max_lifetime: lifetime, ..config }).unwrap_err();
+        let text = "datastore-sql: failed to parse conn_max_lifetime \"soon\": time: invalid duration \"soon\"";
+        assert_eq!(error.to_string(), text);
     }
 
     #[test]

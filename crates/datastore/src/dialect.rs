@@ -68,6 +68,14 @@ impl Dialect {
         }
     }
 
+    /// Joins a short list of wanted values with a table that has an index for them. SQLite would rather read the whole
+    /// table in order when the answer is to be ordered or grouped; this keeps the list outermost.
+    pub(crate) fn join_from_list(self) -> &'static str {
+        match self {
+            Self::Sqlite => "CROSS JOIN",
+        }
+    }
+
     /// The largest id that `table` ever had, which pruning does not lower, as a SELECT of at most one row.
     pub(crate) fn newest_id(self, table: &str) -> String {
         match self {

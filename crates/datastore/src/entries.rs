@@ -15,6 +15,7 @@ pub use update::{EntryMask, UpdateEntry};
 pub(crate) use delete::delete_rows;
 
 use crate::connection::{Connection, Row};
+use crate::dialect::Dialect;
 use crate::listing::{Cursor, Listing, MatchSet, Page, Sets};
 use crate::sql::{Conditions, Sql};
 use crate::store::DataStore;
@@ -97,8 +98,8 @@ impl DataStore {
     pub async fn list_entries(&self, filter: &EntryFilter, page: &Page) -> Result<Listing<Entry>, Error> {
         measure("datastore.registration_entry.list", async {
             let cursor = page.cursor(Error::EntryPageToken)?;
-            let conditions = filter.conditions(Some(cursor))?;
             let mut reader = self.readers().snapshot().await?;
+            let conditions = filter.conditions(reader.db.dialect(), Some(cursor))?;
             let rows = load(&mut reader.db, conditions, Some(cursor)).await?;
             reader.done().await?;
             Ok(cursor.listing(rows))
@@ -109,8 +110,9 @@ impl DataStore {
     /// How many entries `filter` lets through.
     pub async fn count_entries(&self, filter: &EntryFilter) -> Result<u64, Error> {
         measure("datastore.registration_entry.count", async {
-            let sql = filter.conditions(None)?.append_to(Sql::new("SELECT COUNT(*) FROM registered_entries e"));
             let mut reader = self.readers().one().await?;
+            let conditions = filter.conditions(reader.db.dialect(), None)?;
+            let sql = conditions.append_to(Sql::new("SELECT COUNT(*) FROM registered_entries e"));
             let count = reader.db.row(sql, |row| row.integer(0)).await?.unwrap_or_default();
             reader.done().await?;
             Ok(count.unsigned_abs())
@@ -129,7 +131,7 @@ impl Entry {
 }
 
 impl EntryFilter {
-    fn conditions(&self, cursor: Option<Cursor>) -> Result<Conditions, Error> {
+    fn conditions(&self, dialect: Dialect, cursor: Option<Cursor>) -> Result<Conditions, Error> {
         let Self { by_parent_id, by_spiffe_id, by_selectors, by_federates_with, by_hint, by_downstream } = self;
         let mut conditions = Conditions::default();
         if let Some(after) = cursor.and_then(|cursor| cursor.condition("e.id")) {
@@ -145,7 +147,7 @@ impl EntryFilter {
             if items.is_empty() {
                 return Err(Error::EmptySelectors);
             }
-            conditions.add(SELECTORS.condition("e.id", selector::pairs(items), *behavior));
+            conditions.add(SELECTORS.condition(dialect, "e.id", selector::pairs(items), *behavior));
         }
         if let Some(MatchSet { items, behavior }) = by_federates_with {
             let mut trust_domains = items.clone();
@@ -155,7 +157,7 @@ impl EntryFilter {
                 return Err(Error::Validation("empty trust domain set".to_owned()));
             }
             let wanted = trust_domains.into_iter().map(|td| [td.into()]).collect();
-            conditions.add(TRUST_DOMAINS.condition("e.id", wanted, *behavior));
+            conditions.add(TRUST_DOMAINS.condition(dialect, "e.id", wanted, *behavior));
         }
         if let Some(hint) = by_hint.as_deref().filter(|hint| !hint.is_empty()) {
             conditions.add(Sql::new("e.hint = ?").bind(hint));
@@ -214,46 +216,54 @@ pub(crate) async fn load(
     let only = (!everything).then_some(ids.as_slice());
 
     let selectors = ["SELECT registered_entry_id, type, value FROM selectors", "registered_entry_id", "id"];
-    let read_selector = |row: &Row| Ok(Selector { kind: row.text(1)?, value: row.text(2)? });
-    for (place, selector) in children(db, &ids, only, selectors, read_selector).await? {
-        entries[place].1.selectors.push(selector);
-    }
+    children(db, &ids, only, selectors, |place, row| {
+        entries[place].1.selectors.push(Selector { kind: row.text(1)?, value: row.text(2)? });
+        Ok(())
+    })
+    .await?;
     let dns_names = ["SELECT registered_entry_id, value FROM dns_names", "registered_entry_id", "id"];
-    for (place, dns_name) in children(db, &ids, only, dns_names, |row| row.text(1)).await? {
-        entries[place].1.dns_names.push(dns_name);
-    }
+    children(db, &ids, only, dns_names, |place, row| {
+        entries[place].1.dns_names.push(row.text(1)?);
+        Ok(())
+    })
+    .await?;
     let trust_domains = [
         "SELECT f.registered_entry_id, b.trust_domain FROM federated_registration_entries f \
          JOIN bundles b ON b.id = f.bundle_id",
         "f.registered_entry_id",
         "b.id",
     ];
-    for (place, trust_domain) in children(db, &ids, only, trust_domains, |row| row.text(1)).await? {
-        entries[place].1.federates_with.push(trust_domain);
+    children(db, &ids, only, trust_domains, |place, row| {
+        entries[place].1.federates_with.push(row.text(1)?);
+        Ok(())
+    })
+    .await?;
+    for (_, entry) in &mut entries {
+        // There may be a hundred thousand of them, and they may be kept.
+        entry.selectors.shrink_to_fit();
+        entry.dns_names.shrink_to_fit();
+        entry.federates_with.shrink_to_fit();
     }
     Ok(entries)
 }
 
-/// The values that belong to the entries `ids` (ascending), each with its entry's place in `ids`. With `only` None all
-/// rows of the table are read, which is cheaper than naming all entries.
-async fn children<T: Send>(
+/// Reads the values that belong to the entries `ids` (ascending); `add` gets its entry's place in `ids` with each. With
+/// `only` None all rows of the table are read, which is cheaper than naming all entries.
+async fn children(
     db: &mut Connection,
     ids: &[i64],
     only: Option<&[i64]>,
     [select, owner, order]: [&str; 3],
-    read: impl Fn(&Row) -> Result<T, Error> + Send + Sync,
-) -> Result<Vec<(usize, T)>, Error> {
-    let read = |row: &Row| match ids.binary_search(&row.integer(0)?) {
-        Ok(place) => Ok(Some((place, read(row)?))),
-        Err(_) => Ok(None),
-    };
-    let values = match only {
+    mut add: impl FnMut(usize, &Row) -> Result<(), Error> + Send,
+) -> Result<(), Error> {
+    let read = |row: &Row| ids.binary_search(&row.integer(0)?).map_or(Ok(()), |place| add(place, row));
+    match only {
         None => db.rows(Sql::new(format!("{select} ORDER BY {order}")), read).await?,
         Some(ids) => {
             db.rows_in(&format!("{select} WHERE {owner} IN "), ids, &format!(" ORDER BY {order}"), read).await?
         }
     };
-    Ok(values.into_iter().flatten().collect())
+    Ok(())
 }
 
 const SELECT: &str = "SELECT e.id, e.entry_id, e.spiffe_id, e.parent_id, e.ttl, e.jwt_svid_ttl, e.admin, e.downstream, \

@@ -116,6 +116,14 @@ pub enum Error {
     /// `connection_string` is missing.
     #[error("datastore-sql: connection_string must be set")]
     ConnectionStringMissing,
+    /// `conn_max_lifetime` is no duration.
+    #[error("datastore-sql: failed to parse conn_max_lifetime {text:?}: {reason}")]
+    ConnMaxLifetime {
+        /// What was given.
+        text: String,
+        /// Why it is none.
+        reason: String,
+    },
     /// The connection string of a SQLite database is a URI of another scheme than `file`.
     #[error("datastore-sql: unsupported scheme {0:?}")]
     UnsupportedScheme(String),
@@ -158,6 +166,7 @@ impl Coded for Error {
             | Self::DatabaseTypeUnknown(_)
             | Self::DatabaseTypeNotBuiltIn(_)
             | Self::ConnectionStringMissing
+            | Self::ConnMaxLifetime { .. }
             | Self::UnsupportedScheme(_)
             | Self::NotAFile(_) => "Unknown",
         }

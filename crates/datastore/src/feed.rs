@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use self::bundles::Known;
 use crate::connection::Connection;
 use crate::sql::Sql;
-use crate::sqlite::{File, Identity};
+use crate::sqlite::{File, Identity, Stamp};
 use crate::writer::Hint;
 use crate::{Entry, Error, Node};
 
@@ -92,6 +92,7 @@ pub struct Feed {
     /// Whether somebody has written since the bundles were looked at.
     bundles_stale: bool,
     ticks_since_bundles: u32,
+    ticks_since_question: u32,
     /// Kept over calls of [`Feed::next`] that are dropped, so that it goes off however often that happens.
     tick: Option<BoxFuture<'static, ()>>,
     failures: u32,
@@ -103,10 +104,14 @@ struct Open {
     identity: Option<Identity>,
     /// SQLite's `data_version` at the last look.
     data_version: i64,
+    /// The write-ahead log at the last question for it.
+    stamp: Option<Stamp>,
 }
 
 /// How often a feed asks whether another process has written.
 const TICK: Duration = Duration::from_millis(50);
+/// Mostly it only looks at the write-ahead log from outside; the database itself is asked every so many ticks.
+const TICKS_BETWEEN_QUESTIONS: u32 = 20;
 /// Bundles have no events: after a foreign write they are compared, at most this often.
 const TICKS_BETWEEN_BUNDLES: u32 = 20;
 /// The pause after a failure, which doubles with each further one.
@@ -125,6 +130,7 @@ impl Feed {
             again: false,
             bundles_stale: false,
             ticks_since_bundles: 0,
+            ticks_since_question: 0,
             tick: None,
             failures: 0,
         }
@@ -193,6 +199,7 @@ impl Feed {
                 () = tick => {
                     self.tick = None;
                     self.ticks_since_bundles = self.ticks_since_bundles.saturating_add(1);
+                    self.ticks_since_question = self.ticks_since_question.saturating_add(1);
                     if self.file_changed().await? || self.bundles_due() {
                         return Ok(());
                     }
@@ -208,8 +215,15 @@ impl Feed {
             self.open = Some(open);
             return Ok(true);
         }
+        let stamp = self.file.stamp();
+        if stamp == open.stamp && self.ticks_since_question < TICKS_BETWEEN_QUESTIONS {
+            self.open = Some(open);
+            return Ok(false);
+        }
+        open.stamp = stamp;
         let changed = data_version(&mut open.db).await? != open.data_version;
         self.open = Some(open);
+        self.ticks_since_question = 0;
         Ok(changed)
     }
 
@@ -253,7 +267,7 @@ impl Feed {
             Some(open) => Ok(open),
             None => {
                 let identity = self.file.identity();
-                Ok(Open { db: self.file.read().await?, identity, data_version: 0 })
+                Ok(Open { db: self.file.read().await?, identity, data_version: 0, stamp: None })
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What all lists have in common: pages, and filters that compare sets.
 
 use crate::Error;
+use crate::dialect::Dialect;
 use crate::sql::{Sql, Value};
 
 /// A part of a list, in the order of the rows' ids. The default is the whole list.
@@ -143,7 +144,7 @@ impl Cursor {
 
 /// A table that holds the set of each owner, as SQL.
 pub(crate) struct Sets {
-    /// `FROM` without `wanted`, which is joined first.
+    /// What `wanted` is joined with.
     pub(crate) table: &'static str,
     /// The owner's column in it.
     pub(crate) owner: &'static str,
@@ -159,16 +160,18 @@ impl Sets {
     /// The condition that the set of the owner `key` matches. `wanted` has no repetitions and is not empty.
     pub(crate) fn condition<const COLUMNS: usize>(
         &self,
+        dialect: Dialect,
         key: &str,
         wanted: Vec<[Value; COLUMNS]>,
         behavior: Match,
     ) -> Sql {
         let Self { table, owner, wanted: columns, on, size } = self;
+        let join = dialect.join_from_list();
         let count = i64::try_from(wanted.len()).unwrap_or(i64::MAX);
         // A comparison of tuples, `(a, b) IN (VALUES ...)`, would not use the index; a join does.
         let sql = Sql::new(format!("{key} IN (WITH wanted({columns}) AS (VALUES "))
             .rows(wanted)
-            .push(&format!(") SELECT {owner} FROM wanted JOIN {table} ON {on} GROUP BY {owner}"));
+            .push(&format!(") SELECT {owner} FROM wanted {join} {table} ON {on} GROUP BY {owner}"));
         let all_wanted = "COUNT(*) = ?";
         let sql = match behavior {
             Match::Any => sql,

@@ -14,6 +14,7 @@ pub use change::{ActivateNodeSerial, UpdateNode};
 pub use delete::{DeleteNode, PruneNodes};
 
 use crate::connection::{Connection, Row};
+use crate::dialect::Dialect;
 use crate::listing::{Cursor, Listing, MatchSet, Page, Sets};
 use crate::sql::{Conditions, Sql, Value};
 use crate::store::DataStore;
@@ -87,7 +88,7 @@ impl DataStore {
         measure("datastore.node.list", async {
             let cursor = page.cursor(Error::PageToken)?;
             let mut reader = self.readers().snapshot().await?;
-            let conditions = filter.conditions(&reader.db, Some(cursor))?;
+            let conditions = filter.conditions(reader.db.dialect(), Some(cursor))?;
             let rows = load(&mut reader.db, conditions, Some(cursor), with_selectors).await?;
             reader.done().await?;
             Ok(cursor.listing(rows))
@@ -99,7 +100,7 @@ impl DataStore {
     pub async fn count_nodes(&self, filter: &NodeFilter) -> Result<u64, Error> {
         measure("datastore.node.count", async {
             let mut reader = self.readers().one().await?;
-            let conditions = filter.conditions(&reader.db, None)?;
+            let conditions = filter.conditions(reader.db.dialect(), None)?;
             let sql = conditions.append_to(Sql::new("SELECT COUNT(*) FROM attested_node_entries n"));
             let count = reader.db.row(sql, |row| row.integer(0)).await?.unwrap_or_default();
             reader.done().await?;
@@ -110,7 +111,7 @@ impl DataStore {
 }
 
 impl NodeFilter {
-    fn conditions(&self, db: &Connection, cursor: Option<Cursor>) -> Result<Conditions, Error> {
+    fn conditions(&self, dialect: Dialect, cursor: Option<Cursor>) -> Result<Conditions, Error> {
         let Self { by_attestation_type, by_selectors, by_banned, by_can_reattest, by_expires_before } = self;
         let mut conditions = Conditions::default();
         if let Some(after) = cursor.and_then(|cursor| cursor.condition("n.id")) {
@@ -123,7 +124,7 @@ impl NodeFilter {
             if items.is_empty() {
                 return Err(Error::EmptySelectors);
             }
-            conditions.add(SELECTORS.condition("n.spiffe_id", selector::pairs(items), *behavior));
+            conditions.add(SELECTORS.condition(dialect, "n.spiffe_id", selector::pairs(items), *behavior));
         }
         if let Some(banned) = by_banned {
             conditions.add(Sql::new(if *banned { "n.serial_number = ''" } else { "n.serial_number <> ''" }));
@@ -132,7 +133,7 @@ impl NodeFilter {
             conditions.add(Sql::new("n.can_reattest = ?").bind(*can_reattest));
         }
         if let Some(before) = by_expires_before {
-            let expires_at = db.dialect().seconds_of("n.expires_at");
+            let expires_at = dialect.seconds_of("n.expires_at");
             conditions.add(Sql::new(format!("{expires_at} < ?")).bind(*before));
         }
         Ok(conditions)
@@ -175,21 +176,21 @@ pub(crate) async fn load(
     if !with_selectors {
         return Ok(nodes);
     }
-    let select = "SELECT spiffe_id, type, value FROM node_resolver_map_entries";
-    let read = |row: &Row| Ok((row.text(0)?, Selector { kind: row.text(1)?, value: row.text(2)? }));
-    let selectors = if everything {
-        db.rows(Sql::new(format!("{select} ORDER BY id")), read).await?
-    } else {
-        let spiffe_ids: Vec<_> = nodes.iter().map(|(_, node)| node.spiffe_id.as_str()).collect();
-        db.rows_in(&format!("{select} WHERE spiffe_id IN "), &spiffe_ids, " ORDER BY id", read).await?
-    };
     let places: HashMap<String, usize> =
         nodes.iter().enumerate().map(|(place, (_, node))| (node.spiffe_id.clone(), place)).collect();
-    for (spiffe_id, selector) in selectors {
+    let add = |row: &Row| {
         // Selectors are stored before the row of a node that attests for the first time, so that there may be no row.
-        if let Some(place) = places.get(&spiffe_id) {
-            nodes[*place].1.selectors.push(selector);
+        if let Some(place) = places.get(&row.text(0)?) {
+            nodes[*place].1.selectors.push(Selector { kind: row.text(1)?, value: row.text(2)? });
         }
+        Ok(())
+    };
+    let select = "SELECT spiffe_id, type, value FROM node_resolver_map_entries";
+    if everything {
+        db.rows(Sql::new(format!("{select} ORDER BY id")), add).await?;
+    } else {
+        let spiffe_ids: Vec<_> = places.keys().map(String::as_str).collect();
+        db.rows_in(&format!("{select} WHERE spiffe_id IN "), &spiffe_ids, " ORDER BY id", add).await?;
     }
     Ok(nodes)
 }

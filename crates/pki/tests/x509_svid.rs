@@ -164,7 +164,10 @@ async fn an_authority_that_was_replaced_under_its_name_is_unknown() {
         verify_x509_svid(&chain, std::slice::from_ref(&old.certificate), at(1_500)),
         Err(X509Error::UnknownAuthority)
     );
-    assert!(verify_x509_svid(&chain, &[old.certificate, new.certificate], at(1_500)).is_ok());
+    let of_another_type = LocalSigner(Arc::new(PrivateKey::generate(KeyType::EcP384).unwrap()));
+    let older = self_signed(&named, &of_another_type).await.unwrap();
+    assert_eq!(verify_x509_svid(&chain, std::slice::from_ref(&older), at(1_500)), Err(X509Error::UnknownAuthority));
+    assert!(verify_x509_svid(&chain, &[older, old.certificate, new.certificate], at(1_500)).is_ok());
 }
 
 #[tokio::test]

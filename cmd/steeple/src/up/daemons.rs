@@ -117,12 +117,7 @@ impl Daemon {
     /// Completes when it has ended, with what a person needs to know.
     async fn death(&mut self) -> anyhow::Error {
         let status = self.process.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string());
-        anyhow!(
-            "the {} ended by itself ({status}); the last lines of its log:\n{}\n\n{}",
-            self.name,
-            tail_of(&self.log),
-            "Start `steeple up` again. If it ends again, these lines say why; send them along when you report it."
-        )
+        anyhow!("the {} ended by itself ({status}); the last lines of its log:\n{}", self.name, tail_of(&self.log))
     }
 
     /// Asks it to stop, and kills it when it does not.
@@ -137,17 +132,17 @@ impl Daemon {
     }
 }
 
-/// Waits until the daemon behind a socket says that it is well, asking it again and again.
-pub(super) async fn healthy(program: &Path, socket: &Path, clock: &Clock) -> Result<()> {
+/// Waits until the daemon behind a socket says that it is well, asking it again and again. Its log tells why it is not.
+pub(super) async fn healthy(program: &Path, socket: &Path, log: &Path, clock: &Clock) -> Result<()> {
     let asking = async {
         while ask(program, &["healthcheck"], socket, clock).await.is_err() {
             clock.sleep(ASK_AGAIN).await;
         }
     };
-    clock
-        .within(START_LIMIT, asking)
-        .await
-        .with_context(|| format!("{} is not healthy after {} s", program.display(), START_LIMIT.as_secs()))
+    clock.within(START_LIMIT, asking).await.with_context(|| {
+        let (program, limit, tail) = (program.display(), START_LIMIT.as_secs(), tail_of(log));
+        format!("{program} is not healthy after {limit} s; the last lines of its log:\n{tail}")
+    })
 }
 
 /// Runs one of a daemon's client commands on its socket and returns what it printed.
@@ -224,3 +219,40 @@ const ASK_LIMIT: Duration = Duration::from_secs(30);
 const GRACE: Duration = Duration::from_secs(5);
 const TAIL_LINES: usize = 12;
 const TAIL_BYTES: u64 = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefers_our_own_daemons_and_takes_the_references_names() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["spire-server", "spire-agent", "steeple-agent"] {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        let Programs { server, agent } = Programs::find_in(dir.path()).unwrap();
+        assert!(server.ends_with("spire-server") && agent.ends_with("steeple-agent"));
+    }
+
+    #[test]
+    fn says_how_to_build_what_is_not_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let release = dir.path().join("release");
+        fs::create_dir(&release).unwrap();
+        let text = Programs::find_in(&release).err().unwrap().to_string();
+        assert!(text.contains("cargo build --release -p steeple-server-cmd -p steeple-agent-cmd"), "{text}");
+    }
+
+    #[test]
+    fn shows_the_end_of_a_log_however_long_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        let text: String = (0..20_000).map(|n| format!("line {n}\n")).collect();
+        fs::write(&log, text).unwrap();
+        let tail = tail_of(&log);
+        assert_eq!(tail.lines().count(), TAIL_LINES);
+        assert!(tail.ends_with("    line 19999"), "{tail}");
+        fs::write(&log, "").unwrap();
+        assert_eq!(tail_of(&log), "    (it is empty)");
+    }
+}

@@ -63,13 +63,14 @@ pub(crate) fn run(args: &[OsString]) -> ExitCode {
     }
 }
 
-/// From the first line to the last. Returns an error only when there is nothing to stop or remove yet.
+/// From the first line to the last. Returns an error only when there is nothing to stop, before or after.
 async fn up(domain: &Domain, clock: &Clock) -> Result<ExitCode> {
     let mut screen = Screen::new();
     // Before anything exists that a signal must not leave behind.
     let mut signals = Signals::new().context("cannot listen for signals")?;
     let programs = Programs::find()?;
-    screen.line(screen.paint(Colour::Bold, "A throw-away trust domain. Ctrl-C stops it and removes everything.\n"));
+    screen.line(screen.paint(Colour::Bold, "A throw-away trust domain. Ctrl-C stops it and removes everything."));
+    screen.line("");
     let swept = place::sweep();
     let place = Place::create()?;
     screen.step("directory", place.path().display());
@@ -85,7 +86,7 @@ async fn up(domain: &Domain, clock: &Clock) -> Result<ExitCode> {
     };
     let mut code = ExitCode::SUCCESS;
     if let Err(error) = result {
-        screen.failure(format!("{error:#}"));
+        screen.failure(format!("{error:#}\n\n{ADVICE}"));
         code = ExitCode::FAILURE;
     }
 
@@ -137,5 +138,8 @@ impl Signals {
     }
 }
 
+/// Nothing here depends on the machine's own configuration: what fails twice is worth a report.
+const ADVICE: &str =
+    "Start `steeple up` again. If it fails again, these lines say why; send them along when you report it.";
 /// What shells answer for a command that Ctrl-C has killed.
 const INTERRUPTED: u8 = 130;

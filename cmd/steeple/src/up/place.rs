@@ -25,6 +25,7 @@ impl Place {
         Self::create_in(&parent())
     }
 
+    /// As [`Place::create`], below this directory.
     pub(super) fn create_in(parent: &Path) -> Result<Self> {
         let make = || {
             let dir = tempfile::Builder::new()
@@ -48,34 +49,42 @@ impl Place {
         self.dir.path()
     }
 
+    /// The server's configuration file.
     pub(super) fn server_config(&self) -> PathBuf {
         self.path().join("server.conf")
     }
 
+    /// The agent's configuration file.
     pub(super) fn agent_config(&self) -> PathBuf {
         self.path().join("agent.conf")
     }
 
+    /// What the server prints.
     pub(super) fn server_log(&self) -> PathBuf {
         self.path().join("server.log")
     }
 
+    /// What the agent prints.
     pub(super) fn agent_log(&self) -> PathBuf {
         self.path().join("agent.log")
     }
 
+    /// The server's admin socket.
     pub(super) fn server_socket(&self) -> PathBuf {
         self.path().join("server.sock")
     }
 
+    /// The Workload API.
     pub(super) fn agent_socket(&self) -> PathBuf {
         self.path().join("agent.sock")
     }
 
+    /// The server's database and keys.
     pub(super) fn server_data(&self) -> PathBuf {
         self.path().join("server")
     }
 
+    /// The agent's SVID and key.
     pub(super) fn agent_data(&self) -> PathBuf {
         self.path().join("agent")
     }
@@ -130,8 +139,12 @@ fn parent() -> PathBuf {
 }
 
 fn is_usable(parent: &Path) -> bool {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+@%,".contains(&byte);
-    parent.to_str().is_some_and(|path| path.starts_with('/') && path.len() <= 80 && path.bytes().all(is_plain))
+    parent.to_str().is_some_and(|path| path.starts_with('/') && path.len() <= 80 && is_plain(path))
+}
+
+/// Whether the path has no character that means something to a shell or inside an HCL string.
+pub(super) fn is_plain(path: &str) -> bool {
+    path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-+@%,".contains(&byte))
 }
 
 const PREFIX: &str = "steeple-up-";

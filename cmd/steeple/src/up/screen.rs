@@ -63,6 +63,7 @@ impl Screen {
         }
     }
 
+    /// A line that begins a part, with an empty one above it.
     pub(super) fn heading(&mut self, text: &str) {
         let text = self.paint(Colour::Bold, text);
         self.line(format!("\n{text}"));
@@ -103,6 +104,7 @@ impl Screen {
 /// Name and value.
 pub(super) type Row = (&'static str, String);
 
+/// How a text stands out.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Colour {
     Bold,

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use nix::unistd::{User, geteuid};
@@ -17,7 +17,7 @@ use super::config::{self, Domain};
 use super::daemons::{Daemon, Daemons, Programs, ask, healthy, tail_of};
 use super::describe;
 use super::follow::{Follow, Seen};
-use super::place::Place;
+use super::place::{Place, is_plain};
 use super::screen::{Colour, Screen};
 use super::workload::{Workload, WorkloadError, X509Update};
 
@@ -52,9 +52,9 @@ impl Steps<'_> {
             let (pid, began) = (server.pid(), clock.now());
             daemons.server = Some(server);
             attempts -= 1;
-            match daemons.during(healthy(&programs.server, &place.server_socket(), clock)).await {
+            match daemons.during(healthy(&programs.server, &place.server_socket(), &place.server_log(), clock)).await {
                 Ok(()) => {
-                    screen.end(started(pid, clock.now().duration_since(began)));
+                    screen.end(self.is_up(pid, began));
                     return Ok(port);
                 }
                 Err(error) if attempts > 0 && error.to_string().contains("address already in use") => {
@@ -83,8 +83,8 @@ impl Steps<'_> {
         let agent = Daemon::start("agent", &programs.agent, &place.agent_config(), place.agent_log())?;
         let (pid, began) = (agent.pid(), clock.now());
         daemons.agent = Some(agent);
-        daemons.during(healthy(&programs.agent, &place.agent_socket(), clock)).await?;
-        screen.end(started(pid, clock.now().duration_since(began)));
+        daemons.during(healthy(&programs.agent, &place.agent_socket(), &place.agent_log(), clock)).await?;
+        screen.end(self.is_up(pid, began));
         screen.step("", format!("attested as {}", self.agent_id(token)));
         Ok(())
     }
@@ -121,7 +121,7 @@ impl Steps<'_> {
         let (parent, selector) = (self.agent_id(token), format!("unix:uid:{uid}"));
         let command = ["entry", "create", "-parentID", &parent, "-spiffeID", id.as_str(), "-selector", &selector];
         ask(&programs.server, &command, &place.server_socket(), clock).await?;
-        screen.step("entry", format!("{id} for every process with {selector}"));
+        screen.step("entry", format!("{id} for all your processes ({selector})"));
         Ok(())
     }
 
@@ -192,6 +192,11 @@ impl Steps<'_> {
         }
     }
 
+    fn is_up(&self, pid: Option<u32>, began: SystemTime) -> String {
+        let took = self.clock.now().duration_since(began).unwrap_or_default().as_millis();
+        format!(", healthy after {took} ms (pid {})", pid.unwrap_or_default())
+    }
+
     /// What join-token attestation calls an agent.
     fn agent_id(&self, token: &str) -> String {
         format!("spiffe://{}/spire/agent/join_token/{token}", self.domain.trust_domain)
@@ -218,11 +223,6 @@ fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn started(pid: Option<u32>, took: Result<Duration, std::time::SystemTimeError>) -> String {
-    let millis = took.unwrap_or_default().as_millis();
-    format!(", healthy after {millis} ms (pid {})", pid.unwrap_or_default())
-}
-
 /// The user as a segment of a path: other characters than a path has become dashes.
 fn segment(name: Option<String>, uid: u32) -> String {
     let allowed = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
@@ -233,8 +233,7 @@ fn segment(name: Option<String>, uid: u32) -> String {
 /// The path as a word of a shell command.
 fn shell(path: &Path) -> String {
     let path = path.to_string_lossy();
-    let is_plain = path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-+@%,".contains(&byte));
-    if is_plain { path.into_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
+    if is_plain(&path) { path.into_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
 }
 
 /// How long the agent may take to hand out a new entry's identity.
@@ -246,10 +245,10 @@ mod tests {
 
     #[test]
     fn a_user_name_becomes_a_path_segment() {
-        for (name, segment_) in
+        for (name, expected) in
             [("root", "root"), ("a b/c", "a-b-c"), ("dom\\ünï", "dom--n-"), ("..", "uid-7"), ("", "uid-7")]
         {
-            assert_eq!(segment(Some(name.into()), 7), segment_);
+            assert_eq!(segment(Some(name.into()), 7), expected);
         }
         assert_eq!(segment(None, 7), "uid-7");
     }

@@ -60,10 +60,11 @@ impl Workload {
     pub(super) async fn jwt_bundles(&self) -> Result<BundleSet, WorkloadError> {
         let mut stream = self.0.clone().fetch_jwt_bundles(request(JwtBundlesRequest {})).await?.into_inner();
         let JwtBundlesResponse { bundles } = stream.message().await?.ok_or(WorkloadError::Ended)?;
-        let parse = |(trust_domain, document): (String, Vec<u8>)| {
-            Ok(jwks::parse_jwt_keys_document(&TrustDomain::parse(&trust_domain)?, &document)?)
-        };
-        bundles.into_iter().map(parse).collect()
+        let mut set = BundleSet::new();
+        for (trust_domain, document) in bundles {
+            set.insert(jwks::parse_jwt_keys_document(&TrustDomain::parse(&trust_domain)?, &document)?);
+        }
+        Ok(set)
     }
 }
 

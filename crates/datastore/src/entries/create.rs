@@ -213,13 +213,13 @@ async fn similar_rows(tx: &mut Tx<'_>, candidates: &[&Entry]) -> Result<HashMap<
     pairs.dedup();
 
     // The index on the identity is the selective one: a parent may have a hundred thousand entries.
-    let parent_id = tx.db.dialect().unindexed("e.parent_id");
+    let (join, parent_id) = (tx.db.dialect().join_from_list(), tx.db.dialect().unindexed("e.parent_id"));
     let mut rows = Vec::new();
     for some in pairs.chunks(1_000) {
         let sql = Sql::new("WITH wanted(spiffe_id, parent_id) AS (VALUES ")
             .rows(some.iter().map(|(spiffe_id, parent_id)| [(*spiffe_id).into(), (*parent_id).into()]))
             .push(&format!(
-                ") SELECT e.id, e.spiffe_id, e.parent_id FROM wanted JOIN registered_entries e \
+                ") SELECT e.id, e.spiffe_id, e.parent_id FROM wanted {join} registered_entries e \
                  ON e.spiffe_id = wanted.spiffe_id AND {parent_id} = wanted.parent_id ORDER BY e.id"
             ));
         rows.append(&mut tx.db.rows(sql, |row| Ok((row.integer(0)?, row.text(1)?, row.text(2)?))).await?);

@@ -42,7 +42,10 @@ pub(crate) fn service(parts: Parts, agents: Arc<Agents>, shutdown: Shutdown) -> 
 
 #[tonic::async_trait]
 impl Sync for Service {
-    async fn follow(&self, request: Request<Streaming<FollowRequest>>) -> Result<Response<BoxStream<FollowResponse>>, Status> {
+    async fn follow(
+        &self,
+        request: Request<Streaming<FollowRequest>>,
+    ) -> Result<Response<BoxStream<FollowResponse>>, Status> {
         let call = Call::of(&request)?;
         call.agent()?;
         let (answers, stream) = mpsc::channel(AHEAD);

@@ -1,9 +1,8 @@
 //! Why a configuration is refused, in the reference's words.
 
-use std::fmt::Write;
 use std::path::PathBuf;
 
-use steeple_config::decode::UnknownKeys;
+use steeple_config::sections::UnknownSection;
 
 /// Why a configuration is refused.
 #[derive(Debug, thiserror::Error)]
@@ -120,39 +119,19 @@ pub enum ConfigError {
     DataStore(#[from] steeple_datastore::Error),
 }
 
-/// A section with keys that mean nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnknownSection {
-    /// As the reference's log calls it.
-    pub name: &'static str,
-    /// Sorted, each with its line.
-    pub keys: Vec<(String, u32)>,
-}
-
-impl UnknownSection {
-    /// Names alone, joined by commas: field `keys` of the log line.
-    pub fn names(&self) -> String {
-        self.keys.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(",")
-    }
-}
-
 impl ConfigError {
     /// The error with all that is known of it, for those who read it at a terminal.
     pub fn in_full(&self) -> String {
         let mut text = self.to_string();
         if let Self::UnknownKeys(sections) = self {
-            for UnknownSection { name, keys } in sections {
-                for (key, line) in keys {
-                    let _ = write!(text, "\n  line {line}: {key:?} means nothing in section {name}");
-                }
-            }
+            sections.iter().for_each(|section| text.push_str(&section.lines()));
         }
         text
     }
 }
 
 /// The sections in which an unknown key stops the start, by path, and what the reference calls them.
-const CHECKED: &[(&str, &str)] = &[
+pub(super) const CHECKED: &[(&str, &str)] = &[
     ("", "top-level"),
     ("server", "server"),
     ("server.ca_subject", "ca_subject"),
@@ -166,19 +145,3 @@ const CHECKED: &[(&str, &str)] = &[
     ("telemetry.InMem", "InMem"),
     ("health_checks", "health check"),
 ];
-
-/// Those of the unknown keys that are not simply ignored.
-pub(super) fn refused(unknown: &[UnknownKeys]) -> Vec<UnknownSection> {
-    let mut sections = Vec::new();
-    for (path, name) in CHECKED {
-        // An element of a list is its own section: `telemetry.Statsd[1]`.
-        let is_it = |section: &str| section.split('[').next() == Some(*path) && !section.ends_with('.');
-        for UnknownKeys { section, keys } in unknown {
-            if is_it(section) {
-                let keys = keys.iter().map(|key| (key.name.clone(), key.line)).collect();
-                sections.push(UnknownSection { name, keys });
-            }
-        }
-    }
-    sections
-}

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use steeple_config::sections::{HealthChecks, Telemetry};
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -121,59 +122,4 @@ pub(super) struct Acme {
     pub(super) domain_name: Option<IgnoredAny>,
     pub(super) email: Option<IgnoredAny>,
     pub(super) tos_accepted: Option<IgnoredAny>,
-}
-
-/// `telemetry`
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Telemetry {
-    #[serde(rename = "Prometheus")]
-    pub(super) prometheus: Option<Prometheus>,
-    #[serde(rename = "DogStatsd")]
-    pub(super) dog_statsd: Vec<Address>,
-    #[serde(rename = "Statsd")]
-    pub(super) statsd: Vec<Address>,
-    #[serde(rename = "M3")]
-    pub(super) m3: Vec<M3>,
-    #[serde(rename = "InMem")]
-    pub(super) in_mem: Option<Empty>,
-}
-
-/// `telemetry.Prometheus`
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Prometheus {
-    pub(super) host: Option<IgnoredAny>,
-    pub(super) port: Option<IgnoredAny>,
-    pub(super) tls: Option<IgnoredAny>,
-}
-
-/// An element of `telemetry.Statsd` or `telemetry.DogStatsd`
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Address {
-    pub(super) address: Option<IgnoredAny>,
-}
-
-/// An element of `telemetry.M3`
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct M3 {
-    pub(super) address: Option<IgnoredAny>,
-    pub(super) env: Option<IgnoredAny>,
-}
-
-/// A block without keys.
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct Empty {}
-
-/// `health_checks`
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct HealthChecks {
-    pub(super) listener_enabled: bool,
-    pub(super) bind_address: Option<IgnoredAny>,
-    pub(super) bind_port: Option<IgnoredAny>,
-    pub(super) live_path: Option<IgnoredAny>,
-    pub(super) ready_path: Option<IgnoredAny>,
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use steeple_config::duration::Duration as GoDuration;
 use steeple_config::hcl::Body;
 use steeple_config::plugins::{PluginBlock, PluginData};
+use steeple_config::sections::{self, UnknownSection};
 use steeple_config::{decode, hcl, plugins};
 use steeple_datastore::SqlConfig;
 use steeple_pki::KeyType;
@@ -20,7 +21,7 @@ use steeple_spiffe::{SpiffeId, TrustDomain};
 
 use crate::ca::sign::Lifetimes;
 use crate::ca::{CaConfig, CaSubject};
-pub use error::{ConfigError, UnknownSection};
+pub use error::ConfigError;
 use file::{Experimental, File, Server};
 
 /// A server's configuration.
@@ -90,7 +91,7 @@ impl Config {
         let undecodable = |error| ConfigError::Undecodable { path: path.to_owned(), error };
         let body = hcl::parse(text).map_err(undecodable)?;
         let decoded = decode::decode::<File>(&body).map_err(undecodable)?;
-        let unknown = error::refused(&decoded.unknown);
+        let unknown = sections::refused(&decoded.unknown, error::CHECKED);
         let unbuilt = unbuilt::of(&decoded.value);
         let File { server, plugins, telemetry: _, health_checks: _ } = decoded.value;
         Self::build(merge(server, flags), plugins.is_some(), &body, unknown, unbuilt)
@@ -104,7 +105,7 @@ impl Config {
         unknown: Vec<UnknownSection>,
         unbuilt: Vec<String>,
     ) -> Result<Self, ConfigError> {
-        check_feature_flags(&server.experimental.feature_flags)?;
+        sections::check_feature_flags(&server.experimental.feature_flags).map_err(ConfigError::FeatureFlags)?;
         if server.trust_domain.is_empty() {
             return Err(ConfigError::Missing("trust_domain"));
         }
@@ -183,13 +184,6 @@ fn merge(server: Server, flags: Flags) -> Server {
         socket_path: first(socket_path, server.socket_path, "/tmp/spire-server/private/api.sock"),
         ..server
     }
-}
-
-fn check_feature_flags(flags: &[String]) -> Result<(), ConfigError> {
-    let mut unknown: Vec<_> =
-        flags.iter().filter(|flag| !["wit-svid", "i_am_a_test_flag"].contains(&flag.as_str())).cloned().collect();
-    unknown.sort();
-    if unknown.is_empty() { Ok(()) } else { Err(ConfigError::FeatureFlags(unknown.join(" "))) }
 }
 
 fn check_experimental(experimental: &Experimental) -> Result<(), ConfigError> {

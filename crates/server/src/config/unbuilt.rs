@@ -1,22 +1,19 @@
 //! What a file may ask for and this server does not do yet. It is accepted, since a configuration of the reference must
 //! start, and named in the log, since nobody should rely on what is not there.
 
-use super::file::{File, HealthChecks, Telemetry};
+use steeple_config::sections::{HealthChecks, Telemetry};
+
+use super::file::File;
 
 /// In words for the log.
 pub(super) fn of(file: &File) -> Vec<String> {
     let File { server, plugins: _, telemetry, health_checks } = file;
-    let telemetry_asks = telemetry.as_ref().is_some_and(|telemetry| {
-        let Telemetry { prometheus, dog_statsd, statsd, m3, in_mem } = telemetry;
-        prometheus.is_some() || !dog_statsd.is_empty() || !statsd.is_empty() || !m3.is_empty() || in_mem.is_some()
-    });
-    let health_asks = health_checks.as_ref().is_some_and(|HealthChecks { listener_enabled, .. }| *listener_enabled);
     let federation = server.federation.as_ref();
     let limits = [server.ratelimit.attestation, server.ratelimit.signing];
     let experimental = &server.experimental;
     [
-        (telemetry_asks, "telemetry"),
-        (health_asks, "health_checks"),
+        (telemetry.as_ref().is_some_and(Telemetry::asks), "telemetry"),
+        (health_checks.as_ref().is_some_and(HealthChecks::asks), "health_checks"),
         (federation.is_some_and(|it| it.bundle_endpoint.is_some()), "federation.bundle_endpoint"),
         (federation.is_some_and(|it| it.federates_with.is_some()), "federation.federates_with"),
         (experimental.auth_opa_policy_engine.is_some(), "experimental.auth_opa_policy_engine"),

@@ -79,9 +79,11 @@ fn build_path(chain: &[Certificate], authorities: &[&Certificate], now: SystemTi
 
 fn path_error(error: webpki::Error, now: SystemTime) -> X509Error {
     match error {
-        // A wrong signature means that the name of an issuer fits and its key does not: an authority that was replaced
-        // under the same name.
-        webpki::Error::UnknownIssuer | webpki::Error::InvalidSignatureForPublicKey => X509Error::UnknownAuthority,
+        // A signature that does not fit the key means that the name of an issuer fits alone: an authority that was
+        // replaced under the same name.
+        webpki::Error::UnknownIssuer
+        | webpki::Error::InvalidSignatureForPublicKey
+        | webpki::Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => X509Error::UnknownAuthority,
         webpki::Error::CertExpired { time: _, not_after } => X509Error::Expired { now, not_after: moment(not_after) },
         webpki::Error::CertNotValidYet { time: _, not_before } => {
             X509Error::NotYetValid { now, not_before: moment(not_before) }

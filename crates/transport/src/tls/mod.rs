@@ -1,6 +1,7 @@
 //! TLS between workload identities: no host names, only SPIFFE IDs. TLS 1.2 and 1.3, post-quantum key exchange
 //! preferred, no session tickets (a resumed session would outlive the identity it was made with).
 
+mod signer;
 mod verify;
 
 use std::fmt;
@@ -14,6 +15,7 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, ServerConfig, SignatureScheme};
+use steeple_pki::Signer;
 use steeple_runtime::Clock;
 use steeple_spiffe::x509::Certificate;
 use steeple_spiffe::{SpiffeId, TrustDomain};
@@ -58,8 +60,8 @@ pub enum Expect {
     Verified {
         /// The one SPIFFE ID.
         id: SpiffeId,
-        /// The authorities of its trust domain.
-        authorities: Arc<[Certificate]>,
+        /// The authorities of its trust domain, as they are at each handshake.
+        authorities: watch::Receiver<Arc<[Certificate]>>,
     },
     /// The server claims this ID. Who it is remains unproven: for a first contact that the operator declared insecure.
     DangerouslyUnverified {
@@ -80,6 +82,15 @@ impl Credential {
         let certified = CertifiedKey::new(chain, signer);
         certified.keys_match().map_err(TlsError::Key)?;
         Ok(Self(Arc::new(certified)))
+    }
+
+    /// A chain, leaf first, and the leaf's key, which may live elsewhere.
+    ///
+    /// # Errors
+    /// When TLS knows no scheme for the signer's algorithm.
+    pub fn with_signer(chain: &[Certificate], signer: Arc<dyn Signer>) -> Result<Self, TlsError> {
+        let chain = chain.iter().map(|certificate| CertificateDer::from(certificate.der().to_vec())).collect();
+        Ok(Self(Arc::new(CertifiedKey::new(chain, Arc::new(signer::HandshakeKey::new(signer)?)))))
     }
 }
 
@@ -110,11 +121,11 @@ pub fn server_config(
     Ok(config)
 }
 
-/// The configuration of a client, which shows `credential` if it has one.
+/// The configuration of a client, which shows the credential in use at each handshake, if any is asked for.
 ///
 /// # Errors
 /// [`TlsError::Configuration`].
-pub fn client_config(credential: Option<Credential>, expect: Expect, clock: Clock) -> Result<ClientConfig, TlsError> {
+pub fn client_config(credential: Option<CredentialWatch>, expect: Expect, clock: Clock) -> Result<ClientConfig, TlsError> {
     let verifier = verify::ServerVerifier::new(expect, clock.clone());
     let builder = ClientConfig::builder_with_details(provider(), Arc::new(Time(clock)))
         .with_protocol_versions(VERSIONS)
@@ -122,7 +133,7 @@ pub fn client_config(credential: Option<Credential>, expect: Expect, clock: Cloc
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier));
     let mut config = match credential {
-        Some(credential) => builder.with_client_cert_resolver(Arc::new(Fixed(credential))),
+        Some(credential) => builder.with_client_cert_resolver(Arc::new(Current(credential))),
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = vec![H2.to_vec()];
@@ -150,7 +161,7 @@ impl TimeProvider for Time {
     }
 }
 
-/// A server's credential, looked up at each handshake.
+/// The credential in use, looked up at each handshake.
 #[derive(Debug)]
 struct Current(CredentialWatch);
 
@@ -160,16 +171,13 @@ impl ResolvesServerCert for Current {
     }
 }
 
-/// A client's credential, whatever authorities the server hints at.
-#[derive(Debug)]
-struct Fixed(Credential);
-
-impl ResolvesClientCert for Fixed {
+/// Whatever authorities the server hints at.
+impl ResolvesClientCert for Current {
     fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0.0))
+        self.0.borrow().as_ref().map(|credential| Arc::clone(&credential.0))
     }
 
     fn has_certs(&self) -> bool {
-        true
+        self.0.borrow().is_some()
     }
 }

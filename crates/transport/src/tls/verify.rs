@@ -117,7 +117,8 @@ impl ServerCertVerifier for ServerVerifier {
         let chain = parse(leaf, intermediates)?;
         let (expected, actual) = match &self.expect {
             Expect::Verified { id, authorities } => {
-                (id, x509::verify_x509_svid(&chain, authorities, self.clock.now()).map_err(refuse)?)
+                let authorities = Arc::clone(&authorities.borrow());
+                (id, x509::verify_x509_svid(&chain, &authorities, self.clock.now()).map_err(refuse)?)
             }
             Expect::DangerouslyUnverified { id } => (id, chain[0].spiffe_id().map_err(refuse)?),
         };

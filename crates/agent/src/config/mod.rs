@@ -1,0 +1,455 @@
+//! The agent's configuration: the file and the flags become a [`Config`] that cannot be wrong; nothing later checks it
+//! again. Texts of errors are the reference's.
+
+mod error;
+mod file;
+mod unbuilt;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use steeple_config::duration::Duration as GoDuration;
+use steeple_config::hcl::Body;
+use steeple_config::plugins::PluginBlock;
+use steeple_config::sections::{self, UnknownSection};
+use steeple_config::{decode, hcl, plugins};
+use steeple_pki::KeyType;
+use steeple_runtime::logging;
+use steeple_spiffe::{SpiffeId, TrustDomain};
+use zeroize::Zeroizing;
+
+pub use error::ConfigError;
+use file::{Agent, Experimental, File, RateLimit};
+
+/// An agent's configuration.
+#[derive(Debug)]
+pub struct Config {
+    /// `trust_domain`
+    pub trust_domain: TrustDomain,
+    /// `server_address`, a name or an IP.
+    pub server_address: String,
+    /// `server_port`
+    pub server_port: u16,
+    /// `socket_path`, absolute.
+    pub socket_path: PathBuf,
+    /// `data_dir`
+    pub data_dir: PathBuf,
+    /// `log_*`
+    pub log: logging::Options,
+    /// `trust_bundle_*` and `insecure_bootstrap`
+    pub bootstrap: Bootstrap,
+    /// `join_token`, or the content of `join_token_file`
+    pub join_token: Option<Zeroizing<String>>,
+    /// `experimental.sync_interval`: how often a server is asked that cannot push.
+    pub sync_interval: Duration,
+    /// `experimental.use_sync_authorized_entries`
+    pub sync_by_stream: bool,
+    /// `workload_x509_svid_key_type`
+    pub workload_key_type: KeyType,
+    /// `x509_svid_cache_max_size`
+    pub x509_cache_size: usize,
+    /// `jwt_svid_cache_max_size`
+    pub jwt_cache_size: usize,
+    /// `allow_unauthenticated_verifiers`
+    pub allow_unauthenticated_verifiers: bool,
+    /// `allowed_foreign_jwt_claims`
+    pub allowed_foreign_jwt_claims: Vec<String>,
+    /// Every plugin, in the order of the file.
+    pub plugins: Vec<PluginBlock>,
+    /// What the file asks for and this program does not do yet, in words for the log.
+    pub unbuilt: Vec<String>,
+}
+
+/// Where the first bundle comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bootstrap {
+    /// Nowhere: whoever answers is believed once.
+    Insecure,
+    /// A file.
+    Path(PathBuf, BundleFormat),
+    /// The web.
+    Url(String, BundleFormat),
+}
+
+/// `trust_bundle_format`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BundleFormat {
+    /// Certificates.
+    Pem,
+    /// The standard's document.
+    Spiffe,
+}
+
+/// What the command line says in place of the file. Empty and 0 say nothing, as in the reference.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    /// `-allowUnauthenticatedVerifiers`
+    pub allow_unauthenticated_verifiers: bool,
+    /// `-dataDir`
+    pub data_dir: String,
+    /// `-disableSDSAPI`
+    pub disable_sds_api: bool,
+    /// `-disableWorkloadAPI`
+    pub disable_workload_api: bool,
+    /// `-insecureBootstrap`
+    pub insecure_bootstrap: bool,
+    /// `-joinToken`
+    pub join_token: String,
+    /// `-joinTokenFile`
+    pub join_token_file: String,
+    /// `-logFile`
+    pub log_file: String,
+    /// `-logFormat`
+    pub log_format: String,
+    /// `-logLevel`
+    pub log_level: String,
+    /// `-logSourceLocation`
+    pub log_source_location: bool,
+    /// `-rebootstrapDelay`
+    pub rebootstrap_delay: String,
+    /// `-rebootstrapMode`
+    pub rebootstrap_mode: String,
+    /// `-serverAddress`
+    pub server_address: String,
+    /// `-serverPort`
+    pub server_port: i64,
+    /// `-socketPath`
+    pub socket_path: String,
+    /// `-trustBundle`
+    pub trust_bundle_path: String,
+    /// `-trustBundleFormat`
+    pub trust_bundle_format: String,
+    /// `-trustBundleUrl`
+    pub trust_bundle_url: String,
+    /// `-trustDomain`
+    pub trust_domain: String,
+}
+
+/// Entries of either cache unless told otherwise.
+const CACHE_SIZE: usize = 1000;
+
+impl Config {
+    /// Reads the text of a configuration file at `path`, which is only named in errors.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn parse(text: &str, path: &str, flags: Flags) -> Result<Self, ConfigError> {
+        let undecodable = |error| ConfigError::Undecodable { path: path.to_owned(), error };
+        let body = hcl::parse(text).map_err(undecodable)?;
+        let decoded = decode::decode::<File>(&body).map_err(undecodable)?;
+        let unknown = sections::refused(&decoded.unknown, error::CHECKED);
+        let unbuilt = unbuilt::of(&decoded.value);
+        let File { agent, plugins, telemetry: _, health_checks: _ } = decoded.value;
+        Self::build(merge(agent, flags), plugins.is_some(), &body, unknown, unbuilt)
+    }
+
+    /// In the reference's order, which decides which of several errors is told.
+    fn build(
+        agent: Agent,
+        has_plugins: bool,
+        body: &Body,
+        unknown: Vec<UnknownSection>,
+        unbuilt: Vec<String>,
+    ) -> Result<Self, ConfigError> {
+        sections::check_feature_flags(&agent.experimental.feature_flags).map_err(ConfigError::FeatureFlags)?;
+        if !has_plugins {
+            return Err(ConfigError::Missing("plugins section"));
+        }
+        if !agent.join_token.is_empty() && !agent.join_token_file.is_empty() {
+            return Err(ConfigError::Both("join_token", "join_token_file"));
+        }
+        for (value, name) in [(&agent.server_address, "server_address"), (&agent.trust_domain, "trust_domain")] {
+            if name == "trust_domain" && agent.server_port == 0 {
+                return Err(ConfigError::Missing("server_port"));
+            }
+            if value.is_empty() {
+                return Err(ConfigError::Missing(name));
+            }
+        }
+        let bootstrap = bootstrap(&agent)?;
+        check_platform(&agent.experimental)?;
+        check_rebootstrap(&agent)?;
+        let sync_interval = sync_interval(&agent.experimental)?;
+        let log = log_options(&agent)?;
+        check_hit_timeout(&agent.experimental)?;
+        let x509_cache_size = cache_size(agent.x509_svid_cache_max_size, "x509_svid_cache_max_size")?;
+        let jwt_cache_size = cache_size(agent.jwt_svid_cache_max_size, "jwt_svid_cache_max_size")?;
+        let trust_domain = TrustDomain::parse(&agent.trust_domain)
+            .map_err(|error| ConfigError::TrustDomain { value: agent.trust_domain.clone(), error })?;
+        let server_port =
+            u16::try_from(agent.server_port).map_err(|_| ConfigError::ServerPort(agent.server_port))?;
+        let socket_path = absolute(&agent.socket_path)?;
+        check_admin_socket(&agent, &socket_path)?;
+        let join_token = join_token(&agent)?;
+        let blocks = plugins::read(body)?.unwrap_or_default();
+        if !unknown.is_empty() {
+            return Err(ConfigError::UnknownKeys(unknown));
+        }
+        check_delegates(&agent.authorized_delegates, &trust_domain)?;
+        check_availability_target(&agent.availability_target)?;
+        check_limits(agent.experimental.ratelimit.as_ref())?;
+        Ok(Self {
+            trust_domain,
+            server_address: agent.server_address,
+            server_port,
+            socket_path,
+            data_dir: agent.data_dir.into(),
+            log,
+            bootstrap,
+            join_token,
+            sync_interval,
+            sync_by_stream: agent.experimental.use_sync_authorized_entries.unwrap_or(true),
+            workload_key_type: workload_key_type(&agent.workload_x509_svid_key_type),
+            x509_cache_size,
+            jwt_cache_size,
+            allow_unauthenticated_verifiers: agent.allow_unauthenticated_verifiers,
+            allowed_foreign_jwt_claims: agent.allowed_foreign_jwt_claims,
+            plugins: blocks,
+            unbuilt,
+        })
+    }
+}
+
+/// Flags over the file over the defaults, by filling what is empty.
+fn merge(agent: Agent, flags: Flags) -> Agent {
+    let Flags {
+        allow_unauthenticated_verifiers,
+        data_dir,
+        disable_sds_api,
+        disable_workload_api,
+        insecure_bootstrap,
+        join_token,
+        join_token_file,
+        log_file,
+        log_format,
+        log_level,
+        log_source_location,
+        rebootstrap_delay,
+        rebootstrap_mode,
+        server_address,
+        server_port,
+        socket_path,
+        trust_bundle_path,
+        trust_bundle_format,
+        trust_bundle_url,
+        trust_domain,
+    } = flags;
+    let first = |flag: String, file: String, default: &str| {
+        [flag, file].into_iter().find(|value| !value.is_empty()).unwrap_or_else(|| default.to_owned())
+    };
+    Agent {
+        allow_unauthenticated_verifiers: allow_unauthenticated_verifiers || agent.allow_unauthenticated_verifiers,
+        data_dir: first(data_dir, agent.data_dir, "."),
+        disable_sds_api: disable_sds_api || agent.disable_sds_api,
+        disable_workload_api: disable_workload_api || agent.disable_workload_api,
+        insecure_bootstrap: insecure_bootstrap || agent.insecure_bootstrap,
+        join_token: first(join_token, agent.join_token, ""),
+        join_token_file: first(join_token_file, agent.join_token_file, ""),
+        log_file: first(log_file, agent.log_file, ""),
+        log_format: first(log_format, agent.log_format, ""),
+        log_level: first(log_level, agent.log_level, "INFO"),
+        log_source_location: log_source_location || agent.log_source_location,
+        rebootstrap_delay: first(rebootstrap_delay, agent.rebootstrap_delay, "10m"),
+        rebootstrap_mode: first(rebootstrap_mode, agent.rebootstrap_mode, "never"),
+        server_address: first(server_address, agent.server_address, ""),
+        server_port: if server_port == 0 { agent.server_port } else { server_port },
+        socket_path: first(socket_path, agent.socket_path, "/tmp/spire-agent/public/api.sock"),
+        trust_bundle_path: first(trust_bundle_path, agent.trust_bundle_path, ""),
+        trust_bundle_format: first(trust_bundle_format, agent.trust_bundle_format, "pem"),
+        trust_bundle_url: first(trust_bundle_url, agent.trust_bundle_url, ""),
+        trust_domain: first(trust_domain, agent.trust_domain, ""),
+        ..agent
+    }
+}
+
+fn bootstrap(agent: &Agent) -> Result<Bootstrap, ConfigError> {
+    let (path, url) = (!agent.trust_bundle_path.is_empty(), !agent.trust_bundle_url.is_empty());
+    if !agent.trust_bundle_spiffe_workload_api.is_empty() && !path && !url {
+        // Told by name when the agent starts; the file itself is sound.
+        return Err(ConfigError::Missing("trust_bundle_path or trust_bundle_url (trust_bundle_spiffe_workload_api is not built in yet)"));
+    }
+    match (agent.insecure_bootstrap, path, url) {
+        (true, true, _) => return Err(ConfigError::Both("insecure_bootstrap", "trust_bundle_path")),
+        (true, _, true) => return Err(ConfigError::Both("insecure_bootstrap", "trust_bundle_url")),
+        (false, false, false) => return Err(ConfigError::NoBundleSource),
+        (false, true, true) => return Err(ConfigError::Both("trust_bundle_url", "trust_bundle_path")),
+        _ => {}
+    }
+    let format = match agent.trust_bundle_format.as_str() {
+        "pem" => BundleFormat::Pem,
+        "spiffe" => BundleFormat::Spiffe,
+        _ => return Err(ConfigError::BundleFormat),
+    };
+    if !agent.trust_bundle_unix_socket.is_empty() {
+        if !url {
+            return Err(ConfigError::SocketWithoutUrl);
+        }
+        return Err(ConfigError::Missing("trust_bundle_url without trust_bundle_unix_socket (not built in yet)"));
+    }
+    if url && !agent.trust_bundle_url.starts_with("https://") {
+        return Err(ConfigError::UrlScheme);
+    }
+    Ok(match (path, url) {
+        (true, _) => Bootstrap::Path(agent.trust_bundle_path.clone().into(), format),
+        (_, true) => Bootstrap::Url(agent.trust_bundle_url.clone(), format),
+        _ => Bootstrap::Insecure,
+    })
+}
+
+fn check_platform(experimental: &Experimental) -> Result<(), ConfigError> {
+    if !experimental.named_pipe_name.is_empty() {
+        return Err(ConfigError::NamedPipe("named_pipe_name", "socket_path"));
+    }
+    if !experimental.admin_named_pipe_name.is_empty() {
+        return Err(ConfigError::NamedPipe("admin_named_pipe_name", "admin_socket_path"));
+    }
+    Ok(())
+}
+
+fn check_rebootstrap(agent: &Agent) -> Result<(), ConfigError> {
+    match agent.rebootstrap_mode.as_str() {
+        "never" => {}
+        "auto" | "always" if agent.insecure_bootstrap => return Err(ConfigError::InsecureRebootstrap),
+        "auto" | "always" => {}
+        other => return Err(ConfigError::RebootstrapMode(other.to_owned())),
+    }
+    let parsed = agent.rebootstrap_delay.parse::<GoDuration>();
+    parsed.map(drop).map_err(|error| ConfigError::Duration { what: "error parsing rebootstrap delay duration", error })
+}
+
+fn sync_interval(experimental: &Experimental) -> Result<Duration, ConfigError> {
+    const DEFAULT: Duration = Duration::from_secs(5);
+    let text = &experimental.sync_interval;
+    if text.is_empty() {
+        return Ok(DEFAULT);
+    }
+    let parsed: GoDuration = text
+        .parse()
+        .map_err(|error| ConfigError::Duration { what: "could not parse synchronization interval", error })?;
+    Ok(parsed.to_std().filter(|interval| !interval.is_zero()).unwrap_or(DEFAULT))
+}
+
+fn check_hit_timeout(experimental: &Experimental) -> Result<(), ConfigError> {
+    let text = &experimental.jwt_svid_cache_hit_timeout;
+    if text.is_empty() {
+        return Ok(());
+    }
+    let parsed: GoDuration = text
+        .parse()
+        .map_err(|error| ConfigError::Duration { what: "could not parse jwt_svid_cache_hit_timeout", error })?;
+    if parsed < GoDuration::from_secs(5) {
+        return Err(ConfigError::HitTimeout(parsed.to_string(), "at least 5s"));
+    }
+    if parsed >= GoDuration::from_secs(30) {
+        return Err(ConfigError::HitTimeout(parsed.to_string(), "less than 30s"));
+    }
+    Ok(())
+}
+
+fn log_options(agent: &Agent) -> Result<logging::Options, ConfigError> {
+    Ok(logging::Options {
+        level: agent.log_level.parse().map_err(ConfigError::LogLevel)?,
+        format: agent.log_format.parse().map_err(ConfigError::LogFormat)?,
+        file: Some(agent.log_file.as_str()).filter(|file| !file.is_empty()).map(PathBuf::from),
+        source_location: agent.log_source_location,
+    })
+}
+
+fn cache_size(size: i64, name: &'static str) -> Result<usize, ConfigError> {
+    match usize::try_from(size) {
+        Ok(0) => Ok(CACHE_SIZE),
+        Ok(size) => Ok(size),
+        Err(_) => Err(ConfigError::Negative(name)),
+    }
+}
+
+fn absolute(path: &str) -> Result<PathBuf, ConfigError> {
+    std::path::absolute(path).map_err(|error| ConfigError::SocketPath { path: path.to_owned(), error })
+}
+
+/// The admin socket is for few: it must not lie where the workloads' socket does.
+fn check_admin_socket(agent: &Agent, public: &Path) -> Result<(), ConfigError> {
+    if agent.admin_socket_path.is_empty() || (agent.disable_workload_api && agent.disable_sds_api) {
+        return Ok(());
+    }
+    let admin = absolute(&agent.admin_socket_path)?;
+    match public.parent() {
+        Some(directory) if admin.starts_with(directory) => Err(ConfigError::AdminSocketDirectory),
+        _ => Ok(()),
+    }
+}
+
+fn join_token(agent: &Agent) -> Result<Option<Zeroizing<String>>, ConfigError> {
+    if !agent.join_token.is_empty() {
+        return Ok(Some(Zeroizing::new(agent.join_token.clone())));
+    }
+    if agent.join_token_file.is_empty() {
+        return Ok(None);
+    }
+    let path = PathBuf::from(&agent.join_token_file);
+    let text = std::fs::read_to_string(&path).map(Zeroizing::new);
+    let text = text.map_err(|error| ConfigError::JoinTokenFile { path: path.clone(), error })?;
+    match text.trim() {
+        "" => Err(ConfigError::JoinTokenFileEmpty(path)),
+        token => Ok(Some(Zeroizing::new(token.to_owned()))),
+    }
+}
+
+/// An unknown name means the default: the reference does not complain either.
+fn workload_key_type(name: &str) -> KeyType {
+    match name.to_ascii_lowercase().as_str() {
+        "rsa-2048" => KeyType::Rsa2048,
+        "ec-p384" => KeyType::EcP384,
+        _ => KeyType::EcP256,
+    }
+}
+
+fn check_delegates(delegates: &[String], trust_domain: &TrustDomain) -> Result<(), ConfigError> {
+    for delegate in delegates {
+        let id = SpiffeId::parse(delegate).map_err(|error| ConfigError::Delegate(error.to_string()))?;
+        if !id.is_member_of(trust_domain) {
+            let text = format!("SPIFFE ID {delegate:?} is not a member of trust domain {:?}", trust_domain.name());
+            return Err(ConfigError::Delegate(text));
+        }
+    }
+    Ok(())
+}
+
+fn check_availability_target(text: &str) -> Result<(), ConfigError> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    let parsed: GoDuration =
+        text.parse().map_err(|error| ConfigError::Duration { what: "unable to parse availability_target", error })?;
+    if parsed < GoDuration::from_secs(24 * 60 * 60) { Err(ConfigError::AvailabilityTarget) } else { Ok(()) }
+}
+
+fn check_limits(limits: Option<&RateLimit>) -> Result<(), ConfigError> {
+    let Some(RateLimit {
+        fetch_x509_svid,
+        fetch_jwt_svid,
+        fetch_x509_bundles,
+        fetch_jwt_bundles,
+        stream_secrets,
+        fetch_secrets,
+    }) = limits
+    else {
+        return Ok(());
+    };
+    for (limit, name) in [
+        (fetch_x509_svid, "fetch_x509_svid"),
+        (fetch_jwt_svid, "fetch_jwt_svid"),
+        (fetch_x509_bundles, "fetch_x509_bundles"),
+        (fetch_jwt_bundles, "fetch_jwt_bundles"),
+        (stream_secrets, "stream_secrets"),
+        (fetch_secrets, "fetch_secrets"),
+    ] {
+        if *limit < 0 {
+            return Err(ConfigError::NegativeLimit(name));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+use super::*;
+
+const LEAST: &str = "trust_domain = \"example.org\"\nserver_address = \"127.0.0.1\"\nserver_port = 8081\n";
+
+fn parse(agent: &str) -> Result<Config, ConfigError> {
+    Config::parse(&format!("agent {{\n{agent}\n}}\nplugins {{}}"), "agent.conf", Flags::default())
+}
+
+fn refusal(agent: &str) -> String {
+    parse(agent).unwrap_err().to_string()
+}
+
+#[test]
+fn a_file_that_says_the_least_gets_the_references_defaults() {
+    let config = parse(&format!("{LEAST}insecure_bootstrap = true")).unwrap();
+    assert_eq!(config.socket_path, PathBuf::from("/tmp/spire-agent/public/api.sock"));
+    assert_eq!(config.sync_interval, Duration::from_secs(5));
+    assert_eq!((config.x509_cache_size, config.jwt_cache_size), (1000, 1000));
+    assert_eq!(config.bootstrap, Bootstrap::Insecure);
+    assert!(config.sync_by_stream && config.join_token.is_none() && config.unbuilt.is_empty());
+}
+
+#[test]
+fn each_mistake_is_told_in_the_references_words() {
+    for (keys, expected) in [
+        ("", "server_address must be configured"),
+        ("server_address = \"a\"", "server_port must be configured"),
+        ("server_address = \"a\"\nserver_port = 1", "trust_domain must be configured"),
+        (
+            LEAST,
+            "trust_bundle_path, trust_bundle_url, or trust_bundle_spiffe_workload_api must be configured unless \
+             insecure_bootstrap is set",
+        ),
+    ] {
+        assert_eq!(refusal(keys), expected);
+    }
+    for (key, expected) in [
+        ("trust_bundle_path = \"a\"", "only one of insecure_bootstrap or trust_bundle_path can be specified, not both"),
+        ("rebootstrap_mode = \"sometimes\"", "unknown rebootstrap mode specified: sometimes"),
+        ("rebootstrap_mode = \"auto\"", "insecure_bootstrap option can not be used with rebootstrapping"),
+        ("rebootstrap_delay = \"x\"", "error parsing rebootstrap delay duration: time: invalid duration \"x\""),
+        ("log_level = \"loud\"", "could not start logger: not a valid logrus Level: \"loud\""),
+        ("x509_svid_cache_max_size = -1", "x509_svid_cache_max_size should not be negative"),
+        ("availability_target = \"1h\"", "availability_target must be at least 24h0m0s"),
+        (
+            "authorized_delegates = [\"spiffe://other.test/d\"]",
+            "error validating authorized delegate: SPIFFE ID \"spiffe://other.test/d\" is not a member of trust domain \
+             \"example.org\"",
+        ),
+        ("join_token = \"a\"\njoin_token_file = \"b\"", "only one of join_token or join_token_file can be specified, not both"),
+        (
+            "admin_socket_path = \"/tmp/spire-agent/public/admin.sock\"",
+            "admin socket cannot be in the same directory or a subdirectory as that containing the Workload API socket",
+        ),
+        (
+            "experimental { ratelimit { fetch_x509_svid = -1 } }",
+            "experimental.ratelimit.fetch_x509_svid must not be negative",
+        ),
+        (
+            "experimental { jwt_svid_cache_hit_timeout = \"40s\" }",
+            "jwt_svid_cache_hit_timeout (40s) must be less than 30s",
+        ),
+        ("experimental { sync_interval = \"x\" }", "could not parse synchronization interval: time: invalid duration \"x\""),
+        ("nonsense = 1", "unknown configuration detected"),
+        ("retry_bootstrap = true", "unknown configuration detected"),
+    ] {
+        assert_eq!(refusal(&format!("{LEAST}insecure_bootstrap = true\n{key}")), expected, "{key}");
+    }
+}
+
+#[test]
+fn the_first_bundle_comes_from_one_place() {
+    let config = parse(&format!("{LEAST}trust_bundle_url = \"https://a/b\"\ntrust_bundle_format = \"spiffe\"")).unwrap();
+    assert_eq!(config.bootstrap, Bootstrap::Url("https://a/b".into(), BundleFormat::Spiffe));
+    assert_eq!(refusal(&format!("{LEAST}trust_bundle_url = \"http://a/b\"")), "trust bundle URL must start with https://");
+    assert_eq!(
+        refusal(&format!("{LEAST}trust_bundle_path = \"a\"\ntrust_bundle_format = \"der\"")),
+        "invalid value for trust_bundle_format, expected \"pem\" or \"spiffe\""
+    );
+}
+
+#[test]
+fn flags_stand_above_the_file() {
+    let flags = Flags { join_token: "abc".into(), insecure_bootstrap: true, ..Flags::default() };
+    let config = Config::parse(&format!("agent {{\n{LEAST}\n}}\nplugins {{}}"), "agent.conf", flags).unwrap();
+    assert_eq!(config.join_token.as_ref().map(|token| token.as_str()), Some("abc"));
+}

@@ -1,0 +1,31 @@
+//! What a file may ask for and this agent does not do yet. It is accepted, since a configuration of the reference must
+//! start, and named in the log, since nobody should rely on what is not there.
+
+use steeple_config::sections::{HealthChecks, Telemetry};
+
+use super::file::File;
+
+/// In words for the log.
+pub(super) fn of(file: &File) -> Vec<String> {
+    let File { agent, plugins: _, telemetry, health_checks } = file;
+    let experimental = &agent.experimental;
+    [
+        (telemetry.as_ref().is_some_and(Telemetry::asks), "telemetry"),
+        (health_checks.as_ref().is_some_and(HealthChecks::asks), "health_checks"),
+        (!agent.admin_socket_path.is_empty(), "admin_socket_path"),
+        (!agent.authorized_delegates.is_empty(), "authorized_delegates"),
+        (!agent.availability_target.is_empty(), "availability_target"),
+        (agent.disable_workload_api, "disable_workload_api"),
+        (agent.rebootstrap_mode != "never" && !agent.rebootstrap_mode.is_empty(), "rebootstrap_mode"),
+        (agent.profiling_enabled, "profiling_enabled"),
+        (!agent.log_selectors.is_empty(), "log_selectors"),
+        (agent.sds.is_some(), "sds"),
+        (experimental.broker.is_some(), "experimental.broker"),
+        (experimental.ratelimit.is_some(), "experimental.ratelimit"),
+        (experimental.require_pq_kem, "experimental.require_pq_kem"),
+    ]
+    .into_iter()
+    .filter(|(asked, _)| *asked)
+    .map(|(_, what)| what.to_owned())
+    .collect()
+}

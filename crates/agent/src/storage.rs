@@ -1,0 +1,227 @@
+//! What the agent keeps across restarts, besides its keys: `agent-data.json` in its data directory, in the reference's
+//! form, so that either program goes on where the other stopped.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use steeple_runtime::os::files::replace_private;
+use steeple_spiffe::x509::Certificate;
+
+/// The file's name.
+const NAME: &str = "agent-data.json";
+/// A bundle of hundreds of authorities stays far below.
+const LONGEST: u64 = 16 << 20;
+
+/// The agent's data, and its file.
+#[derive(Debug)]
+pub struct Storage {
+    path: PathBuf,
+    data: Data,
+}
+
+/// Certificates are stored as base64 of their PEM.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+struct Data {
+    svid: Option<Vec<String>>,
+    bundle: Option<Vec<String>>,
+    reattestable: bool,
+    bootstrap_use: i64,
+    bootstrap_start_time: String,
+    connection_attempts: i64,
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        Self {
+            svid: None,
+            bundle: None,
+            reattestable: false,
+            bootstrap_use: 0,
+            // Go's zero time.
+            bootstrap_start_time: "0001-01-01T00:00:00Z".to_owned(),
+            connection_attempts: 0,
+        }
+    }
+}
+
+/// Why the agent's data cannot be read or kept.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// The file cannot be read.
+    #[error("unable to read agent data {}: {error}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The file holds something else.
+    #[error("agent data {} is damaged: {what}; to start over, move it away and attest again", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// The file cannot be written; the old one is still there.
+    #[error("unable to write agent data {}: {error}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+}
+
+/// An SVID as it was stored, leaf first.
+#[derive(Clone, Debug)]
+pub struct StoredSvid {
+    /// The chain; never empty.
+    pub chain: Vec<Certificate>,
+    /// Whether the agent attests again rather than renew.
+    pub reattestable: bool,
+}
+
+impl Storage {
+    /// Reads what is there. No file is a fresh agent.
+    ///
+    /// # Errors
+    /// See [`StorageError`].
+    pub fn open(data_dir: &Path) -> Result<Self, StorageError> {
+        let path = data_dir.join(NAME);
+        let unreadable = |error| StorageError::Read { path: path.clone(), error };
+        let text = match std::fs::metadata(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Ok(Self { path, data: Data::default() });
+            }
+            Err(error) => return Err(unreadable(error)),
+            Ok(meta) if meta.len() > LONGEST => {
+                return Err(StorageError::Damaged { what: "too long".to_owned(), path });
+            }
+            Ok(_) => std::fs::read(&path).map_err(unreadable)?,
+        };
+        let damaged = |what: String| StorageError::Damaged { path: path.clone(), what };
+        let data: Data = serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
+        let storage = Self { path: path.clone(), data };
+        storage.load_svid().map_err(|error| damaged(format!("svid: {error}")))?;
+        decode(storage.data.bundle.as_deref()).map_err(|error| damaged(format!("bundle: {error}")))?;
+        Ok(storage)
+    }
+
+    /// The stored SVID.
+    pub fn svid(&self) -> Option<StoredSvid> {
+        // Checked when the file was opened.
+        self.load_svid().ok().flatten()
+    }
+
+    /// The stored authorities of the own trust domain.
+    pub fn bundle(&self) -> Option<Vec<Certificate>> {
+        decode(self.data.bundle.as_deref()).ok().flatten()
+    }
+
+    /// Keeps an SVID.
+    ///
+    /// # Errors
+    /// [`StorageError::Write`].
+    pub fn store_svid(&mut self, chain: &[Certificate], reattestable: bool) -> Result<(), StorageError> {
+        self.write(Data { svid: Some(encode(chain)), reattestable, ..self.data.clone() })
+    }
+
+    /// Keeps the authorities of the own trust domain.
+    ///
+    /// # Errors
+    /// [`StorageError::Write`].
+    pub fn store_bundle(&mut self, authorities: &[Certificate]) -> Result<(), StorageError> {
+        let bundle = encode(authorities);
+        if self.data.bundle.as_ref() == Some(&bundle) {
+            return Ok(());
+        }
+        self.write(Data { bundle: Some(bundle), ..self.data.clone() })
+    }
+
+    /// Forgets the SVID: the next start attests anew.
+    ///
+    /// # Errors
+    /// [`StorageError::Write`].
+    pub fn delete_svid(&mut self) -> Result<(), StorageError> {
+        self.write(Data { svid: None, reattestable: false, ..self.data.clone() })
+    }
+
+    /// What is in memory is what is in the file.
+    fn write(&mut self, data: Data) -> Result<(), StorageError> {
+        let failed = |error| StorageError::Write { path: self.path.clone(), error };
+        let text = serde_json::to_vec(&data).map_err(|error| failed(std::io::Error::other(error)))?;
+        replace_private(&self.path, &text).map_err(failed)?;
+        self.data = data;
+        Ok(())
+    }
+
+    fn load_svid(&self) -> Result<Option<StoredSvid>, String> {
+        let chain = decode(self.data.svid.as_deref())?.filter(|chain| !chain.is_empty());
+        Ok(chain.map(|chain| StoredSvid { chain, reattestable: self.data.reattestable }))
+    }
+}
+
+fn encode(certificates: &[Certificate]) -> Vec<String> {
+    certificates.iter().map(|certificate| STANDARD.encode(certificate.to_pem())).collect()
+}
+
+fn decode(stored: Option<&[String]>) -> Result<Option<Vec<Certificate>>, String> {
+    let Some(stored) = stored else { return Ok(None) };
+    let mut certificates = Vec::with_capacity(stored.len());
+    for text in stored {
+        let pem = STANDARD.decode(text).map_err(|error| error.to_string())?;
+        let pem = String::from_utf8(pem).map_err(|error| error.to_string())?;
+        certificates.extend(steeple_spiffe::x509::parse_pem(&pem).map_err(|error| error.to_string())?);
+    }
+    Ok(Some(certificates))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Written by the reference.
+    const WRITTEN_BY_THE_REFERENCE: &str = include_str!("testdata/agent-data.json");
+
+    #[test]
+    fn a_file_of_the_reference_is_read_and_written_back_alike() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(NAME);
+        std::fs::write(&path, WRITTEN_BY_THE_REFERENCE).unwrap();
+        let mut storage = Storage::open(dir.path()).unwrap();
+        let svid = storage.svid().unwrap();
+        assert_eq!(
+            svid.chain[0].spiffe_id().unwrap().as_str(),
+            "spiffe://example.org/spire/agent/join_token/fixture-node1"
+        );
+        let bundle = storage.bundle().unwrap();
+        storage.store_svid(&svid.chain, svid.reattestable).unwrap();
+        storage.store_bundle(&bundle).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), WRITTEN_BY_THE_REFERENCE.trim_end());
+    }
+
+    #[test]
+    fn no_file_is_a_fresh_agent_and_a_damaged_one_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(Storage::open(dir.path()).unwrap().svid().is_none());
+        for text in ["{", r#"{"svid":["%%"]}"#, r#"{"bundle":["Z2FyYmFnZQ=="]}"#] {
+            std::fs::write(dir.path().join(NAME), text).unwrap();
+            let error = Storage::open(dir.path()).unwrap_err().to_string();
+            assert!(error.contains("is damaged"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_deleted_svid_stays_deleted() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(NAME), WRITTEN_BY_THE_REFERENCE).unwrap();
+        Storage::open(dir.path()).unwrap().delete_svid().unwrap();
+        let storage = Storage::open(dir.path()).unwrap();
+        assert!(storage.svid().is_none() && storage.bundle().is_some());
+    }
+}

@@ -1,0 +1,127 @@
+//! What the files of both daemons share: sections of the same form, and what becomes of keys that mean nothing.
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use crate::decode::UnknownKeys;
+
+/// `telemetry`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Telemetry {
+    #[serde(rename = "Prometheus")]
+    pub prometheus: Option<Prometheus>,
+    #[serde(rename = "DogStatsd")]
+    pub dog_statsd: Vec<Address>,
+    #[serde(rename = "Statsd")]
+    pub statsd: Vec<Address>,
+    #[serde(rename = "M3")]
+    pub m3: Vec<M3>,
+    #[serde(rename = "InMem")]
+    pub in_mem: Option<Empty>,
+}
+
+/// `telemetry.Prometheus`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Prometheus {
+    pub host: Option<IgnoredAny>,
+    pub port: Option<IgnoredAny>,
+    pub tls: Option<IgnoredAny>,
+}
+
+/// An element of `telemetry.Statsd` or `telemetry.DogStatsd`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Address {
+    pub address: Option<IgnoredAny>,
+}
+
+/// An element of `telemetry.M3`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct M3 {
+    pub address: Option<IgnoredAny>,
+    pub env: Option<IgnoredAny>,
+}
+
+/// A block without keys.
+#[derive(Debug, Default, Deserialize)]
+pub struct Empty {}
+
+/// `health_checks`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct HealthChecks {
+    pub listener_enabled: bool,
+    pub bind_address: Option<IgnoredAny>,
+    pub bind_port: Option<IgnoredAny>,
+    pub live_path: Option<IgnoredAny>,
+    pub ready_path: Option<IgnoredAny>,
+}
+
+impl Telemetry {
+    /// Whether any sink is asked for.
+    pub fn asks(&self) -> bool {
+        let Self { prometheus, dog_statsd, statsd, m3, in_mem } = self;
+        prometheus.is_some() || !dog_statsd.is_empty() || !statsd.is_empty() || !m3.is_empty() || in_mem.is_some()
+    }
+}
+
+impl HealthChecks {
+    /// Whether the listener is asked for.
+    pub fn asks(&self) -> bool {
+        self.listener_enabled
+    }
+}
+
+/// A section with keys that mean nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownSection {
+    /// As the reference's log calls it.
+    pub name: &'static str,
+    /// Sorted, each with its line.
+    pub keys: Vec<(String, u32)>,
+}
+
+impl UnknownSection {
+    /// One line a key, for those who read it at a terminal; each begins with a newline.
+    pub fn lines(&self) -> String {
+        let Self { name, keys } = self;
+        let line = |(key, line): &(String, u32)| format!("\n  line {line}: {key:?} means nothing in section {name}");
+        keys.iter().map(line).collect()
+    }
+
+    /// Names alone, joined by commas: field `keys` of the log line.
+    pub fn names(&self) -> String {
+        self.keys.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(",")
+    }
+}
+
+/// Those of the unknown keys that are not simply ignored: `checked` has the paths of their sections, and what the
+/// reference's log calls these.
+pub fn refused(unknown: &[UnknownKeys], checked: &[(&str, &'static str)]) -> Vec<UnknownSection> {
+    let mut sections = Vec::new();
+    for (path, name) in checked {
+        // An element of a list is its own section: `telemetry.Statsd[1]`.
+        let is_it = |section: &str| section.split('[').next() == Some(*path) && !section.contains("].");
+        for UnknownKeys { section, keys } in unknown {
+            if is_it(section) {
+                let keys = keys.iter().map(|key| (key.name.clone(), key.line)).collect();
+                sections.push(UnknownSection { name, keys });
+            }
+        }
+    }
+    sections
+}
+
+/// Refuses feature flags that there are not.
+///
+/// # Errors
+/// Those flags, sorted, with a space between.
+pub fn check_feature_flags(flags: &[String]) -> Result<(), String> {
+    const KNOWN: [&str; 2] = ["wit-svid", "i_am_a_test_flag"];
+    let mut unknown: Vec<&str> = flags.iter().map(String::as_str).filter(|flag| !KNOWN.contains(flag)).collect();
+    unknown.sort_unstable();
+    if unknown.is_empty() { Ok(()) } else { Err(unknown.join(" ")) }
+}
