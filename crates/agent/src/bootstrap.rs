@@ -49,7 +49,10 @@ pub enum BootstrapError {
 ///
 /// # Errors
 /// See [`BootstrapError`].
-pub async fn load(bootstrap: &Bootstrap, trust_domain: &TrustDomain) -> Result<Option<Vec<Certificate>>, BootstrapError> {
+pub async fn load(
+    bootstrap: &Bootstrap,
+    trust_domain: &TrustDomain,
+) -> Result<Option<Vec<Certificate>>, BootstrapError> {
     let (origin, text, format) = match bootstrap {
         Bootstrap::Insecure => return Ok(None),
         Bootstrap::Path(path, format) => {

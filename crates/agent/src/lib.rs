@@ -1,1 +1,26 @@
+//! The agent: attests its node to the server, and the processes of its host to itself. Knows no plugin and no command
+//! line.
+//!
+//! [`run`] is its start, from top to bottom; [`config`] is what it is started with. The warm path of a workload's call is
+//! `listen/unix.rs` and `os/peer.rs` (who calls), `api/workload.rs`, `workload.rs` (what the caller is), `cache/`.
 
+mod api;
+mod attest;
+mod bootstrap;
+mod cache;
+pub mod config;
+mod jitter;
+mod jwt;
+mod mint;
+mod rejection;
+mod rotate;
+mod run;
+mod storage;
+mod sync;
+mod upstream;
+mod workload;
+
+pub use run::{JoinToken, RunError, run};
+
+/// The version of the reference that this agent is compatible with.
+pub const VERSION: &str = "1.15.3";

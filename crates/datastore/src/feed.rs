@@ -85,16 +85,20 @@ pub struct Feed {
     followed: Hint,
     /// What has been handed out; None before the first snapshot.
     known: Option<Known>,
+    /// The file that it was read from.
+    identity: Option<Identity>,
     /// Kept open while all goes well; SQLite tells a connection whether others have written since it looked last.
     open: Option<Open>,
-    /// Whether to look without waiting.
-    again: bool,
+    /// Whether there may be something to see. It stays so until a look has ended well.
+    due: bool,
     /// Whether somebody has written since the bundles were looked at.
     bundles_stale: bool,
     ticks_since_bundles: u32,
     ticks_since_question: u32,
     /// Kept over calls of [`Feed::next`] that are dropped, so that it goes off however often that happens.
     tick: Option<BoxFuture<'static, ()>>,
+    /// What the next call waits for after a failure; kept likewise.
+    pause: Option<BoxFuture<'static, ()>>,
     failures: u32,
 }
 
@@ -126,12 +130,14 @@ impl Feed {
             hints,
             followed: Hint::default(),
             known: None,
+            identity: None,
             open: None,
-            again: false,
+            due: false,
             bundles_stale: false,
             ticks_since_bundles: 0,
             ticks_since_question: 0,
             tick: None,
+            pause: None,
             failures: 0,
         }
     }
@@ -145,10 +151,11 @@ impl Feed {
         let (snapshot, known) = read::everything(&mut open.db).await?;
         open.db.commit().await?;
         // From here on nothing waits: either all of this happens or nothing.
+        self.identity = open.identity;
         self.open = Some(open);
         self.known = Some(known);
         self.followed = hint;
-        self.again = false;
+        self.due = false;
         self.bundles_stale = false;
         self.ticks_since_bundles = 0;
         Ok(snapshot)
@@ -159,26 +166,31 @@ impl Feed {
     /// Dropping the future loses nothing. After an error the next call goes on from the same position, after a pause that
     /// grows with each error.
     pub async fn next(&mut self) -> Result<Change, Error> {
-        if self.failures > 0 {
-            self.clock.sleep(PAUSE * 2_u32.pow((self.failures - 1).min(MOST_DOUBLINGS))).await;
+        if let Some(pause) = &mut self.pause {
+            pause.await;
+            self.pause = None;
         }
         let change = self.next_change().await;
-        self.failures = if change.is_ok() { 0 } else { self.failures.saturating_add(1) };
-        if change.is_err() {
-            self.again = true;
+        if change.is_ok() {
+            self.failures = 0;
+        } else {
+            self.due = true;
+            self.pause = Some(sleep(&self.clock, PAUSE * 2_u32.pow(self.failures.min(MOST_DOUBLINGS))));
+            self.failures = self.failures.saturating_add(1);
         }
         change
     }
 
     async fn next_change(&mut self) -> Result<Change, Error> {
         loop {
-            let replaced = self.open.as_ref().is_some_and(|open| open.identity != self.file.identity());
-            if replaced || self.known.is_none() {
-                self.open = None;
+            if self.known.is_none() || self.identity != self.file.identity() {
                 return Ok(Change::Reload(self.snapshot().await?));
             }
-            if !self.again {
+            if !self.due {
                 self.wait().await?;
+                self.due = true;
+                // The file may be another one now.
+                continue;
             }
             match self.look().await? {
                 Look::Nothing => {}
@@ -191,11 +203,10 @@ impl Feed {
     /// Returns when there may be something to see.
     async fn wait(&mut self) -> Result<(), Error> {
         loop {
-            let clock = self.clock.clone();
-            let tick = self.tick.get_or_insert_with(|| Box::pin(async move { clock.sleep(TICK).await }));
+            let tick = self.tick.get_or_insert_with(|| sleep(&self.clock, TICK));
             tokio::select! {
+                // The tick comes first: under a constant load there is always a hint, and bundles would be forgotten.
                 biased;
-                changed = self.hints.changed() => return changed.map_err(|_| Error::Closed),
                 () = tick => {
                     self.tick = None;
                     self.ticks_since_bundles = self.ticks_since_bundles.saturating_add(1);
@@ -204,17 +215,17 @@ impl Feed {
                         return Ok(());
                     }
                 }
+                changed = self.hints.changed() => return changed.map_err(|_| Error::Closed),
             }
         }
     }
 
     /// Whether the file was replaced, or written by another connection.
     async fn file_changed(&mut self) -> Result<bool, Error> {
-        let Some(mut open) = self.open.take() else { return Ok(true) };
-        if open.identity != self.file.identity() {
-            self.open = Some(open);
+        if self.identity != self.file.identity() {
             return Ok(true);
         }
+        let Some(mut open) = self.open.take() else { return Ok(true) };
         let stamp = self.file.stamp();
         if stamp == open.stamp && self.ticks_since_question < TICKS_BETWEEN_QUESTIONS {
             self.open = Some(open);
@@ -235,7 +246,10 @@ impl Feed {
     async fn look(&mut self) -> Result<Look, Error> {
         let hint = *self.hints.borrow_and_update();
         let mut open = self.opened().await?;
-        let Some(known) = &mut self.known else { return Ok(Look::MovedBack) };
+        let Some(known) = self.known.as_mut().filter(|_| open.identity == self.identity) else {
+            self.open = Some(open);
+            return Ok(Look::MovedBack);
+        };
         // Read before the snapshot is taken: a write in between is looked for again, not missed.
         let data_version = data_version(&mut open.db).await?;
         let stale = self.bundles_stale || data_version != open.data_version;
@@ -252,7 +266,7 @@ impl Feed {
         let Some(found) = found else { return Ok(Look::MovedBack) };
         known.follow(&found);
         self.followed = hint;
-        self.again = found.more;
+        self.due = found.more;
         self.bundles_stale = stale && !with_bundles;
         if with_bundles {
             self.ticks_since_bundles = 0;
@@ -260,15 +274,13 @@ impl Feed {
         Ok(if found.rows.is_empty() { Look::Nothing } else { Look::Rows(found.rows) })
     }
 
-    /// The open connection, or a new one. It is taken out: after an error, or when the future is dropped in the middle of
-    /// a transaction, it is closed.
+    /// The open connection, or a new one if there is none to the file behind the path. It is taken out: after an error,
+    /// or when the future is dropped in the middle of a transaction, it is closed.
     async fn opened(&mut self) -> Result<Open, Error> {
+        let identity = self.file.identity();
         match self.open.take() {
-            Some(open) => Ok(open),
-            None => {
-                let identity = self.file.identity();
-                Ok(Open { db: self.file.read().await?, identity, data_version: 0, stamp: None })
-            }
+            Some(open) if open.identity == identity => Ok(open),
+            _ => Ok(Open { db: self.file.read().await?, identity, data_version: 0, stamp: None }),
         }
     }
 }
@@ -276,7 +288,13 @@ impl Feed {
 enum Look {
     Nothing,
     Rows(ChangedRows),
+    /// The position says nothing about this database.
     MovedBack,
+}
+
+fn sleep(clock: &Clock, length: Duration) -> BoxFuture<'static, ()> {
+    let clock = clock.clone();
+    Box::pin(async move { clock.sleep(length).await })
 }
 
 /// A number that changes when another connection, of this process or another, has committed.

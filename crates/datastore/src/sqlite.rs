@@ -52,6 +52,10 @@ impl File {
         Self { options, log: log.into(), zone }
     }
 
+    pub(crate) fn dialect(&self) -> Dialect {
+        Dialect::Sqlite
+    }
+
     /// Opens the file for writing and makes it if there is none. The process's umask decides who may read it.
     pub(crate) async fn create(&self) -> Result<Connection, Error> {
         self.connect(self.options.clone().create_if_missing(true)).await
@@ -81,7 +85,7 @@ impl File {
     }
 
     async fn connect(&self, options: SqliteConnectOptions) -> Result<Connection, Error> {
-        Ok(Connection::new(options.connect().await?, Dialect::Sqlite, self.zone.clone()))
+        Ok(Connection::new(options.connect().await?, self.dialect(), self.zone.clone()))
     }
 }
 

@@ -73,9 +73,9 @@ impl DataStore {
     pub async fn open(options: Options, clock: Clock) -> Result<Self, Error> {
         let Options { path, readers, disable_migration, log_statements, zone } = options;
         let file = File::new(&path, zone, log_statements);
-        let mut connection = file.create().await?;
-        let dialect = connection.dialect();
+        let dialect = file.dialect();
         tracing::info!(target: "sql", db_type = dialect.name(), "Opening SQL database");
+        let mut connection = file.create().await?;
         schema::prepare(&mut connection, clock.now(), disable_migration).await?;
         let version = connection.row(Sql::new(dialect.version()), |row| row.text(0)).await?.unwrap_or_default();
         tracing::info!(

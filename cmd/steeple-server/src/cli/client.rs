@@ -72,16 +72,25 @@ impl Server {
 
     /// A failed call in the reference's words.
     pub(crate) fn failed(&self, status: &Status) -> anyhow::Error {
-        let mut causes = std::iter::successors(status.source(), |cause| cause.source());
-        let Some(dialling) = causes.find_map(|cause| cause.downcast_ref::<ConnectError>()) else {
-            return anyhow!(status::describe(status));
-        };
+        let Some(dialling) = dialling(status) else { return anyhow!(status::describe(status)) };
         let reason = dialling.0.downcast_ref().map_or_else(|| dialling.to_string(), console::reason);
         // The reference makes a URI of an absolute path, and its two slashes come back in the error.
         let slashes = if self.socket.starts_with('/') { "//" } else { "" };
         let text = format!("transport: Error while dialing: dial unix {slashes}{}: connect: {reason}", self.socket);
         anyhow!("rpc error: code = Unavailable desc = connection error: desc = {text:?}")
     }
+}
+
+/// Why nobody could be reached; `None` if somebody answered.
+fn dialling(status: &Status) -> Option<&ConnectError> {
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        if let Some(dialling) = error.downcast_ref() {
+            return Some(dialling);
+        }
+        cause = error.source();
+    }
+    None
 }
 
 const DEFAULT_SOCKET: &str = "/tmp/spire-server/private/api.sock";

@@ -176,8 +176,7 @@ impl Config {
         let jwt_cache_size = cache_size(agent.jwt_svid_cache_max_size, "jwt_svid_cache_max_size")?;
         let trust_domain = TrustDomain::parse(&agent.trust_domain)
             .map_err(|error| ConfigError::TrustDomain { value: agent.trust_domain.clone(), error })?;
-        let server_port =
-            u16::try_from(agent.server_port).map_err(|_| ConfigError::ServerPort(agent.server_port))?;
+        let server_port = u16::try_from(agent.server_port).map_err(|_| ConfigError::ServerPort(agent.server_port))?;
         let socket_path = absolute(&agent.socket_path)?;
         check_admin_socket(&agent, &socket_path)?;
         let join_token = join_token(&agent)?;
@@ -266,7 +265,9 @@ fn bootstrap(agent: &Agent) -> Result<Bootstrap, ConfigError> {
     let (path, url) = (!agent.trust_bundle_path.is_empty(), !agent.trust_bundle_url.is_empty());
     if !agent.trust_bundle_spiffe_workload_api.is_empty() && !path && !url {
         // Told by name when the agent starts; the file itself is sound.
-        return Err(ConfigError::Missing("trust_bundle_path or trust_bundle_url (trust_bundle_spiffe_workload_api is not built in yet)"));
+        return Err(ConfigError::Missing(
+            "trust_bundle_path or trust_bundle_url (trust_bundle_spiffe_workload_api is not built in yet)",
+        ));
     }
     match (agent.insecure_bootstrap, path, url) {
         (true, true, _) => return Err(ConfigError::Both("insecure_bootstrap", "trust_bundle_path")),

@@ -47,7 +47,10 @@ fn each_mistake_is_told_in_the_references_words() {
             "error validating authorized delegate: SPIFFE ID \"spiffe://other.test/d\" is not a member of trust domain \
              \"example.org\"",
         ),
-        ("join_token = \"a\"\njoin_token_file = \"b\"", "only one of join_token or join_token_file can be specified, not both"),
+        (
+            "join_token = \"a\"\njoin_token_file = \"b\"",
+            "only one of join_token or join_token_file can be specified, not both",
+        ),
         (
             "admin_socket_path = \"/tmp/spire-agent/public/admin.sock\"",
             "admin socket cannot be in the same directory or a subdirectory as that containing the Workload API socket",
@@ -60,7 +63,10 @@ fn each_mistake_is_told_in_the_references_words() {
             "experimental { jwt_svid_cache_hit_timeout = \"40s\" }",
             "jwt_svid_cache_hit_timeout (40s) must be less than 30s",
         ),
-        ("experimental { sync_interval = \"x\" }", "could not parse synchronization interval: time: invalid duration \"x\""),
+        (
+            "experimental { sync_interval = \"x\" }",
+            "could not parse synchronization interval: time: invalid duration \"x\"",
+        ),
         ("nonsense = 1", "unknown configuration detected"),
         ("retry_bootstrap = true", "unknown configuration detected"),
     ] {
@@ -70,9 +76,13 @@ fn each_mistake_is_told_in_the_references_words() {
 
 #[test]
 fn the_first_bundle_comes_from_one_place() {
-    let config = parse(&format!("{LEAST}trust_bundle_url = \"https://a/b\"\ntrust_bundle_format = \"spiffe\"")).unwrap();
+    let config =
+        parse(&format!("{LEAST}trust_bundle_url = \"https://a/b\"\ntrust_bundle_format = \"spiffe\"")).unwrap();
     assert_eq!(config.bootstrap, Bootstrap::Url("https://a/b".into(), BundleFormat::Spiffe));
-    assert_eq!(refusal(&format!("{LEAST}trust_bundle_url = \"http://a/b\"")), "trust bundle URL must start with https://");
+    assert_eq!(
+        refusal(&format!("{LEAST}trust_bundle_url = \"http://a/b\"")),
+        "trust bundle URL must start with https://"
+    );
     assert_eq!(
         refusal(&format!("{LEAST}trust_bundle_path = \"a\"\ntrust_bundle_format = \"der\"")),
         "invalid value for trust_bundle_format, expected \"pem\" or \"spiffe\""

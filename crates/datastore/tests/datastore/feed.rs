@@ -57,7 +57,7 @@ pub(crate) async fn begins_with_everything(store: Opened) {
     for mut feed in [store.feed(), store.feed()] {
         let snapshot = feed.snapshot().await.unwrap();
         assert_eq!(*snapshot.entries[0], created);
-        assert_eq!(snapshot.nodes, [attested.clone()]);
+        assert_eq!(snapshot.nodes, std::slice::from_ref(&attested));
         assert_eq!(snapshot.bundles, [bundle(1)]);
         assert_eq!((snapshot.position.entries, snapshot.position.nodes), (1, 2));
     }

@@ -1,5 +1,13 @@
 //! One suite over the public door, run once for each kind of database, and what only SQLite has.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "cases are called by tests: a panic is their report"
+)]
+
 mod bundles;
 mod entries;
 mod federation;

@@ -185,3 +185,22 @@ async fn several_readers_share_few_connections() {
     let lists = futures::future::try_join_all(reads).await.unwrap();
     assert!(lists.iter().all(|list| list.rows.len() == 10));
 }
+
+/// Servers run every call in a task of its own.
+#[tokio::test]
+async fn calls_can_be_spawned() {
+    let opened = sqlite().await;
+    let store = opened.store.clone();
+    let calls = tokio::spawn(async move {
+        let mut feed = store.feed();
+        feed.snapshot().await?;
+        store.write(CreateNode(Node { spiffe_id: "n".into(), ..Node::default() })).await?;
+        feed.next().await?;
+        store.list_nodes(&NodeFilter::default(), &Page::default(), true).await?;
+        store.list_entries(&EntryFilter::default(), &Page::default()).await?;
+        store.list_bundles(&Page::default()).await?;
+        store.list_federation_relationships(&Page::default()).await?;
+        store.fetch_node("n").await
+    });
+    assert!(calls.await.unwrap().unwrap().is_some());
+}

@@ -1,0 +1,58 @@
+//! Values of flags and their form on the wire.
+
+use anyhow::anyhow;
+use steeple_proto::spire::api::types;
+use steeple_spiffe::{IdError, SpiffeId};
+
+/// A SPIFFE ID that somebody typed.
+///
+/// # Errors
+/// It is malformed.
+pub(crate) fn parse(text: &str) -> Result<types::Spiffeid, IdError> {
+    let id = SpiffeId::parse(text)?;
+    Ok(types::Spiffeid { trust_domain: id.trust_domain_name().to_owned(), path: id.path().to_owned() })
+}
+
+/// `spiffe://example.org/path`; of nothing what the reference makes of it.
+pub(crate) fn text(id: Option<&types::Spiffeid>) -> String {
+    let (trust_domain, path) = id.map_or(("", ""), |id| (&id.trust_domain, &id.path));
+    format!("spiffe://{trust_domain}{path}")
+}
+
+/// `type:value`; the value may have further colons. Whether they may be empty is the server's business.
+///
+/// # Errors
+/// There is no colon.
+pub(crate) fn selector(text: &str) -> anyhow::Result<types::Selector> {
+    let split = text.split_once(':');
+    let (kind, value) = split.ok_or_else(|| anyhow!("selector {text:?} must be formatted as type:value"))?;
+    Ok(types::Selector { r#type: kind.to_owned(), value: value.to_owned() })
+}
+
+/// A number that the wire has 32 bits for. `what` it is goes into the error.
+///
+/// # Errors
+/// It needs more.
+pub(crate) fn int32(what: &str, number: i64) -> anyhow::Result<i32> {
+    i32::try_from(number)
+        .map_err(|_| anyhow!("invalid value for {what}: overflow converting int({number}) to int32"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_selector_ends_its_type_at_the_first_colon() {
+        let types::Selector { r#type, value } = selector("k8s:pod-label:a:b").unwrap();
+        assert_eq!((r#type.as_str(), value.as_str()), ("k8s", "pod-label:a:b"));
+        assert_eq!(selector("unix").unwrap_err().to_string(), "selector \"unix\" must be formatted as type:value");
+    }
+
+    #[test]
+    fn an_id_prints_as_it_was_typed() {
+        let typed = "spiffe://example.org/a/b";
+        assert_eq!(text(Some(&parse(typed).unwrap())), typed);
+        assert_eq!(text(None), "spiffe://");
+    }
+}

@@ -1,0 +1,207 @@
+//! The API's messages as JSON in the reference's mapping: names as in the .proto files, whatever is unset with its default
+//! but for messages, which are left out, integers of 64 bits as text, bytes as base64.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Map, Value};
+use steeple_proto::spire::api::server::agent::v1::ListAgentsResponse;
+use steeple_proto::spire::api::server::entry::v1::{
+    BatchCreateEntryResponse, BatchDeleteEntryResponse, CountEntriesResponse, ListEntriesResponse,
+    batch_create_entry_response, batch_delete_entry_response,
+};
+use steeple_proto::spire::api::types;
+
+/// `ListEntriesResponse`
+pub(crate) fn entries(response: &ListEntriesResponse) -> Value {
+    let ListEntriesResponse { entries, next_page_token } = response;
+    object([("entries", list(entries, entry)), ("next_page_token", text(next_page_token))])
+}
+
+/// `CountEntriesResponse`
+pub(crate) fn count(response: CountEntriesResponse) -> Value {
+    let CountEntriesResponse { count } = response;
+    object([("count", count.into())])
+}
+
+/// `BatchCreateEntryResponse`
+pub(crate) fn created(response: &BatchCreateEntryResponse) -> Value {
+    let BatchCreateEntryResponse { results } = response;
+    let result = |result: &batch_create_entry_response::Result| {
+        let batch_create_entry_response::Result { status, entry: created } = result;
+        object([("entry", message(created, entry)), ("status", message(status, self::status))])
+    };
+    object([("results", list(results, result))])
+}
+
+/// `BatchDeleteEntryResponse`
+pub(crate) fn deleted(response: &BatchDeleteEntryResponse) -> Value {
+    let BatchDeleteEntryResponse { results } = response;
+    let result = |result: &batch_delete_entry_response::Result| {
+        let batch_delete_entry_response::Result { status, id } = result;
+        object([("id", text(id)), ("status", message(status, self::status))])
+    };
+    object([("results", list(results, result))])
+}
+
+/// `ListAgentsResponse`
+pub(crate) fn agents(response: &ListAgentsResponse) -> Value {
+    let ListAgentsResponse { agents, next_page_token } = response;
+    object([("agents", list(agents, agent)), ("next_page_token", text(next_page_token))])
+}
+
+/// `JoinToken`
+pub(crate) fn join_token(token: &types::JoinToken) -> Value {
+    let types::JoinToken { value, expires_at } = token;
+    object([("expires_at", long(*expires_at)), ("value", text(value))])
+}
+
+/// `Bundle`
+pub(crate) fn bundle(bundle: &types::Bundle) -> Value {
+    let types::Bundle {
+        trust_domain,
+        x509_authorities,
+        jwt_authorities,
+        refresh_hint,
+        sequence_number,
+        wit_authorities,
+    } = bundle;
+    let certificate = |certificate: &types::X509Certificate| {
+        let types::X509Certificate { asn1, tainted } = certificate;
+        object([("asn1", bytes(asn1)), ("tainted", (*tainted).into())])
+    };
+    let jwt_key = |key: &types::JwtKey| {
+        let types::JwtKey { public_key, key_id, expires_at, tainted } = key;
+        named_key(public_key, key_id, *expires_at, *tainted)
+    };
+    let wit_key = |key: &types::WitKey| {
+        let types::WitKey { public_key, key_id, expires_at, tainted } = key;
+        named_key(public_key, key_id, *expires_at, *tainted)
+    };
+    object([
+        ("trust_domain", text(trust_domain)),
+        ("x509_authorities", list(x509_authorities, certificate)),
+        ("jwt_authorities", list(jwt_authorities, jwt_key)),
+        ("refresh_hint", long(*refresh_hint)),
+        ("sequence_number", sequence_number.to_string().into()),
+        ("wit_authorities", list(wit_authorities, wit_key)),
+    ])
+}
+
+fn named_key(public_key: &[u8], key_id: &str, expires_at: i64, tainted: bool) -> Value {
+    object([
+        ("public_key", bytes(public_key)),
+        ("key_id", text(key_id)),
+        ("expires_at", long(expires_at)),
+        ("tainted", tainted.into()),
+    ])
+}
+
+fn agent(agent: &types::Agent) -> Value {
+    let types::Agent {
+        id,
+        attestation_type,
+        x509svid_serial_number,
+        x509svid_expires_at,
+        selectors,
+        banned,
+        can_reattest,
+        agent_version,
+    } = agent;
+    object([
+        ("id", message(id, spiffe_id)),
+        ("attestation_type", text(attestation_type)),
+        ("x509svid_serial_number", text(x509svid_serial_number)),
+        ("x509svid_expires_at", long(*x509svid_expires_at)),
+        ("selectors", list(selectors, selector)),
+        ("banned", (*banned).into()),
+        ("can_reattest", (*can_reattest).into()),
+        ("agent_version", text(agent_version)),
+    ])
+}
+
+fn entry(entry: &types::Entry) -> Value {
+    let types::Entry {
+        id,
+        spiffe_id,
+        parent_id,
+        selectors,
+        x509_svid_ttl,
+        federates_with,
+        admin,
+        downstream,
+        expires_at,
+        dns_names,
+        revision_number,
+        store_svid,
+        jwt_svid_ttl,
+        hint,
+        created_at,
+        additional_attributes,
+    } = entry;
+    let attributes = |attributes: &types::entry::AdditionalAttributes| {
+        let types::entry::AdditionalAttributes { disable_x509_svid_prefetch, jwt_svid_include_jti } = attributes;
+        object([
+            ("disable_x509_svid_prefetch", (*disable_x509_svid_prefetch).into()),
+            ("jwt_svid_include_jti", (*jwt_svid_include_jti).into()),
+        ])
+    };
+    object([
+        ("id", text(id)),
+        ("spiffe_id", message(spiffe_id, self::spiffe_id)),
+        ("parent_id", message(parent_id, self::spiffe_id)),
+        ("selectors", list(selectors, selector)),
+        ("x509_svid_ttl", (*x509_svid_ttl).into()),
+        ("federates_with", list(federates_with, |name| text(name))),
+        ("admin", (*admin).into()),
+        ("downstream", (*downstream).into()),
+        ("expires_at", long(*expires_at)),
+        ("dns_names", list(dns_names, |name| text(name))),
+        ("revision_number", long(*revision_number)),
+        ("store_svid", (*store_svid).into()),
+        ("jwt_svid_ttl", (*jwt_svid_ttl).into()),
+        ("hint", text(hint)),
+        ("created_at", long(*created_at)),
+        ("additional_attributes", message(additional_attributes, attributes)),
+    ])
+}
+
+fn spiffe_id(id: &types::Spiffeid) -> Value {
+    let types::Spiffeid { trust_domain, path } = id;
+    object([("trust_domain", text(trust_domain)), ("path", text(path))])
+}
+
+fn selector(selector: &types::Selector) -> Value {
+    let types::Selector { r#type, value } = selector;
+    object([("type", text(r#type)), ("value", text(value))])
+}
+
+fn status(status: &types::Status) -> Value {
+    let types::Status { code, message } = status;
+    object([("code", (*code).into()), ("message", text(message))])
+}
+
+/// Members whose value is null are left out.
+fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
+    let members = members.into_iter().filter(|(_, value)| !value.is_null());
+    Value::Object(members.map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>())
+}
+
+fn list<T>(items: &[T], json: impl Fn(&T) -> Value) -> Value {
+    items.iter().map(json).collect()
+}
+
+fn message<T>(message: &Option<T>, json: impl Fn(&T) -> Value) -> Value {
+    message.as_ref().map_or(Value::Null, json)
+}
+
+fn text(text: &str) -> Value {
+    text.into()
+}
+
+fn long(number: i64) -> Value {
+    number.to_string().into()
+}
+
+fn bytes(bytes: &[u8]) -> Value {
+    BASE64_STANDARD.encode(bytes).into()
+}

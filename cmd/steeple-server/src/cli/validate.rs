@@ -1,0 +1,102 @@
+//! `validate`
+
+use std::process::ExitCode;
+
+use steeple_catalog::load::{self, LoadError};
+use steeple_config::plugins::PluginBlock;
+use steeple_plugins::SERVER;
+use steeple_server::config::ConfigError;
+
+use super::config::{ConfigFlags, told};
+use super::program::Program;
+use super::{console, run};
+
+/// Says whether a server would start with a configuration, as far as that can be said without starting it.
+pub(crate) fn run(program: &Program, args: &[String]) -> ExitCode {
+    let flags = match ConfigFlags::parse("validate", args) {
+        Ok(flags) => flags,
+        Err(misused) => return misused.tell(),
+    };
+    match check(program, flags) {
+        Ok(()) => {
+            console::out("SPIRE server configuration file is valid.\n");
+            ExitCode::SUCCESS
+        }
+        Err(invalid) => {
+            console::err(&invalid.text());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Why a configuration is invalid, by how it is told.
+enum Invalid {
+    /// By the file itself.
+    File(String),
+    /// By plugins that there are not.
+    Plugins(String),
+    /// By what a plugin says to its configuration.
+    Note {
+        /// Which plugin, or only its type.
+        of: String,
+        note: String,
+    },
+}
+
+impl Invalid {
+    /// The second text has no end of line, as in the reference.
+    fn text(&self) -> String {
+        match self {
+            Self::File(error) => format!("SPIRE server configuration file is invalid: {error}\n"),
+            Self::Plugins(error) => format!("Could not validate configuration file: {error}"),
+            Self::Note { of, note } => {
+                format!("SPIRE server configuration file is invalid.\nValidation errors:\n\t{of}:\n\t\t{note}\n")
+            }
+        }
+    }
+}
+
+fn check(program: &Program, flags: ConfigFlags) -> Result<(), Invalid> {
+    let file = flags.read().map_err(|error| Invalid::File(format!("{error:#}")))?;
+    let config = file.parse().map_err(|error| refused(program, &error))?;
+    // Without a file there is no log: the answer is all that is printed.
+    if config.log.file.is_some() {
+        run::install(config.log.clone()).map_err(|error| Invalid::File(error.to_string()))?;
+    }
+    match load::server(&config.plugins, &SERVER, &config.trust_domain) {
+        Ok(_unused) => Ok(()),
+        Err(error) => Err(not_loaded(&config.plugins, &error)),
+    }
+}
+
+fn refused(program: &Program, error: &ConfigError) -> Invalid {
+    let note = |note: String| Invalid::Note { of: "DataStore \"sql\"".into(), note };
+    match error {
+        ConfigError::NoDataStore => note("'datastore' must be configured".into()),
+        ConfigError::DataStore(_) | ConfigError::DataFile { .. } => note(error.to_string()),
+        error => Invalid::File(told(program, error)),
+    }
+}
+
+fn not_loaded(blocks: &[PluginBlock], error: &LoadError) -> Invalid {
+    match error {
+        LoadError::NoBuiltIn { kind: _, name } => Invalid::Plugins(format!("failed to load plugin {name:?}: {error}")),
+        LoadError::UnsupportedType(_) | LoadError::NotBuiltInYet { .. } | LoadError::External(_) => {
+            Invalid::Plugins(error.to_string())
+        }
+        LoadError::Count { kind, expected, count } => Invalid::Note {
+            of: (*kind).to_owned(),
+            note: format!("constraint not satisfied: expected {expected} but got {count}"),
+        },
+        LoadError::Configure { name, error } => {
+            // What the plugin says begins with its own type and name.
+            let note = |block: &PluginBlock| {
+                let prefix = format!("{}({}): ", block.kind.to_lowercase(), block.name);
+                let note = error.message.strip_prefix(&prefix)?.to_owned();
+                Some(Invalid::Note { of: format!("{} {:?}", block.kind, block.name), note })
+            };
+            let note = blocks.iter().filter(|block| block.name == *name).find_map(note);
+            note.unwrap_or_else(|| Invalid::Plugins(error.to_string()))
+        }
+    }
+}

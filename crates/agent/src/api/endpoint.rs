@@ -1,0 +1,113 @@
+//! The public socket: Workload API, health and reflection.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use steeple_proto::descriptors;
+use steeple_runtime::{Clock, Shutdown};
+use steeple_transport::listen::{ListenError, Tracking, UnixListener, UnixSocket};
+use steeple_transport::rpc::{Audit, Layers, Limits, Methods};
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tracing::info;
+
+use super::admission::{Gate, SERVICES};
+use super::{health, workload};
+use crate::cache::Cache;
+use crate::jwt::JwtSvids;
+use crate::workload::Attestor;
+
+/// Streams of one connection.
+const STREAMS: u32 = 1000;
+/// Bytes of a call's metadata.
+const HEADERS: u32 = 16 * 1024;
+
+/// What the services stand on.
+pub struct Parts {
+    /// What is known.
+    pub cache: Cache,
+    /// Who calls.
+    pub attestor: Arc<Attestor>,
+    /// Tokens.
+    pub jwt_svids: Arc<JwtSvids>,
+    /// The time.
+    pub clock: Clock,
+    /// `allow_unauthenticated_verifiers`
+    pub allow_unauthenticated_verifiers: bool,
+    /// `allowed_foreign_jwt_claims`
+    pub allowed_foreign_claims: Vec<String>,
+}
+
+/// Why the agent cannot be reached by its workloads.
+#[derive(Debug, thiserror::Error)]
+pub enum EndpointError {
+    /// The socket is not to be had.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The gRPC server broke.
+    #[error("gRPC server failed: {0}")]
+    Serve(#[from] tonic::transport::Error),
+    /// The descriptions of the services are damaged.
+    #[error("reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// The bound socket.
+pub struct Endpoint {
+    listener: UnixListener,
+    routes: Routes,
+}
+
+impl Endpoint {
+    /// Binds it.
+    ///
+    /// # Errors
+    /// See [`EndpointError`].
+    pub async fn bind(socket: PathBuf, parts: Parts) -> Result<Self, EndpointError> {
+        let Parts { cache, attestor, jwt_svids, clock, allow_unauthenticated_verifiers, allowed_foreign_claims } =
+            parts;
+        let service = workload::Service {
+            cache,
+            attestor,
+            jwt_svids,
+            clock,
+            allow_unauthenticated_verifiers,
+            allowed_foreign_claims: allowed_foreign_claims.into(),
+        };
+        let reflection = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(descriptors::WORKLOAD)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        let mut routes = Routes::builder();
+        routes
+            .add_service(workload::service(service))
+            .add_service(health::service(socket.clone()))
+            .add_service(reflection().build_v1()?)
+            .add_service(reflection().build_v1alpha()?);
+        let socket = UnixSocket { path: socket, directory_mode: 0o755, mode: 0o777, tracking: Tracking::On };
+        Ok(Self { listener: UnixListener::bind(socket).await?, routes: routes.routes() })
+    }
+
+    /// Serves until it is told to stop. Calls under way are dropped then: a workload's stream never ends by itself.
+    ///
+    /// # Errors
+    /// [`EndpointError::Serve`].
+    pub async fn run(self, shutdown: Shutdown) -> Result<(), EndpointError> {
+        let Self { listener, routes } = self;
+        let address = listener.path().display().to_string();
+        info!(target: "endpoints", network = "unix", address, apis = "Workload API", "Starting agent APIs");
+        let layers = Layers::new(Methods::new(SERVICES), Arc::new(Gate), Limits::none(), Audit::new(false));
+        let serving = Server::builder()
+            .max_concurrent_streams(STREAMS)
+            .http2_max_header_list_size(HEADERS)
+            .layer(layers)
+            .add_routes(routes)
+            .serve_with_incoming(listener);
+        match shutdown.unless_stopped(serving).await {
+            Some(served) => served?,
+            None => info!(target: "endpoints", address, "Stopping agent APIs"),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,282 @@
+//! The SPIFFE Workload API.
+//!
+//! Each call attests its caller anew; a stream then follows the caller's selector set in the cache.
+
+use std::sync::Arc;
+
+use futures::stream;
+use prost_types::value::Kind;
+use steeple_proto::workload::spiffe_workload_api_server::{SpiffeWorkloadApi, SpiffeWorkloadApiServer};
+use steeple_proto::workload::{
+    JwtBundlesRequest, JwtBundlesResponse, Jwtsvid, JwtsvidRequest, JwtsvidResponse, ValidateJwtsvidRequest,
+    ValidateJwtsvidResponse, WitBundlesRequest, WitBundlesResponse, WitsvidRequest, WitsvidResponse,
+    X509BundlesRequest, X509BundlesResponse, X509svidRequest, X509svidResponse,
+};
+use steeple_runtime::Clock;
+use steeple_runtime::clock::unix_seconds;
+use steeple_spiffe::{JwtSvid, SpiffeId, jwt};
+use steeple_transport::rpc::Call;
+use tonic::codegen::BoxStream;
+use tonic::{Request, Response, Status};
+use tracing::{debug, error, info};
+
+use crate::cache::{Cache, Selectors, Subscription, Update, VisibleBundles};
+use crate::jwt::JwtSvids;
+use crate::workload::Attestor;
+
+/// What the Workload API stands on.
+pub(super) struct Service {
+    pub(super) cache: Cache,
+    pub(super) attestor: Arc<Attestor>,
+    pub(super) jwt_svids: Arc<JwtSvids>,
+    pub(super) clock: Clock,
+    pub(super) allow_unauthenticated_verifiers: bool,
+    pub(super) allowed_foreign_claims: Arc<[String]>,
+}
+
+/// The service.
+pub(super) fn service(service: Service) -> SpiffeWorkloadApiServer<impl SpiffeWorkloadApi> {
+    SpiffeWorkloadApiServer::new(service)
+}
+
+#[tonic::async_trait]
+impl SpiffeWorkloadApi for Service {
+    async fn fetch_x509svid(
+        &self,
+        request: Request<X509svidRequest>,
+    ) -> Result<Response<BoxStream<X509svidResponse>>, Status> {
+        let call = Call::of(&request)?;
+        let selectors = self.attest(&call).await?;
+        let updates = Updates::of(&self.cache, selectors, true);
+        let clock = self.clock.clone();
+        let stream = updates.into_stream(None, move |update, _: Option<&()>| {
+            if !update.has_identity() {
+                return Some((Err(no_identity()), ()));
+            }
+            log_svids(update, &clock);
+            Some((Ok(update.x509_response().clone()), ()))
+        });
+        Ok(Response::new(stream))
+    }
+
+    async fn fetch_x509_bundles(
+        &self,
+        request: Request<X509BundlesRequest>,
+    ) -> Result<Response<BoxStream<X509BundlesResponse>>, Status> {
+        let call = Call::of(&request)?;
+        let updates = Updates::of(&self.cache, self.attest(&call).await?, false);
+        let open = self.allow_unauthenticated_verifiers;
+        let stream = updates.into_stream(None, move |update, last: Option<&X509BundlesResponse>| {
+            if !update.has_identity() && !open {
+                return Some((Err(no_identity()), X509BundlesResponse::default()));
+            }
+            let response = X509BundlesResponse { crl: Vec::new(), bundles: update.x509_bundles() };
+            (last != Some(&response)).then(|| (Ok(response.clone()), response))
+        });
+        Ok(Response::new(stream))
+    }
+
+    async fn fetch_jwt_bundles(
+        &self,
+        request: Request<JwtBundlesRequest>,
+    ) -> Result<Response<BoxStream<JwtBundlesResponse>>, Status> {
+        let call = Call::of(&request)?;
+        let updates = Updates::of(&self.cache, self.attest(&call).await?, false);
+        let open = self.allow_unauthenticated_verifiers;
+        let stream = updates.into_stream(None, move |update, last: Option<&JwtBundlesResponse>| {
+            if !update.has_identity() && !open {
+                return Some((Err(no_identity()), JwtBundlesResponse::default()));
+            }
+            let response = JwtBundlesResponse { bundles: update.jwt_bundles() };
+            (last != Some(&response)).then(|| (Ok(response.clone()), response))
+        });
+        Ok(Response::new(stream))
+    }
+
+    async fn fetch_jwtsvid(&self, request: Request<JwtsvidRequest>) -> Result<Response<JwtsvidResponse>, Status> {
+        let call = Call::of(&request)?;
+        let JwtsvidRequest { audience, spiffe_id } = request.into_inner();
+        if audience.is_empty() {
+            return Err(invalid("audience must be specified"));
+        }
+        let wanted = match spiffe_id.as_str() {
+            "" => None,
+            id => Some(SpiffeId::parse(id).map_err(|error| invalid(&format!("invalid requested SPIFFE ID: {error}")))?),
+        };
+        let selectors = self.attest(&call).await?;
+        // Hints first: an identity that another one's hint hides cannot be asked for either.
+        let mut entries = crate::cache::without_duplicate_hints(self.cache.snapshot().matching(&selectors));
+        entries.retain(|entry| wanted.as_ref().is_none_or(|wanted| *wanted == entry.spiffe_id));
+        if entries.is_empty() {
+            return Err(no_identity());
+        }
+        let mut svids = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let svid = self.jwt_svids.fetch(&entry, &audience).await.map_err(|status| {
+                error!(target: "endpoints", error = %status.message(), "Could not fetch JWT-SVID");
+                Status::unavailable(format!("could not fetch JWT-SVID: {}", status.message()))
+            })?;
+            debug!(target: "endpoints", spiffe_id = %entry.spiffe_id, "Fetched JWT SVID");
+            svids.push(Jwtsvid { spiffe_id: entry.spiffe_id.to_string(), svid, hint: entry.hint.clone() });
+        }
+        Ok(Response::new(JwtsvidResponse { svids }))
+    }
+
+    async fn validate_jwtsvid(
+        &self,
+        request: Request<ValidateJwtsvidRequest>,
+    ) -> Result<Response<ValidateJwtsvidResponse>, Status> {
+        let call = Call::of(&request)?;
+        let ValidateJwtsvidRequest { audience, svid } = request.into_inner();
+        if audience.is_empty() {
+            return Err(invalid("audience must be specified"));
+        }
+        if svid.is_empty() {
+            return Err(invalid("svid must be specified"));
+        }
+        let selectors = self.attest(&call).await?;
+        let snapshot = self.cache.snapshot();
+        let entries = snapshot.matching(&selectors);
+        let federated = entries.iter().flat_map(|entry| entry.federates_with.iter().cloned());
+        let trust_domains = federated.chain([snapshot.trust_domain().clone()]).collect();
+        let bundles = VisibleBundles { snapshot: &snapshot, trust_domains };
+        let validated = jwt::validate(&svid, &bundles, &audience, self.clock.now());
+        let JwtSvid { id, mut claims, .. } = validated.map_err(|error| invalid(&error.to_string()))?;
+        if !id.is_member_of(snapshot.trust_domain()) {
+            // Of a foreign token only what the standard defines, and what the operator trusts it with.
+            claims.retain(|claim, _| {
+                ["sub", "exp", "aud"].contains(&claim.as_str()) || self.allowed_foreign_claims.contains(claim)
+            });
+        }
+        if let Some(audience) = claims.get_mut("aud")
+            && audience.is_string()
+        {
+            *audience = serde_json::Value::Array(vec![audience.take()]);
+        }
+        let claims =
+            prost_types::Struct { fields: claims.into_iter().map(|(claim, value)| (claim, proto(value))).collect() };
+        Ok(Response::new(ValidateJwtsvidResponse { spiffe_id: id.to_string(), claims: Some(claims) }))
+    }
+
+    async fn fetch_witsvid(&self, _: Request<WitsvidRequest>) -> Result<Response<BoxStream<WitsvidResponse>>, Status> {
+        Err(Status::unimplemented("fetching WIT-SVIDs is not implemented"))
+    }
+
+    async fn fetch_wit_bundles(
+        &self,
+        _: Request<WitBundlesRequest>,
+    ) -> Result<Response<BoxStream<WitBundlesResponse>>, Status> {
+        Err(Status::unimplemented("fetching WIT bundles is not implemented"))
+    }
+}
+
+impl Service {
+    async fn attest(&self, call: &Call) -> Result<Selectors, Status> {
+        let attested = match call.connection.peer() {
+            Some(peer) => self.attestor.attest(peer).await.map_err(|error| error.to_string()),
+            None => Err("the caller is no process of this host".to_owned()),
+        };
+        attested.map_err(|error| {
+            error!(target: "endpoints", error, "Workload attestation failed");
+            Status::unavailable("workload attestation failed")
+        })
+    }
+}
+
+/// The updates of one caller.
+struct Updates {
+    subscription: Subscription,
+    /// Whether the first answer waits until every identity has its SVID.
+    wants_svids: bool,
+    first: bool,
+}
+
+impl Updates {
+    fn of(cache: &Cache, selectors: Selectors, wants_svids: bool) -> Self {
+        Self { subscription: cache.subscribe(selectors), wants_svids, first: true }
+    }
+
+    /// The next update that the caller can be told.
+    async fn next(&mut self) -> Arc<Update> {
+        if !self.first {
+            self.subscription.changed().await;
+        }
+        let mut update = self.subscription.latest();
+        while self.first && self.wants_svids && !update.is_complete() {
+            info!(target: "endpoints", "Waiting for SVID to get cached");
+            self.subscription.changed().await;
+            update = self.subscription.latest();
+        }
+        self.first = false;
+        update
+    }
+
+    /// Answers as long as the caller stays. `answer` makes an answer of an update and remembers something for the next
+    /// one; None says nothing; an error is the last answer.
+    fn into_stream<T, M>(
+        self,
+        memory: Option<M>,
+        answer: impl Fn(&Update, Option<&M>) -> Option<(Result<T, Status>, M)> + Send + 'static,
+    ) -> BoxStream<T>
+    where
+        T: Send + 'static,
+        M: Send + 'static,
+    {
+        let state = Some((self, memory, answer));
+        Box::pin(stream::unfold(state, |state| async move {
+            let (mut updates, mut memory, answer) = state?;
+            loop {
+                let update = updates.next().await;
+                match answer(&update, memory.as_ref()) {
+                    None => {}
+                    Some((Err(status), _)) => return Some((Err(status), None)),
+                    Some((Ok(response), remembered)) => {
+                        memory = Some(remembered);
+                        return Some((Ok(response), Some((updates, memory, answer))));
+                    }
+                }
+            }
+        }))
+    }
+}
+
+fn log_svids(update: &Update, clock: &Clock) {
+    for identity in &update.identities {
+        let Some(leaf) = identity.svid.as_ref().and_then(|svid| svid.chain.first()) else { continue };
+        debug!(
+            target: "endpoints",
+            count = update.identities.len(),
+            registered = true,
+            spiffe_id = %identity.entry.spiffe_id,
+            ttl = unix_seconds(leaf.not_after()) - clock.unix_seconds(),
+            "Fetched X.509 SVID"
+        );
+    }
+}
+
+fn no_identity() -> Status {
+    error!(target: "endpoints", registered = false, "No identity issued");
+    Status::permission_denied("no identity issued")
+}
+
+fn invalid(message: &str) -> Status {
+    error!(target: "endpoints", error = message, "Invalid argument");
+    Status::invalid_argument(message)
+}
+
+/// JSON as protobuf's Struct has it.
+fn proto(value: serde_json::Value) -> prost_types::Value {
+    let kind = match value {
+        serde_json::Value::Null => Kind::NullValue(0),
+        serde_json::Value::Bool(value) => Kind::BoolValue(value),
+        serde_json::Value::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or_default()),
+        serde_json::Value::String(text) => Kind::StringValue(text),
+        serde_json::Value::Array(values) => {
+            Kind::ListValue(prost_types::ListValue { values: values.into_iter().map(proto).collect() })
+        }
+        serde_json::Value::Object(members) => Kind::StructValue(prost_types::Struct {
+            fields: members.into_iter().map(|(name, value)| (name, proto(value))).collect(),
+        }),
+    };
+    prost_types::Value { kind: Some(kind) }
+}

@@ -1,0 +1,366 @@
+//! How an agent gets its identity: the stored one, or node attestation.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use steeple_catalog::key_manager::{Key, KeySigner};
+use steeple_catalog::node_attestor::AttestationStream;
+use steeple_catalog::{AgentNodeAttestor, KeyManager, PluginError};
+use steeple_pki::{KeyType, Name, PkiError, csr};
+use steeple_proto::spire::api::server::agent::v1::agent_client::AgentClient;
+use steeple_proto::spire::api::server::agent::v1::{
+    AgentX509svidParams, AttestAgentRequest, AttestAgentResponse, attest_agent_request, attest_agent_response,
+};
+use steeple_proto::spire::api::server::bundle::v1::GetBundleRequest;
+use steeple_proto::spire::api::server::bundle::v1::bundle_client::BundleClient;
+use steeple_proto::spire::api::types;
+use steeple_runtime::Clock;
+use steeple_runtime::metrics::{Coded, measure};
+use steeple_spiffe::X509Error;
+use steeple_spiffe::x509::Certificate;
+use steeple_transport::status::{code_name, describe};
+use steeple_transport::tls::{TlsError, is_unknown_authority};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Code, Status, Streaming};
+use tracing::{info, warn};
+
+use crate::bootstrap::{self, BootstrapError};
+use crate::config::Bootstrap;
+use crate::storage::{Storage, StorageError, StoredSvid};
+use crate::upstream::{Identity, Upstream};
+
+/// An SVID that ends sooner than this is not taken up again.
+const MARGIN: Duration = Duration::from_secs(1);
+
+/// What attestation needs.
+pub struct Attestation {
+    /// The server.
+    pub upstream: Upstream,
+    /// The agent's keys.
+    pub keys: KeyManager,
+    /// What proves what the node is.
+    pub attestor: AgentNodeAttestor,
+    /// Where the first bundle comes from.
+    pub bootstrap: Bootstrap,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// Why an agent has no identity.
+#[derive(Debug, thiserror::Error)]
+pub enum AttestError {
+    /// The key manager failed.
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
+    /// A key or request could not be made.
+    #[error("unable to generate attestation CSR: {0}")]
+    Pki(#[from] PkiError),
+    /// There is no first bundle.
+    #[error(transparent)]
+    Bootstrap(#[from] BootstrapError),
+    /// The server refused, or could not be reached.
+    #[error("{what}: {}", describe(.status))]
+    Server {
+        /// What was being done.
+        what: &'static str,
+        /// What it answered.
+        status: Box<Status>,
+    },
+    /// The server answered nonsense.
+    #[error("the server's answer is malformed: {0}")]
+    Malformed(String),
+    /// The agent's data could not be kept.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+impl AttestError {
+    /// Whether trying again is pointless: the server knows the agent and does not want it.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Server { status, .. } if status.code() == Code::PermissionDenied)
+    }
+
+    /// Whether the server does not want this agent any more, and said so.
+    pub fn is_rejection(&self) -> bool {
+        matches!(self, Self::Server { status, .. } if crate::rejection::of(status).is_some())
+    }
+
+    /// Whether the server's certificate chains to no authority that the agent knows.
+    pub fn is_unknown_authority(&self) -> bool {
+        matches!(self, Self::Server { status, .. } if is_unknown_authority(&**status))
+    }
+}
+
+impl Coded for AttestError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Plugin(error) => error.code(),
+            Self::Server { status, .. } => code_name(status.code()),
+            _ => "Unknown",
+        }
+    }
+}
+
+impl Attestation {
+    /// The identity that was stored, if it still holds; else a new one from the server. Either way the server's bundle is
+    /// believed afterwards.
+    ///
+    /// # Errors
+    /// See [`AttestError`].
+    pub async fn identity(&self, storage: &mut Storage) -> Result<(), AttestError> {
+        let authorities = match storage.bundle().filter(|stored| !stored.is_empty()) {
+            Some(stored) => {
+                info!(target: "attestor", trust_domain_id = %self.upstream.trust_domain().id(), "Bundle loaded");
+                Some(stored)
+            }
+            None => {
+                info!(target: "attestor", "Bundle is not found");
+                bootstrap::load(&self.bootstrap, self.upstream.trust_domain()).await?
+            }
+        };
+        let insecure = authorities.is_none();
+        if let Some(authorities) = authorities {
+            self.upstream.set_authorities(authorities);
+        }
+        if let Some(identity) = self.stored(storage).await? {
+            info!(target: "attestor", spiffe_id = %identity.id, "SVID loaded");
+            self.upstream.set_identity(identity)?;
+            if insecure {
+                // It attested, and was stopped before it had the bundle.
+                let channel = self.upstream.anonymous_channel(insecure)?;
+                self.take_bundle(storage, channel).await?;
+            }
+            return Ok(());
+        }
+        info!(target: "attestor", "SVID is not found. Starting node attestation");
+        if insecure {
+            warn!(target: "attestor", "Insecure bootstrap enabled; skipping server certificate verification");
+        }
+        let taken = self.stored_key_id(storage).await?;
+        measure("node.attestor.new_svid", self.attest(storage, insecure, taken.as_deref())).await
+    }
+
+    /// Attests anew; the key goes beside the one that is in use.
+    ///
+    /// # Errors
+    /// See [`AttestError`].
+    pub async fn reattest(&self, storage: &mut Storage) -> Result<(), AttestError> {
+        let in_use = self.upstream.identity().map(|identity| identity.key_id);
+        measure("node.attest", self.attest(storage, false, in_use.as_deref())).await
+    }
+
+    async fn attest(&self, storage: &mut Storage, insecure: bool, in_use: Option<&str>) -> Result<(), AttestError> {
+        let (key, signer) = new_key(&self.keys, in_use).await?;
+        let csr = agent_csr(&signer).await?;
+        let channel = self.upstream.anonymous_channel(insecure)?;
+        let failed = |what| move |status: Status| AttestError::Server { what, status: Box::new(status) };
+        let mut server = ServerStream::open(AgentClient::new(channel.clone()), self.attestor.name(), csr);
+        let aided = self.attestor.aid_attestation(&mut server).await;
+        // The server's own refusal tells more than what the plugin made of it.
+        let result = server.finish(aided).await.map_err(|error| match error {
+            Refusal::Server(status) => failed("failed to attest")(status),
+            Refusal::Plugin(error) => AttestError::Plugin(error),
+        })?;
+        let attest_agent_response::Result { svid, reattestable } = result;
+        let chain = chain_of(svid)?;
+        let id = chain.first().ok_or_else(|| AttestError::Malformed("no certificate".into()))?.spiffe_id();
+        let id = id.map_err(|error| AttestError::Malformed(error.to_string()))?;
+        // Kept before anything else can fail: a join token attests only once.
+        storage.store_svid(&chain, reattestable)?;
+        self.take_bundle(storage, channel).await?;
+        info!(target: "attestor", spiffe_id = %id, reattestable, "Node attestation was successful");
+        let signer = std::sync::Arc::new(signer);
+        self.upstream.set_identity(Identity { id, chain, signer, reattestable, key_id: key.id })?;
+        Ok(())
+    }
+
+    /// Believes the server's bundle from here on, also after a restart.
+    async fn take_bundle(&self, storage: &mut Storage, channel: Channel) -> Result<(), AttestError> {
+        let bundle = BundleClient::new(channel).get_bundle(GetBundleRequest { output_mask: None }).await;
+        let bundle = bundle
+            .map_err(|status| AttestError::Server { what: "failed to get updated bundle", status: Box::new(status) })?;
+        let authorities = authorities_of(bundle.get_ref())?;
+        storage.store_bundle(&authorities)?;
+        self.upstream.set_authorities(authorities);
+        Ok(())
+    }
+
+    /// The stored SVID with its key, unless one is missing or it has ended.
+    async fn stored(&self, storage: &Storage) -> Result<Option<Identity>, AttestError> {
+        let Some(StoredSvid { chain, reattestable }) = storage.svid() else { return Ok(None) };
+        let Some(leaf) = chain.first() else { return Ok(None) };
+        let Some(key) = self.key_of(leaf).await? else {
+            warn!(target: "attestor", "SVID recovered, but no SVID key found. Generating new keypair");
+            return Ok(None);
+        };
+        if self.clock.now() + MARGIN >= leaf.not_after() {
+            warn!(target: "attestor", "SVID key recovered, but SVID is expired. Generating new keypair");
+            return Ok(None);
+        }
+        let id = leaf.spiffe_id().map_err(|error: X509Error| AttestError::Malformed(error.to_string()))?;
+        let key_id = key.id.clone();
+        let signer = std::sync::Arc::new(KeySigner::new(self.keys.clone(), key));
+        Ok(Some(Identity { id, chain, signer, reattestable, key_id }))
+    }
+
+    async fn stored_key_id(&self, storage: &Storage) -> Result<Option<String>, AttestError> {
+        match storage.svid().and_then(|svid| svid.chain.first().cloned()) {
+            Some(leaf) => Ok(self.key_of(&leaf).await?.map(|key| key.id)),
+            None => Ok(None),
+        }
+    }
+
+    async fn key_of(&self, leaf: &Certificate) -> Result<Option<Key>, AttestError> {
+        let keys = self.keys.public_keys().await?;
+        Ok(keys.into_iter().find(|key| key.public_key.spki_der() == leaf.spki_der()))
+    }
+}
+
+/// A new key for the agent, in the slot that is not in use.
+///
+/// # Errors
+/// The key manager's.
+pub async fn new_key(keys: &KeyManager, in_use: Option<&str>) -> Result<(Key, KeySigner), PluginError> {
+    let id = if in_use == Some("agent-svid-A") { "agent-svid-B" } else { "agent-svid-A" };
+    let key = keys.generate_key(id, KeyType::EcP256).await?;
+    Ok((key.clone(), KeySigner::new(keys.clone(), key)))
+}
+
+/// An agent's request: it asks for a certificate of its key and for nothing else.
+///
+/// # Errors
+/// The signer's.
+pub async fn agent_csr(signer: &KeySigner) -> Result<Vec<u8>, PkiError> {
+    let subject = Name::try_from(&steeple_pki::certificate::svid_subject())?;
+    csr::build_with(&subject, None, &[], signer).await
+}
+
+/// A chain as the server sent it.
+///
+/// # Errors
+/// [`AttestError::Malformed`].
+pub fn chain_of(svid: Option<types::X509svid>) -> Result<Vec<Certificate>, AttestError> {
+    let svid = svid.ok_or_else(|| AttestError::Malformed("no SVID".into()))?;
+    let chain: Result<Vec<_>, _> = svid.cert_chain.iter().map(|der| Certificate::from_der(der)).collect();
+    let chain = chain.map_err(|error| AttestError::Malformed(error.to_string()))?;
+    if chain.is_empty() { Err(AttestError::Malformed("empty SVID".into())) } else { Ok(chain) }
+}
+
+/// The X.509 authorities of a bundle as the server sent it.
+///
+/// # Errors
+/// [`AttestError::Malformed`].
+pub fn authorities_of(bundle: &types::Bundle) -> Result<Vec<Certificate>, AttestError> {
+    let parsed: Result<Vec<Vec<_>>, _> = bundle
+        .x509_authorities
+        .iter()
+        .map(|authority| steeple_spiffe::x509::parse_chain_der(&authority.asn1))
+        .collect();
+    Ok(parsed.map_err(|error| AttestError::Malformed(error.to_string()))?.into_iter().flatten().collect())
+}
+
+/// The server, as the node attestor talks to it: the stream is opened with its first message.
+struct ServerStream {
+    client: AgentClient<Channel>,
+    kind: String,
+    csr: Vec<u8>,
+    requests: Option<mpsc::Sender<AttestAgentRequest>>,
+    answers: Option<Streaming<AttestAgentResponse>>,
+    result: Option<attest_agent_response::Result>,
+    refused: Option<Status>,
+}
+
+enum Refusal {
+    Server(Status),
+    Plugin(PluginError),
+}
+
+impl ServerStream {
+    fn open(client: AgentClient<Channel>, kind: &str, csr: Vec<u8>) -> Self {
+        Self { client, kind: kind.to_owned(), csr, requests: None, answers: None, result: None, refused: None }
+    }
+
+    fn refuse(&mut self, status: Status) -> PluginError {
+        let error = PluginError { code: status.code(), message: status.message().to_owned() };
+        self.refused = Some(status);
+        error
+    }
+
+    async fn finish(mut self, aided: Result<(), PluginError>) -> Result<attest_agent_response::Result, Refusal> {
+        if let Some(status) = self.refused {
+            return Err(Refusal::Server(status));
+        }
+        aided.map_err(Refusal::Plugin)?;
+        if let Some(result) = self.result.take() {
+            return Ok(result);
+        }
+        // The plugin is content before the server is: what comes next must be the result.
+        match self.next().await {
+            Ok(None) => self.result.ok_or_else(|| Refusal::Server(Status::internal("the server sent no result"))),
+            Ok(Some(_)) => Err(Refusal::Server(Status::internal("server issued unexpected challenge"))),
+            Err(_) => Err(Refusal::Server(self.refused.unwrap_or_else(|| Status::internal("the stream broke")))),
+        }
+    }
+
+    /// The next challenge; None when the result has come.
+    async fn next(&mut self) -> Result<Option<Vec<u8>>, PluginError> {
+        let Some(answers) = &mut self.answers else {
+            return Err(PluginError::failed_precondition("the plugin must send its payload first"));
+        };
+        match answers.message().await {
+            Ok(Some(AttestAgentResponse { step: Some(attest_agent_response::Step::Challenge(challenge)) })) => {
+                Ok(Some(challenge))
+            }
+            Ok(Some(AttestAgentResponse { step: Some(attest_agent_response::Step::Result(result)) })) => {
+                self.result = Some(result);
+                Ok(None)
+            }
+            Ok(_) => Err(self.refuse(Status::internal("the server ended the attestation without a result"))),
+            Err(status) => Err(self.refuse(status)),
+        }
+    }
+}
+
+#[async_trait]
+impl AttestationStream for ServerStream {
+    async fn send_payload(&mut self, payload: Vec<u8>) -> Result<(), PluginError> {
+        if payload.is_empty() {
+            return Err(PluginError::invalid_argument("the plugin's payload is empty"));
+        }
+        let params = attest_agent_request::Params {
+            data: Some(types::AttestationData { r#type: self.kind.clone(), payload }),
+            params: Some(AgentX509svidParams { csr: std::mem::take(&mut self.csr) }),
+        };
+        let (requests, stream) = mpsc::channel(1);
+        let first = AttestAgentRequest { step: Some(attest_agent_request::Step::Params(params)) };
+        // An empty channel of one place takes its first message.
+        let _ = requests.try_send(first);
+        match self.client.attest_agent(ReceiverStream::new(stream)).await {
+            Ok(answers) => {
+                self.requests = Some(requests);
+                self.answers = Some(answers.into_inner());
+                Ok(())
+            }
+            Err(status) => Err(self.refuse(status)),
+        }
+    }
+
+    async fn challenge(&mut self) -> Result<Option<Vec<u8>>, PluginError> {
+        self.next().await
+    }
+
+    async fn respond(&mut self, response: Vec<u8>) -> Result<(), PluginError> {
+        let Some(requests) = &self.requests else {
+            return Err(PluginError::failed_precondition("the plugin must send its payload first"));
+        };
+        let step = Some(attest_agent_request::Step::ChallengeResponse(response));
+        // If the server is gone, its next answer tells why.
+        let _ = requests.send(AttestAgentRequest { step }).await;
+        Ok(())
+    }
+}

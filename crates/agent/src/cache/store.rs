@@ -1,0 +1,231 @@
+//! The writer's side of the cache. Only the sync task has it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use steeple_spiffe::TrustDomain;
+use steeple_spiffe::x509::Certificate;
+use tracing::debug;
+
+use super::{Cache, CachedBundle, Entry, Selector, Selectors, Snapshot};
+
+/// A workload's X.509-SVID.
+#[derive(Debug)]
+pub struct Svid {
+    /// The chain, leaf first.
+    pub chain: Vec<Certificate>,
+    /// The chain, DER, one behind the other.
+    pub chain_der: Bytes,
+    /// The leaf's key, PKCS#8 DER; wiped when the last holder lets it go.
+    pub key_pkcs8: Bytes,
+    /// When to make the next one.
+    pub renew_at: SystemTime,
+    /// The content of the entry that it was made for.
+    pub entry_digest: [u8; 32],
+}
+
+/// Everything that is known, and what follows from it.
+pub struct Store {
+    cache: Cache,
+    /// `x509_svid_cache_max_size`: a soft limit, since what somebody waits on is always made.
+    size: usize,
+    entries: HashMap<Arc<str>, Arc<Entry>>,
+    svids: HashMap<Arc<str>, Arc<Svid>>,
+    bundles: HashMap<TrustDomain, Arc<CachedBundle>>,
+    /// Entries whose SVID is being made.
+    in_flight: HashSet<Arc<str>>,
+    changed: bool,
+}
+
+impl Store {
+    pub(super) fn new(cache: Cache, size: usize) -> Self {
+        Self {
+            cache,
+            size,
+            entries: HashMap::new(),
+            svids: HashMap::new(),
+            bundles: HashMap::new(),
+            in_flight: HashSet::new(),
+            changed: false,
+        }
+    }
+
+    /// The readers' side.
+    pub fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    /// Every entry's id and content digest, ids ascending in byte order.
+    pub fn digests(&self) -> Vec<(&str, [u8; 32])> {
+        let mut digests: Vec<_> = self.entries.values().map(|entry| (&*entry.id, entry.digest)).collect();
+        digests.sort_unstable();
+        digests
+    }
+
+    /// The entry with an id.
+    pub fn entry(&self, id: &str) -> Option<&Arc<Entry>> {
+        self.entries.get(id)
+    }
+
+    /// Trust domains that the entries federate with.
+    pub fn federated_trust_domains(&self) -> HashSet<TrustDomain> {
+        self.entries.values().flat_map(|entry| entry.federates_with.iter().cloned()).collect()
+    }
+
+    /// A new or changed entry. One that says the same as before changes nothing.
+    pub fn put_entry(&mut self, entry: Entry) {
+        let known = self.entries.get(&entry.id);
+        if known.is_some_and(|known| known.digest == entry.digest) {
+            return;
+        }
+        let message = if known.is_some() { "Entry updated" } else { "Entry created" };
+        debug!(target: "cache_manager", entry = %entry.id, spiffe_id = %entry.spiffe_id, "{message}");
+        self.entries.insert(Arc::clone(&entry.id), Arc::new(entry));
+        self.changed = true;
+    }
+
+    /// An entry that the agent may no longer have.
+    pub fn remove_entry(&mut self, id: &str) {
+        if let Some(entry) = self.entries.remove(id) {
+            debug!(target: "cache_manager", entry = %entry.id, spiffe_id = %entry.spiffe_id, "Entry removed");
+            self.svids.remove(id);
+            self.changed = true;
+        }
+    }
+
+    /// Removes every entry that is not among these.
+    pub fn keep_entries(&mut self, ids: &HashSet<String>) {
+        let lost: Vec<_> = self.entries.keys().filter(|id| !ids.contains(&***id)).cloned().collect();
+        for id in lost {
+            self.remove_entry(&id);
+        }
+    }
+
+    /// A trust domain's bundle. Returns whether it is news.
+    pub fn put_bundle(&mut self, bundle: CachedBundle) -> bool {
+        let trust_domain = bundle.bundle.trust_domain.clone();
+        let known = self.bundles.get(&trust_domain);
+        if known.is_some_and(|known| known.bundle == bundle.bundle) {
+            return false;
+        }
+        let message = if known.is_some() { "Bundle updated" } else { "Bundle added" };
+        debug!(target: "cache_manager", trust_domain_id = %trust_domain.id(), "{message}");
+        self.bundles.insert(trust_domain, Arc::new(bundle));
+        self.changed = true;
+        true
+    }
+
+    /// The bundle of a federated trust domain is gone.
+    pub fn remove_bundle(&mut self, trust_domain: &TrustDomain) {
+        if self.bundles.remove(trust_domain).is_some() {
+            debug!(target: "cache_manager", trust_domain_id = %trust_domain.id(), "Bundle removed");
+            self.changed = true;
+        }
+    }
+
+    /// Removes every federated bundle that is not among these.
+    pub fn keep_bundles(&mut self, trust_domains: &HashSet<TrustDomain>, own: &TrustDomain) {
+        let is_lost = |known: &&TrustDomain| *known != own && !trust_domains.contains(*known);
+        let lost: Vec<_> = self.bundles.keys().filter(is_lost).cloned().collect();
+        lost.iter().for_each(|trust_domain| self.remove_bundle(trust_domain));
+    }
+
+    /// The entries whose SVID has to be made now; they count as being made until [`Store::minted`] or
+    /// [`Store::not_minted`] says otherwise.
+    pub fn take_due(&mut self, now: SystemTime, most: usize) -> Vec<Arc<Entry>> {
+        let waited_on = self.cache.waited_on();
+        let is_waited_on =
+            |entry: &Entry| waited_on.iter().any(|selectors: &Selectors| selectors.contain(&entry.selectors));
+        let mut room = self.size.saturating_sub(self.svids.len() + self.in_flight.len());
+        let mut due = Vec::new();
+        for entry in self.entries.values() {
+            if due.len() == most {
+                break;
+            }
+            if entry.store_svid || self.in_flight.contains(&entry.id) {
+                continue;
+            }
+            let wanted = match self.svids.get(&entry.id) {
+                Some(svid) => now >= svid.renew_at || svid.entry_digest != entry.digest,
+                None if is_waited_on(entry) => true,
+                // Made ahead, as far as there is room.
+                None if entry.prefetch && room > 0 => {
+                    room -= 1;
+                    true
+                }
+                None => false,
+            };
+            if wanted {
+                due.push(Arc::clone(entry));
+            }
+        }
+        self.in_flight.extend(due.iter().map(|entry| Arc::clone(&entry.id)));
+        due
+    }
+
+    /// An SVID was made. It is dropped if its entry has gone meanwhile.
+    pub fn minted(&mut self, entry_id: &Arc<str>, svid: Svid) {
+        self.in_flight.remove(entry_id);
+        if self.entries.contains_key(entry_id) {
+            self.svids.insert(Arc::clone(entry_id), Arc::new(svid));
+            self.changed = true;
+        }
+    }
+
+    /// An SVID could not be made; it is due again.
+    pub fn not_minted(&mut self, entry_id: &str) {
+        self.in_flight.remove(entry_id);
+    }
+
+    /// When the next SVID is due.
+    pub fn next_due(&self) -> Option<SystemTime> {
+        self.svids.values().map(|svid| svid.renew_at).min()
+    }
+
+    /// How many SVIDs are held.
+    pub fn svid_count(&self) -> usize {
+        self.svids.len()
+    }
+
+    /// Shows the readers what has changed since the last time.
+    pub fn publish(&mut self) {
+        if !std::mem::take(&mut self.changed) {
+            return;
+        }
+        self.evict();
+        let mut by_selector: HashMap<Selector, Vec<Arc<Entry>>> = HashMap::new();
+        for entry in self.entries.values().filter(|entry| !entry.store_svid) {
+            if let Some(first) = entry.selectors.iter().next() {
+                by_selector.entry(first.clone()).or_default().push(Arc::clone(entry));
+            }
+        }
+        self.cache.publish(Snapshot {
+            trust_domain: self.cache.snapshot().trust_domain().clone(),
+            entries: self.entries.clone(),
+            by_selector,
+            svids: self.svids.clone(),
+            bundles: self.bundles.clone(),
+        });
+    }
+
+    /// Lets go of SVIDs that nobody waits on, those first that end first, while there are more than the limit.
+    fn evict(&mut self) {
+        let surplus = self.svids.len().saturating_sub(self.size);
+        if surplus == 0 {
+            return;
+        }
+        let waited_on = self.cache.waited_on();
+        let is_idle = |id: &Arc<str>| {
+            let entry = self.entries.get(id);
+            entry.is_none_or(|entry| !waited_on.iter().any(|selectors| selectors.contain(&entry.selectors)))
+        };
+        let mut idle: Vec<_> =
+            self.svids.iter().filter(|(id, _)| is_idle(id)).map(|(id, svid)| (svid.renew_at, Arc::clone(id))).collect();
+        idle.sort();
+        for (_, id) in idle.into_iter().take(surplus) {
+            self.svids.remove(&id);
+        }
+    }
+}

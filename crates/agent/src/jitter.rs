@@ -1,0 +1,32 @@
+//! Pauses that differ from agent to agent, so that a fleet does not call at once.
+
+use std::time::Duration;
+
+/// `length`, give or take a tenth.
+pub fn jitter(length: Duration) -> Duration {
+    // 0.9 to 1.1, evenly.
+    length.mul_f64(0.9 + 0.2 * fraction())
+}
+
+/// From 0 to 1, evenly. Not for secrets.
+fn fraction() -> f64 {
+    use std::collections::hash_map::RandomState;
+    use std::hash::{BuildHasher, Hasher};
+    // Each hasher of the standard library has keys of its own.
+    let random = RandomState::new().build_hasher().finish();
+    (random >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_jittered_length_stays_within_a_tenth() {
+        let second = Duration::from_secs(1);
+        for _ in 0..1000 {
+            let length = jitter(second);
+            assert!(length >= second * 9 / 10 && length <= second * 11 / 10, "{length:?}");
+        }
+    }
+}

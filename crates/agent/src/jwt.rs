@@ -1,0 +1,126 @@
+//! JWT-SVIDs of workloads: made on demand, kept until about half of their life.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use steeple_proto::spire::api::server::svid::v1::NewJwtsvidRequest;
+use steeple_proto::spire::api::server::svid::v1::svid_client::SvidClient;
+use steeple_proto::spire::api::types;
+use steeple_runtime::Clock;
+use steeple_runtime::clock::from_unix_seconds;
+use tonic::Status;
+use tracing::warn;
+
+use crate::cache::Entry;
+use crate::jitter::jitter;
+use crate::upstream::Upstream;
+
+/// Tokens of this agent's workloads.
+pub struct JwtSvids {
+    upstream: Upstream,
+    clock: Clock,
+    /// `jwt_svid_cache_max_size`
+    size: usize,
+    cache: Mutex<Tokens>,
+}
+
+#[derive(Default)]
+struct Tokens {
+    tokens: HashMap<Key, Token>,
+    /// Counts uses, so that the one used longest ago is found.
+    uses: u64,
+}
+
+/// Whom a token is for. Entries with the same SPIFFE ID share tokens.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    spiffe_id: String,
+    /// Sorted.
+    audience: Vec<String>,
+}
+
+struct Token {
+    text: String,
+    renew_at: SystemTime,
+    expires_at: SystemTime,
+    last_used: u64,
+}
+
+impl JwtSvids {
+    /// None yet.
+    pub fn new(upstream: Upstream, clock: Clock, size: usize) -> Self {
+        Self { upstream, clock, size, cache: Mutex::default() }
+    }
+
+    /// A token for an entry's identity and an audience.
+    ///
+    /// # Errors
+    /// The server's, unless a token that has not ended is at hand.
+    pub async fn fetch(&self, entry: &Entry, audience: &[String]) -> Result<String, Status> {
+        let mut sorted = audience.to_vec();
+        sorted.sort_unstable();
+        let key = Key { spiffe_id: entry.spiffe_id.to_string(), audience: sorted };
+        let now = self.clock.now();
+        let held = self.held(&key);
+        if let Some((token, renew_at, _)) = &held
+            && now < *renew_at
+        {
+            return Ok(token.clone());
+        }
+        match self.new_token(entry, audience).await {
+            Ok(svid) => Ok(self.keep(key, svid)),
+            Err(status) => match held {
+                Some((token, _, expires_at)) if self.clock.now() < expires_at => {
+                    warn!(
+                        target: "manager",
+                        spiffe_id = %entry.spiffe_id,
+                        error = %status.message(),
+                        "Unable to renew JWT; returning cached copy"
+                    );
+                    Ok(token)
+                }
+                _ => Err(status),
+            },
+        }
+    }
+
+    async fn new_token(&self, entry: &Entry, audience: &[String]) -> Result<types::Jwtsvid, Status> {
+        let channel = self.upstream.channel().map_err(|error| Status::internal(error.to_string()))?;
+        let request = NewJwtsvidRequest { entry_id: entry.id.to_string(), audience: audience.to_vec() };
+        let answer = self.upstream.call(async { SvidClient::new(channel).new_jwtsvid(request).await }).await?;
+        let svid = answer.into_inner().svid.ok_or_else(|| Status::internal("JWTSVID response missing SVID"))?;
+        if svid.issued_at == 0 || svid.expires_at == 0 || svid.issued_at > svid.expires_at {
+            return Err(Status::internal("JWTSVID issued or expired at no sound time"));
+        }
+        Ok(svid)
+    }
+
+    fn held(&self, key: &Key) -> Option<(String, SystemTime, SystemTime)> {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.uses += 1;
+        let uses = cache.uses;
+        let token = cache.tokens.get_mut(key)?;
+        token.last_used = uses;
+        Some((token.text.clone(), token.renew_at, token.expires_at))
+    }
+
+    fn keep(&self, key: Key, svid: types::Jwtsvid) -> String {
+        let types::Jwtsvid { token: text, issued_at, expires_at, id: _, hint: _ } = svid;
+        let (issued_at, expires_at) = (from_unix_seconds(issued_at), from_unix_seconds(expires_at));
+        let life = expires_at.duration_since(issued_at).unwrap_or(Duration::ZERO);
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if cache.tokens.len() >= self.size
+            && !cache.tokens.contains_key(&key)
+            && let Some(oldest) =
+                cache.tokens.iter().min_by_key(|(_, token)| token.last_used).map(|(key, _)| key.clone())
+        {
+            cache.tokens.remove(&oldest);
+        }
+        cache.uses += 1;
+        let last_used = cache.uses;
+        let renew_at = expires_at - jitter(life / 2);
+        cache.tokens.insert(key, Token { text: text.clone(), renew_at, expires_at, last_used });
+        text
+    }
+}

@@ -1,0 +1,119 @@
+//! SVIDs of workloads: keys made here, certificates signed by the server.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use steeple_pki::{KeyType, Name, PkiError, PrivateKey, csr};
+use steeple_proto::spire::api::server::svid::v1::svid_client::SvidClient;
+use steeple_proto::spire::api::server::svid::v1::{
+    BatchNewX509svidRequest, NewX509svidParams, batch_new_x509svid_response,
+};
+use steeple_runtime::clock::unix_seconds;
+use steeple_spiffe::x509::Certificate;
+use tonic::Status;
+use tracing::{info, warn};
+use zeroize::Zeroizing;
+
+use crate::cache::{Entry, Svid};
+use crate::jitter::jitter;
+use crate::upstream::Upstream;
+
+/// Requests of one batch: what the server lets an agent ask for in a second.
+pub const BATCH: usize = 500;
+
+/// What became of a batch: each entry's SVID, or None when it was not signed.
+pub type Minted = Vec<(Arc<Entry>, Option<Svid>)>;
+
+/// Has SVIDs signed for these entries.
+///
+/// # Errors
+/// When the whole batch failed. Entries that were refused one by one are logged and have None.
+pub async fn mint(upstream: &Upstream, key_type: KeyType, entries: &[Arc<Entry>]) -> Result<Minted, Status> {
+    let requests = requests(key_type, entries.to_vec()).await?;
+    let params = requests
+        .iter()
+        .zip(entries)
+        .map(|(request, entry)| NewX509svidParams { entry_id: entry.id.to_string(), csr: request.csr.clone() });
+    let batch = BatchNewX509svidRequest { params: params.collect() };
+    let mut client = SvidClient::new(upstream.channel().map_err(|error| Status::internal(error.to_string()))?);
+    let answer = upstream.call(async { client.batch_new_x509svid(batch).await }).await?.into_inner();
+    if answer.results.len() != entries.len() {
+        return Err(Status::internal("the server answered another number of SVIDs than was asked for"));
+    }
+    let results = answer.results.into_iter().zip(requests).zip(entries);
+    Ok(results.map(|((result, request), entry)| (Arc::clone(entry), svid_of(entry, request, result))).collect())
+}
+
+struct Request {
+    csr: Vec<u8>,
+    key_pkcs8: Zeroizing<Vec<u8>>,
+}
+
+/// Keys and requests are made off the threads that serve calls: for RSA they take seconds.
+async fn requests(key_type: KeyType, entries: Vec<Arc<Entry>>) -> Result<Vec<Request>, Status> {
+    let made = tokio::task::spawn_blocking(move || {
+        let subject = Name::try_from(&steeple_pki::certificate::svid_subject())?;
+        let request = |entry: Arc<Entry>| {
+            let key = PrivateKey::generate(key_type)?;
+            let csr = csr::build(&subject, Some(&entry.spiffe_id), &[], &key)?;
+            Ok(Request { csr, key_pkcs8: key.to_pkcs8_der()? })
+        };
+        entries.into_iter().map(request).collect::<Result<Vec<_>, PkiError>>()
+    });
+    let made = made.await.map_err(|error| Status::internal(error.to_string()))?;
+    made.map_err(|error| Status::internal(format!("unable to make a certificate request: {error}")))
+}
+
+fn svid_of(entry: &Entry, request: Request, result: batch_new_x509svid_response::Result) -> Option<Svid> {
+    let batch_new_x509svid_response::Result { status, svid } = result;
+    let refused = |why: &str| {
+        warn!(target: "manager", entry_id = %entry.id, spiffe_id = %entry.spiffe_id, error = why, "Failed to mint X509 SVID");
+    };
+    let Some(svid) = svid else {
+        refused(status.as_ref().map_or("the server sent no SVID", |status| &status.message));
+        return None;
+    };
+    let chain: Result<Vec<_>, _> = svid.cert_chain.iter().map(|der| Certificate::from_der(der)).collect();
+    let chain = match chain {
+        Ok(chain) => chain,
+        Err(error) => {
+            refused(&error.to_string());
+            return None;
+        }
+    };
+    // What workloads get must be theirs: the entry's ID, and the key that was made here.
+    let Some(leaf) = chain.first().filter(|leaf| leaf.spiffe_id().is_ok_and(|id| id == entry.spiffe_id)) else {
+        refused("the server sent an SVID of another identity");
+        return None;
+    };
+    info!(
+        target: "manager",
+        entry_id = %entry.id,
+        spiffe_id = %entry.spiffe_id,
+        expires_at = unix_seconds(leaf.not_after()),
+        "X509-SVID created"
+    );
+    Some(Svid {
+        renew_at: renew_at(leaf),
+        chain_der: svid.cert_chain.concat().into(),
+        key_pkcs8: Bytes::from_owner(Wiped(request.key_pkcs8)),
+        entry_digest: entry.digest,
+        chain,
+    })
+}
+
+/// At about half of its life.
+fn renew_at(leaf: &Certificate) -> SystemTime {
+    let life = leaf.not_after().duration_since(leaf.not_before()).unwrap_or_default();
+    leaf.not_after() - jitter(life / 2)
+}
+
+/// A key that many share and that is wiped when the last lets it go.
+struct Wiped(Zeroizing<Vec<u8>>);
+
+impl AsRef<[u8]> for Wiped {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}

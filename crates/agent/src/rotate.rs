@@ -1,0 +1,105 @@
+//! The agent's own SVID is renewed before it ends.
+
+use std::time::{Duration, SystemTime};
+
+use steeple_catalog::KeyManager;
+use steeple_proto::spire::api::server::agent::v1::agent_client::AgentClient;
+use steeple_proto::spire::api::server::agent::v1::{AgentX509svidParams, RenewAgentRequest};
+use steeple_runtime::metrics::measure;
+use steeple_runtime::{Clock, Shutdown};
+use tokio::sync::Mutex;
+use tonic::Status;
+use tracing::{error, info};
+
+use crate::attest::{AttestError, Attestation, agent_csr, chain_of, new_key};
+use crate::jitter::jitter;
+use crate::storage::Storage;
+use crate::upstream::{Identity, Upstream};
+
+/// How often it is looked at, and the longest pause after failures.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(120);
+
+/// Keeps the agent's SVID fresh.
+pub struct Rotation {
+    /// The server.
+    pub upstream: Upstream,
+    /// The agent's keys.
+    pub keys: KeyManager,
+    /// For agents that attest again rather than renew.
+    pub attestation: Attestation,
+    /// Where the SVID is kept.
+    pub storage: std::sync::Arc<Mutex<Storage>>,
+    /// The time.
+    pub clock: Clock,
+}
+
+impl Rotation {
+    /// Renews until it is told to stop.
+    ///
+    /// # Errors
+    /// When the server does not want this agent any more, or the SVID ended before it could be renewed.
+    pub async fn run(self, shutdown: Shutdown) -> Result<(), AttestError> {
+        let mut pause = LOOK_EVERY;
+        while shutdown.unless_stopped(self.clock.sleep(jitter(pause))).await.is_some() {
+            let Some(identity) = self.upstream.identity() else { continue };
+            if !self.is_due(&identity) {
+                pause = LOOK_EVERY;
+                continue;
+            }
+            match measure("agent_svid.rotate", self.rotate(&identity)).await {
+                Ok(()) => pause = LOOK_EVERY,
+                Err(failed) => {
+                    let ended = identity.chain.first().is_none_or(|leaf| self.clock.now() >= leaf.not_after());
+                    if ended || failed.is_rejection() {
+                        return Err(failed);
+                    }
+                    error!(target: "manager", error = %failed, "Could not rotate agent SVID");
+                    pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// At about half of its life; each agent, and each look, draws its own moment.
+    fn is_due(&self, identity: &Identity) -> bool {
+        let Some(leaf) = identity.chain.first() else { return true };
+        let life = leaf.not_after().duration_since(leaf.not_before()).unwrap_or_default();
+        let left = leaf.not_after().duration_since(self.clock.now()).unwrap_or_default();
+        left <= jitter(life / 2)
+    }
+
+    async fn rotate(&self, identity: &Identity) -> Result<(), AttestError> {
+        // Held throughout: nobody else may store an SVID meanwhile.
+        let mut storage = self.storage.lock().await;
+        if identity.reattestable {
+            self.attestation.reattest(&mut storage).await?;
+            info!(target: "manager", spiffe_id = %identity.id, "Successfully reattested node");
+            return Ok(());
+        }
+        let (key, signer) = new_key(&self.keys, Some(&identity.key_id)).await?;
+        let csr = agent_csr(&signer).await?;
+        let mut client = AgentClient::new(self.upstream.channel()?);
+        let request = RenewAgentRequest { params: Some(AgentX509svidParams { csr }) };
+        let renewed = self.upstream.call(async { client.renew_agent(request).await }).await;
+        let renewed = renewed.map_err(|status: Status| AttestError::Server {
+            what: "failed to renew agent",
+            status: Box::new(status),
+        })?;
+        let chain = chain_of(renewed.into_inner().svid)?;
+        // On disk before it is shown: the server forgets the old one when it sees the new one.
+        storage.store_svid(&chain, identity.reattestable)?;
+        let expires_at = chain.first().map_or(SystemTime::UNIX_EPOCH, |leaf| leaf.not_after());
+        self.upstream.set_identity(Identity {
+            id: identity.id.clone(),
+            chain,
+            signer: std::sync::Arc::new(signer),
+            reattestable: identity.reattestable,
+            key_id: key.id,
+        })?;
+        let expires_at = steeple_runtime::clock::unix_seconds(expires_at);
+        info!(target: "manager", spiffe_id = %identity.id, expires_at, "Successfully rotated agent SVID");
+        Ok(())
+    }
+}

@@ -1,0 +1,252 @@
+//! The start of an agent, from top to bottom.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use steeple_catalog::load::{AgentBuiltIns, LoadError};
+use steeple_catalog::node_attestor::AgentPlugin;
+use steeple_runtime::logging::Log;
+use steeple_runtime::tasks::{Cause, PartFailed, Parts as Tasks};
+use steeple_runtime::{Clock, Shutdown};
+use tokio::sync::{Mutex, oneshot};
+use tracing::{error, info, warn};
+use zeroize::Zeroizing;
+
+use crate::api::{Endpoint, EndpointError, Parts};
+use crate::attest::{AttestError, Attestation};
+use crate::cache::Cache;
+use crate::config::Config;
+use crate::jitter::jitter;
+use crate::jwt::JwtSvids;
+use crate::rejection::Rejection;
+use crate::rotate::Rotation;
+use crate::storage::{Storage, StorageError};
+use crate::sync::{Options, Sync, SyncError};
+use crate::upstream::Upstream;
+use crate::workload::Attestor;
+
+/// The first attestation is tried again after these pauses, for so long altogether.
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Why an agent did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A directory is not to be had.
+    #[error("unable to create directory {path}: {error}")]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The agent's data are not to be had.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// A plugin was not loaded.
+    #[error(transparent)]
+    Plugins(#[from] LoadError),
+    /// The agent has no identity.
+    #[error(transparent)]
+    Attest(#[from] AttestError),
+    /// The server does not want the agent, or is another's.
+    #[error(transparent)]
+    Sync(#[from] SyncError),
+    /// Workloads cannot reach the agent.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// Signals cannot be waited for.
+    #[error("unable to wait for signals: {0}")]
+    Signals(std::io::Error),
+    /// The first sync did not come to its end.
+    #[error("the agent stopped before its first sync was complete")]
+    NotSynced,
+}
+
+/// How a join token becomes a node attestor: the built-in plugin of that name.
+pub type JoinToken = fn(Zeroizing<String>) -> Arc<dyn AgentPlugin>;
+
+/// Runs an agent until it is told to stop.
+///
+/// # Errors
+/// See [`RunError`].
+pub async fn run(
+    config: Config,
+    built_ins: &AgentBuiltIns,
+    join_token: JoinToken,
+    log: Log,
+    shutdown: Shutdown,
+) -> Result<(), PartFailed<RunError>> {
+    let start = start(config, built_ins, join_token, log, shutdown.clone());
+    let started = match shutdown.unless_stopped(start).await {
+        // Told to stop while starting: nothing has gone wrong.
+        None => return Ok(()),
+        Some(started) => started.map_err(|error| PartFailed { part: "start", cause: Cause::Error(error) })?,
+    };
+    let Started { tasks, storage } = started;
+    let ended = tasks.join().await;
+    if let Err(PartFailed { cause: Cause::Error(error), .. }) = &ended
+        && let Some(rejection) = rejection_of(error)
+    {
+        forget_identity(&storage, rejection).await;
+    }
+    ended
+}
+
+struct Started {
+    tasks: Tasks<RunError>,
+    storage: Arc<Mutex<Storage>>,
+}
+
+async fn start(
+    config: Config,
+    built_ins: &AgentBuiltIns,
+    join_token: JoinToken,
+    log: Log,
+    shutdown: Shutdown,
+) -> Result<Started, RunError> {
+    let clock = Clock::system();
+    // The public directory is for everybody, so it is made before the umask is restricted.
+    if let Some(directory) = config.socket_path.parent() {
+        create(directory.to_owned())?;
+    }
+    if let Some((old, new)) = steeple_runtime::os::restrict_umask(0o027) {
+        warn!("Current umask {old:#05o} is too permissive; setting umask {new:#05o}");
+    }
+    info!(data_dir = %config.data_dir.display(), version = crate::VERSION, "Starting agent");
+    create(config.data_dir.clone())?;
+    let mut storage = Storage::open(&config.data_dir)?;
+    let trust_domain = config.trust_domain.clone();
+    let token = config.join_token.map(join_token);
+    let plugins = steeple_catalog::load::agent(&config.plugins, built_ins, token, &trust_domain)?;
+    on_signals(&log, &shutdown).map_err(RunError::Signals)?;
+
+    // Who the agent is.
+    let upstream = Upstream::new(trust_domain.clone(), config.server_address, config.server_port, clock.clone());
+    let attestation = || Attestation {
+        upstream: upstream.clone(),
+        keys: plugins.key_manager.clone(),
+        attestor: plugins.node_attestor.clone(),
+        bootstrap: config.bootstrap.clone(),
+        clock: clock.clone(),
+    };
+    attest(&attestation(), &mut storage, &clock).await?;
+    let storage = Arc::new(Mutex::new(storage));
+
+    // What it knows. Workloads are let in when that is complete.
+    let (cache, store) = Cache::new(trust_domain, config.x509_cache_size);
+    let (ready, is_ready) = oneshot::channel();
+    let options = Options {
+        key_type: config.workload_key_type,
+        interval: config.sync_interval,
+        by_stream: config.sync_by_stream,
+    };
+    let sync = Sync::new(upstream.clone(), store, Arc::clone(&storage), clock.clone(), options, ready);
+    let rotation = Rotation {
+        upstream: upstream.clone(),
+        keys: plugins.key_manager.clone(),
+        attestation: attestation(),
+        storage: Arc::clone(&storage),
+        clock: clock.clone(),
+    };
+    let parts = Parts {
+        cache,
+        attestor: Arc::new(Attestor::new(plugins.workload_attestors)),
+        jwt_svids: Arc::new(JwtSvids::new(upstream, clock.clone(), config.jwt_cache_size)),
+        clock,
+        allow_unauthenticated_verifiers: config.allow_unauthenticated_verifiers,
+        allowed_foreign_claims: config.allowed_foreign_jwt_claims,
+    };
+
+    // From here on all parts run together.
+    let mut tasks = Tasks::new(shutdown.clone());
+    tasks.start("sync", part(sync.run(shutdown.clone())));
+    tasks.start("SVID rotation", part(rotation.run(shutdown.clone())));
+    tasks.start("Workload API", serve(config.socket_path, parts, is_ready, shutdown));
+    Ok(Started { tasks, storage })
+}
+
+async fn part<E: Into<RunError>>(run: impl Future<Output = Result<(), E>>) -> Result<(), RunError> {
+    run.await.map_err(Into::into)
+}
+
+/// Opens the socket after the first sync: before, workloads would be told that they have no identity.
+async fn serve(
+    socket: PathBuf,
+    parts: Parts,
+    is_ready: oneshot::Receiver<()>,
+    shutdown: Shutdown,
+) -> Result<(), RunError> {
+    match shutdown.unless_stopped(is_ready).await {
+        None => Ok(()),
+        // The sync task has ended; its own error tells why.
+        Some(Err(_)) => Ok(()),
+        Some(Ok(())) => Ok(Endpoint::bind(socket, parts).await?.run(shutdown).await?),
+    }
+}
+
+/// Tries until it succeeds, is refused for good, or patience is over.
+async fn attest(attestation: &Attestation, storage: &mut Storage, clock: &Clock) -> Result<(), AttestError> {
+    let give_up_at = clock.now() + PATIENCE;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let failed = match attestation.identity(storage).await {
+            Ok(()) => return Ok(()),
+            Err(failed) => failed,
+        };
+        let wait = jitter(pause);
+        if failed.is_final() || clock.now() + wait > give_up_at {
+            return Err(failed);
+        }
+        warn!(target: "attestor", error = %failed, retry_interval = ?wait, "Failed to retrieve attestation result");
+        clock.sleep(wait).await;
+        pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+    }
+}
+
+fn rejection_of(error: &RunError) -> Option<Rejection> {
+    match error {
+        RunError::Sync(SyncError::Rejected { rejection, .. }) => Some(*rejection),
+        RunError::Attest(AttestError::Server { status, .. }) => crate::rejection::of(status),
+        _ => None,
+    }
+}
+
+/// The next start attests anew, if it can.
+async fn forget_identity(storage: &Mutex<Storage>, rejection: Rejection) {
+    match rejection {
+        Rejection::Banned => warn!(target: "manager", "Agent is banned: removing SVID and shutting down"),
+        Rejection::MustAttest => warn!(target: "manager", "Agent needs to re-attest: removing SVID and shutting down"),
+    }
+    if let Err(failed) = storage.lock().await.delete_svid() {
+        error!(target: "manager", error = %failed, "Failed to remove SVID");
+    }
+}
+
+fn create(path: PathBuf) -> Result<(), RunError> {
+    let made = DirBuilder::new().recursive(true).mode(0o755).create(&path);
+    made.map_err(|error| RunError::Directory { path, error })
+}
+
+/// SIGUSR2 opens the log file anew, SIGUSR1 does nothing yet; neither may end the process, as they would by default.
+fn on_signals(log: &Log, shutdown: &Shutdown) -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut reconfigure, mut reopen) = (signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?);
+    let (log, shutdown) = (log.clone(), shutdown.clone());
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                () = shutdown.stopped() => return,
+                _ = reconfigure.recv() => info!(target: "reconfigurer", "Reconfigure signal received"),
+                _ = reopen.recv() => if let Err(error) = log.reopen() {
+                    error!(error = %error, "Failed to rotate log after signal");
+                },
+            }
+        }
+    });
+    Ok(())
+}

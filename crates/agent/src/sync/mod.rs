@@ -1,0 +1,360 @@
+//! The one task that writes the cache: it takes what the server says, pushed ([`follow`]) or asked for ([`poll`]), has
+//! SVIDs made for it, and shows the readers what has changed.
+
+mod follow;
+mod poll;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use steeple_pki::KeyType;
+use steeple_proto::spire::api::server::agent::v1::PostStatusRequest;
+use steeple_proto::spire::api::server::agent::v1::agent_client::AgentClient;
+use steeple_runtime::metrics::measure;
+use steeple_runtime::{Clock, Shutdown};
+use steeple_transport::status::{code_name, describe};
+use steeple_transport::tls::is_unknown_authority;
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tonic::{Code, Status};
+use tracing::{debug, error, info, warn};
+
+use crate::cache::{CachedBundle, Entry, Store};
+use crate::jitter::jitter;
+use crate::mint::{self, Minted};
+use crate::rejection::{self, Rejection};
+use crate::storage::{Storage, StorageError};
+use crate::upstream::Upstream;
+use follow::Stream;
+
+/// The longest pause after failures, whatever the interval.
+const LONGEST_PAUSE: Duration = Duration::from_secs(8 * 60);
+/// The pause before SVIDs are asked for again, and how long it may grow.
+const MINT_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_MINT_PAUSE: Duration = Duration::from_secs(4 * 60);
+/// A new stream is opened at once, but a server that ends each one must not be hammered.
+const STREAM_PAUSE: Duration = Duration::from_millis(200);
+/// A server that could not push is asked again whether it can.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
+
+/// Why the agent stopped syncing.
+#[derive(Debug, thiserror::Error)]
+pub enum SyncError {
+    /// The server does not want this agent any more.
+    #[error("failed to sync with SPIRE Server: {}", describe(.status))]
+    Rejected {
+        /// What it means.
+        rejection: Rejection,
+        /// What the server said.
+        status: Box<Status>,
+    },
+    /// The server's certificate chains to no authority that the agent knows: its own, or the agent's, bundle is another's.
+    #[error("failed to sync with SPIRE Server: {}", describe(.0))]
+    UnknownAuthority(Box<Status>),
+}
+
+/// The sync task.
+pub struct Sync {
+    upstream: Upstream,
+    store: Store,
+    storage: Arc<Mutex<Storage>>,
+    clock: Clock,
+    key_type: KeyType,
+    interval: Duration,
+    by_stream: bool,
+    /// Told once, when the first sync is complete.
+    ready: Option<oneshot::Sender<()>>,
+    minted: (mpsc::Sender<Batch>, mpsc::Receiver<Batch>),
+    mint_pause: Duration,
+    /// No SVIDs are asked for before this, after a failure.
+    mint_again_at: SystemTime,
+}
+
+/// The end of one batch: the entries that were asked for, and what became of them.
+struct Batch {
+    asked: Vec<Arc<Entry>>,
+    result: Result<Minted, Status>,
+}
+
+/// How the agent syncs.
+pub struct Options {
+    /// `workload_x509_svid_key_type`
+    pub key_type: KeyType,
+    /// `experimental.sync_interval`
+    pub interval: Duration,
+    /// `experimental.use_sync_authorized_entries`
+    pub by_stream: bool,
+}
+
+/// What the select loop does next.
+enum Next {
+    Change(Result<Option<follow::Change>, Status>),
+    Minted(Batch),
+    Look,
+}
+
+impl Sync {
+    /// Completes `ready` after the first sync.
+    pub fn new(
+        upstream: Upstream,
+        store: Store,
+        storage: Arc<Mutex<Storage>>,
+        clock: Clock,
+        options: Options,
+        ready: oneshot::Sender<()>,
+    ) -> Self {
+        let Options { key_type, interval, by_stream } = options;
+        let mint_again_at = clock.now();
+        Self {
+            upstream,
+            store,
+            storage,
+            clock,
+            key_type,
+            interval,
+            by_stream,
+            ready: Some(ready),
+            minted: mpsc::channel(4),
+            mint_pause: MINT_PAUSE,
+            mint_again_at,
+        }
+    }
+
+    /// Syncs until it is told to stop.
+    ///
+    /// # Errors
+    /// See [`SyncError`]; everything else is tried again.
+    pub async fn run(mut self, shutdown: Shutdown) -> Result<(), SyncError> {
+        self.post_status().await;
+        let mut pause = self.interval;
+        loop {
+            let Some(ended) = shutdown.unless_stopped(self.sync()).await else { return Ok(()) };
+            let wait = match ended {
+                Ok(wait) => {
+                    pause = self.interval;
+                    wait
+                }
+                Err(status) => {
+                    self.check(&status)?;
+                    let message =
+                        if self.ready.is_some() { "Failed to initialize manager" } else { "Synchronize failed" };
+                    error!(
+                        target: "manager",
+                        error = %describe(&status),
+                        status_code = code_name(status.code()),
+                        status_message = status.message(),
+                        retry_interval = ?pause,
+                        "{message}"
+                    );
+                    let wait = jitter(pause);
+                    pause = (pause * 3 / 2).min(LONGEST_PAUSE.min(self.interval * 48));
+                    wait
+                }
+            };
+            if shutdown.unless_stopped(self.mint_for(wait)).await.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// One stream from its opening to its end, or one poll. Returns how long to wait before the next.
+    async fn sync(&mut self) -> Result<Duration, Status> {
+        match Stream::open(&self.upstream, &self.store).await {
+            Ok(stream) => {
+                self.follow(stream).await?;
+                Ok(STREAM_PAUSE)
+            }
+            Err(status) if status.code() == Code::Unimplemented => {
+                debug!(target: "manager", "The server cannot push changes; it is asked for them");
+                self.poll_for(ASK_AGAIN).await
+            }
+            Err(status) => Err(status),
+        }
+    }
+
+    /// Takes changes as they come, and makes the SVIDs that they need.
+    async fn follow(&mut self, mut stream: Stream) -> Result<(), Status> {
+        // A renewed identity is shown on a new connection; this stream then ends without a meaning.
+        let mut identities = self.upstream.identities();
+        identities.mark_unchanged();
+        loop {
+            let next = tokio::select! {
+                change = stream.next() => Next::Change(change),
+                _ = identities.changed() => return Ok(()),
+                next = self.next_of_minting() => next,
+            };
+            match next {
+                Next::Change(change) => match change? {
+                    Some(change) => {
+                        let complete = stream.apply(change, &mut self.store).await?;
+                        if complete {
+                            self.synced().await;
+                        }
+                    }
+                    None => return Ok(()),
+                },
+                other => self.after_minting(other),
+            }
+            self.store.publish();
+            self.mint_due();
+        }
+    }
+
+    /// Asks the server at each interval, for `length` altogether. Returns the pause that is left.
+    async fn poll_for(&mut self, length: Duration) -> Result<Duration, Status> {
+        let until = self.clock.now() + length;
+        loop {
+            let polled = poll::everything(&self.upstream, &mut self.store, self.by_stream);
+            measure("manager.sync.fetch_entries_updates", async { polled.await.map_err(Failed) })
+                .await
+                .map_err(|Failed(status)| status)?;
+            self.synced().await;
+            self.store.publish();
+            let wait = jitter(self.interval);
+            if self.clock.now() + wait >= until {
+                return Ok(wait);
+            }
+            self.mint_for(wait).await;
+        }
+    }
+
+    /// Makes SVIDs as they fall due, for `length`.
+    async fn mint_for(&mut self, length: Duration) {
+        let clock = self.clock.clone();
+        let over = clock.sleep(length);
+        tokio::pin!(over);
+        loop {
+            self.store.publish();
+            self.mint_due();
+            tokio::select! {
+                () = &mut over => return,
+                next = self.next_of_minting() => self.after_minting(next),
+            }
+        }
+    }
+
+    /// Waits until a batch has ended, somebody asks for something new, or an SVID falls due.
+    async fn next_of_minting(&mut self) -> Next {
+        let due = self.store.next_due().unwrap_or(self.clock.now() + LONGEST_PAUSE).max(self.mint_again_at);
+        tokio::select! {
+            batch = self.minted.1.recv() => match batch {
+                Some(batch) => Next::Minted(batch),
+                // The sender is ours as well.
+                None => std::future::pending().await,
+            },
+            () = self.store.cache().asked() => Next::Look,
+            () = self.clock.sleep_until(due) => Next::Look,
+        }
+    }
+
+    fn after_minting(&mut self, next: Next) {
+        let Next::Minted(Batch { asked, result }) = next else { return };
+        match result {
+            Ok(minted) => {
+                let refused = minted.iter().any(|(_, svid)| svid.is_none());
+                for (entry, svid) in minted {
+                    match svid {
+                        Some(svid) => self.store.minted(&entry.id, svid),
+                        None => self.store.not_minted(&entry.id),
+                    }
+                }
+                if refused { self.mint_later() } else { self.mint_pause = MINT_PAUSE }
+            }
+            Err(status) => {
+                error!(target: "manager", error = %describe(&status), "SVID sync failed");
+                asked.iter().for_each(|entry| self.store.not_minted(&entry.id));
+                self.mint_later();
+            }
+        }
+    }
+
+    fn mint_later(&mut self) {
+        self.mint_again_at = self.clock.now() + jitter(self.mint_pause);
+        self.mint_pause = (self.mint_pause * 3 / 2).min(LONGEST_MINT_PAUSE);
+    }
+
+    /// Starts a batch for what is due.
+    fn mint_due(&mut self) {
+        let now = self.clock.now();
+        if now < self.mint_again_at {
+            return;
+        }
+        let due = self.store.take_due(now, mint::BATCH);
+        if due.is_empty() {
+            return;
+        }
+        debug!(target: "manager", count = due.len(), limit = mint::BATCH, "Renewing stale entries");
+        let (upstream, key_type, ended) = (self.upstream.clone(), self.key_type, self.minted.0.clone());
+        tokio::spawn(async move {
+            let minting = async { mint::mint(&upstream, key_type, &due).await.map_err(Failed) };
+            let result = measure("manager.sync.fetch_svids_updates", minting).await.map_err(|Failed(status)| status);
+            // Nobody waits for it when the agent stops.
+            let _ = ended.send(Batch { asked: due, result }).await;
+        });
+    }
+
+    /// The cache is as new as the server: what must survive a restart is kept.
+    async fn synced(&mut self) {
+        self.store.publish();
+        let snapshot = self.store.cache().snapshot();
+        if let Some(own) = snapshot.own_bundle() {
+            let authorities = own.authorities();
+            self.upstream.set_authorities(authorities.clone());
+            if let Err(failed) = self.storage.lock().await.store_bundle(&authorities) {
+                let failed: StorageError = failed;
+                warn!(target: "manager", error = %failed, "Could not store bundle");
+            }
+        }
+        if let Some(ready) = self.ready.take() {
+            info!(target: "manager", "First sync is complete");
+            // Nobody waits any more when the start was given up.
+            let _ = ready.send(());
+        }
+    }
+
+    async fn post_status(&self) {
+        let posted = async {
+            let channel = self.upstream.channel().map_err(|error| Status::internal(error.to_string()))?;
+            let request =
+                PostStatusRequest { agent_version: crate::VERSION.to_owned(), ..PostStatusRequest::default() };
+            self.upstream.call(async { AgentClient::new(channel).post_status(request).await }).await
+        };
+        if let Err(status) = posted.await {
+            error!(target: "manager", error = %describe(&status), "Failed to post status to server");
+        }
+    }
+
+    /// What the agent cannot go on with.
+    fn check(&self, status: &Status) -> Result<(), SyncError> {
+        if let Some(rejection) = rejection::of(status) {
+            return Err(SyncError::Rejected { rejection, status: Box::new(status.clone()) });
+        }
+        if self.ready.is_none() && is_unknown_authority(status) {
+            return Err(SyncError::UnknownAuthority(Box::new(status.clone())));
+        }
+        Ok(())
+    }
+}
+
+/// A status, as an error that the metrics can label.
+struct Failed(Status);
+
+impl steeple_runtime::metrics::Coded for Failed {
+    fn code(&self) -> &'static str {
+        code_name(self.0.code())
+    }
+}
+
+/// Entries and bundles that the server sent and that make no sense are left out, each with a warning.
+fn put_entry(store: &mut Store, entry: Result<Entry, crate::cache::BadEntry>) {
+    match entry {
+        Ok(entry) => store.put_entry(entry),
+        Err(error) => warn!(target: "manager", error = %error, "Received malformed entry from SPIRE server"),
+    }
+}
+
+fn put_bundle(store: &mut Store, bundle: steeple_proto::spire::api::types::Bundle) {
+    match CachedBundle::from_api(bundle) {
+        Ok(bundle) => drop(store.put_bundle(bundle)),
+        Err(error) => warn!(target: "manager", error = %error, "Received malformed bundle from SPIRE server"),
+    }
+}

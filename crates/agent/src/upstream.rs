@@ -1,0 +1,159 @@
+//! The agent's way to its server: who the agent is, whom it believes, and the connection between.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use steeple_pki::Signer;
+use steeple_runtime::Clock;
+use steeple_spiffe::x509::Certificate;
+use steeple_spiffe::{SpiffeId, TrustDomain};
+use steeple_transport::dial;
+use steeple_transport::tls::{Credential, Expect, TlsError, client_config};
+use tokio::sync::watch;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+/// One operation of the agent at its server ends within this.
+const CALL_LIMIT: Duration = Duration::from_secs(30);
+
+/// The agent's own SVID and key.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Its SPIFFE ID.
+    pub id: SpiffeId,
+    /// The chain, leaf first.
+    pub chain: Vec<Certificate>,
+    /// The leaf's key.
+    pub signer: Arc<dyn Signer>,
+    /// Whether it attests again rather than renew.
+    pub reattestable: bool,
+    /// Under which the key manager holds the key.
+    pub key_id: String,
+}
+
+/// The server, as an agent reaches it. Cheap to clone.
+#[derive(Clone)]
+pub struct Upstream(Arc<Inner>);
+
+struct Inner {
+    trust_domain: TrustDomain,
+    address: String,
+    port: u16,
+    clock: Clock,
+    identity: watch::Sender<Option<Identity>>,
+    credential: watch::Sender<Option<Credential>>,
+    authorities: watch::Sender<Arc<[Certificate]>>,
+    /// The live connection; a draining one lives on in the calls that use it.
+    channel: Mutex<Option<Channel>>,
+}
+
+impl Upstream {
+    /// Of the server at `address`; nobody is believed and nothing is shown yet.
+    pub fn new(trust_domain: TrustDomain, address: String, port: u16, clock: Clock) -> Self {
+        Self(Arc::new(Inner {
+            trust_domain,
+            address,
+            port,
+            clock,
+            identity: watch::Sender::new(None),
+            credential: watch::Sender::new(None),
+            authorities: watch::Sender::new(Arc::from([])),
+            channel: Mutex::default(),
+        }))
+    }
+
+    /// The trust domain.
+    pub fn trust_domain(&self) -> &TrustDomain {
+        &self.0.trust_domain
+    }
+
+    /// The agent's identity, once it has one.
+    pub fn identity(&self) -> Option<Identity> {
+        self.0.identity.borrow().clone()
+    }
+
+    /// Takes on an identity. Later calls go over a new connection that shows it; calls under way end on the old one.
+    ///
+    /// # Errors
+    /// When TLS cannot use its key.
+    pub fn set_identity(&self, identity: Identity) -> Result<(), TlsError> {
+        let credential = Credential::with_signer(&identity.chain, Arc::clone(&identity.signer))?;
+        self.0.credential.send_replace(Some(credential));
+        self.0.identity.send_replace(Some(identity));
+        self.reconnect();
+        Ok(())
+    }
+
+    /// Changes with each new identity.
+    pub fn identities(&self) -> watch::Receiver<Option<Identity>> {
+        self.0.identity.subscribe()
+    }
+
+    /// Whom to believe from now on; the next handshake asks for it.
+    pub fn set_authorities(&self, authorities: Vec<Certificate>) {
+        self.0.authorities.send_replace(authorities.into());
+    }
+
+    /// The next call opens a new connection.
+    pub fn reconnect(&self) {
+        *self.0.channel.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// The connection that shows the agent's identity.
+    ///
+    /// # Errors
+    /// When TLS cannot be configured.
+    pub fn channel(&self) -> Result<Channel, TlsError> {
+        let mut channel = self.0.channel.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(channel) = &*channel {
+            return Ok(channel.clone());
+        }
+        let opened = self.dial(true, self.expect_verified())?;
+        *channel = Some(opened.clone());
+        Ok(opened)
+    }
+
+    /// A connection of its own that shows nothing: for attestation. Without authorities, whoever claims to be the server is
+    /// believed.
+    ///
+    /// # Errors
+    /// When TLS cannot be configured.
+    pub fn anonymous_channel(&self, insecure: bool) -> Result<Channel, TlsError> {
+        let expect =
+            if insecure { Expect::DangerouslyUnverified { id: self.server_id() } } else { self.expect_verified() };
+        self.dial(false, expect)
+    }
+
+    /// What `call` answers, within the limit of one operation.
+    ///
+    /// # Errors
+    /// The call's, or DEADLINE_EXCEEDED. After either, the next call opens a new connection.
+    pub async fn call<T>(&self, call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+        let answer = self.0.clock.within(CALL_LIMIT, call).await;
+        let answer = answer.unwrap_or_else(|| Err(Status::deadline_exceeded("the server did not answer in time")));
+        if answer.as_ref().is_err_and(is_of_the_connection) {
+            self.reconnect();
+        }
+        answer
+    }
+
+    fn dial(&self, with_identity: bool, expect: Expect) -> Result<Channel, TlsError> {
+        let credential = with_identity.then(|| self.0.credential.subscribe());
+        let tls = client_config(credential, expect, self.0.clock.clone())?;
+        Ok(dial::server(&self.0.address, self.0.port, Arc::new(tls)))
+    }
+
+    fn expect_verified(&self) -> Expect {
+        Expect::Verified { id: self.server_id(), authorities: self.0.authorities.subscribe() }
+    }
+
+    fn server_id(&self) -> SpiffeId {
+        // A trust domain's name and this path always make an ID.
+        SpiffeId::new(&self.0.trust_domain, "/spire/server").unwrap_or_else(|_| self.0.trust_domain.id())
+    }
+}
+
+/// Whether an error may be the connection's rather than the call's: then another connection may do better.
+fn is_of_the_connection(status: &Status) -> bool {
+    matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown)
+}

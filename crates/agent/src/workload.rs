@@ -1,0 +1,95 @@
+//! What a process of this host is: its selectors, from all attestors at once.
+
+use futures::future::join_all;
+use steeple_catalog::WorkloadAttestor;
+use steeple_runtime::metrics::{Coded, measure};
+use steeple_runtime::os::peer::{Peer, PeerError};
+use tracing::{debug, error};
+
+use crate::cache::{Selector, Selectors};
+
+/// All workload attestors.
+pub struct Attestor {
+    plugins: Vec<WorkloadAttestor>,
+}
+
+/// Why a process was not attested.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkloadError {
+    /// It is gone, or is not what it was when it connected.
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+    /// No attestor had anything to say.
+    #[error("workload attestation failed: every workload attestor failed")]
+    AllFailed,
+}
+
+impl Coded for WorkloadError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Peer(_) => "Unauthenticated",
+            Self::AllFailed => "Unavailable",
+        }
+    }
+}
+
+impl Attestor {
+    /// Of these plugins.
+    pub fn new(plugins: Vec<WorkloadAttestor>) -> Self {
+        Self { plugins }
+    }
+
+    /// The selectors of the process that made a connection, as it is now. An attestor that fails costs its own selectors.
+    ///
+    /// # Errors
+    /// See [`WorkloadError`].
+    pub async fn attest(&self, peer: &Peer) -> Result<Selectors, WorkloadError> {
+        measure("workload_api.workload_attestation", self.ask(peer)).await
+    }
+
+    async fn ask(&self, peer: &Peer) -> Result<Selectors, WorkloadError> {
+        // Before and after: what the attestors read in between is about this process, and no other, only if it still
+        // runs under the user that it connected as.
+        peer.check()?;
+        let answers =
+            join_all(self.plugins.iter().map(|plugin| async move { (plugin.name(), plugin.attest(peer.pid).await) }))
+                .await;
+        peer.check()?;
+        let (mut selectors, mut answered) = (Vec::new(), false);
+        for (kind, answer) in answers {
+            match answer {
+                Ok(values) => {
+                    answered = true;
+                    let kind: std::sync::Arc<str> = kind.into();
+                    selectors
+                        .extend(values.into_iter().map(|value| Selector { kind: kind.clone(), value: value.into() }));
+                }
+                Err(failed) => error!(
+                    target: "workload_attestor",
+                    pid = peer.pid,
+                    attestor = kind,
+                    error = %failed,
+                    "Failed to collect all selectors for PID"
+                ),
+            }
+        }
+        if !answered {
+            return Err(WorkloadError::AllFailed);
+        }
+        let selectors = Selectors::new(selectors);
+        debug!(target: "workload_attestor", pid = peer.pid, selectors = %Listed(&selectors), "PID attested to have selectors");
+        Ok(selectors)
+    }
+}
+
+/// Selectors for the log.
+pub(crate) struct Listed<'a>(pub(crate) &'a Selectors);
+
+impl std::fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (i, Selector { kind, value }) in self.0.iter().enumerate() {
+            write!(f, "{}{kind}:{value}", if i == 0 { "" } else { "," })?;
+        }
+        Ok(())
+    }
+}
