@@ -115,7 +115,7 @@ async fn start(
         create(directory.to_owned())?;
     }
     if let Some((old, new)) = steeple_runtime::os::restrict_umask(0o027) {
-        warn!("Current umask {old:#05o} is too permissive; setting umask {new:#05o}");
+        warn!("Current umask 0{old:03o} is too permissive; setting umask 0{new:03o}");
     }
     info!(data_dir = %config.data_dir.display(), version = crate::VERSION, "Starting agent");
     create(config.data_dir.clone())?;

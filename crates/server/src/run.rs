@@ -95,7 +95,7 @@ async fn start(config: Config, built_ins: &ServerBuiltIns, log: Log, shutdown: S
     let health = Health::new();
     let trust_domain = config.trust_domain.clone();
     if let Some((old, new)) = steeple_runtime::os::restrict_umask(0o027) {
-        warn!("Current umask {old:#05o} is too permissive; setting umask {new:#05o}");
+        warn!("Current umask 0{old:03o} is too permissive; setting umask 0{new:03o}");
     }
     info!(
         admin_ids = ?config.admin_ids.iter().map(ToString::to_string).collect::<Vec<_>>(),

@@ -55,12 +55,12 @@ impl FilterFlags {
     fn add_to<'a>(&'a mut self, flags: FlagSet<'a>) -> FlagSet<'a> {
         let Self { selectors, match_selectors_on, attestation_type, can_reattest, banned, expires_before } = self;
         flags
-            .flag("selector", selectors, "A selector, `type:value`, that agents have. Can be used more than once")
+            .flag("selector", selectors, "A selector, `type:value`, of the agents; repeatable")
             .flag("matchSelectorsOn", match_selectors_on, "How selectors match: exact, any, superset or subset")
             .flag("attestationType", attestation_type, "How agents were attested, like join_token")
             .flag("canReattest", can_reattest, "true or false: whether agents can attest again; anything else: all")
             .flag("banned", banned, "true or false: whether agents are banned; anything else: all")
-            .flag("expiresBefore", expires_before, "Until when SVIDs end at the latest, in the form 2006-01-02 15:04:05 -0700 -07")
+            .flag("expiresBefore", expires_before, "When SVIDs have ended, as `2006-01-02 15:04:05 -0700 -07`")
     }
 
     fn filter(self) -> anyhow::Result<list_agents_request::Filter> {

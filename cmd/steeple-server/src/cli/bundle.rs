@@ -19,9 +19,8 @@ use super::{console, json, usage};
 pub(crate) async fn show(args: &[String]) -> anyhow::Result<()> {
     let (mut server, mut output) = (ServerFlags::default(), Output::default());
     let mut format = String::from("pem");
-    let flags = FlagSet::new("bundle show")
-        .flag("output", &mut output, Output::HELP)
-        .flag("format", &mut format, "How a pretty bundle is written: pem or spiffe");
+    let flags = FlagSet::new("bundle show").flag("output", &mut output, Output::HELP);
+    let flags = flags.flag("format", &mut format, "The form of a pretty bundle: pem or spiffe");
     usage::parse(server.add_to(flags), args)?;
 
     let server = server.server()?;

@@ -27,8 +27,8 @@ impl ServerFlags {
     pub(crate) fn add_to<'a>(&'a mut self, flags: FlagSet<'a>) -> FlagSet<'a> {
         let Self { socket_path, instance } = self;
         flags
-            .flag("socketPath", socket_path, "The server's administrative socket")
-            .flag("instance", instance, "What stands for %i in SPIRE_SERVER_PRIVATE_SOCKET_TEMPLATE")
+            .flag("socketPath", socket_path, "The server's administrative socket; above SPIRE_SERVER_PRIVATE_SOCKET")
+            .flag("instance", instance, "What takes the place of %i in SPIRE_SERVER_PRIVATE_SOCKET_TEMPLATE")
     }
 
     /// The server behind the socket; it is dialled with the first call.

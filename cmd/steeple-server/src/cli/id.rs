@@ -34,8 +34,7 @@ pub(crate) fn selector(text: &str) -> anyhow::Result<types::Selector> {
 /// # Errors
 /// It needs more.
 pub(crate) fn int32(what: &str, number: i64) -> anyhow::Result<i32> {
-    i32::try_from(number)
-        .map_err(|_| anyhow!("invalid value for {what}: overflow converting int({number}) to int32"))
+    i32::try_from(number).map_err(|_| anyhow!("invalid value for {what}: overflow converting int({number}) to int32"))
 }
 
 #[cfg(test)]

@@ -44,42 +44,40 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 /// What a command does with the arguments behind its name.
-type Run = fn(&Program, &[String]) -> ExitCode;
+type Run = Box<dyn Fn(&Program, &[String]) -> ExitCode>;
 
 fn commands(program: &Program) -> Commands<Run> {
-    let command = |name, usage_name, synopsis, run: Run| Command::new(name, usage_name, synopsis, run);
+    let agent = vec![asking("list", "agent list", "Lists attested agents", agent::list)];
+    let bundle = vec![asking("show", "bundle show", "Prints the server's own bundle", bundle::show)];
+    let entry = vec![
+        asking("count", "entry count", "Counts registration entries", entry::count),
+        asking("create", "entry create", "Creates registration entries", entry::create),
+        asking("delete", "entry delete", "Deletes registration entries", entry::delete),
+        asking("show", "entry show", "Prints registration entries", entry::show),
+    ];
+    let token = vec![asking("generate", "generate", "Makes a join token", token::generate)];
     Commands::new(
         program.name(),
         vec![
-            Command::group("agent", vec![command("list", "agent list", "Lists attested agents", |_, args| {
-                ask(agent::list(args))
-            })]),
-            Command::group("bundle", vec![command("show", "bundle show", "Prints the server's own bundle", |_, args| {
-                ask(bundle::show(args))
-            })]),
-            Command::group(
-                "entry",
-                vec![
-                    command("count", "entry count", "Counts registration entries", |_, args| ask(entry::count(args))),
-                    command("create", "entry create", "Creates registration entries", |_, args| {
-                        ask(entry::create(args))
-                    }),
-                    command("delete", "entry delete", "Deletes registration entries", |_, args| {
-                        ask(entry::delete(args))
-                    }),
-                    command("show", "entry show", "Prints registration entries", |_, args| ask(entry::show(args))),
-                ],
-            ),
-            command("healthcheck", "healthcheck", "Tells whether the server is healthy", |_, args| {
-                ask(healthcheck::run(args))
-            }),
-            command("run", "run", "Runs the server", run::run),
-            Command::group("token", vec![command("generate", "generate", "Makes a join token", |_, args| {
-                ask(token::generate(args))
-            })]),
-            command("validate", "validate", "Checks a configuration file", validate::run),
+            Command::group("agent", agent),
+            Command::group("bundle", bundle),
+            Command::group("entry", entry),
+            asking("healthcheck", "healthcheck", "Tells whether the server is healthy", healthcheck::run),
+            Command::new("run", "run", "Runs the server", Box::new(run::run)),
+            Command::group("token", token),
+            Command::new("validate", "validate", "Checks a configuration file", Box::new(validate::run)),
         ],
     )
+}
+
+/// A command that asks a server.
+fn asking(
+    name: &'static str,
+    usage_name: &'static str,
+    synopsis: &'static str,
+    command: impl AsyncFn(&[String]) -> anyhow::Result<()> + 'static,
+) -> Command<Run> {
+    Command::new(name, usage_name, synopsis, Box::new(move |_, args| ask(command(args))))
 }
 
 /// Runs a command that asks a server, and tells why it failed.

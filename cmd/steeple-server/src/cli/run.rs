@@ -8,9 +8,7 @@ use steeple_config::sections::UnknownSection;
 use steeple_config::{decode, hcl};
 use steeple_runtime::logging::{Log, Options};
 use steeple_runtime::{Clock, Shutdown};
-use steeple_server::RunError;
 use steeple_server::config::{Config, ConfigError, Flags};
-use steeple_runtime::tasks::{Cause, PartFailed};
 use tracing::{error, info, warn};
 
 use super::config::{ConfigFile, ConfigFlags, told};
@@ -82,19 +80,16 @@ pub(crate) fn install(options: Options) -> anyhow::Result<Log> {
     Ok(log)
 }
 
-fn serve(config: Config, log: Log) -> Result<(), PartFailed<RunError>> {
+fn serve(config: Config, log: Log) -> anyhow::Result<()> {
     // Two at least: signing must not wait for a query, nor a query for signing.
     let workers = std::thread::available_parallelism().map_or(2, |found| found.get().max(2));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
-    runtime.map_err(at_start)?.block_on(async {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()?;
+    runtime.block_on(async {
         let shutdown = Shutdown::new();
-        shutdown.stop_on_signals().map_err(at_start)?;
-        Box::pin(steeple_server::run(config, &steeple_plugins::SERVER, log, shutdown)).await
+        shutdown.stop_on_signals()?;
+        // On the heap: it is a large future.
+        Ok(Box::pin(steeple_server::run(config, &steeple_plugins::SERVER, log, shutdown)).await?)
     })
-}
-
-fn at_start(error: std::io::Error) -> PartFailed<RunError> {
-    PartFailed { part: "start", cause: Cause::Error(RunError::Signals(error)) }
 }
 
 /// How a file wants its unknown keys to be logged. It was refused for them, after these keys were found sound.

@@ -111,7 +111,7 @@ impl Store {
             return false;
         }
         let message = if known.is_some() { "Bundle updated" } else { "Bundle added" };
-        debug!(target: "cache_manager", trust_domain_id = %trust_domain.id(), "{message}");
+        debug!(target: "cache_manager", trust_domain_id = %trust_domain, "{message}");
         self.bundles.insert(trust_domain, Arc::new(bundle));
         self.changed = true;
         true
@@ -120,7 +120,7 @@ impl Store {
     /// The bundle of a federated trust domain is gone.
     pub fn remove_bundle(&mut self, trust_domain: &TrustDomain) {
         if self.bundles.remove(trust_domain).is_some() {
-            debug!(target: "cache_manager", trust_domain_id = %trust_domain.id(), "Bundle removed");
+            debug!(target: "cache_manager", trust_domain_id = %trust_domain, "Bundle removed");
             self.changed = true;
         }
     }
@@ -179,9 +179,10 @@ impl Store {
         self.in_flight.remove(entry_id);
     }
 
-    /// When the next SVID is due.
+    /// When the next SVID is due, apart from those that are being made.
     pub fn next_due(&self) -> Option<SystemTime> {
-        self.svids.values().map(|svid| svid.renew_at).min()
+        let waiting = self.svids.iter().filter(|(id, _)| !self.in_flight.contains(*id));
+        waiting.map(|(_, svid)| svid.renew_at).min()
     }
 
     /// How many SVIDs are held.

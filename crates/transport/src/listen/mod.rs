@@ -28,7 +28,7 @@ pub enum ListenError {
         limit: usize,
     },
     /// Another process listens on the port.
-    #[error("{0} is in use by another process; stop it, or set another bind_port")]
+    #[error("listen tcp {0}: bind: address already in use; stop the process that has it, or set another bind_port")]
     PortInUse(std::net::SocketAddr),
     /// The system refused.
     #[error("unable to listen on {what}: {error}")]

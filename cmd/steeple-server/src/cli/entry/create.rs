@@ -20,7 +20,7 @@ pub(crate) async fn create(args: &[String]) -> anyhow::Result<()> {
     let flags = FlagSet::new("entry create").flag("output", &mut output, Output::HELP).flag(
         "data",
         &mut data,
-        "A `file` with entries in JSON, in place of all other flags; - is standard input",
+        "A `file` with entries in JSON, in place of the flags; -: standard input",
     );
     usage::parse(entry.add_to(server.add_to(flags)), args)?;
 
@@ -110,19 +110,19 @@ impl EntryFlags {
             .flag("entryID", entry_id, "The entry's own ID; the server makes one if there is none")
             .flag("parentID", parent_id, "The SPIFFE ID of the agent or server that may hold the SVID")
             .flag("spiffeID", spiffe_id, "The SPIFFE ID that the entry gives")
-            .flag("selector", selectors, "A selector, `type:value`, that a workload must have. Can be used more than once")
+            .flag("selector", selectors, "A selector, `type:value`, of the workload; repeatable")
             .flag("x509SVIDTTL", x509_svid_ttl, "How many seconds an X509-SVID lives; 0: the server's default")
             .flag("jwtSVIDTTL", jwt_svid_ttl, "How many seconds a JWT-SVID lives; 0: the server's default")
-            .flag("federatesWith", federates_with, "A `trust domain` whose bundle is needed. Can be used more than once")
+            .flag("federatesWith", federates_with, "A `domain` whose bundle the workload needs; repeatable")
             .flag("node", node, "Give the SPIFFE ID to agents with these selectors rather than to workloads")
             .flag("admin", admin, "Let the SPIFFE ID use the server's administrative APIs")
             .flag("storeSVID", store_svid, "Have the SVID stored by a plugin of the agent")
             .flag("downstream", downstream, "The SPIFFE ID is that of a server below this one")
             .flag("entryExpiry", entry_expiry, "When the entry ends, in seconds since 1970; 0: never")
-            .flag("dns", dns_names, "A DNS `name` in X509-SVIDs. Can be used more than once")
+            .flag("dns", dns_names, "A DNS `name` in X509-SVIDs; repeatable")
             .flag("hint", hint, "What tells this entry from others of the same SPIFFE ID")
-            .flag("disableX509SVIDPrefetch", disable_x509_svid_prefetch, "Have the X509-SVID signed when it is asked for")
-            .flag("jwtSVIDIncludeJTI", jwt_svid_include_jti, "Have a unique claim jti in JWT-SVIDs, and none of them cached")
+            .flag("disableX509SVIDPrefetch", disable_x509_svid_prefetch, "Sign X509-SVIDs on demand")
+            .flag("jwtSVIDIncludeJTI", jwt_svid_include_jti, "Put a unique jti in JWT-SVIDs")
     }
 
     /// The entry. What is missing is told in this order, and before what is malformed.

@@ -55,7 +55,7 @@ struct Entry {
     downstream: bool,
     store_svid: bool,
     /// `entryExpiry`: the one name in camel case.
-    #[serde(rename = "entryexpiry")]
+    #[serde(rename = "entryexpiry", alias = "entryExpiry")]
     entry_expiry: i64,
     dns_names: Vec<String>,
     revision_number: i64,
@@ -130,7 +130,9 @@ impl Entry {
 fn read<T: DeserializeOwned + Default>(json: &[u8]) -> anyhow::Result<T> {
     match as_go_reads(serde_json::from_slice(json)?) {
         Value::Null => Ok(T::default()),
-        value => Ok(serde_json::from_value(value)?),
+        // Read once more as it is, a wrong value is told with its line and column.
+        value => serde_json::from_value(value)
+            .map_err(|error| serde_json::from_slice::<T>(json).err().unwrap_or(error).into()),
     }
 }
 
@@ -168,7 +170,10 @@ mod tests {
     fn says_which_id_is_malformed() {
         for (json, expected) in [
             (r#"{"entries": [{}]}"#, "invalid SPIFFE ID: cannot be empty"),
-            (r#"{"entries": [{"spiffe_id": "spiffe://a/b", "parent_id": "x"}]}"#, "invalid parent ID: scheme is missing or invalid"),
+            (
+                r#"{"entries": [{"spiffe_id": "spiffe://a/b", "parent_id": "x"}]}"#,
+                "invalid parent ID: scheme is missing or invalid",
+            ),
             (
                 r#"{"entries": [{"spiffe_id": "spiffe://a/b", "parent_id": "spiffe://a/c", "federates_with": ["B!"]}]}"#,
                 "invalid federated trust domain: trust domain characters are limited to lowercase letters, numbers, dots, \
@@ -181,9 +186,13 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_json_or_of_another_type() {
-        for json in ["", "{nope", "[1]", r#"{"ids": ["a"]} x"#, r#"{"ids": "a"}"#, r#"{"ids": [1]}"#, r#"{"ids": [null]}"#] {
+        for json in
+            ["", "{nope", "[1]", r#"{"ids": ["a"]} x"#, r#"{"ids": "a"}"#, r#"{"ids": [1]}"#, r#"{"ids": [null]}"#]
+        {
             assert!(ids(json.as_bytes()).is_err(), "{json}");
         }
+        let error = entries(b"{\"entries\": [\n{\"entryExpiry\": \"5\"}]}").unwrap_err();
+        assert_eq!(error.to_string(), "invalid type: string \"5\", expected i64 at line 2 column 19");
         assert!(entries(br#"{"entries": [{"x509_svid_ttl": 5000000000}]}"#).is_err());
         assert!(ids(b"null").unwrap().is_empty());
     }

@@ -18,7 +18,7 @@ pub(crate) async fn delete(args: &[String]) -> anyhow::Result<()> {
     let flags = FlagSet::new("entry delete")
         .flag("output", &mut output, Output::HELP)
         .flag("entryID", &mut entry_id, "The entry's own ID")
-        .flag("file", &mut file, "A `file` with IDs in JSON, in place of -entryID; - is standard input");
+        .flag("file", &mut file, "A `file` with IDs in JSON, in place of -entryID; -: standard input");
     usage::parse(server.add_to(flags), args)?;
 
     ensure!(!entry_id.is_empty() || !file.is_empty(), "an entry ID is required");

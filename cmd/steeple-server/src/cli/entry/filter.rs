@@ -48,12 +48,12 @@ impl FilterFlags {
         flags
             .flag("parentID", parent_id, "The SPIFFE ID of the entries' parent")
             .flag("spiffeID", spiffe_id, "The SPIFFE ID that the entries give")
-            .flag("selector", selectors, "A selector, `type:value`, of the entries. Can be used more than once")
-            .flag("federatesWith", federates_with, "A `trust domain` that entries federate with. Can be used more than once")
+            .flag("selector", selectors, "A selector, `type:value`, of the entries; repeatable")
+            .flag("federatesWith", federates_with, "A trust `domain` that they federate with; repeatable")
             .flag("downstream", downstream, "Only the entries of servers below this one")
             .flag("hint", hint, "The entries' hint")
             .flag("matchSelectorsOn", match_selectors_on, "How selectors match: exact, any, superset or subset")
-            .flag("matchFederatesWithOn", match_federates_with_on, "How trust domains match: as above")
+            .flag("matchFederatesWithOn", match_federates_with_on, "How trust domains match: as selectors do")
     }
 
     /// # Errors

@@ -1,0 +1,132 @@
+//! Which records are compared, and why others are not.
+
+use crate::record::Record;
+
+/// What is expected of a record.
+#[derive(Clone, Copy)]
+pub(crate) enum Coverage {
+    /// Our answer is equal.
+    Equal,
+    /// Our answer is different, for this reason.
+    Different(&'static str),
+    /// Not run: it needs what this work brings.
+    Later(&'static str),
+}
+
+/// What is expected of this record.
+pub(crate) fn of(record: &Record) -> Coverage {
+    if let Some((_, reason)) = DIFFERENT.iter().find(|(name, _)| *name == record.name) {
+        return Coverage::Different(reason);
+    }
+    if let Some((_, work)) = LATER.iter().find(|(name, _)| *name == record.name) {
+        return Coverage::Later(work);
+    }
+    if record.args.iter().any(|arg| arg == "${port}") {
+        return Coverage::Later("log lines of whole daemons");
+    }
+    let socket = record.env.get("SPIRE_SERVER_PRIVATE_SOCKET").map_or("", String::as_str);
+    if !["", "absent.sock", "server.sock"].contains(&socket) {
+        return Coverage::Later("servers that are configured otherwise");
+    }
+    let words = record.args.join(" ") + " ";
+    let later = COMMANDS_LATER.iter().find(|command| words.starts_with(&format!("{command} ")));
+    later.map_or(Coverage::Equal, |_| Coverage::Later("the command itself"))
+}
+
+/// Each name in the lists is that of a record, and each stands in one list.
+pub(crate) fn check_names(records: &[Record]) {
+    let listed: Vec<_> = DIFFERENT.iter().chain(LATER).map(|(name, _)| *name).collect();
+    for name in &listed {
+        assert!(records.iter().any(|record| record.name == *name), "there is no record {name}");
+        assert_eq!(listed.iter().filter(|other| *other == name).count(), 1, "{name} is listed twice");
+    }
+}
+
+/// Commands that are not built yet.
+const COMMANDS_LATER: &[&str] = &[
+    "agent ban",
+    "agent count",
+    "agent evict",
+    "agent purge",
+    "agent show",
+    "bundle count",
+    "bundle delete",
+    "bundle list",
+    "bundle set",
+    "debug",
+    "entry update",
+    "federation",
+    "jwt",
+    "localauthority",
+    "logger",
+    "upstreamauthority",
+    "wit",
+    "x509",
+];
+
+/// Differences on purpose.
+const DIFFERENT: &[(&str, &str)] = &[
+    ("entry-create-data-bad-json", GO_JSON),
+    ("entry-create-data-string-int", GO_JSON),
+    ("entry-delete-file-bad", GO_JSON),
+    (
+        "validate-server-good-json-lists",
+        "the reference reads the first of several lists of plugins alone, and finds no KeyManager",
+    ),
+    ("validate-server-json-plugins-first", "the reference takes plugins for unknown keys when they come first in JSON"),
+    ("validate-server-two-datastores", REFUSED_BY_RUN),
+    ("validate-server-memory-with-data", REFUSED_BY_RUN),
+    ("validate-server-sql-bad-type", REFUSED_BY_RUN),
+    ("validate-server-sql-no-type", "we name the key, and say so once"),
+    ("validate-server-sql-no-connection-string", "we say so once"),
+    ("run-server-no-datastore", "told on standard error like all that is wrong with a file, and not in the log"),
+];
+
+const GO_JSON: &str = "the text of Go's JSON reader; ours says the line and the column";
+const REFUSED_BY_RUN: &str = "`run` refuses it in either program, so `validate` should say so";
+
+/// Records that need more than is there.
+const LATER: &[(&str, &str)] = &[
+    ("server-group-agent", "`agent ban`"),
+    ("server-group-bundle", "`bundle count`"),
+    ("entry-show-after-dissociate", "`bundle delete`"),
+    ("bundle-show-x509-tainted", TAINT),
+    ("bundle-show-x509-tainted-json", TAINT),
+    ("bundle-show-x509-tainted-spiffe", TAINT),
+    ("bundle-show-jwt-tainted", TAINT),
+    ("bundle-show-jwt-tainted-json", TAINT),
+    ("bundle-show-jwt-tainted-spiffe", TAINT),
+    ("validate-server-bad-cidr", "the PROXY protocol"),
+    ("validate-server-bad-staleness", "the cache of agents"),
+    ("validate-server-bad-prune", "the pruning of agents"),
+    ("validate-server-federates-no-url", FEDERATION),
+    ("validate-server-federates-http-url", FEDERATION),
+    ("validate-server-federates-no-profile", FEDERATION),
+    ("validate-server-federates-bad-profile", FEDERATION),
+    ("validate-server-federates-bad-id", FEDERATION),
+    ("validate-server-federates-bad-td", FEDERATION),
+    ("validate-server-endpoint-two-profiles", FEDERATION),
+    ("validate-server-endpoint-web-empty", FEDERATION),
+    ("validate-server-endpoint-web-cert-no-interval", FEDERATION),
+    ("validate-server-endpoint-web-cert-missing-file", FEDERATION),
+    ("validate-server-endpoint-acme-old-no-domain", FEDERATION),
+    ("validate-server-endpoint-bad-refresh-hint", FEDERATION),
+    ("validate-server-empty-plugins", ALL_NOTES),
+    ("validate-server-two-plugins-with-notes", ALL_NOTES),
+    ("validate-server-join-token-with-data", "a check of join_token's configuration"),
+    ("validate-server-join-token-external", EXTERNAL),
+    ("validate-server-plugin-bad-checksum", EXTERNAL),
+    ("validate-server-plugin-short-checksum", EXTERNAL),
+    ("validate-server-plugin-cmd-missing", EXTERNAL),
+    ("validate-server-plugin-data-file-missing", X509POP),
+    ("validate-server-x509pop-no-ca", X509POP),
+    ("validate-server-upstream-disk-no-paths", UPSTREAM_DISK),
+    ("validate-server-upstream-disk-missing-files", UPSTREAM_DISK),
+];
+
+const ALL_NOTES: &str = "loading that goes on behind the first plugin that is refused";
+const EXTERNAL: &str = "external plugins";
+const FEDERATION: &str = "federation";
+const TAINT: &str = "`localauthority`";
+const UPSTREAM_DISK: &str = "UpstreamAuthority disk";
+const X509POP: &str = "NodeAttestor x509pop";
