@@ -35,7 +35,7 @@ use crate::upstream::{Identity, Upstream};
 const MARGIN: Duration = Duration::from_secs(1);
 
 /// What attestation needs.
-pub struct Attestation {
+pub(crate) struct Attestation {
     /// The server.
     pub upstream: Upstream,
     /// The agent's keys.
@@ -112,7 +112,7 @@ impl Attestation {
     ///
     /// # Errors
     /// See [`AttestError`].
-    pub async fn identity(&self, storage: &mut Storage) -> Result<(), AttestError> {
+    pub(crate) async fn identity(&self, storage: &mut Storage) -> Result<(), AttestError> {
         let authorities = match storage.bundle().filter(|stored| !stored.is_empty()) {
             Some(stored) => {
                 info!(target: "attestor", trust_domain_id = %self.upstream.trust_domain().id(), "Bundle loaded");
@@ -149,7 +149,7 @@ impl Attestation {
     ///
     /// # Errors
     /// See [`AttestError`].
-    pub async fn reattest(&self, storage: &mut Storage) -> Result<(), AttestError> {
+    pub(crate) async fn reattest(&self, storage: &mut Storage) -> Result<(), AttestError> {
         let in_use = self.upstream.identity().map(|identity| identity.key_id);
         measure("node.attest", self.attest(storage, false, in_use.as_deref())).await
     }
@@ -225,7 +225,7 @@ impl Attestation {
 ///
 /// # Errors
 /// The key manager's.
-pub async fn new_key(keys: &KeyManager, in_use: Option<&str>) -> Result<(Key, KeySigner), PluginError> {
+pub(crate) async fn new_key(keys: &KeyManager, in_use: Option<&str>) -> Result<(Key, KeySigner), PluginError> {
     let id = if in_use == Some("agent-svid-A") { "agent-svid-B" } else { "agent-svid-A" };
     let key = keys.generate_key(id, KeyType::EcP256).await?;
     Ok((key.clone(), KeySigner::new(keys.clone(), key)))
@@ -235,7 +235,7 @@ pub async fn new_key(keys: &KeyManager, in_use: Option<&str>) -> Result<(Key, Ke
 ///
 /// # Errors
 /// The signer's.
-pub async fn agent_csr(signer: &KeySigner) -> Result<Vec<u8>, PkiError> {
+pub(crate) async fn agent_csr(signer: &KeySigner) -> Result<Vec<u8>, PkiError> {
     let subject = Name::try_from(&steeple_pki::certificate::svid_subject())?;
     csr::build_with(&subject, None, &[], signer).await
 }
@@ -244,7 +244,7 @@ pub async fn agent_csr(signer: &KeySigner) -> Result<Vec<u8>, PkiError> {
 ///
 /// # Errors
 /// [`AttestError::Malformed`].
-pub fn chain_of(svid: Option<types::X509svid>) -> Result<Vec<Certificate>, AttestError> {
+pub(crate) fn chain_of(svid: Option<types::X509svid>) -> Result<Vec<Certificate>, AttestError> {
     let svid = svid.ok_or_else(|| AttestError::Malformed("no SVID".into()))?;
     let chain: Result<Vec<_>, _> = svid.cert_chain.iter().map(|der| Certificate::from_der(der)).collect();
     let chain = chain.map_err(|error| AttestError::Malformed(error.to_string()))?;
@@ -255,7 +255,7 @@ pub fn chain_of(svid: Option<types::X509svid>) -> Result<Vec<Certificate>, Attes
 ///
 /// # Errors
 /// [`AttestError::Malformed`].
-pub fn authorities_of(bundle: &types::Bundle) -> Result<Vec<Certificate>, AttestError> {
+pub(crate) fn authorities_of(bundle: &types::Bundle) -> Result<Vec<Certificate>, AttestError> {
     let parsed: Result<Vec<Vec<_>>, _> = bundle
         .x509_authorities
         .iter()

@@ -49,7 +49,7 @@ pub enum BootstrapError {
 ///
 /// # Errors
 /// See [`BootstrapError`].
-pub async fn load(
+pub(crate) async fn load(
     bootstrap: &Bootstrap,
     trust_domain: &TrustDomain,
 ) -> Result<Option<Vec<Certificate>>, BootstrapError> {

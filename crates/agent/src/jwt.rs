@@ -17,7 +17,7 @@ use crate::jitter::jitter;
 use crate::upstream::Upstream;
 
 /// Tokens of this agent's workloads.
-pub struct JwtSvids {
+pub(crate) struct JwtSvids {
     upstream: Upstream,
     clock: Clock,
     /// `jwt_svid_cache_max_size`
@@ -49,7 +49,7 @@ struct Token {
 
 impl JwtSvids {
     /// None yet.
-    pub fn new(upstream: Upstream, clock: Clock, size: usize) -> Self {
+    pub(crate) fn new(upstream: Upstream, clock: Clock, size: usize) -> Self {
         Self { upstream, clock, size, cache: Mutex::default() }
     }
 
@@ -57,7 +57,7 @@ impl JwtSvids {
     ///
     /// # Errors
     /// The server's, unless a token that has not ended is at hand.
-    pub async fn fetch(&self, entry: &Entry, audience: &[String]) -> Result<String, Status> {
+    pub(crate) async fn fetch(&self, entry: &Entry, audience: &[String]) -> Result<String, Status> {
         let mut sorted = audience.to_vec();
         sorted.sort_unstable();
         let key = Key { spiffe_id: entry.spiffe_id.to_string(), audience: sorted };

@@ -20,16 +20,16 @@ use crate::jitter::jitter;
 use crate::upstream::Upstream;
 
 /// Requests of one batch: what the server lets an agent ask for in a second.
-pub const BATCH: usize = 500;
+pub(crate) const BATCH: usize = 500;
 
 /// What became of a batch: each entry's SVID, or None when it was not signed.
-pub type Minted = Vec<(Arc<Entry>, Option<Svid>)>;
+pub(crate) type Minted = Vec<(Arc<Entry>, Option<Svid>)>;
 
 /// Has SVIDs signed for these entries.
 ///
 /// # Errors
 /// When the whole batch failed. Entries that were refused one by one are logged and have None.
-pub async fn mint(upstream: &Upstream, key_type: KeyType, entries: &[Arc<Entry>]) -> Result<Minted, Status> {
+pub(crate) async fn mint(upstream: &Upstream, key_type: KeyType, entries: &[Arc<Entry>]) -> Result<Minted, Status> {
     let requests = requests(key_type, entries.to_vec()).await?;
     let params = requests
         .iter()

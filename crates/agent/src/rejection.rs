@@ -14,7 +14,7 @@ pub enum Rejection {
 }
 
 /// The rejection in an answer, if it is one: only PERMISSION_DENIED with a reason is.
-pub fn of(status: &Status) -> Option<Rejection> {
+pub(crate) fn of(status: &Status) -> Option<Rejection> {
     match denial_reason(status)? {
         Reason::AgentBanned => Some(Rejection::Banned),
         Reason::AgentExpired | Reason::AgentNotAttested | Reason::AgentNotActive | Reason::AgentMustReattest => {

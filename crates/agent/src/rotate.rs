@@ -21,7 +21,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
 
 /// Keeps the agent's SVID fresh.
-pub struct Rotation {
+pub(crate) struct Rotation {
     /// The server.
     pub upstream: Upstream,
     /// The agent's keys.
@@ -39,7 +39,7 @@ impl Rotation {
     ///
     /// # Errors
     /// When the server does not want this agent any more, or the SVID ended before it could be renewed.
-    pub async fn run(self, shutdown: Shutdown) -> Result<(), AttestError> {
+    pub(crate) async fn run(self, shutdown: Shutdown) -> Result<(), AttestError> {
         let mut pause = LOOK_EVERY;
         while shutdown.unless_stopped(self.clock.sleep(jitter(pause))).await.is_some() {
             let Some(identity) = self.upstream.identity() else { continue };

@@ -17,7 +17,7 @@ const LONGEST: u64 = 16 << 20;
 
 /// The agent's data, and its file.
 #[derive(Debug)]
-pub struct Storage {
+pub(crate) struct Storage {
     path: PathBuf,
     data: Data,
 }
@@ -79,7 +79,7 @@ pub enum StorageError {
 
 /// An SVID as it was stored, leaf first.
 #[derive(Clone, Debug)]
-pub struct StoredSvid {
+pub(crate) struct StoredSvid {
     /// The chain; never empty.
     pub chain: Vec<Certificate>,
     /// Whether the agent attests again rather than renew.
@@ -91,7 +91,7 @@ impl Storage {
     ///
     /// # Errors
     /// See [`StorageError`].
-    pub fn open(data_dir: &Path) -> Result<Self, StorageError> {
+    pub(crate) fn open(data_dir: &Path) -> Result<Self, StorageError> {
         let path = data_dir.join(NAME);
         let unreadable = |error| StorageError::Read { path: path.clone(), error };
         let text = match std::fs::metadata(&path) {
@@ -113,13 +113,13 @@ impl Storage {
     }
 
     /// The stored SVID.
-    pub fn svid(&self) -> Option<StoredSvid> {
+    pub(crate) fn svid(&self) -> Option<StoredSvid> {
         // Checked when the file was opened.
         self.load_svid().ok().flatten()
     }
 
     /// The stored authorities of the own trust domain.
-    pub fn bundle(&self) -> Option<Vec<Certificate>> {
+    pub(crate) fn bundle(&self) -> Option<Vec<Certificate>> {
         decode(self.data.bundle.as_deref()).ok().flatten()
     }
 
@@ -127,7 +127,7 @@ impl Storage {
     ///
     /// # Errors
     /// [`StorageError::Write`].
-    pub fn store_svid(&mut self, chain: &[Certificate], reattestable: bool) -> Result<(), StorageError> {
+    pub(crate) fn store_svid(&mut self, chain: &[Certificate], reattestable: bool) -> Result<(), StorageError> {
         self.write(Data { svid: Some(encode(chain)), reattestable, ..self.data.clone() })
     }
 
@@ -135,7 +135,7 @@ impl Storage {
     ///
     /// # Errors
     /// [`StorageError::Write`].
-    pub fn store_bundle(&mut self, authorities: &[Certificate]) -> Result<(), StorageError> {
+    pub(crate) fn store_bundle(&mut self, authorities: &[Certificate]) -> Result<(), StorageError> {
         let bundle = encode(authorities);
         if self.data.bundle.as_ref() == Some(&bundle) {
             return Ok(());
@@ -147,7 +147,7 @@ impl Storage {
     ///
     /// # Errors
     /// [`StorageError::Write`].
-    pub fn delete_svid(&mut self) -> Result<(), StorageError> {
+    pub(crate) fn delete_svid(&mut self) -> Result<(), StorageError> {
         self.write(Data { svid: None, reattestable: false, ..self.data.clone() })
     }
 

@@ -18,7 +18,7 @@ const CALL_LIMIT: Duration = Duration::from_secs(30);
 
 /// The agent's own SVID and key.
 #[derive(Clone, Debug)]
-pub struct Identity {
+pub(crate) struct Identity {
     /// Its SPIFFE ID.
     pub id: SpiffeId,
     /// The chain, leaf first.
@@ -33,7 +33,7 @@ pub struct Identity {
 
 /// The server, as an agent reaches it. Cheap to clone.
 #[derive(Clone)]
-pub struct Upstream(Arc<Inner>);
+pub(crate) struct Upstream(Arc<Inner>);
 
 struct Inner {
     trust_domain: TrustDomain,
@@ -49,7 +49,7 @@ struct Inner {
 
 impl Upstream {
     /// Of the server at `address`; nobody is believed and nothing is shown yet.
-    pub fn new(trust_domain: TrustDomain, address: String, port: u16, clock: Clock) -> Self {
+    pub(crate) fn new(trust_domain: TrustDomain, address: String, port: u16, clock: Clock) -> Self {
         Self(Arc::new(Inner {
             trust_domain,
             address,
@@ -63,12 +63,12 @@ impl Upstream {
     }
 
     /// The trust domain.
-    pub fn trust_domain(&self) -> &TrustDomain {
+    pub(crate) fn trust_domain(&self) -> &TrustDomain {
         &self.0.trust_domain
     }
 
     /// The agent's identity, once it has one.
-    pub fn identity(&self) -> Option<Identity> {
+    pub(crate) fn identity(&self) -> Option<Identity> {
         self.0.identity.borrow().clone()
     }
 
@@ -76,7 +76,7 @@ impl Upstream {
     ///
     /// # Errors
     /// When TLS cannot use its key.
-    pub fn set_identity(&self, identity: Identity) -> Result<(), TlsError> {
+    pub(crate) fn set_identity(&self, identity: Identity) -> Result<(), TlsError> {
         let credential = Credential::with_signer(&identity.chain, Arc::clone(&identity.signer))?;
         self.0.credential.send_replace(Some(credential));
         self.0.identity.send_replace(Some(identity));
@@ -85,17 +85,17 @@ impl Upstream {
     }
 
     /// Changes with each new identity.
-    pub fn identities(&self) -> watch::Receiver<Option<Identity>> {
+    pub(crate) fn identities(&self) -> watch::Receiver<Option<Identity>> {
         self.0.identity.subscribe()
     }
 
     /// Whom to believe from now on; the next handshake asks for it.
-    pub fn set_authorities(&self, authorities: Vec<Certificate>) {
+    pub(crate) fn set_authorities(&self, authorities: Vec<Certificate>) {
         self.0.authorities.send_replace(authorities.into());
     }
 
     /// The next call opens a new connection.
-    pub fn reconnect(&self) {
+    pub(crate) fn reconnect(&self) {
         *self.0.channel.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
@@ -103,7 +103,7 @@ impl Upstream {
     ///
     /// # Errors
     /// When TLS cannot be configured.
-    pub fn channel(&self) -> Result<Channel, TlsError> {
+    pub(crate) fn channel(&self) -> Result<Channel, TlsError> {
         let mut channel = self.0.channel.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(channel) = &*channel {
             return Ok(channel.clone());
@@ -118,7 +118,7 @@ impl Upstream {
     ///
     /// # Errors
     /// When TLS cannot be configured.
-    pub fn anonymous_channel(&self, insecure: bool) -> Result<Channel, TlsError> {
+    pub(crate) fn anonymous_channel(&self, insecure: bool) -> Result<Channel, TlsError> {
         let expect =
             if insecure { Expect::DangerouslyUnverified { id: self.server_id() } } else { self.expect_verified() };
         self.dial(false, expect)
@@ -128,7 +128,7 @@ impl Upstream {
     ///
     /// # Errors
     /// The call's, or DEADLINE_EXCEEDED. After either, the next call opens a new connection.
-    pub async fn call<T>(&self, call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    pub(crate) async fn call<T>(&self, call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
         let answer = self.0.clock.within(CALL_LIMIT, call).await;
         let answer = answer.unwrap_or_else(|| Err(Status::deadline_exceeded("the server did not answer in time")));
         if answer.as_ref().is_err_and(is_of_the_connection) {

@@ -1,5 +1,7 @@
 //! What a process of this host is: its selectors, from all attestors at once.
 
+use std::sync::Arc;
+
 use futures::future::join_all;
 use steeple_catalog::WorkloadAttestor;
 use steeple_runtime::metrics::{Coded, measure};
@@ -9,13 +11,13 @@ use tracing::{debug, error};
 use crate::cache::{Selector, Selectors};
 
 /// All workload attestors.
-pub struct Attestor {
+pub(crate) struct Attestor {
     plugins: Vec<WorkloadAttestor>,
 }
 
 /// Why a process was not attested.
 #[derive(Debug, thiserror::Error)]
-pub enum WorkloadError {
+pub(crate) enum WorkloadError {
     /// It is gone, or is not what it was when it connected.
     #[error(transparent)]
     Peer(#[from] PeerError),
@@ -35,7 +37,7 @@ impl Coded for WorkloadError {
 
 impl Attestor {
     /// Of these plugins.
-    pub fn new(plugins: Vec<WorkloadAttestor>) -> Self {
+    pub(crate) fn new(plugins: Vec<WorkloadAttestor>) -> Self {
         Self { plugins }
     }
 
@@ -43,7 +45,7 @@ impl Attestor {
     ///
     /// # Errors
     /// See [`WorkloadError`].
-    pub async fn attest(&self, peer: &Peer) -> Result<Selectors, WorkloadError> {
+    pub(crate) async fn attest(&self, peer: &Peer) -> Result<Selectors, WorkloadError> {
         measure("workload_api.workload_attestation", self.ask(peer)).await
     }
 
@@ -60,9 +62,10 @@ impl Attestor {
             match answer {
                 Ok(values) => {
                     answered = true;
-                    let kind: std::sync::Arc<str> = kind.into();
-                    selectors
-                        .extend(values.into_iter().map(|value| Selector { kind: kind.clone(), value: value.into() }));
+                    let kind: Arc<str> = kind.into();
+                    selectors.extend(
+                        values.into_iter().map(|value| Selector { kind: Arc::clone(&kind), value: value.into() }),
+                    );
                 }
                 Err(failed) => error!(
                     target: "workload_attestor",

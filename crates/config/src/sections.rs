@@ -9,14 +9,19 @@ use crate::decode::UnknownKeys;
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Telemetry {
+    /// Scraped over HTTP.
     #[serde(rename = "Prometheus")]
     pub prometheus: Option<Prometheus>,
+    /// Sent to DogStatsD daemons.
     #[serde(rename = "DogStatsd")]
     pub dog_statsd: Vec<Address>,
+    /// Sent to statsd daemons.
     #[serde(rename = "Statsd")]
     pub statsd: Vec<Address>,
+    /// Sent to M3 collectors.
     #[serde(rename = "M3")]
     pub m3: Vec<M3>,
+    /// Kept in memory and dumped on SIGUSR1.
     #[serde(rename = "InMem")]
     pub in_mem: Option<Empty>,
 }
@@ -25,8 +30,11 @@ pub struct Telemetry {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Prometheus {
+    /// Where to listen.
     pub host: Option<IgnoredAny>,
+    /// On which port.
     pub port: Option<IgnoredAny>,
+    /// Served over TLS.
     pub tls: Option<IgnoredAny>,
 }
 
@@ -34,6 +42,7 @@ pub struct Prometheus {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Address {
+    /// Where to send.
     pub address: Option<IgnoredAny>,
 }
 
@@ -41,7 +50,9 @@ pub struct Address {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct M3 {
+    /// Where to send.
     pub address: Option<IgnoredAny>,
+    /// The tag `env`.
     pub env: Option<IgnoredAny>,
 }
 
@@ -53,10 +64,15 @@ pub struct Empty {}
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct HealthChecks {
+    /// Whether to listen at all.
     pub listener_enabled: bool,
+    /// Where to listen.
     pub bind_address: Option<IgnoredAny>,
+    /// On which port.
     pub bind_port: Option<IgnoredAny>,
+    /// Path of the liveness check.
     pub live_path: Option<IgnoredAny>,
+    /// Path of the readiness check.
     pub ready_path: Option<IgnoredAny>,
 }
 

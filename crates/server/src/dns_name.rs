@@ -2,7 +2,7 @@
 
 /// Why a DNS name is refused. The texts are the reference's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadDnsName {
+pub(crate) enum BadDnsName {
     /// Not ASCII.
     #[error("name must be ascii")]
     NotAscii,
@@ -28,7 +28,7 @@ pub enum BadDnsName {
 ///
 /// # Errors
 /// See [`BadDnsName`].
-pub fn check(name: &str) -> Result<(), BadDnsName> {
+pub(crate) fn check(name: &str) -> Result<(), BadDnsName> {
     if !name.is_ascii() {
         return Err(BadDnsName::NotAscii);
     }
@@ -63,13 +63,13 @@ fn is_label(label: &str) -> bool {
 /// A wildcard covers another name of the list: `*.a.test` and `b.a.test`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("name {0:?} overlaps with an existing wildcard name in the list: wildcard overlap")]
-pub struct Overlap(String);
+pub(crate) struct Overlap(String);
 
 /// Refuses a wildcard that covers another name of the list.
 ///
 /// # Errors
 /// [`Overlap`] with the name that is covered.
-pub fn check_overlap(names: &[String]) -> Result<(), Overlap> {
+pub(crate) fn check_overlap(names: &[String]) -> Result<(), Overlap> {
     let is_covered = |name: &&String| {
         let parent = name.split_once('.').map(|(_, parent)| parent);
         !name.starts_with('*')

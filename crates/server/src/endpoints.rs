@@ -34,7 +34,7 @@ const STREAMS: u32 = 1000;
 const HEADERS: u32 = 64 * 1024;
 
 /// Where to listen, and what can change while listening.
-pub struct Listen {
+pub(crate) struct Listen {
     /// `bind_address` and `bind_port`
     pub address: SocketAddr,
     /// `socket_path`
@@ -64,7 +64,7 @@ pub enum EndpointsError {
 }
 
 /// The bound listeners.
-pub struct Endpoints {
+pub(crate) struct Endpoints {
     network: TlsListener,
     local: UnixListener,
     parts: Parts,
@@ -79,7 +79,7 @@ impl Endpoints {
     ///
     /// # Errors
     /// See [`EndpointsError`].
-    pub async fn bind(listen: Listen, parts: Parts) -> Result<Self, EndpointsError> {
+    pub(crate) async fn bind(listen: Listen, parts: Parts) -> Result<Self, EndpointsError> {
         let Listen { address, socket, audit, admin_ids, agent_id_as_selector, credential } = listen;
         let clock = parts.clock.clone();
         let (policy, agents) =
@@ -102,16 +102,11 @@ impl Endpoints {
         })
     }
 
-    /// The TCP address in use.
-    pub fn address(&self) -> SocketAddr {
-        self.network.address()
-    }
-
     /// Serves both until it is told to stop.
     ///
     /// # Errors
     /// [`EndpointsError::Serve`].
-    pub async fn run(self, shutdown: Shutdown, log: Log) -> Result<(), EndpointsError> {
+    pub(crate) async fn run(self, shutdown: Shutdown, log: Log) -> Result<(), EndpointsError> {
         let Self { network, local, parts, policy, agents, audit, agent_id_as_selector } = self;
         info!(target: "endpoints", address = %network.address(), network = "tcp", "Starting Server APIs");
         info!(target: "endpoints", address = %local.path().display(), network = "unix", "Starting Server APIs");

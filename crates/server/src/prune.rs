@@ -27,7 +27,7 @@ const JOURNALS_EVERY: Duration = HOUR.saturating_mul(8);
 const JOURNALS_AFTER: i64 = 14 * DAY;
 
 /// Removes what is over.
-pub struct Pruning {
+pub(crate) struct Pruning {
     store: DataStore,
     trust_domain: TrustDomain,
     clock: Clock,
@@ -37,7 +37,7 @@ pub struct Pruning {
 
 impl Pruning {
     /// Of one server's database.
-    pub fn new(store: DataStore, trust_domain: TrustDomain, clock: Clock, events_older_than: Duration) -> Self {
+    pub(crate) fn new(store: DataStore, trust_domain: TrustDomain, clock: Clock, events_older_than: Duration) -> Self {
         Self { store, trust_domain, clock, events_older_than }
     }
 
@@ -45,7 +45,7 @@ impl Pruning {
     ///
     /// # Errors
     /// None: what fails is logged and tried again at its next time.
-    pub async fn run(self, shutdown: Shutdown) -> Result<(), Error> {
+    pub(crate) async fn run(self, shutdown: Shutdown) -> Result<(), Error> {
         let every = |interval| Every { interval, clock: &self.clock, shutdown: &shutdown };
         tokio::join!(
             every(ENTRIES_EVERY).run(|| self.entries()),

@@ -40,7 +40,7 @@ impl Coded for SvidError {
 }
 
 /// Keeps the server's SVID fresh.
-pub struct SvidRotation {
+pub(crate) struct SvidRotation {
     id: SpiffeId,
     key_type: KeyType,
     ca: Arc<Ca>,
@@ -54,7 +54,7 @@ impl SvidRotation {
     ///
     /// # Errors
     /// See [`SvidError`].
-    pub async fn start(
+    pub(crate) async fn start(
         trust_domain: &TrustDomain,
         key_type: KeyType,
         ca: Arc<Ca>,
@@ -71,7 +71,7 @@ impl SvidRotation {
     ///
     /// # Errors
     /// None: a renewal that fails is tried again, and the old SVID serves meanwhile.
-    pub async fn run(mut self, shutdown: Shutdown) -> Result<(), SvidError> {
+    pub(crate) async fn run(mut self, shutdown: Shutdown) -> Result<(), SvidError> {
         while shutdown.unless_stopped(self.clock.sleep(LOOK_EVERY)).await.is_some() {
             if self.clock.now() < self.renew_at {
                 continue;

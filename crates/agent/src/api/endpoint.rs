@@ -23,7 +23,7 @@ const STREAMS: u32 = 1000;
 const HEADERS: u32 = 16 * 1024;
 
 /// What the services stand on.
-pub struct Parts {
+pub(crate) struct Parts {
     /// What is known.
     pub cache: Cache,
     /// Who calls.
@@ -53,7 +53,7 @@ pub enum EndpointError {
 }
 
 /// The bound socket.
-pub struct Endpoint {
+pub(crate) struct Endpoint {
     listener: UnixListener,
     routes: Routes,
 }
@@ -63,7 +63,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// See [`EndpointError`].
-    pub async fn bind(socket: PathBuf, parts: Parts) -> Result<Self, EndpointError> {
+    pub(crate) async fn bind(socket: PathBuf, parts: Parts) -> Result<Self, EndpointError> {
         let Parts { cache, attestor, jwt_svids, clock, allow_unauthenticated_verifiers, allowed_foreign_claims } =
             parts;
         let service = workload::Service {
@@ -93,7 +93,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// [`EndpointError::Serve`].
-    pub async fn run(self, shutdown: Shutdown) -> Result<(), EndpointError> {
+    pub(crate) async fn run(self, shutdown: Shutdown) -> Result<(), EndpointError> {
         let Self { listener, routes } = self;
         let address = listener.path().display().to_string();
         info!(target: "endpoints", network = "unix", address, apis = "Workload API", "Starting agent APIs");

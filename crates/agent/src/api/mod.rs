@@ -5,4 +5,4 @@ mod endpoint;
 mod health;
 mod workload;
 
-pub use endpoint::{Endpoint, EndpointError, Parts};
+pub(crate) use endpoint::{Endpoint, EndpointError, Parts};

@@ -10,7 +10,7 @@ use steeple_spiffe::{Bundle, IdError, JwtAuthority, PublicKey, PublicKeyError, T
 
 /// A trust domain's bundle.
 #[derive(Debug)]
-pub struct CachedBundle {
+pub(crate) struct CachedBundle {
     /// Parsed.
     pub bundle: Arc<Bundle>,
     /// X.509 authorities, DER, one behind the other.
@@ -21,7 +21,7 @@ pub struct CachedBundle {
 
 /// Why a bundle that the server sent is not used.
 #[derive(Debug, thiserror::Error)]
-pub enum BadBundle {
+pub(crate) enum BadBundle {
     /// Its trust domain is none.
     #[error("invalid trust domain: {0}")]
     TrustDomain(#[from] IdError),
@@ -38,7 +38,7 @@ impl CachedBundle {
     ///
     /// # Errors
     /// See [`BadBundle`].
-    pub fn from_api(bundle: types::Bundle) -> Result<Self, BadBundle> {
+    pub(crate) fn from_api(bundle: types::Bundle) -> Result<Self, BadBundle> {
         let types::Bundle {
             trust_domain,
             x509_authorities,
@@ -76,7 +76,7 @@ impl CachedBundle {
     }
 
     /// The X.509 authorities.
-    pub fn authorities(&self) -> Vec<Certificate> {
+    pub(crate) fn authorities(&self) -> Vec<Certificate> {
         self.bundle.x509_authorities.iter().map(|authority| authority.certificate.clone()).collect()
     }
 }

@@ -8,7 +8,7 @@ use steeple_spiffe::{IdError, SpiffeId, TrustDomain};
 
 /// One selector.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Selector {
+pub(crate) struct Selector {
     /// Its type: the name of the attestor that found it.
     pub kind: Arc<str>,
     /// Its value.
@@ -17,35 +17,30 @@ pub struct Selector {
 
 /// A set of selectors, sorted, each once. Cheap to clone, and equal sets are equal keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Selectors(Arc<[Selector]>);
+pub(crate) struct Selectors(Arc<[Selector]>);
 
 impl Selectors {
     /// The set of these.
-    pub fn new(mut selectors: Vec<Selector>) -> Self {
+    pub(crate) fn new(mut selectors: Vec<Selector>) -> Self {
         selectors.sort();
         selectors.dedup();
         Self(selectors.into())
     }
 
     /// Whether every one of `these` is in the set.
-    pub fn contain(&self, these: &Self) -> bool {
+    pub(crate) fn contain(&self, these: &Self) -> bool {
         these.0.iter().all(|selector| self.0.binary_search(selector).is_ok())
     }
 
     /// In order.
-    pub fn iter(&self) -> impl Iterator<Item = &Selector> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Selector> {
         self.0.iter()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 }
 
 /// An entry that the agent was authorized for.
 #[derive(Debug)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// Its id.
     pub id: Arc<str>,
     /// What its workloads are.
@@ -70,7 +65,7 @@ pub struct Entry {
 
 /// Why an entry that the server sent is not used.
 #[derive(Debug, thiserror::Error)]
-pub enum BadEntry {
+pub(crate) enum BadEntry {
     /// The bytes are no entry.
     #[error("malformed entry: {0}")]
     Decode(#[from] prost::DecodeError),
@@ -99,7 +94,7 @@ impl Entry {
     ///
     /// # Errors
     /// See [`BadEntry`].
-    pub fn decode(encoded: &[u8]) -> Result<Self, BadEntry> {
+    pub(crate) fn decode(encoded: &[u8]) -> Result<Self, BadEntry> {
         Self::new(types::Entry::decode(encoded)?, steeple_pki::sha256(encoded))
     }
 
@@ -107,7 +102,7 @@ impl Entry {
     ///
     /// # Errors
     /// See [`BadEntry`].
-    pub fn from_api(entry: types::Entry) -> Result<Self, BadEntry> {
+    pub(crate) fn from_api(entry: types::Entry) -> Result<Self, BadEntry> {
         let digest = steeple_pki::sha256(&entry.encode_to_vec());
         Self::new(entry, digest)
     }

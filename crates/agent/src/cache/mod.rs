@@ -13,15 +13,15 @@ use arc_swap::ArcSwap;
 use steeple_spiffe::{Bundle, BundleSource, TrustDomain};
 use tokio::sync::{Notify, watch};
 
-pub use bundle::{BadBundle, CachedBundle};
-pub use entry::{BadEntry, Entry, Selector, Selectors};
-pub use store::{Store, Svid};
+pub(crate) use bundle::CachedBundle;
+pub(crate) use entry::{BadEntry, Entry, Selector, Selectors};
+pub(crate) use store::{Store, Svid};
+pub(crate) use update::Update;
 pub(crate) use update::without_duplicate_hints;
-pub use update::{Identity, Update};
 
 /// The readers' side. Cheap to clone.
 #[derive(Clone)]
-pub struct Cache(Arc<Shared>);
+pub(crate) struct Cache(Arc<Shared>);
 
 struct Shared {
     snapshot: ArcSwap<Snapshot>,
@@ -33,9 +33,8 @@ struct Shared {
 
 /// All that is known at one moment.
 #[derive(Debug)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     trust_domain: TrustDomain,
-    entries: HashMap<Arc<str>, Arc<Entry>>,
     /// Entries by the first of their selectors: a process that lacks that one cannot have the entry.
     by_selector: HashMap<Selector, Vec<Arc<Entry>>>,
     svids: HashMap<Arc<str>, Arc<Svid>>,
@@ -43,20 +42,15 @@ pub struct Snapshot {
 }
 
 /// One reader's view of the updates for a set of selectors.
-pub struct Subscription {
+pub(crate) struct Subscription {
     updates: watch::Receiver<Arc<Update>>,
 }
 
 impl Cache {
     /// Nothing known yet. The second value is the one writer.
-    pub fn new(trust_domain: TrustDomain, size: usize) -> (Self, Store) {
-        let snapshot = Snapshot {
-            trust_domain,
-            entries: HashMap::new(),
-            by_selector: HashMap::new(),
-            svids: HashMap::new(),
-            bundles: HashMap::new(),
-        };
+    pub(crate) fn new(trust_domain: TrustDomain, size: usize) -> (Self, Store) {
+        let snapshot =
+            Snapshot { trust_domain, by_selector: HashMap::new(), svids: HashMap::new(), bundles: HashMap::new() };
         let cache = Self(Arc::new(Shared {
             snapshot: ArcSwap::from_pointee(snapshot),
             subscriptions: Mutex::default(),
@@ -66,12 +60,12 @@ impl Cache {
     }
 
     /// What is known now.
-    pub fn snapshot(&self) -> Arc<Snapshot> {
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         self.0.snapshot.load_full()
     }
 
     /// The identities of a process with these selectors, now and at each change.
-    pub fn subscribe(&self, selectors: Selectors) -> Subscription {
+    pub(crate) fn subscribe(&self, selectors: Selectors) -> Subscription {
         let mut subscriptions = self.0.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(updates) = subscriptions.get(&selectors) {
             return Subscription { updates: updates.subscribe() };
@@ -120,12 +114,12 @@ impl Cache {
 
 impl Subscription {
     /// The latest update; later ones count as changes.
-    pub fn latest(&mut self) -> Arc<Update> {
+    pub(crate) fn latest(&mut self) -> Arc<Update> {
         Arc::clone(&self.updates.borrow_and_update())
     }
 
     /// Waits for an update that has not been looked at.
-    pub async fn changed(&mut self) {
+    pub(crate) async fn changed(&mut self) {
         // The sender lives in the cache while anybody waits; without it there is nothing more to come.
         if self.updates.changed().await.is_err() {
             std::future::pending::<()>().await;
@@ -135,7 +129,7 @@ impl Subscription {
 
 impl Snapshot {
     /// The entries for a process with these selectors, by id.
-    pub fn matching(&self, selectors: &Selectors) -> Vec<Arc<Entry>> {
+    pub(crate) fn matching(&self, selectors: &Selectors) -> Vec<Arc<Entry>> {
         let candidates = selectors.iter().filter_map(|selector| self.by_selector.get(selector)).flatten();
         let mut found: Vec<_> = candidates.filter(|entry| selectors.contain(&entry.selectors)).cloned().collect();
         found.sort_by(|a, b| a.id.cmp(&b.id));
@@ -143,23 +137,23 @@ impl Snapshot {
     }
 
     /// A trust domain's bundle.
-    pub fn bundle(&self, trust_domain: &TrustDomain) -> Option<&Arc<CachedBundle>> {
+    pub(crate) fn bundle(&self, trust_domain: &TrustDomain) -> Option<&Arc<CachedBundle>> {
         self.bundles.get(trust_domain)
     }
 
     /// The own trust domain's bundle.
-    pub fn own_bundle(&self) -> Option<&Arc<CachedBundle>> {
+    pub(crate) fn own_bundle(&self) -> Option<&Arc<CachedBundle>> {
         self.bundles.get(&self.trust_domain)
     }
 
     /// The own trust domain.
-    pub fn trust_domain(&self) -> &TrustDomain {
+    pub(crate) fn trust_domain(&self) -> &TrustDomain {
         &self.trust_domain
     }
 }
 
 /// The bundles that one caller may verify with.
-pub struct VisibleBundles<'a> {
+pub(crate) struct VisibleBundles<'a> {
     /// What is known.
     pub snapshot: &'a Snapshot,
     /// The trust domains that count.

@@ -13,7 +13,7 @@ use super::{Cache, CachedBundle, Entry, Selector, Selectors, Snapshot};
 
 /// A workload's X.509-SVID.
 #[derive(Debug)]
-pub struct Svid {
+pub(crate) struct Svid {
     /// The chain, leaf first.
     pub chain: Vec<Certificate>,
     /// The chain, DER, one behind the other.
@@ -27,7 +27,7 @@ pub struct Svid {
 }
 
 /// Everything that is known, and what follows from it.
-pub struct Store {
+pub(crate) struct Store {
     cache: Cache,
     /// `x509_svid_cache_max_size`: a soft limit, since what somebody waits on is always made.
     size: usize,
@@ -53,29 +53,29 @@ impl Store {
     }
 
     /// The readers' side.
-    pub fn cache(&self) -> &Cache {
+    pub(crate) fn cache(&self) -> &Cache {
         &self.cache
     }
 
     /// Every entry's id and content digest, ids ascending in byte order.
-    pub fn digests(&self) -> Vec<(&str, [u8; 32])> {
+    pub(crate) fn digests(&self) -> Vec<(&str, [u8; 32])> {
         let mut digests: Vec<_> = self.entries.values().map(|entry| (&*entry.id, entry.digest)).collect();
         digests.sort_unstable();
         digests
     }
 
     /// The entry with an id.
-    pub fn entry(&self, id: &str) -> Option<&Arc<Entry>> {
+    pub(crate) fn entry(&self, id: &str) -> Option<&Arc<Entry>> {
         self.entries.get(id)
     }
 
     /// Trust domains that the entries federate with.
-    pub fn federated_trust_domains(&self) -> HashSet<TrustDomain> {
+    pub(crate) fn federated_trust_domains(&self) -> HashSet<TrustDomain> {
         self.entries.values().flat_map(|entry| entry.federates_with.iter().cloned()).collect()
     }
 
     /// A new or changed entry. One that says the same as before changes nothing.
-    pub fn put_entry(&mut self, entry: Entry) {
+    pub(crate) fn put_entry(&mut self, entry: Entry) {
         let known = self.entries.get(&entry.id);
         if known.is_some_and(|known| known.digest == entry.digest) {
             return;
@@ -87,7 +87,7 @@ impl Store {
     }
 
     /// An entry that the agent may no longer have.
-    pub fn remove_entry(&mut self, id: &str) {
+    pub(crate) fn remove_entry(&mut self, id: &str) {
         if let Some(entry) = self.entries.remove(id) {
             debug!(target: "cache_manager", entry = %entry.id, spiffe_id = %entry.spiffe_id, "Entry removed");
             self.svids.remove(id);
@@ -96,7 +96,7 @@ impl Store {
     }
 
     /// Removes every entry that is not among these.
-    pub fn keep_entries(&mut self, ids: &HashSet<String>) {
+    pub(crate) fn keep_entries(&mut self, ids: &HashSet<String>) {
         let lost: Vec<_> = self.entries.keys().filter(|id| !ids.contains(&***id)).cloned().collect();
         for id in lost {
             self.remove_entry(&id);
@@ -104,7 +104,7 @@ impl Store {
     }
 
     /// A trust domain's bundle. Returns whether it is news.
-    pub fn put_bundle(&mut self, bundle: CachedBundle) -> bool {
+    pub(crate) fn put_bundle(&mut self, bundle: CachedBundle) -> bool {
         let trust_domain = bundle.bundle.trust_domain.clone();
         let known = self.bundles.get(&trust_domain);
         if known.is_some_and(|known| known.bundle == bundle.bundle) {
@@ -118,7 +118,7 @@ impl Store {
     }
 
     /// The bundle of a federated trust domain is gone.
-    pub fn remove_bundle(&mut self, trust_domain: &TrustDomain) {
+    pub(crate) fn remove_bundle(&mut self, trust_domain: &TrustDomain) {
         if self.bundles.remove(trust_domain).is_some() {
             debug!(target: "cache_manager", trust_domain_id = %trust_domain, "Bundle removed");
             self.changed = true;
@@ -126,7 +126,7 @@ impl Store {
     }
 
     /// Removes every federated bundle that is not among these.
-    pub fn keep_bundles(&mut self, trust_domains: &HashSet<TrustDomain>, own: &TrustDomain) {
+    pub(crate) fn keep_bundles(&mut self, trust_domains: &HashSet<TrustDomain>, own: &TrustDomain) {
         let is_lost = |known: &&TrustDomain| *known != own && !trust_domains.contains(*known);
         let lost: Vec<_> = self.bundles.keys().filter(is_lost).cloned().collect();
         lost.iter().for_each(|trust_domain| self.remove_bundle(trust_domain));
@@ -134,7 +134,7 @@ impl Store {
 
     /// The entries whose SVID has to be made now; they count as being made until [`Store::minted`] or
     /// [`Store::not_minted`] says otherwise.
-    pub fn take_due(&mut self, now: SystemTime, most: usize) -> Vec<Arc<Entry>> {
+    pub(crate) fn take_due(&mut self, now: SystemTime, most: usize) -> Vec<Arc<Entry>> {
         let waited_on = self.cache.waited_on();
         let is_waited_on =
             |entry: &Entry| waited_on.iter().any(|selectors: &Selectors| selectors.contain(&entry.selectors));
@@ -166,7 +166,7 @@ impl Store {
     }
 
     /// An SVID was made. It is dropped if its entry has gone meanwhile.
-    pub fn minted(&mut self, entry_id: &Arc<str>, svid: Svid) {
+    pub(crate) fn minted(&mut self, entry_id: &Arc<str>, svid: Svid) {
         self.in_flight.remove(entry_id);
         if self.entries.contains_key(entry_id) {
             self.svids.insert(Arc::clone(entry_id), Arc::new(svid));
@@ -175,23 +175,18 @@ impl Store {
     }
 
     /// An SVID could not be made; it is due again.
-    pub fn not_minted(&mut self, entry_id: &str) {
+    pub(crate) fn not_minted(&mut self, entry_id: &str) {
         self.in_flight.remove(entry_id);
     }
 
     /// When the next SVID is due, apart from those that are being made.
-    pub fn next_due(&self) -> Option<SystemTime> {
+    pub(crate) fn next_due(&self) -> Option<SystemTime> {
         let waiting = self.svids.iter().filter(|(id, _)| !self.in_flight.contains(*id));
         waiting.map(|(_, svid)| svid.renew_at).min()
     }
 
-    /// How many SVIDs are held.
-    pub fn svid_count(&self) -> usize {
-        self.svids.len()
-    }
-
     /// Shows the readers what has changed since the last time.
-    pub fn publish(&mut self) {
+    pub(crate) fn publish(&mut self) {
         if !std::mem::take(&mut self.changed) {
             return;
         }
@@ -204,7 +199,6 @@ impl Store {
         }
         self.cache.publish(Snapshot {
             trust_domain: self.cache.snapshot().trust_domain().clone(),
-            entries: self.entries.clone(),
             by_selector,
             svids: self.svids.clone(),
             bundles: self.bundles.clone(),

@@ -11,7 +11,7 @@ use super::{CachedBundle, Entry, Selectors, Snapshot, Svid};
 
 /// One identity that a process has, and its SVID as soon as there is one.
 #[derive(Clone, Debug)]
-pub struct Identity {
+pub(crate) struct Identity {
     /// Why it has it.
     pub entry: Arc<Entry>,
     /// What it shows.
@@ -20,7 +20,7 @@ pub struct Identity {
 
 /// All identities of a process, and the bundles that go with them.
 #[derive(Debug)]
-pub struct Update {
+pub(crate) struct Update {
     /// By entry id: the first is the default one.
     pub identities: Vec<Identity>,
     /// The own trust domain's.
@@ -56,12 +56,12 @@ impl Update {
     }
 
     /// Whether the process has any identity.
-    pub fn has_identity(&self) -> bool {
+    pub(crate) fn has_identity(&self) -> bool {
         !self.identities.is_empty()
     }
 
     /// Whether every identity has its SVID.
-    pub fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.identities.iter().all(|identity| identity.svid.is_some())
     }
 
@@ -88,7 +88,7 @@ impl Update {
     }
 
     /// The Workload API's answer: identities that have an SVID, without those whose hint another one has.
-    pub fn x509_response(&self) -> &X509svidResponse {
+    pub(crate) fn x509_response(&self) -> &X509svidResponse {
         self.x509_response.get_or_init(|| {
             let bundle = self.own.as_ref().map(|own| own.x509.clone()).unwrap_or_default();
             let entries: Vec<_> = self.identities.iter().map(|identity| Arc::clone(&identity.entry)).collect();
@@ -117,12 +117,12 @@ impl Update {
     }
 
     /// X.509 bundles by trust domain ID: the own one, and with an identity those that it federates with.
-    pub fn x509_bundles(&self) -> HashMap<String, Bytes> {
+    pub(crate) fn x509_bundles(&self) -> HashMap<String, Bytes> {
         self.bundles(|bundle| bundle.x509.clone())
     }
 
     /// JWT bundles by trust domain ID: the own one, and with an identity those that it federates with.
-    pub fn jwt_bundles(&self) -> HashMap<String, Bytes> {
+    pub(crate) fn jwt_bundles(&self) -> HashMap<String, Bytes> {
         self.bundles(|bundle| bundle.jwks.clone())
     }
 

@@ -53,7 +53,7 @@ pub enum SyncError {
 }
 
 /// The sync task.
-pub struct Sync {
+pub(crate) struct Sync {
     upstream: Upstream,
     store: Store,
     storage: Arc<Mutex<Storage>>,
@@ -76,7 +76,7 @@ struct Batch {
 }
 
 /// How the agent syncs.
-pub struct Options {
+pub(crate) struct Options {
     /// `workload_x509_svid_key_type`
     pub key_type: KeyType,
     /// `experimental.sync_interval`
@@ -94,7 +94,7 @@ enum Next {
 
 impl Sync {
     /// Completes `ready` after the first sync.
-    pub fn new(
+    pub(crate) fn new(
         upstream: Upstream,
         store: Store,
         storage: Arc<Mutex<Storage>>,
@@ -123,11 +123,11 @@ impl Sync {
     ///
     /// # Errors
     /// See [`SyncError`]; everything else is tried again.
-    pub async fn run(mut self, shutdown: Shutdown) -> Result<(), SyncError> {
+    pub(crate) async fn run(mut self, shutdown: Shutdown) -> Result<(), SyncError> {
         self.post_status().await;
         let mut pause = self.interval;
         loop {
-            let Some(ended) = shutdown.unless_stopped(self.sync()).await else { return Ok(()) };
+            let Some(ended) = shutdown.unless_stopped(Box::pin(self.sync())).await else { return Ok(()) };
             let wait = match ended {
                 Ok(wait) => {
                     pause = self.interval;
@@ -165,7 +165,7 @@ impl Sync {
             }
             Err(status) if status.code() == Code::Unimplemented => {
                 debug!(target: "manager", "The server cannot push changes; it is asked for them");
-                self.poll_for(ASK_AGAIN).await
+                Box::pin(self.poll_for(ASK_AGAIN)).await
             }
             Err(status) => Err(status),
         }
@@ -203,7 +203,7 @@ impl Sync {
     async fn poll_for(&mut self, length: Duration) -> Result<Duration, Status> {
         let until = self.clock.now() + length;
         loop {
-            let polled = poll::everything(&self.upstream, &mut self.store, self.by_stream);
+            let polled = Box::pin(poll::everything(&self.upstream, &mut self.store, self.by_stream));
             measure("manager.sync.fetch_entries_updates", async { polled.await.map_err(Failed) })
                 .await
                 .map_err(|Failed(status)| status)?;

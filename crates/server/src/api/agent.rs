@@ -4,13 +4,15 @@ mod attest;
 
 use steeple_datastore::entries::{CreateEntry, Entry as Row};
 use steeple_datastore::join_tokens::{CreateJoinToken, JoinToken};
-use steeple_datastore::nodes::{NodeFilter, UpdateNode};
+use steeple_datastore::nodes::{DeleteNode, NodeFilter, UpdateNode};
 use steeple_datastore::{Match, MatchSet, Node, Page, Selector};
 use steeple_pki::CertificateRequest;
 use steeple_proto::spire::api::server::agent::v1::agent_server::{Agent, AgentServer};
 use steeple_proto::spire::api::server::agent::v1::{
-    AttestAgentRequest, AttestAgentResponse, CreateJoinTokenRequest, ListAgentsRequest, ListAgentsResponse,
-    PostStatusRequest, PostStatusResponse, RenewAgentRequest, RenewAgentResponse, list_agents_request,
+    AttestAgentRequest, AttestAgentResponse, BanAgentRequest, CountAgentsRequest, CountAgentsResponse,
+    CreateJoinTokenRequest, DeleteAgentRequest, GetAgentRequest, ListAgentsRequest, ListAgentsResponse,
+    PostStatusRequest, PostStatusResponse, RenewAgentRequest, RenewAgentResponse, count_agents_request,
+    list_agents_request,
 };
 use steeple_proto::spire::api::types;
 use steeple_proto::spire::api::types::permission_denied_details::Reason;
@@ -43,15 +45,77 @@ pub(crate) fn service(parts: Parts, id_as_selector: bool) -> AgentServer<impl Ag
 
 #[tonic::async_trait]
 impl Agent for Service {
+    async fn count_agents(
+        &self,
+        request: Request<CountAgentsRequest>,
+    ) -> Result<Response<CountAgentsResponse>, Status> {
+        const FAILED: &str = "failed to count agents";
+        let filter = request.into_inner().filter.map(|filter| {
+            let count_agents_request::Filter {
+                by_attestation_type,
+                by_selector_match,
+                by_banned,
+                by_can_reattest,
+                by_expires_before,
+            } = filter;
+            list_agents_request::Filter {
+                by_attestation_type,
+                by_selector_match,
+                by_banned,
+                by_can_reattest,
+                by_expires_before,
+            }
+        });
+        let filter = filter.map_or(Ok(NodeFilter::default()), |filter| filter_of(filter, FAILED))?;
+        let count = self.parts.store.count_nodes(&filter).await;
+        let count = count.map_err(|error| status::internal(FAILED, error))?;
+        Ok(Response::new(CountAgentsResponse { count: i32::try_from(count).unwrap_or(i32::MAX) }))
+    }
+
     async fn list_agents(&self, request: Request<ListAgentsRequest>) -> Result<Response<ListAgentsResponse>, Status> {
         let ListAgentsRequest { filter, output_mask: mask, page_size, page_token } = request.into_inner();
-        let filter = filter.map_or(Ok(NodeFilter::default()), filter_of)?;
+        const FAILED: &str = "failed to list agents";
+        let filter = filter.map_or(Ok(NodeFilter::default()), |filter| filter_of(filter, FAILED))?;
         let page = Page { size: u32::try_from(page_size).unwrap_or(0), token: page_token };
         let with_selectors = mask.as_ref().is_none_or(|mask| mask.selectors);
         let listing = self.parts.store.list_nodes(&filter, &page, with_selectors).await;
-        let listing = listing.map_err(|error| status::internal("failed to list agents", error))?;
+        let listing = listing.map_err(|error| status::internal(FAILED, error))?;
         let agents = listing.rows.into_iter().filter_map(|node| agent_of(node, mask.as_ref()));
         Ok(Response::new(ListAgentsResponse { agents: agents.collect(), next_page_token: listing.next_page_token }))
+    }
+
+    async fn get_agent(&self, request: Request<GetAgentRequest>) -> Result<Response<types::Agent>, Status> {
+        let call = Call::of(&request)?;
+        let GetAgentRequest { id, output_mask } = request.into_inner();
+        let id = self.agent_id(&call, id.as_ref())?;
+        let agent = agent_of(self.node(&id).await?, output_mask.as_ref());
+        agent.map(Response::new).ok_or_else(|| status::internal("failed to convert agent", "malformed SPIFFE ID"))
+    }
+
+    async fn delete_agent(&self, request: Request<DeleteAgentRequest>) -> Result<Response<()>, Status> {
+        let call = Call::of(&request)?;
+        let id = self.agent_id(&call, request.get_ref().id.as_ref())?;
+        match self.parts.store.write(DeleteNode { spiffe_id: id.to_string() }).await {
+            Ok(_) => Ok(Response::new(())),
+            Err(steeple_datastore::Error::NotFound) => Err(status::not_found("agent not found")),
+            Err(error) => Err(status::internal("failed to remove agent", error)),
+        }
+    }
+
+    async fn ban_agent(&self, request: Request<BanAgentRequest>) -> Result<Response<()>, Status> {
+        let call = Call::of(&request)?;
+        let id = self.agent_id(&call, request.get_ref().id.as_ref())?;
+        let ban = UpdateNode {
+            spiffe_id: id.to_string(),
+            serial: Some(String::new()),
+            new_serial: Some(String::new()),
+            ..UpdateNode::default()
+        };
+        match self.parts.store.write(ban).await {
+            Ok(_) => Ok(Response::new(())),
+            Err(steeple_datastore::Error::NotFound) => Err(status::not_found("agent not found")),
+            Err(error) => Err(status::internal("failed to ban agent", error)),
+        }
     }
 
     async fn attest_agent(
@@ -143,6 +207,13 @@ impl Agent for Service {
 }
 
 impl Service {
+    fn agent_id(&self, call: &Call, id: Option<&types::Spiffeid>) -> Result<SpiffeId, Status> {
+        let id =
+            ids::agent(id, &self.parts.trust_domain).map_err(|error| status::invalid("invalid agent ID", error))?;
+        call.audit("spiffe_id", &id);
+        Ok(id)
+    }
+
     async fn node(&self, id: &SpiffeId) -> Result<Node, Status> {
         let node = self.parts.store.fetch_node(id.as_str()).await;
         let node = node.map_err(|error| status::internal("failed to fetch agent", error))?;
@@ -179,7 +250,7 @@ fn join_token_id(trust_domain: &TrustDomain, token: &str) -> Result<SpiffeId, Ba
 #[error("failed to create join token ID: {0}")]
 struct BadToken(steeple_spiffe::IdError);
 
-fn filter_of(filter: list_agents_request::Filter) -> Result<NodeFilter, Status> {
+fn filter_of(filter: list_agents_request::Filter, failed: &str) -> Result<NodeFilter, Status> {
     let list_agents_request::Filter {
         by_attestation_type,
         by_selector_match,
@@ -192,10 +263,9 @@ fn filter_of(filter: list_agents_request::Filter) -> Result<NodeFilter, Status> 
             let items = super::entry::selectors_of(selectors)
                 .map_err(|error| status::invalid("failed to parse selectors", error))?;
             if items.is_empty() {
-                return Err(status::internal("failed to list agents", "cannot list by empty selectors set"));
+                return Err(status::internal(failed, "cannot list by empty selectors set"));
             }
-            let behavior =
-                Match::of_node_selectors(r#match).map_err(|error| status::internal("failed to list agents", error))?;
+            let behavior = Match::of_node_selectors(r#match).map_err(|error| status::internal(failed, error))?;
             Ok(MatchSet { items, behavior })
         })
         .transpose()?;

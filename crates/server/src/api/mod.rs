@@ -1,16 +1,16 @@
 //! The gRPC services of the server, one file each, and what they share: how IDs are checked ([`ids`]) and how errors
 //! become statuses ([`status`]).
 
-pub mod agent;
-pub mod bundle;
-pub mod entry;
-pub mod health;
+pub(crate) mod agent;
+pub(crate) mod bundle;
+pub(crate) mod entry;
+pub(crate) mod health;
 mod ids;
-pub mod logger;
+pub(crate) mod logger;
 mod status;
-pub mod svid;
-pub mod sync;
-pub mod unbuilt;
+pub(crate) mod svid;
+pub(crate) mod sync;
+pub(crate) mod unbuilt;
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::entries::Index;
 
 /// What the services stand on. Cheap to clone.
 #[derive(Clone)]
-pub struct Parts {
+pub(crate) struct Parts {
     /// The trust domain.
     pub trust_domain: TrustDomain,
     /// What is stored.

@@ -125,7 +125,11 @@ pub fn server_config(
 ///
 /// # Errors
 /// [`TlsError::Configuration`].
-pub fn client_config(credential: Option<CredentialWatch>, expect: Expect, clock: Clock) -> Result<ClientConfig, TlsError> {
+pub fn client_config(
+    credential: Option<CredentialWatch>,
+    expect: Expect,
+    clock: Clock,
+) -> Result<ClientConfig, TlsError> {
     let verifier = verify::ServerVerifier::new(expect, clock.clone());
     let builder = ClientConfig::builder_with_details(provider(), Arc::new(Time(clock)))
         .with_protocol_versions(VERSIONS)

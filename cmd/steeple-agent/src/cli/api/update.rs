@@ -1,0 +1,128 @@
+//! What the Workload API sends on the stream of X509-SVIDs.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use steeple_config::duration::Duration as GoDuration;
+use steeple_proto::workload::{X509svid, X509svidResponse};
+use steeple_spiffe::x509::parse_chain_der;
+use steeple_spiffe::{Certificate, X509Error, X509Svid, verify_x509_svid};
+
+/// An answer, parsed.
+pub(super) struct Update {
+    pub(super) svids: Vec<Identity>,
+    /// By the trust domain's SPIFFE ID, as it was sent.
+    pub(super) federated_bundles: BTreeMap<String, Vec<Certificate>>,
+}
+
+/// An SVID, and the authorities of its trust domain.
+pub(super) struct Identity {
+    pub(super) svid: X509Svid,
+    pub(super) bundle: Vec<Certificate>,
+}
+
+/// What the two commands print differently.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Style {
+    /// With hints, and trust domains as SPIFFE IDs.
+    Fetch,
+    /// Without hints, and trust domains as names.
+    Watch,
+}
+
+impl Update {
+    /// # Errors
+    /// A certificate or a key is malformed.
+    pub(super) fn parse(response: X509svidResponse) -> Result<Self, X509Error> {
+        // Nothing is revoked by lists: SVIDs are short-lived.
+        let X509svidResponse { svids, crl: _, federated_bundles } = response;
+        let bundles = federated_bundles.into_iter().map(|(id, bundle)| parse_chain_der(&bundle).map(|it| (id, it)));
+        Ok(Self {
+            svids: svids.into_iter().map(Identity::parse).collect::<Result<_, _>>()?,
+            federated_bundles: bundles.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Whether each SVID is signed by an authority of its own bundle, now.
+    ///
+    /// # Errors
+    /// One is not.
+    pub(super) fn verify(&self, now: SystemTime) -> Result<(), X509Error> {
+        self.svids.iter().try_for_each(|Identity { svid, bundle }| verify_x509_svid(&svid.chain, bundle, now).map(drop))
+    }
+
+    /// For people. `waited` is the time until it came.
+    pub(super) fn pretty(&self, waited: Duration, style: Style) -> String {
+        let Self { svids, federated_bundles } = self;
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let noun = if svids.len() == 1 { "svid" } else { "svids" };
+        let waited = GoDuration::try_from(waited).unwrap_or_default();
+        let _ = writeln!(text, "Received {} {noun} after {waited}", svids.len());
+        for Identity { svid, bundle } in svids {
+            let X509Svid { id, chain, key_pkcs8: _, hint } = svid;
+            let _ = writeln!(text, "\nSPIFFE ID:\t\t{id}");
+            if style == Style::Fetch && !hint.is_empty() {
+                let _ = writeln!(text, "Hint:\t\t\t{hint}");
+            }
+            for (index, certificate) in chain.iter().enumerate() {
+                let what = if index == 0 { "SVID".into() } else { format!("Intermediate #{index}") };
+                validity(&mut text, &what, certificate);
+            }
+            authorities(&mut text, "", bundle);
+            for (trust_domain, bundle) in federated_bundles {
+                let name = trust_domain.strip_prefix("spiffe://").filter(|_| style == Style::Watch);
+                authorities(&mut text, &format!("[{}] ", name.unwrap_or(trust_domain)), bundle);
+            }
+        }
+        text.push('\n');
+        text
+    }
+}
+
+impl Identity {
+    fn parse(svid: X509svid) -> Result<Self, X509Error> {
+        // The certificate says who it is for.
+        let X509svid { spiffe_id: _, x509_svid, x509_svid_key, bundle, hint } = svid;
+        let svid = X509Svid { hint, ..X509Svid::parse(&x509_svid, &x509_svid_key)? };
+        Ok(Self { svid, bundle: parse_chain_der(&bundle)? })
+    }
+}
+
+fn authorities(text: &mut String, prefix: &str, bundle: &[Certificate]) {
+    for (index, certificate) in bundle.iter().enumerate() {
+        validity(text, &format!("{prefix}CA #{}", index + 1), certificate);
+    }
+}
+
+fn validity(text: &mut String, what: &str, certificate: &Certificate) {
+    let _ = writeln!(text, "{what} Valid After:\t{}", utc(certificate.not_before()));
+    let _ = writeln!(text, "{what} Valid Until:\t{}", utc(certificate.not_after()));
+}
+
+/// As Go prints a moment by default.
+fn utc(moment: SystemTime) -> String {
+    // A certificate's years end with 9999, a timestamp's too.
+    let moment = Timestamp::try_from(moment).unwrap_or(Timestamp::MAX).to_zoned(TimeZone::UTC);
+    moment.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shows_a_moment_as_go_does() {
+        assert_eq!(utc(SystemTime::UNIX_EPOCH + Duration::from_secs(4_070_908_800)), "2099-01-01 00:00:00 +0000 UTC");
+    }
+
+    #[test]
+    fn counts_svids_in_words() {
+        let update = Update { svids: Vec::new(), federated_bundles: BTreeMap::new() };
+        let text = update.pretty(Duration::from_micros(2_850), Style::Fetch);
+        assert_eq!(text, "Received 0 svids after 2.85ms\n\n");
+    }
+}

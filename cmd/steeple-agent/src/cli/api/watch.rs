@@ -1,0 +1,98 @@
+use std::time::{Duration, Instant};
+
+use anyhow::{anyhow, bail};
+use steeple_config::flags::FlagSet;
+use steeple_proto::workload::X509svidRequest;
+use tonic::{Code, Status};
+
+use super::update::{Style, Update};
+use crate::cli::client::{Agent, AgentFlags, request};
+use crate::cli::{console, usage};
+
+/// Prints the X509-SVIDs that the agent has for this process whenever they change, until it is interrupted, which counts
+/// as a failure.
+pub(crate) async fn watch(args: &[String]) -> anyhow::Result<()> {
+    let mut agent = AgentFlags::default();
+    usage::parse(agent.add_to(FlagSet::new("watch")), args)?;
+
+    let agent = agent.agent()?;
+    let mut watch = Watch { agent, since: Instant::now(), failures: 0, open: false };
+    tokio::select! {
+        refused = watch.run() => return Err(refused),
+        signal = tokio::signal::ctrl_c() => signal?,
+    }
+    if watch.open {
+        return Err(told_first(anyhow!("rpc error: code = Canceled desc = context canceled")));
+    }
+    bail!("context canceled")
+}
+
+struct Watch {
+    agent: Agent,
+    /// The start, or the latest update.
+    since: Instant,
+    /// Since the latest update.
+    failures: u32,
+    /// Whether there is a stream now.
+    open: bool,
+}
+
+impl Watch {
+    /// Opens the stream anew whenever it ends, later and later. Ends with what will not become better.
+    async fn run(&mut self) -> anyhow::Error {
+        loop {
+            self.open = true;
+            let ended = self.follow().await;
+            self.open = false;
+            let Err(error) = ended;
+            match error {
+                Ended::Refused(status) => return told_first(self.agent.failed(&status)),
+                Ended::Broken(status) => console::err(&format!("{}\n", self.agent.failed(&status))),
+                Ended::Unusable(error) => console::err(&format!("{error:#}\n")),
+            }
+            self.failures += 1;
+            tokio::time::sleep(pause(self.failures)).await;
+        }
+    }
+
+    /// Prints what comes on one stream.
+    async fn follow(&mut self) -> Result<std::convert::Infallible, Ended> {
+        let mut stream = self.agent.workload().fetch_x509svid(request(X509svidRequest {})).await?.into_inner();
+        loop {
+            let response = stream.message().await?.ok_or_else(|| Ended::Unusable(anyhow!("EOF")))?;
+            let update = Update::parse(response).map_err(|error| Ended::Unusable(error.into()))?;
+            console::out(&update.pretty(self.since.elapsed(), Style::Watch));
+            (self.since, self.failures) = (Instant::now(), 0);
+        }
+    }
+}
+
+/// Why a stream ended.
+enum Ended {
+    /// The agent will never answer otherwise.
+    Refused(Status),
+    /// The agent is away, or has nothing for us.
+    Broken(Status),
+    /// The agent sent nothing, or what is no SVID.
+    Unusable(anyhow::Error),
+}
+
+impl From<Status> for Ended {
+    fn from(status: Status) -> Self {
+        match status.code() {
+            Code::InvalidArgument => Self::Refused(status),
+            _ => Self::Broken(status),
+        }
+    }
+}
+
+/// The reference tells how a stream ended, and then that it gives up for that reason.
+fn told_first(error: anyhow::Error) -> anyhow::Error {
+    console::err(&format!("{error:#}\n"));
+    error
+}
+
+/// A second more after each failure, up to half a minute.
+fn pause(failures: u32) -> Duration {
+    Duration::from_secs(failures.min(30).into())
+}

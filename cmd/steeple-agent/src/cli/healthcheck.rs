@@ -1,0 +1,55 @@
+//! `healthcheck`
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+use steeple_config::flags::FlagSet;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+use super::client::AgentFlags;
+use super::program::Program;
+use super::{block_on, console, usage};
+
+/// Asks the agent how it is.
+pub(crate) fn run(_: &Program, args: &[String]) -> ExitCode {
+    let (mut agent, mut shallow, mut verbose) = (AgentFlags::default(), false, false);
+    let flags = FlagSet::new("health").flag("shallow", &mut shallow, "Has no effect; the reference takes it").flag(
+        "verbose",
+        &mut verbose,
+        "Say what is done, and why it failed",
+    );
+    if let Err(misused) = usage::parse(agent.add_to(flags), args) {
+        return misused.tell();
+    }
+
+    if verbose {
+        console::out("Checking agent health...\n");
+    }
+    match block_on(check(&agent, verbose)) {
+        Ok(()) => {
+            console::out("Agent is healthy.\n");
+            ExitCode::SUCCESS
+        }
+        Err(reason) => {
+            console::err(&format!("Agent is unhealthy: {reason}\n"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn check(agent: &AgentFlags, verbose: bool) -> anyhow::Result<()> {
+    let agent = agent.agent()?;
+    let mut client = HealthClient::new(agent.channel());
+    match client.check(HealthCheckRequest::default()).await.map(|response| response.into_inner().status()) {
+        Ok(ServingStatus::Serving) => Ok(()),
+        Ok(status) => bail!("agent returned status {:?}", status.as_str_name()),
+        Err(status) => {
+            if verbose {
+                console::err(&format!("Failed to check health: {}\n", agent.failed(&status)));
+            }
+            bail!("unable to determine health")
+        }
+    }
+}

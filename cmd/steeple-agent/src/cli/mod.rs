@@ -1,0 +1,81 @@
+//! The commands, and how each of them ends.
+
+mod api;
+mod client;
+mod console;
+mod healthcheck;
+mod output;
+mod program;
+mod usage;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use steeple_config::commands::{Command, Commands, Resolution};
+
+use program::Program;
+
+/// Does what a command line says. The arguments begin with the name of the program, which decides whether it answers as
+/// the reference or under our own name.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let mut args = args.into_iter();
+    let program = Program::called(args.next());
+    let args: Vec<String> = args.map(|arg| arg.to_string_lossy().into_owned()).collect();
+    match commands(&program).resolve(&args) {
+        Resolution::Run(run, args) => run(&program, &args),
+        Resolution::Version => {
+            program.print_version();
+            ExitCode::SUCCESS
+        }
+        Resolution::Answer { text, exit_code } => {
+            console::err(&text);
+            exit_code.into()
+        }
+    }
+}
+
+/// What a command does with the arguments behind its name.
+type Run = Box<dyn Fn(&Program, &[String]) -> ExitCode>;
+
+fn commands(program: &Program) -> Commands<Run> {
+    let x509 = "Fetches X509-SVIDs from the Workload API";
+    let fetch = asking("fetch", "fetch x509", x509, api::fetch_x509).with(vec![
+        asking("x509", "fetch x509", x509, api::fetch_x509),
+        asking("jwt", "fetch jwt", "Fetches JWT-SVIDs from the Workload API", api::fetch_jwt),
+    ]);
+    let validate = vec![asking("jwt", "validate jwt", "Has the Workload API validate a JWT-SVID", api::validate_jwt)];
+    let watch = asking("watch", "watch", "Prints X509-SVIDs whenever the Workload API has new ones", api::watch);
+    Commands::new(
+        program.name(),
+        vec![
+            Command::group("api", vec![fetch, Command::group("validate", validate), watch]),
+            Command::new("healthcheck", "health", "Tells whether the agent is healthy", Box::new(healthcheck::run)),
+        ],
+    )
+}
+
+/// A command that asks an agent.
+fn asking(
+    name: &'static str,
+    usage_name: &'static str,
+    synopsis: &'static str,
+    command: impl AsyncFn(&[String]) -> anyhow::Result<()> + 'static,
+) -> Command<Run> {
+    let run = move |_: &Program, args: &[String]| match block_on(command(args)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => match error.downcast::<usage::Misused>() {
+            Ok(misused) => misused.tell_twice(),
+            Err(error) => {
+                console::err(&format!("{error:#}\n"));
+                ExitCode::FAILURE
+            }
+        },
+    };
+    Command::new(name, usage_name, synopsis, Box::new(run))
+}
+
+fn block_on(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // On the heap: the futures of some calls are large.
+    runtime.block_on(Box::pin(command))
+}

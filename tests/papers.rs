@@ -1,0 +1,301 @@
+//! The papers say what is there: configurations, plugin pages, conformance, links, targets. Needs no daemon.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use steeple_catalog::load::{AgentBuiltIns, BuiltIn, ServerBuiltIns};
+
+/// A daemon's full configuration, and what it is compared with.
+struct Configuration {
+    path: &'static str,
+    /// Where its structs are written.
+    sources: [&'static str; 2],
+    /// The daemon's own reader; an error as people see it.
+    parse: fn(&str) -> Result<Vec<String>, String>,
+}
+
+const CONFIGURATIONS: [Configuration; 2] = [
+    Configuration {
+        path: "conf/server/server_full.conf",
+        sources: ["crates/server/src/config/file.rs", "crates/config/src/sections.rs"],
+        parse: |text| {
+            use steeple_server::config::{Config, Flags};
+            let config = Config::parse(text, "server_full.conf", Flags::default());
+            config.map(|config| config.unbuilt).map_err(|error| error.in_full())
+        },
+    },
+    Configuration {
+        path: "conf/agent/agent_full.conf",
+        sources: ["crates/agent/src/config/file.rs", "crates/config/src/sections.rs"],
+        parse: |text| {
+            use steeple_agent::config::{Config, Flags};
+            let config = Config::parse(text, "agent_full.conf", Flags::default());
+            config.map(|config| config.unbuilt).map_err(|error| error.in_full())
+        },
+    },
+];
+
+/// What the agent says to a key that excludes one which its file sets.
+const EXCLUDED: &str = "can be specified, not both";
+
+#[test]
+fn the_full_configurations_are_accepted_as_they_are_and_with_each_key_that_they_show() -> Result<()> {
+    for Configuration { path, sources: _, parse } in CONFIGURATIONS {
+        let text = read(path)?;
+        let unbuilt = parse(&text).map_err(|error| anyhow::anyhow!("{path}: {error}"))?;
+        ensure!(unbuilt.is_empty(), "{path} asks for what is not built yet: {unbuilt:?}");
+        let shown = shown_keys(&text);
+        for (line, with_it) in &shown {
+            match parse(with_it) {
+                Err(error) if !error.contains(EXCLUDED) => anyhow::bail!("{path}:{line}: {error}"),
+                _ => {}
+            }
+        }
+        println!("papers: {path} accepted, and with each of {} keys and blocks that it shows", shown.len());
+    }
+    Ok(())
+}
+
+#[test]
+fn the_full_configurations_name_every_key() -> Result<()> {
+    for Configuration { path, sources, parse: _ } in CONFIGURATIONS {
+        let mut keys = BTreeSet::new();
+        for source in sources {
+            keys.extend(keys_of(&read(source)?));
+        }
+        let missing = not_named(&keys, &read(path)?);
+        ensure!(missing.is_empty(), "{path} does not name {missing:?}");
+        println!("papers: {path} names {0} of {0} keys", keys.len());
+    }
+    Ok(())
+}
+
+#[test]
+fn each_plugin_has_its_page_and_each_page_its_plugin() -> Result<()> {
+    let plugins = plugins();
+    let pages = files("docs", "md")?.into_iter().filter_map(|path| {
+        let name = path.file_stem()?.to_str()?.strip_prefix("plugin_")?.to_owned();
+        Some(name)
+    });
+    let expected: BTreeSet<String> = plugins.iter().map(|(kind, name)| format!("{kind}_{name}")).collect();
+    assert_eq!(pages.collect::<BTreeSet<_>>(), expected);
+    for (kind, name) in &plugins {
+        let source = match *kind {
+            "datastore" => "crates/datastore/src/config.rs".to_owned(),
+            kind => format!("crates/plugins/src/{kind}/{name}.rs"),
+        };
+        let (keys, page) = (keys_of(&read(&source)?), read(&format!("docs/plugin_{kind}_{name}.md"))?);
+        let missing = not_named(&keys, &page);
+        ensure!(missing.is_empty(), "docs/plugin_{kind}_{name}.md does not name {missing:?}");
+    }
+    println!("papers: {0} of {0} plugins have their page", plugins.len());
+    Ok(())
+}
+
+#[test]
+fn every_test_that_the_conformance_table_names_is_there() -> Result<()> {
+    let mut tests = BTreeSet::new();
+    for folder in ["crates", "cmd", "tests"] {
+        for path in files(folder, "rs")? {
+            let text = fs::read_to_string(path)?;
+            let names =
+                text.split("fn ").skip(1).filter_map(|rest| rest.split_once('(')).map(|(name, _)| name.to_owned());
+            tests.extend(names);
+        }
+    }
+    let text = read("docs/conformance.md")?;
+    let rows: Vec<&str> = text.lines().filter(|line| line.starts_with('|')).collect();
+    let mut named = 0;
+    for row in &rows {
+        let last = row.trim_end_matches('|').rsplit('|').next().unwrap_or_default();
+        for name in quoted(last) {
+            named += 1;
+            ensure!(tests.contains(name), "docs/conformance.md names a test that there is not: {name}");
+        }
+    }
+    ensure!(named > 0, "docs/conformance.md names no test");
+    println!("papers: {named} of {named} tests of the conformance table are there");
+    Ok(())
+}
+
+#[test]
+fn every_link_between_the_papers_leads_somewhere() -> Result<()> {
+    let (mut wrong, mut count) = (Vec::new(), 0);
+    for paper in papers()? {
+        let text = fs::read_to_string(&paper)?;
+        for target in links(&text).into_iter().filter(|target| !target.contains("://")) {
+            count += 1;
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let path = if file.is_empty() { paper.clone() } else { paper.with_file_name("").join(file) };
+            let found = path.exists() && (anchor.is_empty() || anchors(&fs::read_to_string(&path)?).contains(anchor));
+            if !found {
+                wrong.push(format!("{}: {target}", paper.display()));
+            }
+        }
+    }
+    ensure!(wrong.is_empty(), "links that lead nowhere:\n{}", wrong.join("\n"));
+    println!("papers: {count} of {count} links lead somewhere");
+    Ok(())
+}
+
+#[test]
+fn every_target_that_the_papers_name_is_in_the_makefile() -> Result<()> {
+    let makefile = read("Makefile")?;
+    let is_target = |name: &str| makefile.lines().any(|line| line.starts_with(&format!("{name}:")));
+    for paper in papers()? {
+        let text = fs::read_to_string(&paper)?;
+        for name in quoted(&text).into_iter().chain(text.lines()).filter_map(|words| words.strip_prefix("make ")) {
+            let name = name.split_whitespace().next().unwrap_or_default();
+            ensure!(is_target(name), "{}: there is no target {name}", paper.display());
+        }
+    }
+    Ok(())
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn read(path: &str) -> Result<String> {
+    fs::read_to_string(root().join(path)).with_context(|| path.to_owned())
+}
+
+/// All files with this extension below a folder of the project.
+fn files(folder: &str, extension: &str) -> Result<Vec<PathBuf>> {
+    let (mut found, mut folders) = (Vec::new(), vec![root().join(folder)]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|found| found == extension) {
+                found.push(path);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The project's own texts: those in its root and in `docs`.
+fn papers() -> Result<Vec<PathBuf>> {
+    let mut papers = files("docs", "md")?;
+    for entry in fs::read_dir(root())? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "md") {
+            papers.push(path);
+        }
+    }
+    Ok(papers)
+}
+
+/// The built-in plugins, as folder and name, which is how their pages are called.
+fn plugins() -> BTreeSet<(&'static str, &'static str)> {
+    fn of<T: ?Sized>(
+        kind: &'static str,
+        built_ins: &'static [BuiltIn<T>],
+    ) -> impl Iterator<Item = (&'static str, &'static str)> {
+        built_ins.iter().map(move |built_in| (kind, built_in.name))
+    }
+    let ServerBuiltIns { key_managers, node_attestors } = steeple_plugins::SERVER;
+    let server = of("key_manager", key_managers).chain(node_attestors.iter().map(|name| ("node_attestor", *name)));
+    let AgentBuiltIns { key_managers, node_attestors, workload_attestors } = steeple_plugins::AGENT;
+    let agent = of("key_manager", key_managers)
+        .chain(of("node_attestor", node_attestors))
+        .chain(of("workload_attestor", workload_attestors));
+    // Not in a table: a server has always had this one.
+    server.chain(agent).chain([("datastore", "sql")]).collect()
+}
+
+/// For each key or block that a configuration shows in comments (`#key`, without a space), its line and the text of the
+/// configuration with it.
+fn shown_keys(text: &str) -> Vec<(usize, String)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let is_shown =
+        |line: &str| line.trim_start().strip_prefix('#').is_some_and(|rest| rest.starts_with(char::is_alphabetic));
+    let mut shown = Vec::new();
+    let mut first = 0;
+    while first < lines.len() {
+        if !is_shown(lines[first]) {
+            first += 1;
+            continue;
+        }
+        let indent = lines[first].split('#').next().unwrap_or_default();
+        let end = format!("{indent}#}}");
+        let is_block = lines[first].ends_with('{');
+        let last = if is_block { (first..lines.len()).find(|at| lines[*at] == end).unwrap_or(first) } else { first };
+        let with_it = lines.iter().enumerate().map(|(at, line)| match (first..=last).contains(&at) {
+            true => format!("{}\n", line.replacen('#', "", 1)),
+            false => format!("{line}\n"),
+        });
+        shown.push((first + 1, with_it.collect()));
+        first = last + 1;
+    }
+    shown
+}
+
+/// The keys that the structs of a source text read out of a configuration.
+fn keys_of(source: &str) -> BTreeSet<String> {
+    let (mut keys, mut derives, mut inside, mut renamed) = (BTreeSet::new(), false, false, None);
+    for line in source.lines() {
+        let line = line.trim();
+        if line.starts_with("#[derive(") {
+            derives = line.contains("Deserialize");
+        } else if line.contains("struct ") && line.ends_with('{') {
+            inside = derives;
+        } else if line == "}" {
+            inside = false;
+        } else if let Some(name) = line.strip_prefix("#[serde(rename = \"").and_then(|rest| rest.split('"').next()) {
+            renamed = Some(name.to_owned());
+        } else if inside && !line.starts_with(['/', '#']) {
+            let field = line.trim_start_matches("pub(super) ").trim_start_matches("pub ");
+            if let Some((name, _)) = field.split_once(": ") {
+                keys.insert(renamed.take().unwrap_or_else(|| name.to_owned()));
+            }
+        }
+    }
+    keys
+}
+
+fn not_named<'a>(keys: &'a BTreeSet<String>, text: &str) -> Vec<&'a str> {
+    let words: BTreeSet<&str> = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
+    keys.iter().map(String::as_str).filter(|key| !words.contains(key)).collect()
+}
+
+/// What stands in backticks on a line.
+fn quoted(text: &str) -> Vec<&str> {
+    text.lines().flat_map(|line| line.split('`').skip(1).step_by(2)).collect()
+}
+
+/// The targets of `[text](target)`.
+fn links(text: &str) -> Vec<&str> {
+    text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target).collect()
+}
+
+/// The anchors that headings have: their words in lower case, with dashes between.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    let anchor = |heading: &str| {
+        let kept = heading.chars().filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c));
+        kept.collect::<String>().to_lowercase().replace(' ', "-")
+    };
+    headings.map(anchor).collect()
+}
+
+#[test]
+fn the_readers_of_this_test_see_what_is_there() {
+    let conf = "a = 1\n    #b = 2\n    # prose\n#c {\n#    # more\n#    d = 3\n#}\ne = 4\n";
+    let texts: Vec<String> = shown_keys(conf).into_iter().map(|(_, text)| text).collect();
+    assert_eq!(texts[0], conf.replace("#b", "b"));
+    assert_eq!(texts[1], "a = 1\n    #b = 2\n    # prose\nc {\n    # more\n    d = 3\n}\ne = 4\n");
+    let source = "#[derive(Deserialize)]\npub struct A {\n    /// Doc: text\n    pub(super) one: String,\n    \
+                  #[serde(rename = \"Two\")]\n    pub two: i64,\n}\n#[derive(Debug)]\nstruct B {\n    three: i64,\n}\n";
+    assert_eq!(keys_of(source), BTreeSet::from(["Two".to_owned(), "one".to_owned()]));
+    assert_eq!(links("a [b](c.md#d) [e](f)"), ["c.md#d", "f"]);
+    assert_eq!(quoted("`a` b `c`"), ["a", "c"]);
+    assert_eq!(
+        anchors("# What is \"here\"?\ntext\n## Two words"),
+        ["two-words".to_owned(), "what-is-here".to_owned()].into()
+    );
+}
