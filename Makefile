@@ -1,0 +1,44 @@
+# Daemons and tests are built in cargo's dev profile, into CARGO_TARGET_DIR or target/.
+
+DAEMONS := -p steeple-server-cmd -p steeple-agent-cmd
+# A continuous build takes the versions of the lock file, or fails.
+LOCKED := $(if $(CI),--locked)
+WHOLE = go=$$(.ci/tools go) && PATH="$$go:$$PATH" GOFLAGS=-buildvcs=false cargo test $(LOCKED) -p steeple-tests --test whole
+ROUNDS ?= 5
+
+.PHONY: help run check test whole soak peer
+
+help:
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r t what; do printf '%-11s %s\n' "$$t" "$$what"; done
+
+run: ## Builds and starts a throw-away trust domain, and shows its identities at work; ARGS="-ttl 1m" for its flags
+	@.ci/tools build
+	cargo build $(DAEMONS) -p steeple-cmd
+	@cargo run --quiet -p steeple-cmd -- up $(ARGS)
+
+check: ## Formatting, lints, unit tests, rooms and papers: no root, nothing installed
+	@.ci/tools check
+	cargo fmt --all --check
+	cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings
+	cargo test $(LOCKED) --workspace --exclude steeple-tests --no-fail-fast
+	cargo test $(LOCKED) -p steeple-tests --no-fail-fast --test layers --test papers
+
+test: ## All tests: check, then whole daemons; says first what it will install
+	@.ci/tools test
+	@$(MAKE) --no-print-directory check whole
+
+whole: ## Whole daemons as processes, with clients in Rust and Go
+	@.ci/tools build
+	cargo build $(LOCKED) $(DAEMONS) -p steeple-cmd
+	$(WHOLE)
+
+soak: ## The bench with 200 tries, then the whole daemons again and again; ROUNDS=5
+	@.ci/tools test
+	cargo build $(LOCKED) $(DAEMONS) -p steeple-cmd
+	STEEPLE_TRIES=200; export STEEPLE_TRIES; $(WHOLE) bench::
+	for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; ($(WHOLE)) || exit 1; done
+
+peer: ## The whole daemons of another directory, such as SPIRE's: STEEPLE_BIN=/opt/spire/bin
+	@test -n "$(STEEPLE_BIN)" || { echo "Say where the daemons are: make peer STEEPLE_BIN=/opt/spire/bin"; exit 2; }
+	@.ci/tools test
+	$(WHOLE)

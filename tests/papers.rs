@@ -5,7 +5,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use steeple_catalog::load::{AgentBuiltIns, BuiltIn, ServerBuiltIns};
 
 /// A daemon's full configuration, and what it is compared with.
 struct Configuration {
@@ -74,7 +73,7 @@ fn the_full_configurations_name_every_key() -> Result<()> {
 
 #[test]
 fn each_plugin_has_its_page_and_each_page_its_plugin() -> Result<()> {
-    let plugins = plugins();
+    let plugins = plugins(&read("crates/plugins/src/lib.rs")?);
     let pages = files("docs", "md")?.into_iter().filter_map(|path| {
         let name = path.file_stem()?.to_str()?.strip_prefix("plugin_")?.to_owned();
         Some(name)
@@ -82,7 +81,7 @@ fn each_plugin_has_its_page_and_each_page_its_plugin() -> Result<()> {
     let expected: BTreeSet<String> = plugins.iter().map(|(kind, name)| format!("{kind}_{name}")).collect();
     assert_eq!(pages.collect::<BTreeSet<_>>(), expected);
     for (kind, name) in &plugins {
-        let source = match *kind {
+        let source = match kind.as_str() {
             "datastore" => "crates/datastore/src/config.rs".to_owned(),
             kind => format!("crates/plugins/src/{kind}/{name}.rs"),
         };
@@ -123,15 +122,14 @@ fn every_test_that_the_conformance_table_names_is_there() -> Result<()> {
 #[test]
 fn every_link_between_the_papers_leads_somewhere() -> Result<()> {
     let (mut wrong, mut count) = (Vec::new(), 0);
-    for paper in papers()? {
-        let text = fs::read_to_string(&paper)?;
+    for Paper { path, text } in papers()? {
         for target in links(&text).into_iter().filter(|target| !target.contains("://")) {
             count += 1;
             let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
-            let path = if file.is_empty() { paper.clone() } else { paper.with_file_name("").join(file) };
-            let found = path.exists() && (anchor.is_empty() || anchors(&fs::read_to_string(&path)?).contains(anchor));
+            let to = if file.is_empty() { root().join(&path) } else { root().join(&path).with_file_name(file) };
+            let found = to.exists() && (anchor.is_empty() || anchors(&fs::read_to_string(&to)?).contains(anchor));
             if !found {
-                wrong.push(format!("{}: {target}", paper.display()));
+                wrong.push(format!("{}: {target}", path.display()));
             }
         }
     }
@@ -144,11 +142,10 @@ fn every_link_between_the_papers_leads_somewhere() -> Result<()> {
 fn every_target_that_the_papers_name_is_in_the_makefile() -> Result<()> {
     let makefile = read("Makefile")?;
     let is_target = |name: &str| makefile.lines().any(|line| line.starts_with(&format!("{name}:")));
-    for paper in papers()? {
-        let text = fs::read_to_string(&paper)?;
+    for Paper { path, text } in papers()? {
         for name in quoted(&text).into_iter().chain(text.lines()).filter_map(|words| words.strip_prefix("make ")) {
             let name = name.split_whitespace().next().unwrap_or_default();
-            ensure!(is_target(name), "{}: there is no target {name}", paper.display());
+            ensure!(is_target(name), "{}: there is no target {name}", path.display());
         }
     }
     Ok(())
@@ -178,34 +175,40 @@ fn files(folder: &str, extension: &str) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The project's own texts: those in its root and in `docs`.
-fn papers() -> Result<Vec<PathBuf>> {
-    let mut papers = files("docs", "md")?;
-    for entry in fs::read_dir(root())? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "md") {
-            papers.push(path);
-        }
-    }
-    Ok(papers)
+/// One of the project's own texts.
+struct Paper {
+    /// From the project's root.
+    path: PathBuf,
+    text: String,
 }
 
-/// The built-in plugins, as folder and name, which is how their pages are called.
-fn plugins() -> BTreeSet<(&'static str, &'static str)> {
-    fn of<T: ?Sized>(
-        kind: &'static str,
-        built_ins: &'static [BuiltIn<T>],
-    ) -> impl Iterator<Item = (&'static str, &'static str)> {
-        built_ins.iter().map(move |built_in| (kind, built_in.name))
+/// The texts in the project's root and in `docs`.
+fn papers() -> Result<Vec<Paper>> {
+    let mut paths = files("docs", "md")?;
+    for entry in fs::read_dir(root())? {
+        paths.push(entry?.path());
     }
-    let ServerBuiltIns { key_managers, node_attestors } = steeple_plugins::SERVER;
-    let server = of("key_manager", key_managers).chain(node_attestors.iter().map(|name| ("node_attestor", *name)));
-    let AgentBuiltIns { key_managers, node_attestors, workload_attestors } = steeple_plugins::AGENT;
-    let agent = of("key_manager", key_managers)
-        .chain(of("node_attestor", node_attestors))
-        .chain(of("workload_attestor", workload_attestors));
-    // Not in a table: a server has always had this one.
-    server.chain(agent).chain([("datastore", "sql")]).collect()
+    paths
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+        .map(|path| Ok(Paper { text: fs::read_to_string(&path)?, path: path.strip_prefix(root())?.to_owned() }))
+        .collect()
+}
+
+/// The plugins in the tables of built-ins, as folder and name, which is how their pages are called. A plugin is
+/// `name: "disk", build: key_manager::disk::server`, or one of `node_attestors: &["join_token"]`.
+fn plugins(tables: &str) -> BTreeSet<(String, String)> {
+    let built = tables.split("name: \"").skip(1).filter_map(|rest| {
+        let (name, rest) = rest.split_once('"')?;
+        let (_, rest) = rest.split_once("build: ")?;
+        Some((rest.split("::").next()?.to_owned(), name.to_owned()))
+    });
+    let named = tables.lines().filter_map(|line| line.trim().split_once("s: &[\"")).flat_map(|(kind, rest)| {
+        let names = rest.split('"').step_by(2).filter(|name| !name.contains(']'));
+        names.map(move |name| (kind.to_owned(), name.to_owned()))
+    });
+    // In no table: a server has always had this one.
+    built.chain(named).chain([("datastore".to_owned(), "sql".to_owned())]).collect()
 }
 
 /// For each key or block that a configuration shows in comments (`#key`, without a space), its line and the text of the
@@ -289,6 +292,16 @@ fn the_readers_of_this_test_see_what_is_there() {
     let texts: Vec<String> = shown_keys(conf).into_iter().map(|(_, text)| text).collect();
     assert_eq!(texts[0], conf.replace("#b", "b"));
     assert_eq!(texts[1], "a = 1\n    #b = 2\n    # prose\nc {\n    # more\n    d = 3\n}\ne = 4\n");
+    let tables =
+        "BuiltIn { name: \"disk\", build: key_manager::disk::server },\n    node_attestors: &[\"a\", \"b\"],\n";
+    let plugin = |kind: &str, name: &str| (kind.to_owned(), name.to_owned());
+    let expected = [
+        plugin("datastore", "sql"),
+        plugin("key_manager", "disk"),
+        plugin("node_attestor", "a"),
+        plugin("node_attestor", "b"),
+    ];
+    assert_eq!(plugins(tables), BTreeSet::from(expected));
     let source = "#[derive(Deserialize)]\npub struct A {\n    /// Doc: text\n    pub(super) one: String,\n    \
                   #[serde(rename = \"Two\")]\n    pub two: i64,\n}\n#[derive(Debug)]\nstruct B {\n    three: i64,\n}\n";
     assert_eq!(keys_of(source), BTreeSet::from(["Two".to_owned(), "one".to_owned()]));

@@ -1,7 +1,7 @@
 //! The server's command line. The command `spire-server entry create` is `cli/entry/create.rs`.
 //!
 //! Output, errors and exit codes are an interface: scripts read them. They are the reference's to the byte, except where
-//! `tests/golden.rs` gives a reason. The texts of usages are our own.
+//! `tests/golden` gives a reason. The texts of usages are our own.
 
 mod cli;
 

@@ -13,8 +13,8 @@ use tonic::Status;
 use tracing::warn;
 
 use crate::cache::Entry;
-use crate::jitter::jitter;
 use crate::upstream::Upstream;
+use steeple_runtime::jitter;
 
 /// Tokens of this agent's workloads.
 pub(crate) struct JwtSvids {

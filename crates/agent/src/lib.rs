@@ -9,7 +9,6 @@ mod attest;
 mod bootstrap;
 mod cache;
 pub mod config;
-mod jitter;
 mod jwt;
 mod mint;
 mod rejection;

@@ -9,6 +9,7 @@ use steeple_proto::spire::api::server::svid::v1::svid_client::SvidClient;
 use steeple_proto::spire::api::server::svid::v1::{
     BatchNewX509svidRequest, NewX509svidParams, batch_new_x509svid_response,
 };
+use steeple_runtime::Clock;
 use steeple_runtime::clock::unix_seconds;
 use steeple_spiffe::x509::Certificate;
 use tonic::Status;
@@ -16,8 +17,8 @@ use tracing::{info, warn};
 use zeroize::Zeroizing;
 
 use crate::cache::{Entry, Svid};
-use crate::jitter::jitter;
 use crate::upstream::Upstream;
+use steeple_runtime::jitter;
 
 /// Requests of one batch: what the server lets an agent ask for in a second.
 pub(crate) const BATCH: usize = 500;
@@ -29,7 +30,12 @@ pub(crate) type Minted = Vec<(Arc<Entry>, Option<Svid>)>;
 ///
 /// # Errors
 /// When the whole batch failed. Entries that were refused one by one are logged and have None.
-pub(crate) async fn mint(upstream: &Upstream, key_type: KeyType, entries: &[Arc<Entry>]) -> Result<Minted, Status> {
+pub(crate) async fn mint(
+    upstream: &Upstream,
+    clock: &Clock,
+    key_type: KeyType,
+    entries: &[Arc<Entry>],
+) -> Result<Minted, Status> {
     let requests = requests(key_type, entries.to_vec()).await?;
     let params = requests
         .iter()
@@ -41,8 +47,9 @@ pub(crate) async fn mint(upstream: &Upstream, key_type: KeyType, entries: &[Arc<
     if answer.results.len() != entries.len() {
         return Err(Status::internal("the server answered another number of SVIDs than was asked for"));
     }
+    let now = clock.now();
     let results = answer.results.into_iter().zip(requests).zip(entries);
-    Ok(results.map(|((result, request), entry)| (Arc::clone(entry), svid_of(entry, request, result))).collect())
+    Ok(results.map(|((result, request), entry)| (Arc::clone(entry), svid_of(entry, request, result, now))).collect())
 }
 
 struct Request {
@@ -65,7 +72,12 @@ async fn requests(key_type: KeyType, entries: Vec<Arc<Entry>>) -> Result<Vec<Req
     made.map_err(|error| Status::internal(format!("unable to make a certificate request: {error}")))
 }
 
-fn svid_of(entry: &Entry, request: Request, result: batch_new_x509svid_response::Result) -> Option<Svid> {
+fn svid_of(
+    entry: &Entry,
+    request: Request,
+    result: batch_new_x509svid_response::Result,
+    now: SystemTime,
+) -> Option<Svid> {
     let batch_new_x509svid_response::Result { status, svid } = result;
     let refused = |why: &str| {
         warn!(target: "manager", entry_id = %entry.id, spiffe_id = %entry.spiffe_id, error = why, "Failed to mint X509 SVID");
@@ -95,7 +107,7 @@ fn svid_of(entry: &Entry, request: Request, result: batch_new_x509svid_response:
         "X509-SVID created"
     );
     Some(Svid {
-        renew_at: renew_at(leaf),
+        renew_at: renew_at(leaf, now),
         chain_der: svid.cert_chain.concat().into(),
         key_pkcs8: Bytes::from_owner(Wiped(request.key_pkcs8)),
         entry_digest: entry.digest,
@@ -103,10 +115,11 @@ fn svid_of(entry: &Entry, request: Request, result: batch_new_x509svid_response:
     })
 }
 
-/// At about half of its life.
-fn renew_at(leaf: &Certificate) -> SystemTime {
-    let life = leaf.not_after().duration_since(leaf.not_before()).unwrap_or_default();
-    leaf.not_after() - jitter(life / 2)
+/// At about half of the life that is left. Not of the whole one: certificates are backdated, and one that lasts no longer
+/// than that would be renewed without end.
+fn renew_at(leaf: &Certificate, now: SystemTime) -> SystemTime {
+    let left = leaf.not_after().duration_since(now).unwrap_or_default();
+    now + jitter(left / 2)
 }
 
 /// A key that many share and that is wiped when the last lets it go.

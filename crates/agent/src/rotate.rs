@@ -12,9 +12,9 @@ use tonic::Status;
 use tracing::{error, info};
 
 use crate::attest::{AttestError, Attestation, agent_csr, chain_of, new_key};
-use crate::jitter::jitter;
 use crate::storage::Storage;
 use crate::upstream::{Identity, Upstream};
+use steeple_runtime::jitter;
 
 /// How often it is looked at, and the longest pause after failures.
 const LOOK_EVERY: Duration = Duration::from_secs(5);

@@ -19,7 +19,6 @@ use crate::api::{Endpoint, EndpointError, Parts};
 use crate::attest::{AttestError, Attestation};
 use crate::cache::Cache;
 use crate::config::Config;
-use crate::jitter::jitter;
 use crate::jwt::JwtSvids;
 use crate::rejection::Rejection;
 use crate::rotate::Rotation;
@@ -27,6 +26,7 @@ use crate::storage::{Storage, StorageError};
 use crate::sync::{Options, Sync, SyncError};
 use crate::upstream::Upstream;
 use crate::workload::Attestor;
+use steeple_runtime::jitter;
 
 /// The first attestation is tried again after these pauses, for so long altogether.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);

@@ -3,10 +3,12 @@
 
 pub mod clock;
 pub mod health;
+mod jitter;
 pub mod logging;
 pub mod metrics;
 pub mod os;
 pub mod tasks;
 
 pub use clock::Clock;
+pub use jitter::jitter;
 pub use tasks::Shutdown;

@@ -1,1 +1,23 @@
+//! What the tests of all rooms share: a clock that a test advances, a CA, a key manager that fails when it is told to,
+//! and a server that speaks the real protocol and answers what a test wants.
+//!
+//! Nothing here mocks: a fake holds real keys, listens on a real port and sends real messages, so that what is tested
+//! cannot tell it from the real thing. And nothing here sleeps: who waits, waits for the event.
 
+#![warn(missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "all of this runs in tests: a panic is their report"
+)]
+
+pub mod ca;
+pub mod clock;
+pub mod keys;
+pub mod server;
+
+pub use ca::Ca;
+pub use clock::ManualClock;
+pub use keys::MemoryKeys;
+pub use server::FakeServer;

@@ -6,8 +6,8 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value};
 use steeple_proto::spire::api::server::agent::v1::ListAgentsResponse;
 use steeple_proto::spire::api::server::entry::v1::{
-    BatchCreateEntryResponse, BatchDeleteEntryResponse, CountEntriesResponse, ListEntriesResponse,
-    batch_create_entry_response, batch_delete_entry_response,
+    BatchCreateEntryResponse, BatchDeleteEntryResponse, ListEntriesResponse, batch_create_entry_response,
+    batch_delete_entry_response,
 };
 use steeple_proto::spire::api::types;
 
@@ -17,10 +17,14 @@ pub(crate) fn entries(response: &ListEntriesResponse) -> Value {
     object([("entries", list(entries, entry)), ("next_page_token", text(next_page_token))])
 }
 
-/// `CountEntriesResponse`
-pub(crate) fn count(response: CountEntriesResponse) -> Value {
-    let CountEntriesResponse { count } = response;
+/// `CountEntriesResponse` and `CountAgentsResponse`
+pub(crate) fn count(count: i32) -> Value {
     object([("count", count.into())])
+}
+
+/// `google.protobuf.Empty`
+pub(crate) fn empty() -> Value {
+    object([])
 }
 
 /// `BatchCreateEntryResponse`
@@ -96,7 +100,8 @@ fn named_key(public_key: &[u8], key_id: &str, expires_at: i64, tainted: bool) ->
     ])
 }
 
-fn agent(agent: &types::Agent) -> Value {
+/// `Agent`
+pub(crate) fn agent(agent: &types::Agent) -> Value {
     let types::Agent {
         id,
         attestation_type,

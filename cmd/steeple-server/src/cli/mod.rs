@@ -47,7 +47,13 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 type Run = Box<dyn Fn(&Program, &[String]) -> ExitCode>;
 
 fn commands(program: &Program) -> Commands<Run> {
-    let agent = vec![asking("list", "agent list", "Lists attested agents", agent::list)];
+    let agent = vec![
+        asking("ban", "agent ban", "Shuts an agent out", agent::ban),
+        asking("count", "agent count", "Counts attested agents", agent::count),
+        asking("evict", "agent evict", "Makes an agent attest itself again", agent::evict),
+        asking("list", "agent list", "Lists attested agents", agent::list),
+        asking("show", "agent show", "Prints an attested agent", agent::show),
+    ];
     let bundle = vec![asking("show", "bundle show", "Prints the server's own bundle", bundle::show)];
     let entry = vec![
         asking("count", "entry count", "Counts registration entries", entry::count),

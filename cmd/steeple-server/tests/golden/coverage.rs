@@ -44,11 +44,7 @@ pub(crate) fn check_names(records: &[Record]) {
 
 /// Commands that are not built yet.
 const COMMANDS_LATER: &[&str] = &[
-    "agent ban",
-    "agent count",
-    "agent evict",
     "agent purge",
-    "agent show",
     "bundle count",
     "bundle delete",
     "bundle list",
@@ -87,7 +83,6 @@ const REFUSED_BY_RUN: &str = "`run` refuses it in either program, so `validate` 
 
 /// Records that need more than is there.
 const LATER: &[(&str, &str)] = &[
-    ("server-group-agent", "`agent ban`"),
     ("server-group-bundle", "`bundle count`"),
     ("entry-show-after-dissociate", "`bundle delete`"),
     ("bundle-show-x509-tainted", TAINT),

@@ -89,12 +89,6 @@ impl Place {
                 };
                 self.write(["2", "3", "1"].map(report));
             }
-            "agent-list-with-banned" => {
-                let serial = Some(String::new());
-                let ban =
-                    |name| UpdateNode { spiffe_id: golden(name), serial: serial.clone(), ..UpdateNode::default() };
-                self.write(["2", "3"].map(ban));
-            }
             _ => {}
         }
     }
@@ -144,7 +138,7 @@ fn program(dir: &Path) -> Command {
     command
 }
 
-/// A loopback address that no other process takes from us: the default port is free there.
+/// A loopback address that no other process takes from us, so that the port is free there.
 fn loopback() -> String {
     let [_, a, b, c] = std::process::id().to_be_bytes();
     format!("127.{}.{b}.{c}", 128 | a)
@@ -154,6 +148,7 @@ const SERVER: &str = r#"
 server {
   trust_domain = "example.org"
   bind_address = "ADDRESS"
+  bind_port = 28081
   socket_path = "server.sock"
   data_dir = "."
   log_level = "DEBUG"

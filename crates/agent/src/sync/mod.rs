@@ -19,18 +19,20 @@ use tonic::{Code, Status};
 use tracing::{debug, error, info, warn};
 
 use crate::cache::{CachedBundle, Entry, Store};
-use crate::jitter::jitter;
 use crate::mint::{self, Minted};
 use crate::rejection::{self, Rejection};
 use crate::storage::{Storage, StorageError};
 use crate::upstream::Upstream;
 use follow::Stream;
+use steeple_runtime::jitter;
 
 /// The longest pause after failures, whatever the interval.
 const LONGEST_PAUSE: Duration = Duration::from_secs(8 * 60);
 /// The pause before SVIDs are asked for again, and how long it may grow.
 const MINT_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_MINT_PAUSE: Duration = Duration::from_secs(4 * 60);
+/// The pause after the first failure; it grows with each further one.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// A new stream is opened at once, but a server that ends each one must not be hammered.
 const STREAM_PAUSE: Duration = Duration::from_millis(200);
 /// A server that could not push is asked again whether it can.
@@ -125,12 +127,12 @@ impl Sync {
     /// See [`SyncError`]; everything else is tried again.
     pub(crate) async fn run(mut self, shutdown: Shutdown) -> Result<(), SyncError> {
         self.post_status().await;
-        let mut pause = self.interval;
+        let mut pause = FIRST_PAUSE;
         loop {
             let Some(ended) = shutdown.unless_stopped(Box::pin(self.sync())).await else { return Ok(()) };
             let wait = match ended {
                 Ok(wait) => {
-                    pause = self.interval;
+                    pause = FIRST_PAUSE;
                     wait
                 }
                 Err(status) => {
@@ -283,9 +285,10 @@ impl Sync {
             return;
         }
         debug!(target: "manager", count = due.len(), limit = mint::BATCH, "Renewing stale entries");
-        let (upstream, key_type, ended) = (self.upstream.clone(), self.key_type, self.minted.0.clone());
+        let (upstream, clock) = (self.upstream.clone(), self.clock.clone());
+        let (key_type, ended) = (self.key_type, self.minted.0.clone());
         tokio::spawn(async move {
-            let minting = async { mint::mint(&upstream, key_type, &due).await.map_err(Failed) };
+            let minting = async { mint::mint(&upstream, &clock, key_type, &due).await.map_err(Failed) };
             let result = measure("manager.sync.fetch_svids_updates", minting).await.map_err(|Failed(status)| status);
             // Nobody waits for it when the agent stops.
             let _ = ended.send(Batch { asked: due, result }).await;

@@ -107,7 +107,7 @@ impl Plugin for Disk {
         digest: &[u8],
         algorithm: SignatureAlgorithm,
     ) -> Result<Vec<u8>, PluginError> {
-        self.keys.sign(key_id, digest, algorithm)
+        self.keys.sign(key_id, digest, algorithm).await
     }
 }
 

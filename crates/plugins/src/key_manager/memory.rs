@@ -52,6 +52,6 @@ impl Plugin for Memory {
         digest: &[u8],
         algorithm: SignatureAlgorithm,
     ) -> Result<Vec<u8>, PluginError> {
-        self.keys.sign(key_id, digest, algorithm)
+        self.keys.sign(key_id, digest, algorithm).await
     }
 }

@@ -65,6 +65,7 @@ impl Svid for Service {
         request: Request<MintJwtsvidRequest>,
     ) -> Result<Response<MintJwtsvidResponse>, Status> {
         let call = Call::of(&request)?;
+        self.check_jwt()?;
         let MintJwtsvidRequest { id, audience, ttl } = request.into_inner();
         call.audit("ttl", ttl);
         let id = ids::workload(id.as_ref(), &self.0.trust_domain)
@@ -110,6 +111,7 @@ impl Svid for Service {
         call.audit("entry_id", &entry_id);
         call.audit("audience", audience.join(","));
         call.admit(1).await?;
+        self.check_jwt()?;
         // The entry before the audience, as in the reference: an empty request finds no entry.
         let entry = self.authorized_entry(agent, &entry_id)?;
         let id = entry_id_of(&entry)?;
@@ -125,6 +127,13 @@ impl Svid for Service {
 }
 
 impl Service {
+    fn check_jwt(&self) -> Result<(), Status> {
+        if self.0.ca.signs_jwt() {
+            return Ok(());
+        }
+        Err(status::log(Status::unimplemented("JWT functionality is disabled")))
+    }
+
     async fn new_x509_svid(&self, agent: &SpiffeId, params: NewX509svidParams) -> Result<types::X509svid, Status> {
         let NewX509svidParams { entry_id, csr } = params;
         if entry_id.is_empty() {

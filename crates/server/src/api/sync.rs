@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use steeple_proto::steeple::agent::sync::v1::sync_server::{Sync, SyncServer};
 use steeple_proto::steeple::agent::sync::v1::{FollowRequest, FollowResponse, follow_request};
-use steeple_runtime::Shutdown;
+use steeple_runtime::{Shutdown, jitter};
 use steeple_transport::rpc::Call;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -22,8 +22,8 @@ use super::Parts;
 use crate::authpolicy::Agents;
 use session::{Ended, Session};
 
-/// As long as a connection may live, less what it takes to open another.
-const AGE: Duration = Duration::from_secs(170);
+/// As long as a connection lives, give or take a tenth, so that agents spread over servers that were added.
+const AGE: Duration = Duration::from_secs(180);
 /// An agent that opens a stream says at once what it holds.
 const FIRST_MESSAGE: Duration = Duration::from_secs(30);
 /// Messages on their way to an agent that does not read.
@@ -66,7 +66,7 @@ impl Sync for Service {
             // OK at the connection's age and at shutdown: the agent opens another stream, here or elsewhere.
             let ended = tokio::select! {
                 ended = work => ended,
-                () = clock.sleep(AGE) => Ok(()),
+                () = clock.sleep(jitter(AGE)) => Ok(()),
                 () = shutdown.stopped() => Ok(()),
             };
             if let Err(Ended::Refused(status)) = ended {

@@ -74,6 +74,9 @@ impl Authorities {
         if self.x509.activation_is_due(now) {
             self.activate_x509().await;
         }
+        if self.config.disable_jwt {
+            return Ok(());
+        }
         if self.jwt.prepare_is_due(now) {
             measure("ca.manager.jwt_key.prepare", self.prepare_jwt()).await?;
         }

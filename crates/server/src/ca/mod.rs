@@ -26,6 +26,8 @@ pub struct CaConfig {
     pub x509_key_type: KeyType,
     /// `jwt_key_type`.
     pub jwt_key_type: KeyType,
+    /// `disable_jwt_svids`: no JWT authority is made, and none signs.
+    pub disable_jwt: bool,
     /// `ca_subject`.
     pub subject: CaSubject,
 }
@@ -82,6 +84,9 @@ pub enum CaError {
     /// No JWT authority is active yet.
     #[error("JWT key is not available for signing")]
     NoJwtAuthority,
+    /// The operator wants no JWT-SVIDs.
+    #[error("JWT functionality is disabled")]
+    JwtDisabled,
     /// The key manager refused.
     #[error(transparent)]
     KeyManager(#[from] PluginError),
@@ -102,6 +107,7 @@ impl steeple_runtime::metrics::Coded for CaError {
             Self::NoX509Authority | Self::NoJwtAuthority => "Unavailable",
             Self::KeyManager(error) => error.code(),
             Self::DataStore(error) => error.code(),
+            Self::JwtDisabled => "Unimplemented",
             Self::NoAudience => "InvalidArgument",
             Self::Pki(_) => "Internal",
         }

@@ -49,7 +49,8 @@ impl Signing {
 pub struct Ca {
     signing: Signing,
     lifetimes: Lifetimes,
-    jwt_issuer: String,
+    /// None when JWT-SVIDs are disabled.
+    jwt_issuer: Option<String>,
     clock: Clock,
 }
 
@@ -93,8 +94,8 @@ pub struct SignedJwt {
 }
 
 impl Ca {
-    /// Signs with whatever `signing` holds at the time.
-    pub fn new(signing: Signing, lifetimes: Lifetimes, jwt_issuer: String, clock: Clock) -> Self {
+    /// Signs with whatever `signing` holds at the time. Without an issuer (which may be empty) no JWT-SVIDs.
+    pub fn new(signing: Signing, lifetimes: Lifetimes, jwt_issuer: Option<String>, clock: Clock) -> Self {
         Self { signing, lifetimes, jwt_issuer, clock }
     }
 
@@ -157,12 +158,18 @@ impl Ca {
         Ok(std::iter::once(leaf).chain(authority.upstream_chain.iter().cloned()).collect())
     }
 
+    /// Whether JWT-SVIDs are signed at all.
+    pub fn signs_jwt(&self) -> bool {
+        self.jwt_issuer.is_some()
+    }
+
     /// A JWT-SVID.
     ///
     /// # Errors
     /// See [`CaError`].
     pub async fn sign_jwt(&self, params: WorkloadJwt<'_>) -> Result<SignedJwt, CaError> {
         let WorkloadJwt { id, audience, ttl, include_jti } = params;
+        let issuer = self.jwt_issuer.as_ref().ok_or(CaError::JwtDisabled)?;
         let active = self.signing.0.load_full();
         let authority = active.jwt.as_ref().ok_or(CaError::NoJwtAuthority)?;
         let audience: Vec<Value> = audience.iter().filter(|a| !a.is_empty()).map(|a| a.as_str().into()).collect();
@@ -176,8 +183,8 @@ impl Ca {
         claims.insert("aud".into(), audience.into());
         claims.insert("exp".into(), expires_at.into());
         claims.insert("iat".into(), issued_at.into());
-        if !self.jwt_issuer.is_empty() {
-            claims.insert("iss".into(), self.jwt_issuer.as_str().into());
+        if !issuer.is_empty() {
+            claims.insert("iss".into(), issuer.as_str().into());
         }
         if include_jti {
             claims.insert("jti".into(), token_id().into());

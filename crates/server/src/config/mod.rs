@@ -45,8 +45,8 @@ pub struct Config {
     pub ca: CaConfig,
     /// `*_ttl`
     pub lifetimes: Lifetimes,
-    /// `jwt_issuer`
-    pub jwt_issuer: String,
+    /// `jwt_issuer`; None with `disable_jwt_svids`
+    pub jwt_issuer: Option<String>,
     /// `experimental.agent_spiffe_id_as_selector`
     pub agent_id_as_selector: bool,
     /// `experimental.prune_events_older_than`
@@ -145,7 +145,7 @@ impl Config {
             audit_log_enabled: server.audit_log_enabled,
             ca,
             lifetimes,
-            jwt_issuer: server.jwt_issuer,
+            jwt_issuer: (!server.disable_jwt_svids).then_some(server.jwt_issuer),
             agent_id_as_selector: server.experimental.agent_spiffe_id_as_selector,
             prune_events_older_than,
             plugins,
@@ -253,7 +253,7 @@ fn ca(server: &Server) -> Result<CaConfig, ConfigError> {
         let says_nothing = country.is_empty() && organization.is_empty() && common_name.is_empty();
         if says_nothing { CaSubject::default() } else { subject }
     });
-    Ok(CaConfig { ttl, x509_key_type, jwt_key_type, subject })
+    Ok(CaConfig { ttl, x509_key_type, jwt_key_type, disable_jwt: server.disable_jwt_svids, subject })
 }
 
 fn log_options(server: &Server) -> Result<logging::Options, ConfigError> {

@@ -91,8 +91,8 @@ fn unknown_keys_are_named_with_section_and_line() {
 
 #[test]
 fn what_is_not_built_yet_is_told() {
-    let config = parse(&format!("{LEAST}disable_jwt_svids = true")).unwrap();
-    assert_eq!(config.unbuilt, ["disable_jwt_svids"]);
+    let config = parse(&format!("{LEAST}profiling_enabled = true")).unwrap();
+    assert_eq!(config.unbuilt, ["profiling_enabled"]);
 }
 
 #[test]

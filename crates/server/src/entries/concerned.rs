@@ -7,7 +7,7 @@ use super::IndexedEntry;
 use super::tables::Tables;
 
 /// The connected agents that have this entry, in its place in the tables.
-pub(super) fn by(tables: &Tables, entry: &IndexedEntry, connected: &[Arc<str>]) -> Vec<Arc<str>> {
+pub(super) fn by(tables: &Tables, entry: &IndexedEntry, connected: &HashSet<Arc<str>>) -> Vec<Arc<str>> {
     let mut agents = Vec::new();
     let mut visited = HashSet::new();
     let mut above: Vec<&str> = Vec::new();
@@ -20,7 +20,7 @@ pub(super) fn by(tables: &Tables, entry: &IndexedEntry, connected: &[Arc<str>]) 
         if !visited.insert(id) {
             continue;
         }
-        agents.extend(connected.iter().filter(|agent| ***agent == *id).cloned());
+        agents.extend(connected.get(id).cloned());
         for named in tables.named.get(id).into_iter().flatten() {
             if named.row.parent_id == tables.server_id {
                 agents.extend(matching(tables, named, connected));
@@ -36,7 +36,7 @@ pub(super) fn by(tables: &Tables, entry: &IndexedEntry, connected: &[Arc<str>]) 
 fn matching<'a>(
     tables: &'a Tables,
     alias: &'a IndexedEntry,
-    connected: &'a [Arc<str>],
+    connected: &'a HashSet<Arc<str>>,
 ) -> impl Iterator<Item = Arc<str>> + 'a {
     let applies = |agent: &&Arc<str>| tables.agents.get(&***agent).is_some_and(|state| state.matches(alias));
     connected.iter().filter(applies).cloned()

@@ -79,11 +79,12 @@ impl Index {
     /// Replaces what changed and wakes the streams of the agents that it concerns.
     pub fn apply(&self, change: Change) {
         let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
-        let connected: Vec<Arc<str>> = self.streams().keys().cloned().collect();
+        let connected: HashSet<Arc<str>> = self.streams().keys().cloned().collect();
         let concerned = match change {
+            // Whatever it was, everybody has to look.
             Change::Reload(snapshot) => {
                 *tables = Tables::new(&self.trust_domain, snapshot);
-                connected.into_iter().collect()
+                connected
             }
             Change::Rows(rows) => tables.apply(rows, &connected),
         };

@@ -54,7 +54,7 @@ impl Tables {
     }
 
     /// Applies rows and tells which of the connected agents they concern.
-    pub(super) fn apply(&mut self, rows: ChangedRows, connected: &[Arc<str>]) -> HashSet<Arc<str>> {
+    pub(super) fn apply(&mut self, rows: ChangedRows, connected: &HashSet<Arc<str>>) -> HashSet<Arc<str>> {
         let ChangedRows { entries, nodes, bundles } = rows;
         let mut concerned = HashSet::new();
         // Bundles first: a reader never sees an entry without the bundle that came before it.
@@ -65,7 +65,7 @@ impl Tables {
             self.put_bundle(bundle_name(&trust_domain).to_owned(), bundle);
         }
         for (id, node) in nodes {
-            concerned.extend(connected.iter().filter(|agent| ***agent == *id).cloned());
+            concerned.extend(connected.get(id.as_str()).cloned());
             match node {
                 Some(node) => self.put_agent(node),
                 None => drop(self.agents.remove(&id)),

@@ -21,7 +21,7 @@ pub(crate) async fn fetch_jwt(args: &[String]) -> anyhow::Result<()> {
         .flag("output", &mut output_flag, Output::HELP)
         .flag("format", &mut format_flag, "The old name of -output")
         .flag("timeout", &mut timeout, Timeout::HELP)
-        .flag("audience", &mut audience, "Who the token is for, `with,commas` between several")
+        .flag("audience", &mut audience, "Whom the token is for; several `names` have commas between")
         .flag("spiffeID", &mut spiffe_id, "The one SPIFFE ID to get a token for");
     usage::parse(agent.add_to(flags), args)?;
 

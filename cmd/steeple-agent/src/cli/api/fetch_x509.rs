@@ -1,5 +1,5 @@
 use std::fs;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::anyhow;
@@ -44,36 +44,38 @@ pub(crate) async fn fetch_x509(args: &[String]) -> anyhow::Result<()> {
                 console::out(&update.pretty(waited, Style::Fetch));
             }
             if !directory.is_empty() {
-                write(Path::new(&directory), &update)?;
+                write(Path::new(&directory), &update, |line| console::out(&line))?;
             }
         }
     }
     Ok(())
 }
 
-/// Writes each SVID with its key, its bundle, and the bundles of the trust domains that it federates with.
-fn write(directory: &Path, update: &Update) -> anyhow::Result<()> {
+/// Writes each SVID with its key, its bundle, and the bundles of the trust domains that it federates with. Says so of each
+/// file before it is written.
+pub(super) fn write(directory: &Path, update: &Update, mut say: impl FnMut(String)) -> anyhow::Result<()> {
     let Update { svids, federated_bundles } = update;
+    // Go prints joined paths without a dot in front.
+    let directory: PathBuf = directory.components().filter(|part| *part != Component::CurDir).collect();
     for (index, Identity { svid, bundle }) in svids.iter().enumerate() {
         let path = directory.join(format!("svid.{index}.pem"));
-        console::out(&format!("Writing SVID #{index} to file {}.\n", path.display()));
+        say(format!("Writing SVID #{index} to file {}.\n", path.display()));
         write_public(&path, &x509::to_pem(&svid.chain))?;
 
         let path = directory.join(format!("svid.{index}.key"));
-        console::out(&format!("Writing key #{index} to file {}.\n", path.display()));
+        say(format!("Writing key #{index} to file {}.\n", path.display()));
         // Unlike the reference: never half of a key, and never with the mode of a file that was there before.
         let key = pem::encode("PRIVATE KEY", &svid.key_pkcs8);
         replace_private(&path, key.as_bytes()).map_err(|error| unwritten(&path, &error))?;
 
         let path = directory.join(format!("bundle.{index}.pem"));
-        console::out(&format!("Writing bundle #{index} to file {}.\n", path.display()));
+        say(format!("Writing bundle #{index} to file {}.\n", path.display()));
         write_public(&path, &x509::to_pem(bundle))?;
 
         for (number, (trust_domain, bundle)) in federated_bundles.iter().enumerate() {
             let path = directory.join(format!("federated_bundle.{index}.{number}.pem"));
-            let to = path.display();
             let what = format!("federated bundle #{number} for trust domain {trust_domain}");
-            console::out(&format!("Writing {what} to file {to}.\n"));
+            say(format!("Writing {what} to file {}.\n", path.display()));
             write_public(&path, &x509::to_pem(bundle))?;
         }
     }

@@ -2,6 +2,8 @@
 //! record has the answer itself, and the other what a person gets to see of it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use base64::Engine;
@@ -10,14 +12,17 @@ use serde_json::Value;
 use steeple_proto::workload::{JwtBundlesResponse, Jwtsvid, JwtsvidResponse, X509svid, X509svidResponse};
 
 use super::update::{Style, Update};
-use super::{fetch_jwt, json};
+use super::{fetch_jwt, fetch_x509, json};
+
+fn record(name: &str) -> Value {
+    let lines = include_str!("../../../tests/data/cli.jsonl").lines();
+    let mut records = lines.map(|line| serde_json::from_str::<Value>(line).unwrap());
+    records.find(|record| record["name"] == name).unwrap()
+}
 
 /// What a record's command printed.
 fn printed(name: &str) -> String {
-    let lines = include_str!("../../../tests/data/cli.jsonl").lines();
-    let mut records = lines.map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let record = records.find(|record| record["name"] == name).unwrap();
-    record["stdout"].as_str().unwrap().to_owned()
+    text(&record(name)["stdout"])
 }
 
 fn text(value: &Value) -> String {
@@ -84,4 +89,31 @@ fn jwt_svids_are_printed_as_the_reference_prints_them() {
     assert_eq!(json::jwt_bundles(&bundles), answer[1]);
     let pretty = fetch_jwt::pretty(svids, bundles).unwrap();
     assert_eq!(blocks(&pretty), blocks(&printed("fetch-jwt")));
+}
+
+#[test]
+fn files_are_written_as_the_reference_writes_them() {
+    let answer = serde_json::from_str(&printed("fetch-x509-json")).unwrap();
+    let update = Update::parse(x509_svids(&answer)).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (out, mut said) = (dir.path().join("out"), String::new());
+    fs::create_dir(&out).unwrap();
+    fs::write(out.join("svid.0.key"), "with another mode").unwrap();
+    fetch_x509::write(&out, &update, |line| said.push_str(&line)).unwrap();
+    let said = said.replace(out.to_str().unwrap(), "out");
+    assert!(printed("fetch-x509-write").ends_with(&said), "{said}");
+
+    let record = record("fetch-x509-write");
+    let files = record["files_written"].as_object().unwrap();
+    assert_eq!(fs::read_dir(&out).unwrap().count(), files.len());
+    for (name, facts) in files {
+        let pem = fs::read_to_string(out.join(name)).unwrap();
+        let blocks: Vec<_> = steeple_spiffe::pem::parse(&pem).unwrap().into_iter().map(|block| block.label).collect();
+        assert_eq!(Value::from(blocks), facts["pem_blocks"], "{name}");
+        assert!(pem.ends_with('\n'), "{name}");
+        if name.ends_with(".key") {
+            let mode = fs::metadata(out.join(name)).unwrap().permissions().mode();
+            assert_eq!(format!("{:04o}", mode & 0o777), text(&facts["mode"]), "{name}");
+        }
+    }
 }

@@ -15,7 +15,7 @@ pub(crate) async fn validate_jwt(args: &[String]) -> anyhow::Result<()> {
     let flags = FlagSet::new("validate jwt")
         .flag("output", &mut output, Output::HELP)
         .flag("timeout", &mut timeout, Timeout::HELP)
-        .flag("audience", &mut audience, "Who the token must be for")
+        .flag("audience", &mut audience, "Whom the token must be for")
         .flag("svid", &mut svid, "The token");
     usage::parse(agent.add_to(flags), args)?;
 

@@ -2,7 +2,8 @@ use anyhow::{Context, ensure};
 use steeple_config::flags::FlagSet;
 use steeple_proto::spire::api::server::entry::v1::entry_client::EntryClient;
 use steeple_proto::spire::api::server::entry::v1::{
-    CountEntriesRequest, GetEntryRequest, ListEntriesRequest, ListEntriesResponse, list_entries_request,
+    CountEntriesRequest, CountEntriesResponse, GetEntryRequest, ListEntriesRequest, ListEntriesResponse,
+    list_entries_request,
 };
 use steeple_proto::spire::api::types;
 
@@ -54,12 +55,12 @@ pub(crate) async fn count(args: &[String]) -> anyhow::Result<()> {
     let request = CountEntriesRequest { filter: Some(filter::for_count(filter.filter()?)) };
     let server = server.server()?;
     let response = EntryClient::new(server.channel()).count_entries(request).await;
-    let response = response.map_err(|status| server.failed(&status))?.into_inner();
+    let CountEntriesResponse { count } = response.map_err(|status| server.failed(&status))?.into_inner();
     match output.format() {
-        Format::Json => print_json(&json::count(response)),
+        Format::Json => print_json(&json::count(count)),
         Format::Pretty => {
-            let noun = if response.count == 1 { "entry" } else { "entries" };
-            console::out(&format!("{} registration {noun}\n", response.count));
+            let noun = if count == 1 { "entry" } else { "entries" };
+            console::out(&format!("{count} registration {noun}\n"));
         }
     }
     Ok(())

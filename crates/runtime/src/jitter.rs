@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// `length`, give or take a tenth.
-pub(crate) fn jitter(length: Duration) -> Duration {
+pub fn jitter(length: Duration) -> Duration {
     // 0.9 to 1.1, evenly.
     length.mul_f64(0.9 + 0.2 * fraction())
 }

@@ -1,0 +1,67 @@
+//! `run`
+
+use std::process::ExitCode;
+
+use steeple_agent::RunError;
+use steeple_agent::config::{Config, ConfigError};
+use steeple_console::daemon::{self, install_log, log_unbuilt, log_unknown_keys};
+use steeple_console::print;
+use steeple_console::program::Program;
+use steeple_plugins::AGENT;
+use steeple_plugins::node_attestor::join_token;
+use steeple_runtime::logging::Log;
+use steeple_runtime::tasks::{Cause, PartFailed};
+
+use super::config::{ConfigFlags, log_flags, parse, told};
+
+/// Runs an agent until it fails or a signal stops it.
+pub(crate) fn run(program: &Program, args: &[String]) -> ExitCode {
+    let flags = match ConfigFlags::parse("run", args) {
+        Ok(flags) => flags,
+        Err(misused) => return misused.tell_twice(),
+    };
+    let (config, log) = match prepare(program, flags) {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            print::err(&format!("{error:#}\n"));
+            return ExitCode::FAILURE;
+        }
+    };
+    log_unbuilt(&config.unbuilt);
+    daemon::run("Agent", |shutdown| async move {
+        steeple_agent::run(config, &AGENT, join_token::with_token, log, shutdown).await.map_err(Failed)
+    })
+}
+
+/// Reads the configuration and starts the log that it asks for.
+fn prepare(program: &Program, flags: ConfigFlags) -> anyhow::Result<(Config, Log)> {
+    let (file, flags) = flags.read()?;
+    match parse(&file, &flags) {
+        Ok(config) => {
+            let log = install_log(config.log.clone())?;
+            Ok((config, log))
+        }
+        Err(error) => {
+            if let ConfigError::UnknownKeys(sections) = &error {
+                install_log(file.log_options("agent", log_flags(&flags)))?;
+                log_unknown_keys(sections);
+            }
+            anyhow::bail!(told(program, &error))
+        }
+    }
+}
+
+/// Why the agent stopped.
+struct Failed(PartFailed<RunError>);
+
+impl From<std::io::Error> for Failed {
+    fn from(error: std::io::Error) -> Self {
+        Self(PartFailed { part: "start", cause: Cause::Error(RunError::Signals(error)) })
+    }
+}
+
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}

@@ -1,0 +1,169 @@
+//! From a configuration file to a running daemon.
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use serde::Deserialize;
+use steeple_config::flags::FlagSet;
+use steeple_config::sections::UnknownSection;
+use steeple_config::{decode, env, hcl};
+use steeple_runtime::logging::{Level, Log, Options};
+use steeple_runtime::{Clock, Shutdown};
+use tracing::{error, info, warn};
+
+use crate::print;
+
+/// The flags that name the file.
+#[derive(Debug, Default)]
+pub struct FileFlags {
+    path: String,
+    expand_env: bool,
+}
+
+/// A file that was read.
+#[derive(Debug)]
+pub struct ConfigFile {
+    /// As the flag names it.
+    pub path: String,
+    /// With the variables of the environment in it, if that was asked for.
+    pub text: String,
+}
+
+impl FileFlags {
+    /// Both daemons' `run` and `validate` have these.
+    pub fn add_to<'a>(&'a mut self, flags: FlagSet<'a>, help: &'a str) -> FlagSet<'a> {
+        let Self { path, expand_env } = self;
+        flags.flag("config", path, help).flag(
+            "expandEnv",
+            expand_env,
+            "Put the environment's values in place of $VARIABLES in the file",
+        )
+    }
+
+    /// Reads the file, or that at `default` when none is named.
+    ///
+    /// # Errors
+    /// It is not there or not readable.
+    pub fn read(self, default: &str) -> anyhow::Result<ConfigFile> {
+        let Self { mut path, expand_env } = self;
+        if path.is_empty() {
+            path = default.to_owned();
+        }
+        let content = match std::fs::read(&path) {
+            Ok(content) => content,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let absolute = std::path::absolute(&path)?;
+                bail!("could not find config file {}: please use the -config flag", absolute.display());
+            }
+            Err(error) => {
+                // Go opens a directory and fails when it reads.
+                let step = if error.kind() == io::ErrorKind::IsADirectory { "read" } else { "open" };
+                bail!("unable to read configuration at {path:?}: {step} {path}: {}", print::reason(&error));
+            }
+        };
+        let text = String::from_utf8(content).with_context(|| format!("unable to decode configuration at {path:?}"))?;
+        let text = if expand_env { env::expand(&text, |name| std::env::var(name).ok()) } else { text };
+        Ok(ConfigFile { path, text })
+    }
+}
+
+/// What the flags say of the log; they stand above the file.
+#[derive(Clone, Debug, Default)]
+pub struct LogFlags {
+    /// `-logFile`
+    pub file: String,
+    /// `-logFormat`
+    pub format: String,
+    /// `-logLevel`
+    pub level: String,
+    /// `-logSourceLocation`
+    pub source_location: bool,
+}
+
+impl ConfigFile {
+    /// How the file wants its log, though it was refused for something else. `section` is the daemon's: `server`.
+    pub fn log_options(&self, section: &str, flags: LogFlags) -> Options {
+        let decoded = hcl::parse(&self.text).and_then(|body| decode::decode::<LogSections>(&body));
+        let LogSections { server, agent } = decoded.map(|decoded| decoded.value).unwrap_or_default();
+        let keys = if section == "server" { server } else { agent };
+        let LogFlags { file, format, level, source_location } = flags;
+        let first = |flag: String, key: String| if flag.is_empty() { key } else { flag };
+        Options {
+            format: first(format, keys.log_format).parse().unwrap_or_default(),
+            level: first(level, keys.log_level).parse().unwrap_or(Level::Info),
+            file: Some(first(file, keys.log_file)).filter(|file| !file.is_empty()).map(PathBuf::from),
+            source_location: source_location || keys.log_source_location,
+        }
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct LogSections {
+    server: LogKeys,
+    agent: LogKeys,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct LogKeys {
+    log_file: String,
+    log_format: String,
+    log_level: String,
+    log_source_location: bool,
+}
+
+/// Opens a log for the whole process.
+///
+/// # Errors
+/// Its file cannot be opened.
+pub fn install_log(options: Options) -> anyhow::Result<Log> {
+    let path = options.file.clone().unwrap_or_default();
+    let log = Log::open(options, Clock::system())
+        .map_err(|error| anyhow::anyhow!("open {}: {}", path.display(), print::reason(&error)))?;
+    log.install();
+    Ok(log)
+}
+
+/// One line a section, before the start is refused.
+pub fn log_unknown_keys(sections: &[UnknownSection]) {
+    for section in sections {
+        error!(keys = section.names(), section = section.name, "Unknown configuration detected");
+    }
+}
+
+/// What the file asks for and the daemon does not do yet.
+pub fn log_unbuilt(settings: &[String]) {
+    for setting in settings {
+        warn!(setting, "A setting has no effect: it is not built yet");
+    }
+}
+
+/// Runs a daemon until it fails or a signal stops it. `name` begins the last line of its log: `Server`.
+pub fn run<E: std::fmt::Display + From<io::Error>, F: Future<Output = Result<(), E>>>(
+    name: &str,
+    daemon: impl FnOnce(Shutdown) -> F,
+) -> ExitCode {
+    // Two at least: signing must not wait for a query, nor a query for signing.
+    let workers = std::thread::available_parallelism().map_or(2, |found| found.get().max(2));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
+    let ended = runtime.map_err(E::from).and_then(|runtime| {
+        runtime.block_on(async {
+            let shutdown = Shutdown::new();
+            shutdown.stop_on_signals()?;
+            Box::pin(daemon(shutdown)).await
+        })
+    });
+    match ended {
+        Ok(()) => {
+            info!("{name} stopped gracefully");
+            ExitCode::SUCCESS
+        }
+        Err(failed) => {
+            error!(error = %failed, "{name} crashed");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! `-output`: how a command prints what the server answered.
+
+use serde_json::Value;
+use steeple_config::flags::FlagValue;
+
+use crate::print;
+
+/// The flag, which may be repeated with the same value.
+#[derive(Default)]
+pub struct Output(Option<Format>);
+
+/// How an answer is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Pretty,
+    /// For programs: one line of JSON.
+    Json,
+}
+
+impl Output {
+    /// What the usage says of it.
+    pub const HELP: &str = "How to print: pretty or json";
+
+    /// What was asked for.
+    pub fn format(&self) -> Format {
+        self.0.unwrap_or(Format::Pretty)
+    }
+}
+
+impl FlagValue for Output {
+    fn set(&mut self, text: &str) -> Result<(), String> {
+        let format = match text.to_lowercase().as_str() {
+            "pretty" | "prettyprint" => Format::Pretty,
+            "json" => Format::Json,
+            _ => return Err(format!("bad formatter flag: unknown format option: {text:?}")),
+        };
+        match self.0.replace(format) {
+            Some(before) if before != format => {
+                Err(format!("the output format has already been set to {:?}", before.name()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn type_name(&self) -> &'static str {
+        "format"
+    }
+
+    fn default_text(&self) -> Option<String> {
+        Some(self.format().name().into())
+    }
+}
+
+impl Format {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Pretty => "pretty",
+            Self::Json => "json",
+        }
+    }
+}
+
+/// Prints an answer as JSON.
+pub fn print_json(answer: &Value) {
+    print::out(&line(answer));
+}
+
+/// Keys sorted, as those of a [`serde_json::Map`] are, and what HTML could misread escaped, as Go's encoder does.
+fn line(value: &Value) -> String {
+    let mut line = String::new();
+    for c in value.to_string().chars() {
+        match c {
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => line.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => line.push(c),
+        }
+    }
+    line.push('\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_one_line_with_sorted_keys_that_html_cannot_misread() {
+        let value = serde_json::json!({"b": "<a&b>\u{2028}é", "a": [{"d": 1, "c": "\"\n"}]});
+        assert_eq!(line(&value), "{\"a\":[{\"c\":\"\\\"\\n\",\"d\":1}],\"b\":\"\\u003ca\\u0026b\\u003e\\u2028é\"}\n");
+    }
+
+    #[test]
+    fn a_format_may_be_repeated_but_not_changed() {
+        let mut output = Output::default();
+        assert_eq!(output.set("JSON"), Ok(()));
+        assert_eq!(output.set("json"), Ok(()));
+        assert_eq!(output.set("prettyprint"), Err("the output format has already been set to \"json\"".into()));
+    }
+}

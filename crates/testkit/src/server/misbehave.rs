@@ -1,0 +1,84 @@
+//! Stands in front of all services: writes down each call, and does to it what a test wants instead of an answer.
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use steeple_transport::connection::Connection;
+use tonic::Status;
+use tonic::body::Body;
+use tower::Service;
+
+use super::{Called, Shared};
+
+/// What a server does instead of answering.
+#[derive(Clone, Debug)]
+pub enum Misbehaviour {
+    /// It refuses.
+    Refuse(Status),
+    /// It never answers.
+    Hang,
+    /// It answers what is no message.
+    Garbage,
+}
+
+/// See the module.
+#[derive(Clone)]
+pub(super) struct Layer(pub(super) Arc<Shared>);
+
+/// A service behind a [`Layer`].
+#[derive(Clone)]
+pub(super) struct Guarded<S> {
+    shared: Arc<Shared>,
+    inner: S,
+}
+
+impl<S> tower::Layer<S> for Layer {
+    type Service = Guarded<S>;
+
+    fn layer(&self, inner: S) -> Guarded<S> {
+        Guarded { shared: Arc::clone(&self.0), inner }
+    }
+}
+
+impl<S> Service<Request<Body>> for Guarded<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let method = request.uri().path().to_owned();
+        let connection = request.extensions().get::<Arc<Connection>>();
+        let serial = connection.and_then(|it| it.svid()).map(|svid| svid.certificate.serial_decimal());
+        let name = method.rsplit('/').next().unwrap_or_default();
+        let misbehaviour = self.shared.script().misbehaviour.get(name).cloned();
+        self.shared.see(|seen| seen.calls.push(Called { method, serial }));
+        match misbehaviour {
+            None => Box::pin(self.inner.call(request)),
+            Some(Misbehaviour::Refuse(status)) => Box::pin(async move { Ok(status.into_http()) }),
+            Some(Misbehaviour::Hang) => Box::pin(pending()),
+            Some(Misbehaviour::Garbage) => Box::pin(async { Ok(garbage()) }),
+        }
+    }
+}
+
+/// A sound frame around four bytes that no message begins with.
+fn garbage() -> Response<Body> {
+    let frame = Bytes::from_static(b"\x00\x00\x00\x00\x04\xff\xff\xff\xff");
+    let mut response = Response::new(Body::new(Full::new(frame)));
+    response.headers_mut().insert("content-type", http::HeaderValue::from_static("application/grpc"));
+    response
+}

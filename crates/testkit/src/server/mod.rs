@@ -1,0 +1,269 @@
+//! A server that speaks the real protocol over real TLS on loopback, and answers what a test has told it.
+
+mod follow;
+mod misbehave;
+mod services;
+
+use std::collections::{HashMap, HashSet};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use steeple_proto::spire::api::types;
+use steeple_proto::steeple::agent::sync::v1::follow_response::Change;
+use steeple_runtime::{Clock, Shutdown};
+use steeple_spiffe::x509::Certificate;
+use steeple_spiffe::{SpiffeId, TrustDomain};
+use steeple_transport::listen::TlsListener;
+use steeple_transport::tls::{Admission, Credential, server_config};
+use tokio::sync::{broadcast, watch};
+use tonic::Status;
+use tonic::transport::Server;
+
+use crate::ca::{Ca, Svid};
+pub use misbehave::Misbehaviour;
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// The server. It stops, with all its connections, when it is dropped.
+pub struct FakeServer {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    credential: watch::Sender<Option<Credential>>,
+    shutdown: Shutdown,
+}
+
+/// What a server answers; changed by [`FakeServer::change`].
+#[derive(Debug)]
+pub struct Script {
+    /// The own bundle.
+    pub bundle: types::Bundle,
+    /// Bundles of other trust domains, by name.
+    pub federated: HashMap<String, types::Bundle>,
+    /// What every agent may have. Nothing is masked.
+    pub entries: Vec<types::Entry>,
+    /// Tokens that attest one agent each. Every other type of attestation succeeds.
+    pub join_tokens: HashSet<String>,
+    /// Sent one after the other to an agent that attests, before its result.
+    pub challenges: Vec<Vec<u8>>,
+    /// Whether agents are to attest again rather than renew.
+    pub reattestable: bool,
+    /// How long SVIDs of agents last.
+    pub agent_ttl: Duration,
+    /// How long X.509-SVIDs of workloads last.
+    pub x509_ttl: Duration,
+    /// How long JWT-SVIDs of workloads last.
+    pub jwt_ttl: Duration,
+    /// Whether it pushes changes (`steeple.agent.sync.v1`); without, the method is UNIMPLEMENTED.
+    pub pushes: bool,
+    /// Entries or revisions of one message of SyncAuthorizedEntries.
+    pub page: usize,
+    misbehaviour: HashMap<String, Misbehaviour>,
+}
+
+/// One call that came in.
+#[derive(Clone, Debug)]
+pub struct Called {
+    /// `/spire.api.server.agent.v1.Agent/RenewAgent`
+    pub method: String,
+    /// Serial number of the caller's certificate, decimal; None when it showed none.
+    pub serial: Option<String>,
+}
+
+/// What the agents have done; see [`FakeServer::seen`].
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// All calls, in the order of their arrival.
+    pub calls: Vec<Called>,
+    /// Entry ids of the X.509-SVIDs that were signed, in order.
+    pub minted: Vec<String>,
+    /// Answers to challenges.
+    pub responses: Vec<Vec<u8>>,
+    /// Versions that agents reported.
+    pub versions: Vec<String>,
+    /// How many messages asked for entries, each with the ids that it asked for (Follow and SyncAuthorizedEntries).
+    pub wanted: Vec<Vec<String>>,
+}
+
+struct Shared {
+    ca: Arc<Ca>,
+    clock: Clock,
+    script: Mutex<Script>,
+    seen: watch::Sender<Seen>,
+    pushes: broadcast::Sender<Pushed>,
+}
+
+#[derive(Clone)]
+enum Pushed {
+    Change(Change),
+    /// The stream's end; None is OK.
+    End(Option<Status>),
+}
+
+impl FakeServer {
+    /// Listens on a free port of 127.0.0.1, with an SVID of `ca`. It believes clients of the CA's trust domain.
+    pub async fn start(ca: Arc<Ca>, clock: Clock) -> Self {
+        let script = Script {
+            bundle: ca.api_bundle(),
+            federated: HashMap::new(),
+            entries: Vec::new(),
+            join_tokens: HashSet::new(),
+            challenges: Vec::new(),
+            reattestable: false,
+            agent_ttl: HOUR,
+            x509_ttl: HOUR,
+            jwt_ttl: HOUR / 12,
+            pushes: true,
+            page: 500,
+            misbehaviour: HashMap::new(),
+        };
+        let now = clock.now();
+        let svid = ca.svid("/spire/server", now - HOUR..now + HOUR * 24 * 365);
+        let (credential, shown) = watch::channel(Some(svid.credential()));
+        let tls = server_config(shown, Arc::new(Everybody(Arc::clone(&ca))), clock.clone()).unwrap();
+        let listener = TlsListener::bind((Ipv4Addr::LOCALHOST, 0).into(), Arc::new(tls), clock.clone()).await.unwrap();
+        let address = listener.address();
+        let shared = Arc::new(Shared {
+            ca,
+            clock,
+            script: Mutex::new(script),
+            seen: watch::Sender::new(Seen::default()),
+            pushes: broadcast::Sender::new(64),
+        });
+        let shutdown = Shutdown::new();
+        let routes = services::routes(&shared);
+        let serving = Server::builder()
+            .layer(misbehave::Layer(Arc::clone(&shared)))
+            .add_routes(routes)
+            .serve_with_incoming(listener);
+        let until = shutdown.clone();
+        // Ends with its connections at once: what a process does that is killed.
+        tokio::spawn(async move { until.unless_stopped(serving).await });
+        Self { address, shared, credential, shutdown }
+    }
+
+    /// Its port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Its address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Whom it signs with.
+    pub fn ca(&self) -> &Ca {
+        &self.shared.ca
+    }
+
+    /// Changes what it answers from the next call on.
+    pub fn change(&self, change: impl FnOnce(&mut Script)) {
+        change(&mut self.shared.script());
+    }
+
+    /// Answers calls of a method (`RenewAgent`) otherwise than it should, until it is told None.
+    pub fn misbehave(&self, method: &str, how: Option<Misbehaviour>) {
+        let mut script = self.shared.script();
+        match how {
+            Some(how) => drop(script.misbehaviour.insert(method.to_owned(), how)),
+            None => drop(script.misbehaviour.remove(method)),
+        }
+    }
+
+    /// Shows another SVID from the next handshake on.
+    pub fn show(&self, svid: &Svid) {
+        self.credential.send_replace(Some(svid.credential()));
+    }
+
+    /// Sends a change on every open Follow stream.
+    pub fn push(&self, change: Change) {
+        // Nobody may follow.
+        let _ = self.shared.pushes.send(Pushed::Change(change));
+    }
+
+    /// Ends every open Follow stream: with a status, or well.
+    pub fn end_streams(&self, status: Option<Status>) {
+        let _ = self.shared.pushes.send(Pushed::End(status));
+    }
+
+    /// How many Follow streams are open.
+    pub fn streams(&self) -> usize {
+        self.shared.pushes.receiver_count()
+    }
+
+    /// What it has been asked so far.
+    pub fn seen(&self) -> Seen {
+        self.shared.seen.borrow().clone()
+    }
+
+    /// Waits until what it has been asked is as `holds` wants it.
+    pub async fn until_seen(&self, holds: impl FnMut(&Seen) -> bool) -> Seen {
+        self.shared.seen.subscribe().wait_for(holds).await.unwrap().clone()
+    }
+
+    /// Waits until a method (`RenewAgent`) was called so many times.
+    pub async fn until_called(&self, method: &str, times: usize) {
+        self.until_seen(|seen| seen.count(method) >= times).await;
+    }
+}
+
+impl Drop for FakeServer {
+    fn drop(&mut self) {
+        self.shutdown.stop();
+    }
+}
+
+impl Seen {
+    /// How often a method (`RenewAgent`) was called.
+    pub fn count(&self, method: &str) -> usize {
+        self.of(method).count()
+    }
+
+    /// The calls of a method (`RenewAgent`).
+    pub fn of(&self, method: &str) -> impl Iterator<Item = &Called> {
+        self.calls.iter().filter(move |call| call.method.rsplit('/').next() == Some(method))
+    }
+}
+
+/// An entry for processes with the given selectors (`unix:uid:1000`).
+pub fn entry(id: &str, spiffe_id: &SpiffeId, selectors: &[&str]) -> types::Entry {
+    let selector = |text: &&str| {
+        let (kind, value) = text.split_once(':').expect("a selector is type:value");
+        types::Selector { r#type: kind.to_owned(), value: value.to_owned() }
+    };
+    types::Entry {
+        id: id.to_owned(),
+        spiffe_id: Some(api_id(spiffe_id)),
+        selectors: selectors.iter().map(selector).collect(),
+        created_at: 1,
+        ..types::Entry::default()
+    }
+}
+
+fn api_id(id: &SpiffeId) -> types::Spiffeid {
+    types::Spiffeid { trust_domain: id.trust_domain_name().to_owned(), path: id.path().to_owned() }
+}
+
+impl Shared {
+    fn script(&self) -> std::sync::MutexGuard<'_, Script> {
+        self.script.lock().expect("no panic under this lock")
+    }
+
+    fn see(&self, see: impl FnOnce(&mut Seen)) {
+        self.seen.send_modify(see);
+    }
+}
+
+/// Every member of the CA's trust domain may connect.
+struct Everybody(Arc<Ca>);
+
+impl Admission for Everybody {
+    fn authorities(&self, trust_domain: &TrustDomain) -> Option<Arc<[Certificate]>> {
+        (trust_domain == self.0.trust_domain()).then(|| self.0.authorities())
+    }
+
+    fn admits(&self, id: &SpiffeId) -> bool {
+        id.is_member_of(self.0.trust_domain())
+    }
+}
