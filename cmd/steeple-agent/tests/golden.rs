@@ -79,7 +79,7 @@ struct Outcome {
 impl Record {
     /// The work that a record waits for; `None` if it is run.
     fn needs(&self) -> Option<&'static str> {
-        const COMMANDS: &[&str] = &["debug", "logger", "run", "validate"];
+        const COMMANDS: &[&str] = &["debug", "logger", "run"];
         let command = self.args.first().map_or("", String::as_str);
         let socket = self.env.get("SPIRE_AGENT_PUBLIC_SOCKET").map_or("", String::as_str);
         if COMMANDS.contains(&command) {

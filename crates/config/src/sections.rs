@@ -5,6 +5,10 @@ use serde::de::IgnoredAny;
 
 use crate::decode::UnknownKeys;
 
+/// Logged at the start if `experimental` says anything, in the reference's words.
+pub const EXPERIMENTAL: &str = "Experimental features have been enabled. Please see doc/upgrading.md for upgrade and \
+                                compatibility considerations for experimental features.";
+
 /// `telemetry`
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]

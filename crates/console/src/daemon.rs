@@ -10,10 +10,8 @@ use steeple_config::flags::FlagSet;
 use steeple_config::sections::UnknownSection;
 use steeple_config::{decode, env, hcl};
 use steeple_runtime::logging::{Level, Log, Options};
-use steeple_runtime::{Clock, Shutdown};
+use steeple_runtime::{Clock, Shutdown, os};
 use tracing::{error, info, warn};
-
-use crate::print;
 
 /// The flags that name the file.
 #[derive(Debug, Default)]
@@ -60,7 +58,7 @@ impl FileFlags {
             Err(error) => {
                 // Go opens a directory and fails when it reads.
                 let step = if error.kind() == io::ErrorKind::IsADirectory { "read" } else { "open" };
-                bail!("unable to read configuration at {path:?}: {step} {path}: {}", print::reason(&error));
+                bail!("unable to read configuration at {path:?}: {step} {path}: {}", os::reason(&error));
             }
         };
         let text = String::from_utf8(content).with_context(|| format!("unable to decode configuration at {path:?}"))?;
@@ -122,7 +120,7 @@ struct LogKeys {
 pub fn install_log(options: Options) -> anyhow::Result<Log> {
     let path = options.file.clone().unwrap_or_default();
     let log = Log::open(options, Clock::system())
-        .map_err(|error| anyhow::anyhow!("open {}: {}", path.display(), print::reason(&error)))?;
+        .map_err(|error| anyhow::anyhow!("open {}: {}", path.display(), os::reason(&error)))?;
     log.install();
     Ok(log)
 }
@@ -131,6 +129,13 @@ pub fn install_log(options: Options) -> anyhow::Result<Log> {
 pub fn log_unknown_keys(sections: &[UnknownSection]) {
     for section in sections {
         error!(keys = section.names(), section = section.name, "Unknown configuration detected");
+    }
+}
+
+/// What the author of the file should think over once more.
+pub fn log_warnings(warnings: &[String]) {
+    for warning in warnings {
+        warn!("{warning}");
     }
 }
 

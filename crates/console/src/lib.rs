@@ -5,6 +5,9 @@
 pub mod daemon;
 pub mod dialling;
 pub mod output;
-pub mod print;
+mod print;
 pub mod program;
 pub mod usage;
+
+pub use print::{err, out, read};
+pub use steeple_runtime::os::reason;

@@ -5,6 +5,8 @@
 
 use std::io::{self, Read, Write};
 
+use steeple_runtime::os::reason;
+
 /// Prints to standard output.
 pub fn out(text: &str) {
     let mut stdout = io::stdout().lock();
@@ -27,14 +29,6 @@ pub fn read(path: &str) -> anyhow::Result<Vec<u8>> {
         Ok(_) => Ok(content),
         Err(error) => anyhow::bail!("open {path}: {}", reason(&error)),
     }
-}
-
-/// An error of the operating system in Go's words: `no such file or directory`.
-pub fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error ").next().unwrap_or_default();
-    let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }
 
 #[cfg(test)]

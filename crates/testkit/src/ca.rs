@@ -23,7 +23,7 @@ const BACKDATE: Duration = Duration::from_secs(10);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// One X.509 authority (self-signed, P-256) and one JWT authority of a trust domain. What it signs is what a server signs.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Ca {
     trust_domain: TrustDomain,
     root: Certificate,

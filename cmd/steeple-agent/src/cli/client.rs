@@ -1,19 +1,17 @@
 //! The way to an agent: its public socket.
 
-use std::error::Error;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 use steeple_config::duration::Duration as GoDuration;
 use steeple_config::flags::{FlagSet, FlagValue};
+use steeple_console::dialling;
 use steeple_proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
-use steeple_transport::{dial, status};
+use steeple_transport::dial;
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
-use tonic::{ConnectError, Request, Status};
-
-use super::console;
+use tonic::{Request, Status};
 
 /// The flags that say where the agent is.
 pub(crate) struct AgentFlags {
@@ -86,17 +84,9 @@ impl Agent {
         SpiffeWorkloadApiClient::new(self.channel())
     }
 
-    /// Whether it was an agent that made a call fail, and not that there is none.
-    pub(crate) fn answered(status: &Status) -> bool {
-        dialling(status).is_none()
-    }
-
     /// A failed call in the reference's words.
     pub(crate) fn failed(&self, status: &Status) -> anyhow::Error {
-        let Some(dialling) = dialling(status) else { return anyhow!(status::describe(status)) };
-        let reason = dialling.0.downcast_ref().map_or_else(|| dialling.to_string(), console::reason);
-        let text = format!("transport: Error while dialing: dial unix {}: connect: {reason}", self.socket.display());
-        anyhow!("rpc error: code = Unavailable desc = connection error: desc = {text:?}")
+        anyhow!(dialling::describe(status, &self.socket.display().to_string()))
     }
 }
 
@@ -144,18 +134,6 @@ impl FlagValue for Timeout {
     fn default_text(&self) -> Option<String> {
         Some(self.0.to_string())
     }
-}
-
-/// Why nobody could be reached; `None` if somebody answered.
-fn dialling(status: &Status) -> Option<&ConnectError> {
-    let mut cause = status.source();
-    while let Some(error) = cause {
-        if let Some(dialling) = error.downcast_ref() {
-            return Some(dialling);
-        }
-        cause = error.source();
-    }
-    None
 }
 
 const DEFAULT_SOCKET: &str = "/tmp/spire-agent/public/api.sock";

@@ -9,8 +9,8 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::client::AgentFlags;
-use super::program::Program;
 use super::{block_on, console, usage};
+use steeple_console::program::Program;
 
 /// Asks the agent how it is.
 pub(crate) fn run(_: &Program, args: &[String]) -> ExitCode {

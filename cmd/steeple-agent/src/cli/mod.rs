@@ -2,24 +2,28 @@
 
 mod api;
 mod client;
-mod console;
+mod config;
 mod healthcheck;
-mod output;
-mod program;
-mod usage;
+mod run;
+mod validate;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use steeple_config::commands::{Command, Commands, Resolution};
 
-use program::Program;
+use steeple_console as console;
+use steeple_console::program::{Names, Program};
+use steeple_console::{output, usage};
+
+/// What the program is called.
+const NAMES: Names = Names { own: "steeple-agent", reference: "spire-agent", compatible: steeple_agent::VERSION };
 
 /// Does what a command line says. The arguments begin with the name of the program, which decides whether it answers as
 /// the reference or under our own name.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut args = args.into_iter();
-    let program = Program::called(args.next());
+    let program = Program::called(NAMES, args.next());
     let args: Vec<String> = args.map(|arg| arg.to_string_lossy().into_owned()).collect();
     match commands(&program).resolve(&args) {
         Resolution::Run(run, args) => run(&program, &args),
@@ -50,6 +54,8 @@ fn commands(program: &Program) -> Commands<Run> {
         vec![
             Command::group("api", vec![fetch, Command::group("validate", validate), watch]),
             Command::new("healthcheck", "health", "Tells whether the agent is healthy", Box::new(healthcheck::run)),
+            Command::new("run", "run", "Runs the agent", Box::new(run::run)),
+            Command::new("validate", "validate", "Checks a configuration file", Box::new(validate::run)),
         ],
     )
 }

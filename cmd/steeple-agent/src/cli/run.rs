@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use steeple_agent::RunError;
 use steeple_agent::config::{Config, ConfigError};
-use steeple_console::daemon::{self, install_log, log_unbuilt, log_unknown_keys};
-use steeple_console::print;
+use steeple_console as console;
+use steeple_console::daemon::{self, install_log, log_unbuilt, log_unknown_keys, log_warnings};
 use steeple_console::program::Program;
 use steeple_plugins::AGENT;
 use steeple_plugins::node_attestor::join_token;
@@ -23,10 +23,11 @@ pub(crate) fn run(program: &Program, args: &[String]) -> ExitCode {
     let (config, log) = match prepare(program, flags) {
         Ok(prepared) => prepared,
         Err(error) => {
-            print::err(&format!("{error:#}\n"));
+            console::err(&format!("{error:#}\n"));
             return ExitCode::FAILURE;
         }
     };
+    log_warnings(&config.warnings);
     log_unbuilt(&config.unbuilt);
     daemon::run("Agent", |shutdown| async move {
         steeple_agent::run(config, &AGENT, join_token::with_token, log, shutdown).await.map_err(Failed)

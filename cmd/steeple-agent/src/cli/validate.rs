@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use steeple_agent::config::ConfigError;
-use steeple_console::daemon::{install_log, log_unbuilt, log_unknown_keys};
-use steeple_console::print;
+use steeple_console as console;
+use steeple_console::daemon::{install_log, log_unknown_keys, log_warnings};
 use steeple_console::program::Program;
 
 use super::config::{ConfigFlags, log_flags, parse, told};
@@ -18,11 +18,11 @@ pub(crate) fn run(program: &Program, args: &[String]) -> ExitCode {
     };
     match check(program, flags) {
         Ok(()) => {
-            print::out("SPIRE agent configuration file is valid.\n");
+            console::out("SPIRE agent configuration file is valid.\n");
             ExitCode::SUCCESS
         }
         Err(error) => {
-            print::err(&format!("SPIRE agent configuration file is invalid: {error:#}\n"));
+            console::err(&format!("SPIRE agent configuration file is invalid: {error:#}\n"));
             ExitCode::FAILURE
         }
     }
@@ -34,7 +34,7 @@ fn check(program: &Program, flags: ConfigFlags) -> anyhow::Result<()> {
     match parse(&file, &flags) {
         Ok(config) => {
             install_log(config.log)?;
-            log_unbuilt(&config.unbuilt);
+            log_warnings(&config.warnings);
             Ok(())
         }
         Err(error) => {

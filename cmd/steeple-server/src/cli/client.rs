@@ -1,14 +1,11 @@
 //! The way to a server: its administrative socket.
 
-use std::error::Error;
-
 use anyhow::{anyhow, bail};
 use steeple_config::flags::FlagSet;
-use steeple_transport::{dial, status};
+use steeple_console::dialling;
+use steeple_transport::dial;
+use tonic::Status;
 use tonic::transport::Channel;
-use tonic::{ConnectError, Status};
-
-use super::console;
 
 /// The flags that say where the server is.
 pub(crate) struct ServerFlags {
@@ -72,25 +69,10 @@ impl Server {
 
     /// A failed call in the reference's words.
     pub(crate) fn failed(&self, status: &Status) -> anyhow::Error {
-        let Some(dialling) = dialling(status) else { return anyhow!(status::describe(status)) };
-        let reason = dialling.0.downcast_ref().map_or_else(|| dialling.to_string(), console::reason);
         // The reference makes a URI of an absolute path, and its two slashes come back in the error.
         let slashes = if self.socket.starts_with('/') { "//" } else { "" };
-        let text = format!("transport: Error while dialing: dial unix {slashes}{}: connect: {reason}", self.socket);
-        anyhow!("rpc error: code = Unavailable desc = connection error: desc = {text:?}")
+        anyhow!(dialling::describe(status, &format!("{slashes}{}", self.socket)))
     }
-}
-
-/// Why nobody could be reached; `None` if somebody answered.
-fn dialling(status: &Status) -> Option<&ConnectError> {
-    let mut cause = status.source();
-    while let Some(error) = cause {
-        if let Some(dialling) = error.downcast_ref() {
-            return Some(dialling);
-        }
-        cause = error.source();
-    }
-    None
 }
 
 const DEFAULT_SOCKET: &str = "/tmp/spire-server/private/api.sock";

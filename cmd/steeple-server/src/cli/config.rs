@@ -1,30 +1,17 @@
 //! The flags that `run` and `validate` share, and the file that they name.
 
-use std::io;
-
-use anyhow::{Context, bail};
-use steeple_config::{env, flags::FlagSet};
+use steeple_config::flags::FlagSet;
+use steeple_console::daemon::{ConfigFile, FileFlags, LogFlags};
 use steeple_server::config::{Config, ConfigError, Flags};
 
-use super::console;
-use super::program::Program;
-use super::usage::{self, Misused};
+use steeple_console::program::Program;
+use steeple_console::usage::{self, Misused};
 
 /// What the flags say.
 #[derive(Default)]
 pub(crate) struct ConfigFlags {
-    path: String,
-    expand_env: bool,
+    file: FileFlags,
     flags: Flags,
-}
-
-/// A file that was read, and the flags that stand above it.
-pub(crate) struct ConfigFile {
-    /// As the flag names it.
-    pub(crate) path: String,
-    /// With the variables of the environment in it, if that was asked for.
-    pub(crate) text: String,
-    pub(crate) flags: Flags,
 }
 
 impl ConfigFlags {
@@ -34,7 +21,7 @@ impl ConfigFlags {
     /// [`Misused`]
     pub(crate) fn parse(command: &str, args: &[String]) -> Result<Self, Misused> {
         let mut parsed = Self::default();
-        let Self { path, expand_env, flags } = &mut parsed;
+        let Self { file, flags } = &mut parsed;
         let Flags {
             bind_address,
             server_port,
@@ -46,9 +33,8 @@ impl ConfigFlags {
             trust_domain,
             socket_path,
         } = flags;
-        let flags = FlagSet::new(command)
-            .flag("config", path, "The configuration `file`; conf/server/server.conf if there is none")
-            .flag("expandEnv", expand_env, "Put the environment's values in place of $VARIABLES in the file")
+        let flags = file
+            .add_to(FlagSet::new(command), "The configuration `file`; conf/server/server.conf if there is none")
             .flag("bindAddress", bind_address, "The IP `address` or DNS name that the server listens on")
             .flag("serverPort", server_port, "The TCP port that the server listens on")
             .flag("socketPath", socket_path, "The server's administrative socket")
@@ -66,37 +52,18 @@ impl ConfigFlags {
     ///
     /// # Errors
     /// It is not there or not readable.
-    pub(crate) fn read(self) -> anyhow::Result<ConfigFile> {
-        let Self { mut path, expand_env, flags } = self;
-        if path.is_empty() {
-            path = DEFAULT_PATH.into();
-        }
-        let content = match std::fs::read(&path) {
-            Ok(content) => content,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let absolute = std::path::absolute(&path)?;
-                bail!("could not find config file {}: please use the -config flag", absolute.display());
-            }
-            Err(error) => {
-                // Go opens a directory and fails when it reads.
-                let step = if error.kind() == io::ErrorKind::IsADirectory { "read" } else { "open" };
-                bail!("unable to read configuration at {path:?}: {step} {path}: {}", console::reason(&error));
-            }
-        };
-        let text = String::from_utf8(content).with_context(|| format!("unable to decode configuration at {path:?}"))?;
-        let text = if expand_env { env::expand(&text, |name| std::env::var(name).ok()) } else { text };
-        Ok(ConfigFile { path, text, flags })
+    pub(crate) fn read(self) -> anyhow::Result<(ConfigFile, Flags)> {
+        let Self { file, flags } = self;
+        Ok((file.read("conf/server/server.conf")?, flags))
     }
 }
 
-impl ConfigFile {
-    /// The configuration that file and flags make.
-    ///
-    /// # Errors
-    /// [`ConfigError`]
-    pub(crate) fn parse(&self) -> Result<Config, ConfigError> {
-        Config::parse(&self.text, &self.path, self.flags.clone())
-    }
+/// The configuration that file and flags make.
+///
+/// # Errors
+/// [`ConfigError`]
+pub(crate) fn parse(file: &ConfigFile, flags: &Flags) -> Result<Config, ConfigError> {
+    Config::parse(&file.text, &file.path, flags.clone())
 }
 
 /// An error as the reference words it; under our own name with all that is known of it.
@@ -104,4 +71,12 @@ pub(crate) fn told(program: &Program, error: &ConfigError) -> String {
     if program.is_the_reference() { error.to_string() } else { error.in_full() }
 }
 
-const DEFAULT_PATH: &str = "conf/server/server.conf";
+/// What the flags say of the log.
+pub(crate) fn log_flags(flags: &Flags) -> LogFlags {
+    LogFlags {
+        file: flags.log_file.clone(),
+        format: flags.log_format.clone(),
+        level: flags.log_level.clone(),
+        source_location: flags.log_source_location,
+    }
+}

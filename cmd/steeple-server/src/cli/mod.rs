@@ -4,17 +4,13 @@ mod agent;
 mod bundle;
 mod client;
 mod config;
-mod console;
 mod entry;
 mod healthcheck;
 mod id;
 mod json;
-mod output;
-mod program;
 mod run;
 mod time;
 mod token;
-mod usage;
 mod validate;
 
 use std::ffi::OsString;
@@ -22,13 +18,18 @@ use std::process::ExitCode;
 
 use steeple_config::commands::{Command, Commands, Resolution};
 
-use program::Program;
+use steeple_console as console;
+use steeple_console::program::{Names, Program};
+use steeple_console::{output, usage};
+
+/// What the program is called.
+const NAMES: Names = Names { own: "steeple-server", reference: "spire-server", compatible: steeple_server::VERSION };
 
 /// Does what a command line says. The arguments begin with the name of the program, which decides whether it answers as
 /// the reference or under our own name.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut args = args.into_iter();
-    let program = Program::called(args.next());
+    let program = Program::called(NAMES, args.next());
     let args: Vec<String> = args.map(|arg| arg.to_string_lossy().into_owned()).collect();
     match commands(&program).resolve(&args) {
         Resolution::Run(run, args) => run(&program, &args),

@@ -4,12 +4,13 @@ use std::process::ExitCode;
 
 use steeple_catalog::load::{self, LoadError};
 use steeple_config::plugins::PluginBlock;
+use steeple_console::daemon::{install_log, log_warnings};
 use steeple_plugins::SERVER;
 use steeple_server::config::ConfigError;
 
-use super::config::{ConfigFlags, told};
-use super::program::Program;
-use super::{console, run};
+use super::config::{ConfigFlags, parse, told};
+use super::console;
+use steeple_console::program::Program;
 
 /// Says whether a server would start with a configuration, as far as that can be said without starting it.
 pub(crate) fn run(program: &Program, args: &[String]) -> ExitCode {
@@ -57,11 +58,12 @@ impl Invalid {
 }
 
 fn check(program: &Program, flags: ConfigFlags) -> Result<(), Invalid> {
-    let file = flags.read().map_err(|error| Invalid::File(format!("{error:#}")))?;
-    let config = file.parse().map_err(|error| refused(program, &error))?;
+    let (file, flags) = flags.read().map_err(|error| Invalid::File(format!("{error:#}")))?;
+    let config = parse(&file, &flags).map_err(|error| refused(program, &error))?;
     // Without a file there is no log: the answer is all that is printed.
     if config.log.file.is_some() {
-        run::install(config.log.clone()).map_err(|error| Invalid::File(error.to_string()))?;
+        install_log(config.log.clone()).map_err(|error| Invalid::File(error.to_string()))?;
+        log_warnings(&config.warnings);
     }
     match load::server(&config.plugins, &SERVER, &config.trust_domain) {
         Ok(_unused) => Ok(()),

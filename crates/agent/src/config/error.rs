@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use steeple_config::sections::UnknownSection;
+use steeple_runtime::os::reason;
 
 /// Why a configuration is refused.
 #[derive(Debug, thiserror::Error)]
@@ -93,7 +94,7 @@ pub enum ConfigError {
     )]
     AdminSocketDirectory,
     /// `join_token_file`
-    #[error("unable to read join token file {path:?}: open {}: {error}", path.display())]
+    #[error("unable to read join token file {path:?}: open {}: {}", path.display(), reason(error))]
     JoinTokenFile {
         /// The file.
         path: PathBuf,

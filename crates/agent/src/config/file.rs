@@ -64,7 +64,7 @@ pub(super) struct Agent {
 }
 
 /// `agent.experimental`; keys that are not here are ignored.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, PartialEq)]
 #[serde(default)]
 pub(super) struct Experimental {
     pub(super) admin_named_pipe_name: String,
@@ -79,7 +79,7 @@ pub(super) struct Experimental {
 }
 
 /// `agent.experimental.ratelimit`
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, PartialEq)]
 #[serde(default)]
 pub(super) struct RateLimit {
     pub(super) fetch_x509_svid: i64,

@@ -58,6 +58,8 @@ pub struct Config {
     pub plugins: Vec<PluginBlock>,
     /// What the file asks for and this program does not do yet, in words for the log.
     pub unbuilt: Vec<String>,
+    /// What its author should think over once more, in words for the log.
+    pub warnings: Vec<String>,
 }
 
 /// Where the first bundle comes from.
@@ -179,6 +181,7 @@ impl Config {
         let server_port = u16::try_from(agent.server_port).map_err(|_| ConfigError::ServerPort(agent.server_port))?;
         let socket_path = absolute(&agent.socket_path)?;
         check_admin_socket(&agent, &socket_path)?;
+        let warnings = warnings(&agent.experimental);
         let join_token = join_token(&agent)?;
         let blocks = plugins::read(body)?.unwrap_or_default();
         if !unknown.is_empty() {
@@ -205,6 +208,7 @@ impl Config {
             allowed_foreign_jwt_claims: agent.allowed_foreign_jwt_claims,
             plugins: blocks,
             unbuilt,
+            warnings,
         })
     }
 }
@@ -295,6 +299,26 @@ fn bootstrap(agent: &Agent) -> Result<Bootstrap, ConfigError> {
         (_, true) => Bootstrap::Url(agent.trust_bundle_url.clone(), format),
         _ => Bootstrap::Insecure,
     })
+}
+
+/// What a sound file may say and its author should think over once more. The words are the reference's.
+fn warnings(experimental: &Experimental) -> Vec<String> {
+    [
+        (
+            experimental.use_sync_authorized_entries.is_some(),
+            "The 'use_sync_authorized_entries' configuration is deprecated. The option to disable it will be removed in \
+             SPIRE 1.13.",
+        ),
+        (
+            !experimental.jwt_svid_cache_hit_timeout.is_empty(),
+            "The use of 'jwt_svid_cache_hit_timeout' is experimental",
+        ),
+        (*experimental != Experimental::default(), sections::EXPERIMENTAL),
+    ]
+    .into_iter()
+    .filter(|(says, _)| *says)
+    .map(|(_, warning)| warning.to_owned())
+    .collect()
 }
 
 fn check_platform(experimental: &Experimental) -> Result<(), ConfigError> {

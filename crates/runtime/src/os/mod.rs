@@ -3,6 +3,8 @@
 pub mod files;
 pub mod peer;
 
+use std::io;
+
 /// Makes the process's umask at least `least` strict. Returns the old and the new one when it changed.
 pub fn restrict_umask(least: u32) -> Option<(u32, u32)> {
     use nix::sys::stat::{Mode, umask};
@@ -11,4 +13,23 @@ pub fn restrict_umask(least: u32) -> Option<(u32, u32)> {
     let new = old | least;
     umask(Mode::from_bits_truncate(new));
     (new != old).then_some((old, new))
+}
+
+/// An error of the operating system in Go's words: `no such file or directory`.
+pub fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error ").next().unwrap_or_default();
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_reads_as_in_go() {
+        assert_eq!(reason(&io::Error::from_raw_os_error(2)), "no such file or directory");
+        assert_eq!(reason(&io::Error::other("Own text")), "own text");
+    }
 }

@@ -69,7 +69,7 @@ pub(super) struct CaSubject {
 }
 
 /// `server.experimental`; keys that are not here are ignored.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, PartialEq)]
 #[serde(default)]
 pub(super) struct Experimental {
     pub(super) agent_spiffe_id_as_selector: bool,

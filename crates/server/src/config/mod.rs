@@ -4,6 +4,7 @@
 mod error;
 mod file;
 mod unbuilt;
+mod warnings;
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -57,6 +58,8 @@ pub struct Config {
     pub datastore: steeple_datastore::Options,
     /// What the file asks for and this program does not do yet, in words for the log.
     pub unbuilt: Vec<String>,
+    /// What its author should think over once more, in words for the log.
+    pub warnings: Vec<String>,
 }
 
 /// What the command line says in place of the file. Empty and 0 say nothing, as in the reference.
@@ -134,6 +137,7 @@ impl Config {
         if !unknown.is_empty() {
             return Err(ConfigError::UnknownKeys(unknown));
         }
+        let warnings = warnings::of(&server, &ca, &lifetimes);
         let prune_events_older_than = experimental_duration(&server.experimental)?;
         Ok(Self {
             trust_domain,
@@ -151,6 +155,7 @@ impl Config {
             plugins,
             datastore: datastore(&stores)?,
             unbuilt,
+            warnings,
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Which agents a changed entry concerns: the same closure as `authorized`, walked upwards.
+//! Which agents a change concerns: the same closure as `authorized`, walked upwards.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -8,36 +8,39 @@ use super::tables::Tables;
 
 /// The connected agents that have this entry, in its place in the tables.
 pub(super) fn by(tables: &Tables, entry: &IndexedEntry, connected: &HashSet<Arc<str>>) -> Vec<Arc<str>> {
+    walk(tables, parents(tables, entry, connected).collect(), connected)
+}
+
+/// The connected agents that have what stands below this ID, the agent with the ID among them.
+pub(super) fn above(tables: &Tables, id: &str, connected: &HashSet<Arc<str>>) -> Vec<Arc<str>> {
+    walk(tables, vec![id], connected)
+}
+
+fn walk<'a>(tables: &'a Tables, mut above: Vec<&'a str>, connected: &'a HashSet<Arc<str>>) -> Vec<Arc<str>> {
     let mut agents = Vec::new();
     let mut visited = HashSet::new();
-    let mut above: Vec<&str> = Vec::new();
-    if entry.row.parent_id == tables.server_id {
-        agents.extend(matching(tables, entry, connected));
-    } else {
-        above.push(&entry.row.parent_id);
-    }
     while let Some(id) = above.pop() {
         if !visited.insert(id) {
             continue;
         }
         agents.extend(connected.get(id).cloned());
         for named in tables.named.get(id).into_iter().flatten() {
-            if named.row.parent_id == tables.server_id {
-                agents.extend(matching(tables, named, connected));
-            } else {
-                above.push(&named.row.parent_id);
-            }
+            above.extend(parents(tables, named, connected));
         }
     }
     agents
 }
 
-/// The connected agents that an alias applies to.
-fn matching<'a>(
+/// The IDs right above an entry: its parent, or the agents that it is an alias of. Of those agents, the ones matter that
+/// are connected, and the ones that stand below another.
+fn parents<'a>(
     tables: &'a Tables,
-    alias: &'a IndexedEntry,
+    entry: &'a IndexedEntry,
     connected: &'a HashSet<Arc<str>>,
-) -> impl Iterator<Item = Arc<str>> + 'a {
-    let applies = |agent: &&Arc<str>| tables.agents.get(&***agent).is_some_and(|state| state.matches(alias));
-    connected.iter().filter(applies).cloned()
+) -> impl Iterator<Item = &'a str> {
+    let is_alias = entry.row.parent_id == tables.server_id;
+    let agents = || connected.iter().map(|agent| &**agent).chain(tables.nested.iter().map(String::as_str));
+    let applies = |agent: &&str| tables.agents.get(*agent).is_some_and(|state| state.matches(entry));
+    let parent = (!is_alias).then_some(&*entry.row.parent_id);
+    parent.into_iter().chain(is_alias.then(agents).into_iter().flatten().filter(applies))
 }

@@ -23,6 +23,8 @@ pub(super) struct Tables {
     /// Node aliases by the first of their selectors: an agent that lacks that one does not match.
     pub(super) aliases: HashMap<(String, String), Entries>,
     pub(super) agents: HashMap<String, Arc<AgentState>>,
+    /// Agents whose ID an entry names, so that they stand below another parent. Mostly none.
+    pub(super) nested: HashSet<String>,
     /// By trust domain name.
     pub(super) bundles: HashMap<String, Arc<IndexedBundle>>,
 }
@@ -38,6 +40,7 @@ impl Tables {
             named: HashMap::new(),
             aliases: HashMap::new(),
             agents: HashMap::new(),
+            nested: HashSet::new(),
             bundles: HashMap::new(),
         };
         for entry in entries {
@@ -65,10 +68,10 @@ impl Tables {
             self.put_bundle(bundle_name(&trust_domain).to_owned(), bundle);
         }
         for (id, node) in nodes {
-            concerned.extend(connected.get(id.as_str()).cloned());
+            concerned.extend(concerned::above(self, &id, connected));
             match node {
                 Some(node) => self.put_agent(node),
-                None => drop(self.agents.remove(&id)),
+                None => self.remove_agent(&id),
             }
         }
         for (id, entry) in entries {
@@ -98,6 +101,9 @@ impl Tables {
         if let Some(first) = self.alias_key(&entry) {
             self.aliases.entry(first).or_default().push(Arc::clone(&entry));
         }
+        if self.agents.contains_key(&entry.row.spiffe_id) {
+            self.nested.insert(entry.row.spiffe_id.clone());
+        }
         self.entries.insert(Arc::clone(&entry.id), Arc::clone(&entry));
         Some(entry)
     }
@@ -112,6 +118,9 @@ impl Tables {
         if let Some(first) = self.alias_key(&entry) {
             take(&mut self.aliases, &first, id);
         }
+        if !self.named.contains_key(&entry.row.spiffe_id) {
+            self.nested.remove(&entry.row.spiffe_id);
+        }
         Some(seen)
     }
 
@@ -123,7 +132,15 @@ impl Tables {
             can_reattest: node.can_reattest,
             selectors,
         };
+        if self.named.contains_key(&node.spiffe_id) {
+            self.nested.insert(node.spiffe_id.clone());
+        }
         self.agents.insert(node.spiffe_id, Arc::new(state));
+    }
+
+    fn remove_agent(&mut self, id: &str) {
+        self.agents.remove(id);
+        self.nested.remove(id);
     }
 
     fn put_bundle(&mut self, name: String, bundle: Option<Bundle>) {

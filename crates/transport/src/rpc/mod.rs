@@ -93,9 +93,10 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let method = self.layers.methods.find(request.uri().path());
-        let connection = request.extensions().get::<Arc<Connection>>().cloned();
-        let (Some(method), Some(connection)) = (method, connection) else {
-            return Box::pin(self.inner.call(request));
+        let Some(method) = method else { return Box::pin(self.inner.call(request)) };
+        let Some(connection) = request.extensions().get::<Arc<Connection>>().cloned() else {
+            // A listener that does not say who calls is a mistake of ours; nobody is let in by it.
+            return Box::pin(async { Ok(Status::internal("the call's connection is unknown").into_http()) });
         };
         // The service that is ready is the one to call; its clone waits for the next call.
         let clone = self.inner.clone();

@@ -6,7 +6,7 @@ use steeple_config::flags::{FlagSet, FlagValue};
 use steeple_proto::workload::{JwtBundlesRequest, JwtBundlesResponse, Jwtsvid, JwtsvidRequest, JwtsvidResponse};
 
 use super::json;
-use crate::cli::client::{Agent, AgentFlags, Timeout, request};
+use crate::cli::client::{AgentFlags, Timeout, request};
 use crate::cli::output::{Format, Output, print_json};
 use crate::cli::{console, usage};
 
@@ -35,7 +35,7 @@ pub(crate) async fn fetch_jwt(args: &[String]) -> anyhow::Result<()> {
     let bundles = match bundles.await {
         Ok(bundles) => bundles.ok_or_else(|| anyhow!("EOF"))?,
         // As in the reference, what an agent answers is told bare.
-        Err(status) if Agent::answered(&status) => return Err(agent.failed(&status)),
+        Err(status) if steeple_console::dialling::answered(&status) => return Err(agent.failed(&status)),
         Err(status) => return Err(agent.failed(&status)).context("failed to receive JWT bundles"),
     };
     let mut client = agent.workload();

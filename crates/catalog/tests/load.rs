@@ -1,0 +1,277 @@
+//! From the plugins of a configuration file to running plugins.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's report")]
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::Deserialize;
+use steeple_catalog::load::{self, AgentBuiltIns, BuiltIn, LoadError, ServerBuiltIns};
+use steeple_catalog::node_attestor::{AgentPlugin, AttestationStream};
+use steeple_catalog::{Configuration, PluginError, key_manager, node_attestor, workload_attestor};
+use steeple_config::plugins::PluginBlock;
+use steeple_config::{hcl, plugins};
+use steeple_pki::KeyType;
+use steeple_spiffe::TrustDomain;
+use steeple_testkit::MemoryKeys;
+
+const SERVER: ServerBuiltIns = ServerBuiltIns {
+    key_managers: &[BuiltIn { name: "memory", build: keys }, BuiltIn { name: "disk", build: keys_at }],
+    node_attestors: &["join_token"],
+};
+
+const AGENT: AgentBuiltIns = AgentBuiltIns {
+    key_managers: SERVER.key_managers,
+    node_attestors: &[BuiltIn { name: "join_token", build: attestor }],
+    workload_attestors: &[BuiltIn { name: "unix", build: everything }, BuiltIn { name: "docker", build: everything }],
+};
+
+fn keys(configuration: &Configuration) -> Result<Arc<dyn key_manager::Plugin>, PluginError> {
+    configuration.none()?;
+    Ok(Arc::new(MemoryKeys::new()))
+}
+
+fn keys_at(configuration: &Configuration) -> Result<Arc<dyn key_manager::Plugin>, PluginError> {
+    #[derive(Deserialize, Default)]
+    #[serde(default)]
+    struct Options {
+        keys_path: String,
+    }
+    let Options { keys_path } = configuration.decode()?;
+    if keys_path.is_empty() {
+        return Err(PluginError::invalid_argument("keys_path is required"));
+    }
+    Ok(Arc::new(MemoryKeys::new()))
+}
+
+fn attestor(_: &Configuration) -> Result<Arc<dyn AgentPlugin>, PluginError> {
+    Ok(Arc::new(Nothing))
+}
+
+fn everything(_: &Configuration) -> Result<Arc<dyn workload_attestor::Plugin>, PluginError> {
+    Ok(Arc::new(Nothing))
+}
+
+struct Nothing;
+
+#[async_trait]
+impl AgentPlugin for Nothing {
+    async fn aid_attestation(&self, _: &mut dyn AttestationStream) -> Result<(), PluginError> {
+        Err(PluginError::unimplemented("not for attesting"))
+    }
+}
+
+#[async_trait]
+impl workload_attestor::Plugin for Nothing {
+    async fn attest(&self, pid: i32) -> Result<Vec<String>, PluginError> {
+        if pid == 0 { Err(PluginError::internal("no such process")) } else { Ok(vec![format!("pid:{pid}")]) }
+    }
+}
+
+/// The blocks inside of `plugins { ... }`.
+fn blocks(text: &str) -> Vec<PluginBlock> {
+    let body = hcl::parse(format!("plugins {{\n{text}\n}}")).unwrap();
+    plugins::read(&body).unwrap().unwrap_or_default()
+}
+
+fn trust_domain() -> TrustDomain {
+    TrustDomain::parse("example.org").unwrap()
+}
+
+fn server(text: &str) -> Result<load::ServerPlugins, LoadError> {
+    load::server(&blocks(text), &SERVER, &trust_domain())
+}
+
+fn agent(text: &str) -> Result<load::AgentPlugins, LoadError> {
+    load::agent(&blocks(text), &AGENT, None, &trust_domain())
+}
+
+fn refusal<T>(loaded: Result<T, LoadError>) -> String {
+    loaded.err().expect("it is refused").to_string()
+}
+
+const MEMORY: &str = r#"KeyManager "memory" { plugin_data {} }"#;
+const OF_AN_AGENT: &str = r#"
+    KeyManager "memory" { plugin_data {} }
+    NodeAttestor "join_token" { plugin_data {} }
+    WorkloadAttestor "unix" { plugin_data {} }
+"#;
+
+#[tokio::test]
+async fn a_server_gets_the_plugins_that_its_file_names() {
+    let store = r#"DataStore "sql" { plugin_data { database_type = "sqlite3" } }"#;
+    let join_token = r#"NodeAttestor "join_token" { plugin_data {} }"#;
+    let loaded = server(&format!("{store}\n{MEMORY}\n{join_token}")).unwrap();
+    assert_eq!(loaded.key_manager.name(), "memory");
+    let key = loaded.key_manager.generate_key("a", KeyType::EcP256).await.unwrap();
+    assert_eq!(loaded.key_manager.public_key("a").await.unwrap().public_key, key.public_key);
+    let error = loaded.key_manager.public_key("b").await.unwrap_err();
+    assert_eq!(error.to_string(), r#"keymanager(memory): public key "b" not found"#);
+    assert_eq!(error.code, tonic::Code::NotFound);
+}
+
+#[tokio::test]
+async fn an_agent_gets_the_plugins_that_its_file_names() {
+    let loaded = agent(&format!("{OF_AN_AGENT}\nWorkloadAttestor \"docker\" {{ plugin_data {{}} }}")).unwrap();
+    assert_eq!(loaded.node_attestor.name(), "join_token");
+    let names: Vec<_> = loaded.workload_attestors.iter().map(|attestor| attestor.name().to_owned()).collect();
+    assert_eq!(names, ["unix", "docker"]);
+    assert_eq!(loaded.workload_attestors[1].attest(7).await.unwrap(), ["pid:7"]);
+    let error = loaded.workload_attestors[0].attest(0).await.unwrap_err();
+    assert_eq!(error.to_string(), "workloadattestor(unix): no such process");
+}
+
+#[test]
+fn there_must_be_exactly_one_key_manager() {
+    assert_eq!(
+        refusal(server("")),
+        r#"plugin type "KeyManager" constraint not satisfied: expected exactly 1 but got 0"#
+    );
+    let two = format!("{MEMORY}\nKeyManager \"disk\" {{ plugin_data {{ keys_path = \"keys.json\" }} }}");
+    assert_eq!(
+        refusal(server(&two)),
+        r#"plugin type "KeyManager" constraint not satisfied: expected exactly 1 but got 2"#
+    );
+}
+
+#[test]
+fn an_agent_needs_one_node_attestor_and_some_workload_attestor() {
+    assert_eq!(
+        refusal(agent(MEMORY)),
+        r#"plugin type "NodeAttestor" constraint not satisfied: expected exactly 1 but got 0"#
+    );
+    let without = format!("{MEMORY}\nNodeAttestor \"join_token\" {{ plugin_data {{}} }}");
+    assert_eq!(
+        refusal(agent(&without)),
+        r#"plugin type "WorkloadAttestor" constraint not satisfied: expected at least 1 but got 0"#
+    );
+}
+
+#[test]
+fn a_join_token_takes_the_place_of_whatever_node_attestor_is_named() {
+    let named = OF_AN_AGENT.replace("join_token", "x509pop");
+    let load = |text: &str| load::agent(&blocks(text), &AGENT, Some(Arc::new(Nothing)), &trust_domain());
+    assert_eq!(load(&named).unwrap().node_attestor.name(), "join_token");
+    // As in the reference, one has to be named all the same.
+    let none = format!("{MEMORY}\nWorkloadAttestor \"unix\" {{ plugin_data {{}} }}");
+    assert_eq!(
+        refusal(load(&none)),
+        r#"plugin type "NodeAttestor" constraint not satisfied: expected exactly 1 but got 0"#
+    );
+}
+
+#[test]
+fn a_block_that_is_disabled_counts_for_nothing() {
+    let disabled = r#"KeyManager "disk" { enabled = false }"#;
+    assert_eq!(server(&format!("{MEMORY}\n{disabled}")).unwrap().key_manager.name(), "memory");
+    assert_eq!(
+        refusal(server(disabled)),
+        r#"plugin type "KeyManager" constraint not satisfied: expected exactly 1 but got 0"#
+    );
+}
+
+#[test]
+fn types_and_names_that_nobody_has_are_refused_by_name() {
+    assert_eq!(refusal(server(&format!("{MEMORY}\nNoSuchType \"x\" {{}}"))), r#"unsupported plugin type "NoSuchType""#);
+    // Even when they are disabled, since the type cannot be right; and case matters.
+    let disabled = "keymanager \"memory\" { enabled = false }";
+    assert_eq!(refusal(server(&format!("{MEMORY}\n{disabled}"))), r#"unsupported plugin type "keymanager""#);
+    // A type of the other daemon.
+    assert_eq!(
+        refusal(server(&format!("{MEMORY}\nWorkloadAttestor \"unix\" {{}}"))),
+        r#"unsupported plugin type "WorkloadAttestor""#
+    );
+    for (text, expected) in [
+        (r#"KeyManager "floppy" {}"#, r#"no built-in plugin "floppy" for type "KeyManager""#),
+        (r#"NodeAttestor "floppy" {}"#, r#"no built-in plugin "floppy" for type "NodeAttestor""#),
+        (r#"Notifier "floppy" {}"#, r#"no built-in plugin "floppy" for type "Notifier""#),
+    ] {
+        assert_eq!(
+            refusal(server(&format!("{}\n{text}", if text.starts_with("Key") { "" } else { MEMORY }))),
+            expected
+        );
+    }
+}
+
+#[test]
+fn plugins_of_the_reference_that_are_not_built_in_yet_are_told_apart_from_unknown_ones() {
+    for (kind, name) in [
+        ("NodeAttestor", "x509pop"),
+        ("NodeAttestor", "aws_iid"),
+        ("UpstreamAuthority", "disk"),
+        ("Notifier", "k8sbundle"),
+        ("BundlePublisher", "aws_s3"),
+        ("CredentialComposer", "uniqueid"),
+    ] {
+        let error = server(&format!("{MEMORY}\n{kind} \"{name}\" {{}}")).unwrap_err();
+        assert_eq!(error.to_string(), format!("plugin {name:?} of type {kind:?} is not built in yet"));
+    }
+    let error = agent(&OF_AN_AGENT.replace("\"unix\"", "\"k8s\"")).err().unwrap();
+    assert_eq!(error.to_string(), r#"plugin "k8s" of type "WorkloadAttestor" is not built in yet"#);
+    let store = format!("{OF_AN_AGENT}\nSVIDStore \"aws_secretsmanager\" {{}}");
+    assert_eq!(refusal(agent(&store)), r#"plugin "aws_secretsmanager" of type "SVIDStore" is not built in yet"#);
+}
+
+#[test]
+fn external_plugins_are_refused_until_they_can_be_started() {
+    let external = r#"KeyManager "hsm" { plugin_cmd = "/opt/hsm" }"#;
+    assert_eq!(refusal(server(external)), r#"plugin "hsm": external plugins (plugin_cmd) are not supported yet"#);
+    // Also where nothing of the type is built in.
+    let external = format!("{MEMORY}\nNotifier \"mine\" {{ plugin_cmd = \"/opt/mine\" }}");
+    assert_eq!(refusal(server(&external)), r#"plugin "mine": external plugins (plugin_cmd) are not supported yet"#);
+}
+
+#[test]
+fn a_plugin_that_refuses_its_configuration_is_named() {
+    assert_eq!(
+        refusal(server(r#"KeyManager "disk" { plugin_data {} }"#)),
+        r#"failed to configure plugin "disk": keymanager(disk): keys_path is required"#
+    );
+    assert_eq!(
+        refusal(server(r#"KeyManager "memory" { plugin_data { size = 3 } }"#)),
+        r#"failed to configure plugin "memory": keymanager(memory): no supported configuration interface found"#
+    );
+    let wrong_type = refusal(server(r#"KeyManager "disk" { plugin_data { keys_path = ["a"] } }"#));
+    let start = r#"failed to configure plugin "disk": keymanager(disk): unable to decode configuration: "#;
+    assert!(wrong_type.starts_with(start), "{wrong_type}");
+}
+
+#[test]
+fn plugin_data_can_stand_in_a_file_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("keys.conf");
+    let block = format!("KeyManager \"disk\" {{ plugin_data_file = \"{}\" }}", path.display());
+    let error = refusal(server(&block));
+    assert!(error.contains(&format!("unable to read plugin_data_file {}: ", path.display())), "{error}");
+    std::fs::write(&path, "keys_path = \"keys.json\"").unwrap();
+    assert_eq!(server(&block).unwrap().key_manager.name(), "disk");
+}
+
+#[tokio::test]
+async fn an_error_is_prefixed_once_however_many_doors_it_passes() {
+    struct Prefixed;
+    #[async_trait]
+    impl AgentPlugin for Prefixed {
+        async fn aid_attestation(&self, _: &mut dyn AttestationStream) -> Result<(), PluginError> {
+            Err(PluginError::internal("nodeattestor(join_token): out of order"))
+        }
+    }
+    struct NoServer;
+    #[async_trait]
+    impl AttestationStream for NoServer {
+        async fn send_payload(&mut self, _: Vec<u8>) -> Result<(), PluginError> {
+            Ok(())
+        }
+
+        async fn challenge(&mut self) -> Result<Option<Vec<u8>>, PluginError> {
+            Ok(None)
+        }
+
+        async fn respond(&mut self, _: Vec<u8>) -> Result<(), PluginError> {
+            Ok(())
+        }
+    }
+    let attestor = node_attestor::AgentNodeAttestor::new("join_token", Arc::new(Prefixed));
+    let error = attestor.aid_attestation(&mut NoServer).await.unwrap_err();
+    assert_eq!(error.to_string(), "nodeattestor(join_token): out of order");
+}

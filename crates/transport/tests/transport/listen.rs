@@ -1,0 +1,190 @@
+//! Sockets: whose they are, what stands in their way, and who cannot hold up others.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use steeple_testkit::{Ca, ManualClock};
+use steeple_transport::connection::Connection;
+use steeple_transport::listen::{ListenError, TlsListener, Tracking, UnixListener, UnixSocket};
+use steeple_transport::tls::{Expect, client_config, server_config};
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::watch;
+use tokio_rustls::TlsConnector;
+use tonic::transport::server::Connected;
+
+use crate::{HOUR, Members, world};
+
+fn socket(path: &Path) -> UnixSocket {
+    UnixSocket { path: path.to_owned(), directory_mode: 0o750, mode: 0o770, tracking: Tracking::On }
+}
+
+#[tokio::test]
+async fn makes_the_directory_and_the_socket_with_their_modes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("public/api.sock");
+    let listener = UnixListener::bind(socket(&path)).await.unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&path), 0o770);
+    // Reduced by whatever umask the tests run under.
+    assert_eq!(mode(path.parent().unwrap()) & !0o750, 0);
+    assert_eq!(listener.path(), path);
+    drop(listener);
+    assert!(!path.exists(), "the socket stays behind");
+}
+
+#[tokio::test]
+async fn a_socket_that_somebody_answers_on_is_named_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("api.sock");
+    let _first = UnixListener::bind(socket(&path)).await.unwrap();
+    let error = UnixListener::bind(socket(&path)).await.unwrap_err();
+    assert!(matches!(&error, ListenError::SocketInUse(named) if *named == path), "{error}");
+    assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+    UnixStream::connect(&path).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_socket_that_a_dead_process_left_is_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("api.sock");
+    // The standard library's listener leaves its file behind, as a process does that is killed.
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let mut listener = UnixListener::bind(socket(&path)).await.unwrap();
+    let client = UnixStream::connect(&path).await.unwrap();
+    let accepted = listener.next().await.unwrap().unwrap();
+    let peer = accepted.connect_info();
+    assert_eq!(peer.peer().unwrap().pid, i32::try_from(std::process::id()).unwrap());
+    drop(client);
+}
+
+#[tokio::test]
+async fn what_is_no_socket_is_named_and_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("notes.txt");
+    fs::write(&path, "keep me").unwrap();
+    let error = UnixListener::bind(socket(&path)).await.unwrap_err();
+    assert!(matches!(error, ListenError::NotASocket(named) if named == path));
+    assert_eq!(fs::read_to_string(&path).unwrap(), "keep me");
+    // Nor is a link to a socket ours to remove.
+    let link = dir.path().join("link.sock");
+    std::os::unix::fs::symlink(dir.path().join("nowhere"), &link).unwrap();
+    assert!(matches!(UnixListener::bind(socket(&link)).await, Err(ListenError::NotASocket(_))));
+    assert!(fs::symlink_metadata(&link).is_ok());
+}
+
+#[tokio::test]
+async fn a_path_longer_than_the_system_allows_is_told_with_both_lengths() {
+    let dir = tempfile::tempdir().unwrap();
+    let prefix = dir.path().as_os_str().len() + 1;
+    let longest = dir.path().join("s".repeat(107 - prefix));
+    drop(UnixListener::bind(socket(&longest)).await.unwrap());
+    let too_long = dir.path().join("s".repeat(108 - prefix));
+    let error = UnixListener::bind(socket(&too_long)).await.unwrap_err();
+    assert!(matches!(error, ListenError::PathTooLong { length: 108, limit: 107, .. }), "{error}");
+    assert!(error.to_string().contains("has 108 bytes, the system allows 107"), "{error}");
+}
+
+#[tokio::test]
+async fn an_untracked_connection_says_nothing_about_its_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("api.sock");
+    let mut listener = UnixListener::bind(UnixSocket { tracking: Tracking::Off, ..socket(&path) }).await.unwrap();
+    let _client = UnixStream::connect(&path).await.unwrap();
+    let connection = listener.next().await.unwrap().unwrap().connect_info();
+    assert!(matches!(&*connection, Connection::Local(local) if local.peer.is_none()));
+}
+
+struct Network {
+    manual: ManualClock,
+    ca: Ca,
+    listener: TlsListener,
+}
+
+async fn network() -> Network {
+    let (manual, ca) = world();
+    let now = manual.now();
+    let svid = ca.svid("/spire/server", now..now + HOUR);
+    let (_, shown) = watch::channel(Some(svid.credential()));
+    let members = Members { cas: vec![ca.clone()], admitted: Vec::new() };
+    let tls = Arc::new(server_config(shown, Arc::new(members), manual.clock()).unwrap());
+    let listener = TlsListener::bind(([127, 0, 0, 1], 0).into(), tls, manual.clock()).await.unwrap();
+    Network { manual, ca, listener }
+}
+
+impl Network {
+    fn connector(&self, client: Option<&steeple_testkit::ca::Svid>) -> TlsConnector {
+        let expect =
+            Expect::Verified { id: self.ca.id("/spire/server"), authorities: watch::channel(self.ca.authorities()).1 };
+        let credential = client.map(|svid| watch::channel(Some(svid.credential())).1);
+        TlsConnector::from(Arc::new(client_config(credential, expect, self.manual.clock()).unwrap()))
+    }
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_named() {
+    let network = network().await;
+    let address = network.listener.address();
+    let (_, none) = watch::channel(None);
+    let members = Members { cas: vec![network.ca.clone()], admitted: Vec::new() };
+    let tls = server_config(none, Arc::new(members), network.manual.clock()).unwrap();
+    let error = TlsListener::bind(address, Arc::new(tls), network.manual.clock()).await.unwrap_err();
+    assert!(matches!(error, ListenError::PortInUse(named) if named == address), "{error}");
+}
+
+#[tokio::test]
+async fn a_connection_carries_the_svid_that_its_client_showed() {
+    let mut network = network().await;
+    let now = network.manual.now();
+    let svid = network.ca.svid("/web", now..now + HOUR);
+    let stream = TcpStream::connect(network.listener.address()).await.unwrap();
+    let name = rustls::pki_types::ServerName::try_from("anything").unwrap();
+    let connected = network.connector(Some(&svid)).connect(name, stream);
+    let (client, accepted) = tokio::join!(connected, network.listener.next());
+    client.unwrap();
+    let connection = accepted.unwrap().unwrap().connect_info();
+    assert_eq!(connection.svid().unwrap().id, network.ca.id("/web"));
+    assert_eq!(connection.svid().unwrap().certificate.der(), svid.leaf().der());
+    assert!(connection.peer().is_none());
+}
+
+#[tokio::test]
+async fn a_handshake_that_never_ends_holds_up_nobody_and_is_given_up() {
+    let mut network = network().await;
+    let address = network.listener.address();
+    let mut silent = TcpStream::connect(address).await.unwrap();
+    network.manual.until_somebody_sleeps(..).await;
+
+    let stream = TcpStream::connect(address).await.unwrap();
+    let name = rustls::pki_types::ServerName::try_from("anything").unwrap();
+    let connected = network.connector(None).connect(name, stream);
+    let (client, accepted) = tokio::join!(connected, network.listener.next());
+    client.unwrap();
+    assert!(accepted.unwrap().unwrap().connect_info().svid().is_none());
+
+    network.manual.advance(Duration::from_secs(20));
+    let mut byte = [0];
+    // Closed by the listener: the end, or a reset.
+    assert!(matches!(silent.read(&mut byte).await, Ok(0) | Err(_)));
+}
+
+#[tokio::test]
+async fn a_client_that_speaks_no_tls_is_dropped_and_others_are_served() {
+    use tokio::io::AsyncWriteExt;
+    let mut network = network().await;
+    let address = network.listener.address();
+    let mut plain = TcpStream::connect(address).await.unwrap();
+    plain.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    let mut rest = Vec::new();
+    // An alert at most, then the end.
+    let _ = plain.read_to_end(&mut rest).await;
+    let stream = TcpStream::connect(address).await.unwrap();
+    let name = rustls::pki_types::ServerName::try_from("anything").unwrap();
+    let connected = network.connector(None).connect(name, stream);
+    let (client, accepted) = tokio::join!(connected, network.listener.next());
+    assert!(client.is_ok() && accepted.unwrap().is_ok());
+}
