@@ -7,8 +7,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-/// The release of SPIRE whose files, commands and protocols the daemons speak.
-const COMPATIBLE: &str = "1.15.3";
+use steeple_runtime::COMPATIBLE;
 
 const USAGE: &str = "\
 Usage: steeple <command> [<args>]

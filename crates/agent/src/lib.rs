@@ -20,6 +20,3 @@ mod upstream;
 mod workload;
 
 pub use run::{JoinToken, RunError, run};
-
-/// The version of the reference that this agent is compatible with.
-pub const VERSION: &str = "1.15.3";

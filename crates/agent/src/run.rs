@@ -117,7 +117,7 @@ async fn start(
     if let Some((old, new)) = steeple_runtime::os::restrict_umask(0o027) {
         warn!("Current umask 0{old:03o} is too permissive; setting umask 0{new:03o}");
     }
-    info!(data_dir = %config.data_dir.display(), version = crate::VERSION, "Starting agent");
+    info!(data_dir = %config.data_dir.display(), version = steeple_runtime::COMPATIBLE, "Starting agent");
     create(config.data_dir.clone())?;
     let mut storage = Storage::open(&config.data_dir)?;
     let trust_domain = config.trust_domain.clone();

@@ -96,6 +96,9 @@ pub enum LoadError {
     /// External plugins are not there yet.
     #[error("plugin {0:?}: external plugins (plugin_cmd) are not supported yet")]
     External(String),
+    /// What join tokens are checked with is the server's own, and stays it.
+    #[error("the built-in join_token node attestor cannot be overridden by an external plugin")]
+    JoinTokenOverridden,
 }
 
 /// Loads a server's plugins. DataStore blocks are the caller's.
@@ -123,6 +126,10 @@ pub fn server(
     let mut key_managers = blocks.load(key_manager::TYPE, built_ins.key_managers)?;
     let key_manager = exactly_one(key_manager::TYPE, &mut key_managers)?;
     for block in blocks.of(node_attestor::TYPE) {
+        if block.cmd.is_some() {
+            let own = block.name == "join_token";
+            return Err(if own { LoadError::JoinTokenOverridden } else { LoadError::External(block.name.clone()) });
+        }
         if !built_ins.node_attestors.contains(&block.name.as_str()) {
             return Err(blocks.unknown(node_attestor::TYPE, &block.name));
         }

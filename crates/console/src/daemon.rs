@@ -1,5 +1,6 @@
 //! From a configuration file to a running daemon.
 
+use std::fmt::Display;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -147,28 +148,26 @@ pub fn log_unbuilt(settings: &[String]) {
 }
 
 /// Runs a daemon until it fails or a signal stops it. `name` begins the last line of its log: `Server`.
-pub fn run<E: std::fmt::Display + From<io::Error>, F: Future<Output = Result<(), E>>>(
-    name: &str,
-    daemon: impl FnOnce(Shutdown) -> F,
-) -> ExitCode {
-    // Two at least: signing must not wait for a query, nor a query for signing.
-    let workers = std::thread::available_parallelism().map_or(2, |found| found.get().max(2));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
-    let ended = runtime.map_err(E::from).and_then(|runtime| {
-        runtime.block_on(async {
-            let shutdown = Shutdown::new();
-            shutdown.stop_on_signals()?;
-            Box::pin(daemon(shutdown)).await
-        })
-    });
-    match ended {
+pub fn run<E: Display, F: Future<Output = Result<(), E>>>(name: &str, daemon: impl FnOnce(Shutdown) -> F) -> ExitCode {
+    match run_to_end(daemon) {
         Ok(()) => {
             info!("{name} stopped gracefully");
             ExitCode::SUCCESS
         }
         Err(failed) => {
-            error!(error = %failed, "{name} crashed");
+            error!(error = failed, "{name} crashed");
             ExitCode::FAILURE
         }
     }
+}
+
+fn run_to_end<E: Display, F: Future<Output = Result<(), E>>>(daemon: impl FnOnce(Shutdown) -> F) -> Result<(), String> {
+    // Two at least: signing must not wait for a query, nor a query for signing.
+    let workers = std::thread::available_parallelism().map_or(2, |found| found.get().max(2));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
+    runtime.map_err(|error| error.to_string())?.block_on(async {
+        let shutdown = Shutdown::new();
+        shutdown.stop_on_signals().map_err(|error| error.to_string())?;
+        Box::pin(daemon(shutdown)).await.map_err(|failed| failed.to_string())
+    })
 }

@@ -12,7 +12,7 @@ const VERSION: i64 = 25;
 const OLDEST: i64 = 23;
 /// What is stored as the program that last prepared the schema. The reference refuses a database whose schema differs
 /// from its own unless this stands within one minor version of it.
-const CODE_VERSION: &str = "1.15.3";
+const CODE_VERSION: &str = steeple_runtime::COMPATIBLE;
 
 /// Brings the database to [`VERSION`]: creates an empty one, migrates an old one, leaves a current one as it is.
 pub(crate) async fn prepare(db: &mut Connection, now: SystemTime, disable_migration: bool) -> Result<(), Error> {

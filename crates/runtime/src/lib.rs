@@ -9,6 +9,9 @@ pub mod metrics;
 pub mod os;
 pub mod tasks;
 
+/// The release of the reference that everything here is compatible with, and answers as.
+pub const COMPATIBLE: &str = "1.15.3";
+
 pub use clock::Clock;
 pub use jitter::jitter;
 pub use tasks::Shutdown;

@@ -101,7 +101,7 @@ async fn start(config: Config, built_ins: &ServerBuiltIns, log: Log, shutdown: S
         admin_ids = ?config.admin_ids.iter().map(ToString::to_string).collect::<Vec<_>>(),
         data_dir = %config.data_dir.display(),
         launch_log_level = %log.launch_level(),
-        version = crate::VERSION,
+        version = steeple_runtime::COMPATIBLE,
         "Configured"
     );
     DirBuilder::new()

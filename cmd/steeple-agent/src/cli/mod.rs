@@ -17,7 +17,7 @@ use steeple_console::program::{Names, Program};
 use steeple_console::{output, usage};
 
 /// What the program is called.
-const NAMES: Names = Names { own: "steeple-agent", reference: "spire-agent", compatible: steeple_agent::VERSION };
+const NAMES: Names = Names { own: "steeple-agent", reference: "spire-agent", compatible: steeple_runtime::COMPATIBLE };
 
 /// Does what a command line says. The arguments begin with the name of the program, which decides whether it answers as
 /// the reference or under our own name.

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use steeple_agent::RunError;
 use steeple_agent::config::{Config, ConfigError};
 use steeple_console as console;
 use steeple_console::daemon::{self, install_log, log_unbuilt, log_unknown_keys, log_warnings};
@@ -10,7 +9,6 @@ use steeple_console::program::Program;
 use steeple_plugins::AGENT;
 use steeple_plugins::node_attestor::join_token;
 use steeple_runtime::logging::Log;
-use steeple_runtime::tasks::{Cause, PartFailed};
 
 use super::config::{ConfigFlags, log_flags, parse, told};
 
@@ -30,7 +28,7 @@ pub(crate) fn run(program: &Program, args: &[String]) -> ExitCode {
     log_warnings(&config.warnings);
     log_unbuilt(&config.unbuilt);
     daemon::run("Agent", |shutdown| async move {
-        steeple_agent::run(config, &AGENT, join_token::with_token, log, shutdown).await.map_err(Failed)
+        steeple_agent::run(config, &AGENT, join_token::with_token, log, shutdown).await
     })
 }
 
@@ -49,20 +47,5 @@ fn prepare(program: &Program, flags: ConfigFlags) -> anyhow::Result<(Config, Log
             }
             anyhow::bail!(told(program, &error))
         }
-    }
-}
-
-/// Why the agent stopped.
-struct Failed(PartFailed<RunError>);
-
-impl From<std::io::Error> for Failed {
-    fn from(error: std::io::Error) -> Self {
-        Self(PartFailed { part: "start", cause: Cause::Error(RunError::Signals(error)) })
-    }
-}
-
-impl std::fmt::Display for Failed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
     }
 }

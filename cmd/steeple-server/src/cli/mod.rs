@@ -23,7 +23,8 @@ use steeple_console::program::{Names, Program};
 use steeple_console::{output, usage};
 
 /// What the program is called.
-const NAMES: Names = Names { own: "steeple-server", reference: "spire-server", compatible: steeple_server::VERSION };
+const NAMES: Names =
+    Names { own: "steeple-server", reference: "spire-server", compatible: steeple_runtime::COMPATIBLE };
 
 /// Does what a command line says. The arguments begin with the name of the program, which decides whether it answers as
 /// the reference or under our own name.

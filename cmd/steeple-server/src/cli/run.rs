@@ -7,8 +7,6 @@ use steeple_console::daemon::{self, install_log, log_unbuilt, log_unknown_keys, 
 use steeple_console::program::Program;
 use steeple_plugins::SERVER;
 use steeple_runtime::logging::Log;
-use steeple_runtime::tasks::{Cause, PartFailed};
-use steeple_server::RunError;
 use steeple_server::config::{Config, ConfigError};
 use tracing::error;
 
@@ -30,9 +28,8 @@ pub(crate) fn run(program: &Program, args: &[String]) -> ExitCode {
     log_warnings(&config.warnings);
     log_unbuilt(&config.unbuilt);
     daemon::run("Server", |shutdown| async move {
-        steeple_server::run(config, &SERVER, log, shutdown).await.map_err(|failed| {
+        steeple_server::run(config, &SERVER, log, shutdown).await.inspect_err(|failed| {
             error!(error = %failed, "Fatal run error");
-            Failed(failed)
         })
     })
 }
@@ -52,20 +49,5 @@ fn prepare(program: &Program, flags: ConfigFlags) -> anyhow::Result<(Config, Log
             }
             anyhow::bail!(told(program, &error))
         }
-    }
-}
-
-/// Why the server stopped.
-struct Failed(PartFailed<RunError>);
-
-impl From<std::io::Error> for Failed {
-    fn from(error: std::io::Error) -> Self {
-        Self(PartFailed { part: "start", cause: Cause::Error(RunError::Signals(error)) })
-    }
-}
-
-impl std::fmt::Display for Failed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
     }
 }

@@ -83,9 +83,10 @@ fn refused(program: &Program, error: &ConfigError) -> Invalid {
 fn not_loaded(blocks: &[PluginBlock], error: &LoadError) -> Invalid {
     match error {
         LoadError::NoBuiltIn { kind: _, name } => Invalid::Plugins(format!("failed to load plugin {name:?}: {error}")),
-        LoadError::UnsupportedType(_) | LoadError::NotBuiltInYet { .. } | LoadError::External(_) => {
-            Invalid::Plugins(error.to_string())
-        }
+        LoadError::UnsupportedType(_)
+        | LoadError::NotBuiltInYet { .. }
+        | LoadError::External(_)
+        | LoadError::JoinTokenOverridden => Invalid::Plugins(error.to_string()),
         LoadError::Count { kind, expected, count } => Invalid::Note {
             of: (*kind).to_owned(),
             note: format!("constraint not satisfied: expected {expected} but got {count}"),

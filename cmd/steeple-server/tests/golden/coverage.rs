@@ -109,7 +109,6 @@ const LATER: &[(&str, &str)] = &[
     ("validate-server-empty-plugins", ALL_NOTES),
     ("validate-server-two-plugins-with-notes", ALL_NOTES),
     ("validate-server-join-token-with-data", "a check of join_token's configuration"),
-    ("validate-server-join-token-external", EXTERNAL),
     ("validate-server-plugin-bad-checksum", EXTERNAL),
     ("validate-server-plugin-short-checksum", EXTERNAL),
     ("validate-server-plugin-cmd-missing", EXTERNAL),

@@ -317,8 +317,10 @@ impl Sync {
     async fn post_status(&self) {
         let posted = async {
             let channel = self.upstream.channel().map_err(|error| Status::internal(error.to_string()))?;
-            let request =
-                PostStatusRequest { agent_version: crate::VERSION.to_owned(), ..PostStatusRequest::default() };
+            let request = PostStatusRequest {
+                agent_version: steeple_runtime::COMPATIBLE.to_owned(),
+                ..PostStatusRequest::default()
+            };
             self.upstream.call(async { AgentClient::new(channel).post_status(request).await }).await
         };
         if let Err(status) = posted.await {
