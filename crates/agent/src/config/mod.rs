@@ -1,11 +1,13 @@
 //! The agent's configuration: the file and the flags become a [`Config`] that cannot be wrong; nothing later checks it
 //! again. Texts of errors are the reference's.
 
+mod checks;
 mod error;
 mod file;
 mod unbuilt;
+mod warnings;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use steeple_config::duration::Duration as GoDuration;
@@ -15,11 +17,11 @@ use steeple_config::sections::{self, UnknownSection};
 use steeple_config::{decode, hcl, plugins};
 use steeple_pki::KeyType;
 use steeple_runtime::logging;
-use steeple_spiffe::{SpiffeId, TrustDomain};
+use steeple_spiffe::TrustDomain;
 use zeroize::Zeroizing;
 
 pub use error::ConfigError;
-use file::{Agent, Experimental, File, RateLimit};
+use file::{Agent, Experimental, File};
 
 /// An agent's configuration.
 #[derive(Debug)]
@@ -169,27 +171,27 @@ impl Config {
             }
         }
         let bootstrap = bootstrap(&agent)?;
-        check_platform(&agent.experimental)?;
-        check_rebootstrap(&agent)?;
+        checks::platform(&agent.experimental)?;
+        checks::rebootstrap(&agent)?;
         let sync_interval = sync_interval(&agent.experimental)?;
         let log = log_options(&agent)?;
-        check_hit_timeout(&agent.experimental)?;
+        checks::hit_timeout(&agent.experimental)?;
         let x509_cache_size = cache_size(agent.x509_svid_cache_max_size, "x509_svid_cache_max_size")?;
         let jwt_cache_size = cache_size(agent.jwt_svid_cache_max_size, "jwt_svid_cache_max_size")?;
         let trust_domain = TrustDomain::parse(&agent.trust_domain)
             .map_err(|error| ConfigError::TrustDomain { value: agent.trust_domain.clone(), error })?;
         let server_port = u16::try_from(agent.server_port).map_err(|_| ConfigError::ServerPort(agent.server_port))?;
         let socket_path = absolute(&agent.socket_path)?;
-        check_admin_socket(&agent, &socket_path)?;
-        let warnings = warnings(&agent.experimental);
+        checks::admin_socket(&agent, &socket_path)?;
+        let warnings = warnings::of(&agent.experimental);
         let join_token = join_token(&agent)?;
         let blocks = plugins::read(body)?.unwrap_or_default();
         if !unknown.is_empty() {
             return Err(ConfigError::UnknownKeys(unknown));
         }
-        check_delegates(&agent.authorized_delegates, &trust_domain)?;
-        check_availability_target(&agent.availability_target)?;
-        check_limits(agent.experimental.ratelimit.as_ref())?;
+        checks::delegates(&agent.authorized_delegates, &trust_domain)?;
+        checks::availability_target(&agent.availability_target)?;
+        checks::limits(agent.experimental.ratelimit.as_ref())?;
         Ok(Self {
             trust_domain,
             server_address: agent.server_address,
@@ -301,47 +303,6 @@ fn bootstrap(agent: &Agent) -> Result<Bootstrap, ConfigError> {
     })
 }
 
-/// What a sound file may say and its author should think over once more. The words are the reference's.
-fn warnings(experimental: &Experimental) -> Vec<String> {
-    [
-        (
-            experimental.use_sync_authorized_entries.is_some(),
-            "The 'use_sync_authorized_entries' configuration is deprecated. The option to disable it will be removed in \
-             SPIRE 1.13.",
-        ),
-        (
-            !experimental.jwt_svid_cache_hit_timeout.is_empty(),
-            "The use of 'jwt_svid_cache_hit_timeout' is experimental",
-        ),
-        (*experimental != Experimental::default(), sections::EXPERIMENTAL),
-    ]
-    .into_iter()
-    .filter(|(says, _)| *says)
-    .map(|(_, warning)| warning.to_owned())
-    .collect()
-}
-
-fn check_platform(experimental: &Experimental) -> Result<(), ConfigError> {
-    if !experimental.named_pipe_name.is_empty() {
-        return Err(ConfigError::NamedPipe("named_pipe_name", "socket_path"));
-    }
-    if !experimental.admin_named_pipe_name.is_empty() {
-        return Err(ConfigError::NamedPipe("admin_named_pipe_name", "admin_socket_path"));
-    }
-    Ok(())
-}
-
-fn check_rebootstrap(agent: &Agent) -> Result<(), ConfigError> {
-    match agent.rebootstrap_mode.as_str() {
-        "never" => {}
-        "auto" | "always" if agent.insecure_bootstrap => return Err(ConfigError::InsecureRebootstrap),
-        "auto" | "always" => {}
-        other => return Err(ConfigError::RebootstrapMode(other.to_owned())),
-    }
-    let parsed = agent.rebootstrap_delay.parse::<GoDuration>();
-    parsed.map(drop).map_err(|error| ConfigError::Duration { what: "error parsing rebootstrap delay duration", error })
-}
-
 fn sync_interval(experimental: &Experimental) -> Result<Duration, ConfigError> {
     const DEFAULT: Duration = Duration::from_secs(5);
     let text = &experimental.sync_interval;
@@ -352,23 +313,6 @@ fn sync_interval(experimental: &Experimental) -> Result<Duration, ConfigError> {
         .parse()
         .map_err(|error| ConfigError::Duration { what: "could not parse synchronization interval", error })?;
     Ok(parsed.to_std().filter(|interval| !interval.is_zero()).unwrap_or(DEFAULT))
-}
-
-fn check_hit_timeout(experimental: &Experimental) -> Result<(), ConfigError> {
-    let text = &experimental.jwt_svid_cache_hit_timeout;
-    if text.is_empty() {
-        return Ok(());
-    }
-    let parsed: GoDuration = text
-        .parse()
-        .map_err(|error| ConfigError::Duration { what: "could not parse jwt_svid_cache_hit_timeout", error })?;
-    if parsed < GoDuration::from_secs(5) {
-        return Err(ConfigError::HitTimeout(parsed.to_string(), "at least 5s"));
-    }
-    if parsed >= GoDuration::from_secs(30) {
-        return Err(ConfigError::HitTimeout(parsed.to_string(), "less than 30s"));
-    }
-    Ok(())
 }
 
 fn log_options(agent: &Agent) -> Result<logging::Options, ConfigError> {
@@ -390,18 +334,6 @@ fn cache_size(size: i64, name: &'static str) -> Result<usize, ConfigError> {
 
 fn absolute(path: &str) -> Result<PathBuf, ConfigError> {
     std::path::absolute(path).map_err(|error| ConfigError::SocketPath { path: path.to_owned(), error })
-}
-
-/// The admin socket is for few: it must not lie where the workloads' socket does.
-fn check_admin_socket(agent: &Agent, public: &Path) -> Result<(), ConfigError> {
-    if agent.admin_socket_path.is_empty() || (agent.disable_workload_api && agent.disable_sds_api) {
-        return Ok(());
-    }
-    let admin = absolute(&agent.admin_socket_path)?;
-    match public.parent() {
-        Some(directory) if admin.starts_with(directory) => Err(ConfigError::AdminSocketDirectory),
-        _ => Ok(()),
-    }
 }
 
 fn join_token(agent: &Agent) -> Result<Option<Zeroizing<String>>, ConfigError> {
@@ -427,53 +359,6 @@ fn workload_key_type(name: &str) -> KeyType {
         "ec-p384" => KeyType::EcP384,
         _ => KeyType::EcP256,
     }
-}
-
-fn check_delegates(delegates: &[String], trust_domain: &TrustDomain) -> Result<(), ConfigError> {
-    for delegate in delegates {
-        let id = SpiffeId::parse(delegate).map_err(|error| ConfigError::Delegate(error.to_string()))?;
-        if !id.is_member_of(trust_domain) {
-            let text = format!("SPIFFE ID {delegate:?} is not a member of trust domain {:?}", trust_domain.name());
-            return Err(ConfigError::Delegate(text));
-        }
-    }
-    Ok(())
-}
-
-fn check_availability_target(text: &str) -> Result<(), ConfigError> {
-    if text.is_empty() {
-        return Ok(());
-    }
-    let parsed: GoDuration =
-        text.parse().map_err(|error| ConfigError::Duration { what: "unable to parse availability_target", error })?;
-    if parsed < GoDuration::from_secs(24 * 60 * 60) { Err(ConfigError::AvailabilityTarget) } else { Ok(()) }
-}
-
-fn check_limits(limits: Option<&RateLimit>) -> Result<(), ConfigError> {
-    let Some(RateLimit {
-        fetch_x509_svid,
-        fetch_jwt_svid,
-        fetch_x509_bundles,
-        fetch_jwt_bundles,
-        stream_secrets,
-        fetch_secrets,
-    }) = limits
-    else {
-        return Ok(());
-    };
-    for (limit, name) in [
-        (fetch_x509_svid, "fetch_x509_svid"),
-        (fetch_jwt_svid, "fetch_jwt_svid"),
-        (fetch_x509_bundles, "fetch_x509_bundles"),
-        (fetch_jwt_bundles, "fetch_jwt_bundles"),
-        (stream_secrets, "stream_secrets"),
-        (fetch_secrets, "fetch_secrets"),
-    ] {
-        if *limit < 0 {
-            return Err(ConfigError::NegativeLimit(name));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,0 +1,106 @@
+//! What a file may hold beyond what its types say, where nothing has to be made of it.
+
+use std::path::Path;
+
+use steeple_config::duration::Duration as GoDuration;
+use steeple_spiffe::{SpiffeId, TrustDomain};
+
+use super::file::{Agent, Experimental, RateLimit};
+use super::{ConfigError, absolute};
+
+pub(super) fn platform(experimental: &Experimental) -> Result<(), ConfigError> {
+    if !experimental.named_pipe_name.is_empty() {
+        return Err(ConfigError::NamedPipe("named_pipe_name", "socket_path"));
+    }
+    if !experimental.admin_named_pipe_name.is_empty() {
+        return Err(ConfigError::NamedPipe("admin_named_pipe_name", "admin_socket_path"));
+    }
+    Ok(())
+}
+
+pub(super) fn rebootstrap(agent: &Agent) -> Result<(), ConfigError> {
+    match agent.rebootstrap_mode.as_str() {
+        "never" => {}
+        "auto" | "always" if agent.insecure_bootstrap => return Err(ConfigError::InsecureRebootstrap),
+        "auto" | "always" => {}
+        other => return Err(ConfigError::RebootstrapMode(other.to_owned())),
+    }
+    let parsed = agent.rebootstrap_delay.parse::<GoDuration>();
+    parsed.map(drop).map_err(|error| ConfigError::Duration { what: "error parsing rebootstrap delay duration", error })
+}
+
+pub(super) fn hit_timeout(experimental: &Experimental) -> Result<(), ConfigError> {
+    let text = &experimental.jwt_svid_cache_hit_timeout;
+    if text.is_empty() {
+        return Ok(());
+    }
+    let parsed: GoDuration = text
+        .parse()
+        .map_err(|error| ConfigError::Duration { what: "could not parse jwt_svid_cache_hit_timeout", error })?;
+    if parsed < GoDuration::from_secs(5) {
+        return Err(ConfigError::HitTimeout(parsed.to_string(), "at least 5s"));
+    }
+    if parsed >= GoDuration::from_secs(30) {
+        return Err(ConfigError::HitTimeout(parsed.to_string(), "less than 30s"));
+    }
+    Ok(())
+}
+
+/// The admin socket is for few: it must not lie where the workloads' socket does.
+pub(super) fn admin_socket(agent: &Agent, public: &Path) -> Result<(), ConfigError> {
+    if agent.admin_socket_path.is_empty() || (agent.disable_workload_api && agent.disable_sds_api) {
+        return Ok(());
+    }
+    let admin = absolute(&agent.admin_socket_path)?;
+    match public.parent() {
+        Some(directory) if admin.starts_with(directory) => Err(ConfigError::AdminSocketDirectory),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn delegates(delegates: &[String], trust_domain: &TrustDomain) -> Result<(), ConfigError> {
+    for delegate in delegates {
+        let id = SpiffeId::parse(delegate).map_err(|error| ConfigError::Delegate(error.to_string()))?;
+        if !id.is_member_of(trust_domain) {
+            let text = format!("SPIFFE ID {delegate:?} is not a member of trust domain {:?}", trust_domain.name());
+            return Err(ConfigError::Delegate(text));
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn availability_target(text: &str) -> Result<(), ConfigError> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    let parsed: GoDuration =
+        text.parse().map_err(|error| ConfigError::Duration { what: "unable to parse availability_target", error })?;
+    if parsed < GoDuration::from_secs(24 * 60 * 60) { Err(ConfigError::AvailabilityTarget) } else { Ok(()) }
+}
+
+pub(super) fn limits(limits: Option<&RateLimit>) -> Result<(), ConfigError> {
+    let Some(RateLimit {
+        fetch_x509_svid,
+        fetch_jwt_svid,
+        fetch_x509_bundles,
+        fetch_jwt_bundles,
+        stream_secrets,
+        fetch_secrets,
+    }) = limits
+    else {
+        return Ok(());
+    };
+    for (limit, name) in [
+        (fetch_x509_svid, "fetch_x509_svid"),
+        (fetch_jwt_svid, "fetch_jwt_svid"),
+        (fetch_x509_bundles, "fetch_x509_bundles"),
+        (fetch_jwt_bundles, "fetch_jwt_bundles"),
+        (stream_secrets, "stream_secrets"),
+        (fetch_secrets, "fetch_secrets"),
+    ] {
+        if *limit < 0 {
+            return Err(ConfigError::NegativeLimit(name));
+        }
+    }
+    Ok(())
+}
