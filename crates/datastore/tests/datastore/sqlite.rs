@@ -1,6 +1,7 @@
 //! What only a file has.
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::tz::Offset;
@@ -9,6 +10,7 @@ use steeple_datastore::events::PruneEntryEvents;
 use steeple_datastore::nodes::{CreateNode, NodeFilter};
 use steeple_datastore::{Change, DataStore, Error, Node, Options, Page};
 use steeple_runtime::Clock;
+use tempfile::TempDir;
 
 use crate::opened::{data, entry, fixture, rows, sqlite};
 
@@ -25,8 +27,8 @@ async fn a_new_database_has_the_references_schema() {
 
 #[tokio::test]
 async fn opening_changes_nothing_in_a_current_database() {
-    let tables = rows(&copied("utc"), "SELECT name FROM sqlite_master WHERE type = 'table'").await.concat();
-    let before = copied("utc");
+    let (_dir, before) = copied("utc");
+    let tables = rows(&before, "SELECT name FROM sqlite_master WHERE type = 'table'").await.concat();
     let opened = fixture("utc", |_| {}).await;
     for table in tables {
         let all = format!("SELECT * FROM {table}");
@@ -34,11 +36,12 @@ async fn opening_changes_nothing_in_a_current_database() {
     }
 }
 
-/// A copy that no store has opened; it stays until the machine cleans its temporary files.
-fn copied(name: &str) -> std::path::PathBuf {
-    let path = tempfile::tempdir().unwrap().keep().join("copy.sqlite3");
+/// A copy that no store has opened, and the directory that it lies in.
+fn copied(name: &str) -> (TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("copy.sqlite3");
     std::fs::copy(data(&format!("{name}.sqlite3")), &path).unwrap();
-    path
+    (dir, path)
 }
 
 #[tokio::test]
