@@ -1,8 +1,9 @@
 # Daemons and tests are built in cargo's dev profile, into CARGO_TARGET_DIR or target/.
 
 DAEMONS := -p steeple-server-cmd -p steeple-agent-cmd
-# A continuous build takes the versions of the lock file, or fails.
+# A continuous build takes the versions of the lock file, or fails; its log has the counts that tests print.
 LOCKED := $(if $(CI),--locked)
+SHOWN := $(if $(CI),-- --show-output)
 WHOLE = go=$$(.ci/tools go) && PATH="$$go:$$PATH" GOFLAGS=-buildvcs=false cargo test $(LOCKED) -p steeple-tests --test whole
 ROUNDS ?= 5
 
@@ -20,8 +21,8 @@ check: ## Formatting, lints, unit tests, rooms and papers: no root, nothing inst
 	@.ci/tools check
 	cargo fmt --all --check
 	cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings
-	cargo test $(LOCKED) --workspace --exclude steeple-tests --no-fail-fast
-	cargo test $(LOCKED) -p steeple-tests --no-fail-fast --test layers --test papers
+	cargo test $(LOCKED) --workspace --exclude steeple-tests --no-fail-fast $(SHOWN)
+	cargo test $(LOCKED) -p steeple-tests --no-fail-fast --test layers --test papers $(SHOWN)
 
 test: ## All tests: check, then whole daemons; says first what it will install
 	@.ci/tools test
@@ -36,7 +37,7 @@ soak: ## The bench with 200 tries, then the whole daemons again and again; ROUND
 	@.ci/tools test
 	cargo build $(LOCKED) $(DAEMONS) -p steeple-cmd
 	STEEPLE_TRIES=200; export STEEPLE_TRIES; $(WHOLE) bench::
-	for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; ($(WHOLE)) || exit 1; done
+	@for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; ($(WHOLE)) || exit 1; done
 
 peer: ## The whole daemons of another directory, such as SPIRE's: STEEPLE_BIN=/opt/spire/bin
 	@test -n "$(STEEPLE_BIN)" || { echo "Say where the daemons are: make peer STEEPLE_BIN=/opt/spire/bin"; exit 2; }
