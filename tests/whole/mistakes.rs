@@ -259,7 +259,7 @@ fn an_agent_does_not_trust_the_server_of_another_trust_domain() -> Result<()> {
         let mut agent = domain.new_agent("node1").await?;
         agent.launch(&["-joinToken", &token, "-trustDomain", "other.org"])?;
         // The agent was told of this name by nobody but the server's certificate.
-        agent.process()?.line("example.org").await?;
+        agent.process()?.line(r#"unexpected ID \"spiffe://example.org/spire/server\""#).await?;
         assert!(domain.server.agents().await?.is_empty());
 
         // The token was not used up.

@@ -33,6 +33,8 @@ use crate::upstream::{Identity, Upstream};
 
 /// An SVID that ends sooner than this is not taken up again.
 const MARGIN: Duration = Duration::from_secs(1);
+/// A server that accepts an attestation and then says nothing is not waited for longer.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// What attestation needs.
 pub(crate) struct Attestation {
@@ -133,7 +135,7 @@ impl Attestation {
             if insecure {
                 // It attested, and was stopped before it had the bundle.
                 let channel = self.upstream.anonymous_channel(insecure)?;
-                self.take_bundle(storage, channel).await?;
+                self.in_time(self.take_bundle(storage, channel)).await?;
             }
             return Ok(());
         }
@@ -142,7 +144,8 @@ impl Attestation {
             warn!(target: "attestor", "Insecure bootstrap enabled; skipping server certificate verification");
         }
         let taken = self.stored_key_id(storage).await?;
-        measure("node.attestor.new_svid", self.attest(storage, insecure, taken.as_deref())).await
+        measure("node.attestor.new_svid", self.in_time(Box::pin(self.attest(storage, insecure, taken.as_deref()))))
+            .await
     }
 
     /// Attests anew; the key goes beside the one that is in use.
@@ -151,7 +154,15 @@ impl Attestation {
     /// See [`AttestError`].
     pub(crate) async fn reattest(&self, storage: &mut Storage) -> Result<(), AttestError> {
         let in_use = self.upstream.identity().map(|identity| identity.key_id);
-        measure("node.attest", self.attest(storage, false, in_use.as_deref())).await
+        measure("node.attest", self.in_time(Box::pin(self.attest(storage, false, in_use.as_deref())))).await
+    }
+
+    async fn in_time(&self, work: impl Future<Output = Result<(), AttestError>>) -> Result<(), AttestError> {
+        let late = || AttestError::Server {
+            what: "failed to attest",
+            status: Box::new(Status::deadline_exceeded("the server does not answer")),
+        };
+        self.clock.within(LIMIT, work).await.unwrap_or_else(|| Err(late()))
     }
 
     async fn attest(&self, storage: &mut Storage, insecure: bool, in_use: Option<&str>) -> Result<(), AttestError> {
@@ -364,3 +375,6 @@ impl AttestationStream for ServerStream {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

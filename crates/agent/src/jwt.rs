@@ -124,3 +124,6 @@ impl JwtSvids {
         text
     }
 }
+
+#[cfg(test)]
+mod tests;

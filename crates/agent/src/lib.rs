@@ -16,6 +16,8 @@ mod rotate;
 mod run;
 mod storage;
 mod sync;
+#[cfg(test)]
+mod tests;
 mod upstream;
 mod workload;
 

@@ -103,3 +103,6 @@ impl Rotation {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,8 @@ use steeple_catalog::load::{AgentBuiltIns, LoadError};
 use steeple_catalog::node_attestor::AgentPlugin;
 use steeple_runtime::logging::Log;
 use steeple_runtime::tasks::{Cause, PartFailed, Parts as Tasks};
-use steeple_runtime::{Clock, Shutdown};
+use steeple_runtime::{Clock, Shutdown, jitter};
+use steeple_transport::listen::refuse_used;
 use tokio::sync::{Mutex, oneshot};
 use tracing::{error, info, warn};
 use zeroize::Zeroizing;
@@ -26,7 +27,6 @@ use crate::storage::{Storage, StorageError};
 use crate::sync::{Options, Sync, SyncError};
 use crate::upstream::Upstream;
 use crate::workload::Attestor;
-use steeple_runtime::jitter;
 
 /// The first attestation is tried again after these pauses, for so long altogether.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
@@ -118,6 +118,8 @@ async fn start(
         warn!("Current umask 0{old:03o} is too permissive; setting umask 0{new:03o}");
     }
     info!(data_dir = %config.data_dir.display(), version = steeple_runtime::COMPATIBLE, "Starting agent");
+    // Before anything is written: a second agent would renew with the keys of the one that runs.
+    refuse_used(&config.socket_path).await.map_err(EndpointError::Listen)?;
     create(config.data_dir.clone())?;
     let mut storage = Storage::open(&config.data_dir)?;
     let trust_domain = config.trust_domain.clone();

@@ -43,7 +43,8 @@ impl File {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Normal)
+            // What has been answered must outlive a power cut; commits that wait together are synced together.
+            .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(5));
         let options = if log_statements { options } else { options.disable_statement_logging() };

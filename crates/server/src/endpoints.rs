@@ -75,7 +75,7 @@ pub(crate) struct Endpoints {
 }
 
 impl Endpoints {
-    /// Binds both, so that a port or socket in use is known before anything else starts.
+    /// Binds both, so that a port or socket in use is known before any part runs.
     ///
     /// # Errors
     /// See [`EndpointsError`].

@@ -12,10 +12,9 @@ mod entries;
 mod prune;
 mod run;
 mod svid;
+#[cfg(test)]
+mod tests;
 
 pub use endpoints::EndpointsError;
 pub use run::{RunError, run};
 pub use svid::SvidError;
-
-/// The version of the reference that this server is compatible with.
-pub const VERSION: &str = "1.15.3";

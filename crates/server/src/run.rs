@@ -10,6 +10,7 @@ use steeple_runtime::health::Health;
 use steeple_runtime::logging::Log;
 use steeple_runtime::tasks::{PartFailed, Parts as Tasks};
 use steeple_runtime::{Clock, Shutdown};
+use steeple_transport::listen::refuse_used;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -104,6 +105,8 @@ async fn start(config: Config, built_ins: &ServerBuiltIns, log: Log, shutdown: S
         version = steeple_runtime::COMPATIBLE,
         "Configured"
     );
+    // Before anything is written: whoever starts a second server by mistake is told about the one that runs.
+    refuse_used(&config.socket_path).await.map_err(EndpointsError::Listen)?;
     DirBuilder::new()
         .recursive(true)
         .mode(0o755)

@@ -14,6 +14,8 @@ use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
+use crate::tls::in_words;
+
 /// From the first packet to the end of the TLS handshake.
 const CONNECT_LIMIT: Duration = Duration::from_secs(20);
 /// A peer that vanished without a word is noticed within this and the next figure.
@@ -31,7 +33,7 @@ pub fn server(host: &str, port: u16, tls: Arc<ClientConfig>) -> Channel {
             let stream = TcpStream::connect((name.as_str(), port)).await?;
             stream.set_nodelay(true)?;
             let nobody = ServerName::try_from("spiffe").map_err(io::Error::other)?;
-            connector.connect(nobody, stream).await.map(TokioIo::new)
+            connector.connect(nobody, stream).await.map(TokioIo::new).map_err(in_words)
         }
     });
     endpoint(&format!("http://{}:{port}", bracketed(host)))

@@ -6,3 +6,6 @@ mod health;
 mod workload;
 
 pub(crate) use endpoint::{Endpoint, EndpointError, Parts};
+
+#[cfg(test)]
+mod tests;

@@ -53,8 +53,13 @@ impl SpiffeWorkloadApi for Service {
             if !update.has_identity() {
                 return Some((Err(no_identity()), ()));
             }
+            let response = update.x509_response();
+            if response.svids.is_empty() {
+                // Its only identities are so new that they have no SVID yet: what it has is better than nothing.
+                return None;
+            }
             log_svids(update, &clock);
-            Some((Ok(update.x509_response().clone()), ()))
+            Some((Ok(response.clone()), ()))
         });
         Ok(Response::new(stream))
     }

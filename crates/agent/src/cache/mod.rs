@@ -166,3 +166,6 @@ impl BundleSource for VisibleBundles<'_> {
         self.snapshot.bundle(trust_domain).filter(|_| visible).map(|cached| Arc::clone(&cached.bundle))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,6 +36,8 @@ pub(crate) struct Store {
     bundles: HashMap<TrustDomain, Arc<CachedBundle>>,
     /// Entries whose SVID is being made.
     in_flight: HashSet<Arc<str>>,
+    /// Entries whose SVID the server refused, and when to ask again.
+    refused: HashMap<Arc<str>, SystemTime>,
     changed: bool,
 }
 
@@ -48,6 +50,7 @@ impl Store {
             svids: HashMap::new(),
             bundles: HashMap::new(),
             in_flight: HashSet::new(),
+            refused: HashMap::new(),
             changed: false,
         }
     }
@@ -82,6 +85,11 @@ impl Store {
         }
         let message = if known.is_some() { "Entry updated" } else { "Entry created" };
         debug!(target: "cache_manager", entry = %entry.id, spiffe_id = %entry.spiffe_id, "{message}");
+        if known.is_some_and(|known| known.spiffe_id != entry.spiffe_id) {
+            // It is another identity's now.
+            self.svids.remove(&entry.id);
+        }
+        self.refused.remove(&entry.id);
         self.entries.insert(Arc::clone(&entry.id), Arc::new(entry));
         self.changed = true;
     }
@@ -91,6 +99,7 @@ impl Store {
         if let Some(entry) = self.entries.remove(id) {
             debug!(target: "cache_manager", entry = %entry.id, spiffe_id = %entry.spiffe_id, "Entry removed");
             self.svids.remove(id);
+            self.refused.remove(id);
             self.changed = true;
         }
     }
@@ -132,9 +141,10 @@ impl Store {
         lost.iter().for_each(|trust_domain| self.remove_bundle(trust_domain));
     }
 
-    /// The entries whose SVID has to be made now; they count as being made until [`Store::minted`] or
-    /// [`Store::not_minted`] says otherwise.
+    /// The entries whose SVID has to be made now; they count as being made until [`Store::minted`], [`Store::refused`]
+    /// or [`Store::not_minted`] says otherwise.
     pub(crate) fn take_due(&mut self, now: SystemTime, most: usize) -> Vec<Arc<Entry>> {
+        self.refused.retain(|_, again_at| now < *again_at);
         let waited_on = self.cache.waited_on();
         let is_waited_on =
             |entry: &Entry| waited_on.iter().any(|selectors: &Selectors| selectors.contain(&entry.selectors));
@@ -144,7 +154,7 @@ impl Store {
             if due.len() == most {
                 break;
             }
-            if entry.store_svid || self.in_flight.contains(&entry.id) {
+            if entry.store_svid || self.in_flight.contains(&entry.id) || self.refused.contains_key(&entry.id) {
                 continue;
             }
             let wanted = match self.svids.get(&entry.id) {
@@ -179,10 +189,19 @@ impl Store {
         self.in_flight.remove(entry_id);
     }
 
+    /// The server does not make an SVID for an entry; it is due again at that time, or when the entry changes.
+    pub(crate) fn refused(&mut self, entry_id: &Arc<str>, again_at: SystemTime) {
+        self.in_flight.remove(entry_id);
+        if self.entries.contains_key(entry_id) {
+            self.refused.insert(Arc::clone(entry_id), again_at);
+        }
+    }
+
     /// When the next SVID is due, apart from those that are being made.
     pub(crate) fn next_due(&self) -> Option<SystemTime> {
-        let waiting = self.svids.iter().filter(|(id, _)| !self.in_flight.contains(*id));
-        waiting.map(|(_, svid)| svid.renew_at).min()
+        let waits = |id: &Arc<str>| !self.in_flight.contains(id) && !self.refused.contains_key(id);
+        let held = self.svids.iter().filter(|(id, _)| waits(id)).map(|(_, svid)| svid.renew_at);
+        held.chain(self.refused.values().copied()).min()
     }
 
     /// Shows the readers what has changed since the last time.

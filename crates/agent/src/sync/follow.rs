@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use prost::Message;
+use steeple_proto::spire::api::types;
 use steeple_proto::steeple::agent::sync::v1::sync_client::SyncClient;
 use steeple_proto::steeple::agent::sync::v1::{
     Entries, FollowRequest, FollowResponse, Listing, Open, Removed, Status as SyncStatus, Want, follow_request,
@@ -69,9 +71,11 @@ impl Stream {
             Change::Entries(Entries { entries }) => {
                 for encoded in entries {
                     let entry = Entry::decode(&encoded);
-                    if let Ok(entry) = &entry {
-                        self.wanted.remove(&*entry.id);
-                    }
+                    match &entry {
+                        Ok(entry) => self.wanted.remove(&*entry.id),
+                        // It makes no sense, but it has come: there is nothing more to wait for.
+                        Err(_) => types::Entry::decode(&*encoded).is_ok_and(|entry| self.wanted.remove(&entry.id)),
+                    };
                     put_entry(store, entry);
                 }
             }

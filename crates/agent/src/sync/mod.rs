@@ -67,8 +67,8 @@ pub(crate) struct Sync {
     ready: Option<oneshot::Sender<()>>,
     minted: (mpsc::Sender<Batch>, mpsc::Receiver<Batch>),
     mint_pause: Duration,
-    /// No SVIDs are asked for before this, after a failure.
-    mint_again_at: SystemTime,
+    /// After a batch failed: when the next one may begin.
+    mint_again_at: Option<SystemTime>,
 }
 
 /// The end of one batch: the entries that were asked for, and what became of them.
@@ -105,7 +105,6 @@ impl Sync {
         ready: oneshot::Sender<()>,
     ) -> Self {
         let Options { key_type, interval, by_stream } = options;
-        let mint_again_at = clock.now();
         Self {
             upstream,
             store,
@@ -117,7 +116,7 @@ impl Sync {
             ready: Some(ready),
             minted: mpsc::channel(4),
             mint_pause: MINT_PAUSE,
-            mint_again_at,
+            mint_again_at: None,
         }
     }
 
@@ -236,7 +235,7 @@ impl Sync {
 
     /// Waits until a batch has ended, somebody asks for something new, or an SVID falls due.
     async fn next_of_minting(&mut self) -> Next {
-        let due = self.store.next_due().unwrap_or(self.clock.now() + LONGEST_PAUSE).max(self.mint_again_at);
+        let due = self.mint_again_at.or(self.store.next_due()).unwrap_or(self.clock.now() + LONGEST_PAUSE);
         tokio::select! {
             batch = self.minted.1.recv() => match batch {
                 Some(batch) => Next::Minted(batch),
@@ -252,14 +251,14 @@ impl Sync {
         let Next::Minted(Batch { asked, result }) = next else { return };
         match result {
             Ok(minted) => {
-                let refused = minted.iter().any(|(_, svid)| svid.is_none());
+                self.mint_pause = MINT_PAUSE;
                 for (entry, svid) in minted {
                     match svid {
                         Some(svid) => self.store.minted(&entry.id, svid),
-                        None => self.store.not_minted(&entry.id),
+                        // It holds up no other.
+                        None => self.store.refused(&entry.id, self.clock.now() + jitter(self.interval)),
                     }
                 }
-                if refused { self.mint_later() } else { self.mint_pause = MINT_PAUSE }
             }
             Err(status) => {
                 error!(target: "manager", error = %describe(&status), "SVID sync failed");
@@ -270,16 +269,17 @@ impl Sync {
     }
 
     fn mint_later(&mut self) {
-        self.mint_again_at = self.clock.now() + jitter(self.mint_pause);
+        self.mint_again_at = Some(self.clock.now() + jitter(self.mint_pause));
         self.mint_pause = (self.mint_pause * 3 / 2).min(LONGEST_MINT_PAUSE);
     }
 
     /// Starts a batch for what is due.
     fn mint_due(&mut self) {
         let now = self.clock.now();
-        if now < self.mint_again_at {
+        if self.mint_again_at.is_some_and(|at| now < at) {
             return;
         }
+        self.mint_again_at = None;
         let due = self.store.take_due(now, mint::BATCH);
         if due.is_empty() {
             return;
@@ -363,3 +363,6 @@ fn put_bundle(store: &mut Store, bundle: steeple_proto::spire::api::types::Bundl
         Err(error) => warn!(target: "manager", error = %error, "Received malformed bundle from SPIRE server"),
     }
 }
+
+#[cfg(test)]
+mod tests;

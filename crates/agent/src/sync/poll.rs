@@ -11,6 +11,7 @@ use steeple_proto::spire::api::server::entry::v1::{
     EntryRevision, GetAuthorizedEntriesRequest, SyncAuthorizedEntriesRequest, SyncAuthorizedEntriesResponse,
 };
 use steeple_proto::spire::api::types;
+use steeple_spiffe::TrustDomain;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
@@ -113,9 +114,9 @@ async fn bundles(channel: Channel, store: &mut Store, upstream: &Upstream) -> Re
     let fetched: Vec<_> = stream::iter(fetches).buffer_unordered(AT_ONCE).collect().await;
     // All or none: half of the bundles would be worse than those of before.
     let fetched: Vec<types::Bundle> = fetched.into_iter().filter_map(Result::transpose).collect::<Result<_, _>>()?;
+    let kept: HashSet<_> = fetched.iter().filter_map(|bundle| TrustDomain::parse(&bundle.trust_domain).ok()).collect();
     put_bundle(store, own);
     fetched.into_iter().for_each(|bundle| put_bundle(store, bundle));
-    let kept: HashSet<_> = federated;
     store.keep_bundles(&kept, upstream.trust_domain());
     Ok(())
 }

@@ -85,20 +85,21 @@ impl Entry for Service {
         let converted: Vec<_> = entries.into_iter().map(|entry| stored(entry, &self.0.trust_domain)).collect();
         let sound: Vec<_> = converted.iter().filter_map(|entry| entry.as_ref().ok().cloned()).collect();
         let mut created = match self.0.store.write(CreateEntries { entries: sound }).await {
-            Ok(created) => created.into_iter(),
-            Err(error) => return Err(status::datastore("failed to create entries", &error)),
+            Ok(created) => Ok(created.into_iter()),
+            Err(error) => Err(status::datastore("failed to create entry", &error)),
         };
         let results = converted.into_iter().map(|entry| {
             let (row, result) = match entry {
                 Err(status) => (None, Err(status)),
                 // One outcome for each that was handed over, in the same order.
-                Ok(_) => match created.next() {
-                    Some(Ok(Created::New(row))) => (Some(row), Ok(())),
-                    Some(Ok(Created::Similar(row))) => {
+                Ok(_) => match created.as_mut().map(Iterator::next) {
+                    Err(status) => (None, Err(status.clone())),
+                    Ok(Some(Ok(Created::New(row)))) => (Some(row), Ok(())),
+                    Ok(Some(Ok(Created::Similar(row)))) => {
                         (Some(row), Err(status::log(Status::already_exists("similar entry already exists"))))
                     }
-                    Some(Err(error)) => (None, Err(status::datastore("failed to create entry", &error))),
-                    None => (None, Err(status::internal("failed to create entry", "no outcome"))),
+                    Ok(Some(Err(error))) => (None, Err(status::datastore("failed to create entry", &error))),
+                    Ok(None) => (None, Err(status::internal("failed to create entry", "no outcome"))),
                 },
             };
             let entry = row.as_ref().and_then(api_entry).map(|entry| masked(entry, output_mask.as_ref()));

@@ -1,9 +1,10 @@
 //! `steeple.agent.sync.v1.Sync`: pushes to an agent what changes for it.
 //!
-//! The session knows what the agent holds, compares it with what the agent may have whenever the index says that
+//! A stream knows what the agent holds, compares it with what the agent may have whenever the index says that
 //! something changed, and sends the difference: bundles first, then entries.
 
-mod session;
+mod following;
+mod streams;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::Parts;
 use crate::authpolicy::Agents;
-use session::{Ended, Session};
+use following::{Ended, Following};
+use streams::Streams;
 
 /// As long as a connection lives, give or take a tenth, so that agents spread over servers that were added.
 const AGE: Duration = Duration::from_secs(180);
@@ -33,11 +35,12 @@ struct Service {
     parts: Parts,
     agents: Arc<Agents>,
     shutdown: Shutdown,
+    streams: Streams,
 }
 
 /// The service.
 pub(crate) fn service(parts: Parts, agents: Arc<Agents>, shutdown: Shutdown) -> SyncServer<impl Sync> {
-    SyncServer::new(Service { parts, agents, shutdown })
+    SyncServer::new(Service { parts, agents, shutdown, streams: Streams::default() })
 }
 
 #[tonic::async_trait]
@@ -47,9 +50,9 @@ impl Sync for Service {
         request: Request<Streaming<FollowRequest>>,
     ) -> Result<Response<BoxStream<FollowResponse>>, Status> {
         let call = Call::of(&request)?;
-        call.agent()?;
+        let mut newer = self.streams.open(call.agent()?.as_str());
         let (answers, stream) = mpsc::channel(AHEAD);
-        let session = Session::new(self.parts.clone(), Arc::clone(&self.agents), call, answers.clone());
+        let following = Following::new(self.parts.clone(), Arc::clone(&self.agents), call, answers.clone());
         let (clock, shutdown) = (self.parts.clock.clone(), self.shutdown.clone());
         let mut requests = request.into_inner();
         tokio::spawn(async move {
@@ -61,13 +64,15 @@ impl Sync for Service {
                 let Some(follow_request::Request::Open(open)) = first?.request else {
                     return Err(Ended::Refused(Status::invalid_argument("the first message must be open")));
                 };
-                session.run(open, requests).await
+                following.run(open, requests).await
             };
-            // OK at the connection's age and at shutdown: the agent opens another stream, here or elsewhere.
+            // OK at the connection's age and at shutdown: the agent opens another stream, here or elsewhere. An agent
+            // has one, so that what it costs is bounded; the newest is the one that it reads.
             let ended = tokio::select! {
                 ended = work => ended,
                 () = clock.sleep(jitter(AGE)) => Ok(()),
                 () = shutdown.stopped() => Ok(()),
+                () = newer.opened() => Ok(()),
             };
             if let Err(Ended::Refused(status)) = ended {
                 let _ = answers.send(Err(status)).await;

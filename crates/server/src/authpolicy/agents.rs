@@ -45,6 +45,9 @@ impl Agents {
             if known.serial == serial {
                 return Ok(());
             }
+            if known.new_serial == serial {
+                return self.activate(svid, &serial).await;
+            }
         }
         self.check_stored(svid, &serial, None).await
     }
@@ -91,3 +94,6 @@ impl Agents {
 fn is_banned() -> Status {
     permission_denied("agent is banned", Reason::AgentBanned)
 }
+
+#[cfg(test)]
+mod tests;

@@ -269,3 +269,6 @@ impl Loading<'_> {
         Some(Arc::new(KeySigner::new(self.keys.clone(), key.clone())))
     }
 }
+
+#[cfg(test)]
+mod tests;

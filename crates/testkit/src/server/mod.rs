@@ -25,7 +25,7 @@ pub use misbehave::Misbehaviour;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// The server. It stops, with all its connections, when it is dropped.
+/// The server. It stops listening when it is dropped; connections that are open live on.
 pub struct FakeServer {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -137,7 +137,6 @@ impl FakeServer {
             .add_routes(routes)
             .serve_with_incoming(listener);
         let until = shutdown.clone();
-        // Ends with its connections at once: what a process does that is killed.
         tokio::spawn(async move { until.unless_stopped(serving).await });
         Self { address, shared, credential, shutdown }
     }
@@ -160,6 +159,11 @@ impl FakeServer {
     /// Changes what it answers from the next call on.
     pub fn change(&self, change: impl FnOnce(&mut Script)) {
         change(&mut self.shared.script());
+    }
+
+    /// Lets a join token attest one agent.
+    pub fn admit(&self, token: &str) {
+        self.shared.script().join_tokens.insert(token.to_owned());
     }
 
     /// Answers calls of a method (`RenewAgent`) otherwise than it should, until it is told None.

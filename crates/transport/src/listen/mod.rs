@@ -4,7 +4,7 @@ mod tcp;
 mod unix;
 
 pub use tcp::{TlsListener, TlsStream};
-pub use unix::{LocalStream, Tracking, UnixListener, UnixSocket};
+pub use unix::{LocalStream, Tracking, UnixListener, UnixSocket, refuse_used};
 
 use std::path::PathBuf;
 

@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures::Stream;
 use futures::future::BoxFuture;
 use steeple_runtime::os::peer::Peer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
+use tokio::time::Sleep;
 use tonic::transport::server::Connected;
 use tracing::warn;
 
@@ -47,6 +49,8 @@ pub struct UnixListener {
     listener: tokio::net::UnixListener,
     path: PathBuf,
     tracking: Tracking,
+    /// After a failure, until the next try.
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl UnixListener {
@@ -69,7 +73,7 @@ impl UnixListener {
         remove_stale(&path).await?;
         let listener = tokio::net::UnixListener::bind(&path).map_err(failed)?;
         fs::set_permissions(&path, Permissions::from_mode(mode)).map_err(failed)?;
-        Ok(Self { listener, path, tracking })
+        Ok(Self { listener, path, tracking, pause: None })
     }
 
     /// Where it listens.
@@ -82,6 +86,17 @@ impl Drop for UnixListener {
     fn drop(&mut self) {
         // It may be gone, or the directory with it; nothing depends on it.
         let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Refuses a path on which another process answers, before anything is done that would be in that process's way.
+///
+/// # Errors
+/// [`ListenError::SocketInUse`]
+pub async fn refuse_used(path: &Path) -> Result<(), ListenError> {
+    match UnixStream::connect(path).await {
+        Ok(_) => Err(ListenError::SocketInUse(path.to_owned())),
+        Err(_) => Ok(()),
     }
 }
 
@@ -103,11 +118,20 @@ async fn remove_stale(path: &Path) -> Result<(), ListenError> {
 impl Stream for UnixListener {
     type Item = io::Result<LocalStream>;
 
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
+            if let Some(pause) = &mut self.pause {
+                ready!(pause.as_mut().poll(context));
+                self.pause = None;
+            }
             let (stream, _) = match ready!(self.listener.poll_accept(context)) {
                 Ok(accepted) => accepted,
-                Err(error) => return Poll::Ready(Some(Err(error))),
+                Err(error) => {
+                    // Out of descriptors, most likely: trying again at once would only burn a core.
+                    warn!(target: "endpoints", error = %error, "Connection failed during accept");
+                    self.pause = Some(Box::pin(tokio::time::sleep(Duration::from_millis(50))));
+                    continue;
+                }
             };
             match LocalStream::new(stream, self.tracking) {
                 Ok(stream) => return Poll::Ready(Some(Ok(stream))),

@@ -22,6 +22,7 @@ use steeple_spiffe::{SpiffeId, TrustDomain};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
+pub(crate) use verify::in_words;
 pub use verify::is_unknown_authority;
 
 /// The protocol that gRPC speaks.

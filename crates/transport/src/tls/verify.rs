@@ -1,8 +1,8 @@
 //! Certificate checks of both sides, by SPIFFE ID (X509-SVID standard, section 5).
 
 use std::error::Error as StdError;
-use std::fmt;
 use std::sync::Arc;
+use std::{fmt, io};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
@@ -10,7 +10,6 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use steeple_runtime::Clock;
-use steeple_spiffe::SpiffeId;
 use steeple_spiffe::x509::{self, Certificate, X509Error};
 
 use super::{Admission, Expect, provider};
@@ -53,7 +52,7 @@ impl ClientCertVerifier for ClientVerifier {
         let chain = parse(leaf, intermediates)?;
         let id = chain[0].spiffe_id().map_err(refuse)?;
         if !self.admission.admits(&id) {
-            return Err(unexpected(&id));
+            return Err(unexpected(Unexpected::Client(id.to_string())));
         }
         let trust_domain = id.trust_domain();
         let authorities = self.admission.authorities(&trust_domain);
@@ -123,7 +122,7 @@ impl ServerCertVerifier for ServerVerifier {
             Expect::DangerouslyUnverified { id } => (id, chain[0].spiffe_id().map_err(refuse)?),
         };
         if *expected != actual {
-            return Err(unexpected(&actual));
+            return Err(unexpected(Unexpected::Server { found: actual.to_string(), expected: expected.to_string() }));
         }
         Ok(ServerCertVerified::assertion())
     }
@@ -176,12 +175,25 @@ fn refuse(error: X509Error) -> Error {
     })
 }
 
+/// A failed handshake in words: rustls shows what a verifier says in the notation of the program.
+pub(crate) fn in_words(error: io::Error) -> io::Error {
+    match error.get_ref().and_then(|error| error.downcast_ref()) {
+        Some(Error::InvalidCertificate(CertificateError::Other(rustls::OtherError(reason)))) => {
+            io::Error::new(error.kind(), Arc::clone(reason))
+        }
+        _ => error,
+    }
+}
+
 /// The peer is who it says, but not who is wanted.
 #[derive(Debug, thiserror::Error)]
-#[error("unexpected ID {0:?}")]
-struct UnexpectedId(String);
+enum Unexpected {
+    #[error("unexpected ID {0:?}")]
+    Client(String),
+    #[error("unexpected ID {found:?}, expected {expected:?}")]
+    Server { found: String, expected: String },
+}
 
-fn unexpected(id: &SpiffeId) -> Error {
-    let error = UnexpectedId(id.to_string());
+fn unexpected(error: Unexpected) -> Error {
     Error::InvalidCertificate(CertificateError::Other(rustls::OtherError(Arc::new(error))))
 }

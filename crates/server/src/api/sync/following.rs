@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::StreamExt;
 use steeple_proto::steeple::agent::sync::v1::{
     Entries, EntryDigest, FollowRequest, FollowResponse, Listing, Open, Removed, Status as SyncStatus, Want,
@@ -18,10 +19,13 @@ use super::super::Parts;
 use crate::authpolicy::Agents;
 use crate::entries::{IndexedBundle, IndexedEntry};
 
-/// Entries of one message.
+/// Entries of one message, at the most.
 const PAGE: usize = 500;
+/// Bytes of a message's entries beyond which another one is begun: gRPC peers take messages of 4 MiB. A single entry can
+/// be no larger than the message in which it was created.
+const PAGE_BYTES: usize = 1024 * 1024;
 
-pub(super) struct Session {
+pub(super) struct Following {
     parts: Parts,
     agents: Arc<Agents>,
     call: Arc<Call>,
@@ -46,7 +50,7 @@ impl From<Status> for Ended {
     }
 }
 
-impl Session {
+impl Following {
     pub(super) fn new(
         parts: Parts,
         agents: Arc<Agents>,
@@ -62,8 +66,11 @@ impl Session {
         let mut changes = self.parts.index.changes_of(&agent);
         changes.mark_unchanged();
         self.open(&agent, &open.held).await?;
+        let svid_ends = self.call.connection.svid().ok_or(Ended::Gone)?.certificate.not_after();
         loop {
             tokio::select! {
+                // Whoever has renewed has another connection.
+                () = self.parts.clock.sleep_until(svid_ends) => return self.check_agent().await,
                 changed = changes.changed() => {
                     // The index lives as long as the server.
                     changed.map_err(|_| Ended::Gone)?;
@@ -118,9 +125,7 @@ impl Session {
         if !lost.is_empty() {
             self.send(follow_response::Change::Removed(Removed { entry_ids: lost })).await?;
         }
-        for page in news.chunks(PAGE) {
-            self.send(follow_response::Change::Entries(Entries { entries: page.to_vec() })).await?;
-        }
+        self.send_entries(news).await?;
         self.held = authorized.into_iter().map(|entry| (Arc::clone(&entry.id), entry)).collect();
         self.send_complete().await
     }
@@ -139,8 +144,16 @@ impl Session {
         if !lost.is_empty() {
             self.send(follow_response::Change::Removed(Removed { entry_ids: lost })).await?;
         }
-        self.send(follow_response::Change::Entries(Entries { entries })).await?;
+        self.send_entries(entries).await?;
         self.send_complete().await
+    }
+
+    /// In as few messages as the limits allow.
+    async fn send_entries(&self, entries: Vec<Bytes>) -> Result<(), Ended> {
+        for entries in pages(entries) {
+            self.send(follow_response::Change::Entries(Entries { entries })).await?;
+        }
+        Ok(())
     }
 
     /// The own bundle, and those that the entries need, as far as the agent has not got them.
@@ -177,9 +190,45 @@ impl Session {
     }
 }
 
+fn pages(entries: Vec<Bytes>) -> Vec<Vec<Bytes>> {
+    let mut pages: Vec<Vec<Bytes>> = Vec::new();
+    let mut bytes = 0;
+    for entry in entries {
+        match pages.last_mut() {
+            Some(page) if page.len() < PAGE && bytes + entry.len() <= PAGE_BYTES => {
+                bytes += entry.len();
+                page.push(entry);
+            }
+            _ => {
+                bytes = entry.len();
+                pages.push(vec![entry]);
+            }
+        }
+    }
+    pages
+}
+
 /// The digest of a set of entries, as the protocol has it (`steeple.agent.sync.v1.Open.held`).
 fn digest(entries: &[Arc<IndexedEntry>]) -> Vec<u8> {
     let mut entries: Vec<_> = entries.iter().map(|entry| (&*entry.id, entry.digest)).collect();
     entries.sort_unstable();
     steeple_transport::sync::digest(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lengths(entries: &[usize]) -> Vec<usize> {
+        let entries = entries.iter().map(|length| Bytes::from(vec![0; *length])).collect();
+        pages(entries).iter().map(Vec::len).collect()
+    }
+
+    #[test]
+    fn a_page_ends_at_its_number_and_at_its_bytes() {
+        assert!(lengths(&[]).is_empty());
+        assert_eq!(lengths(&vec![10; PAGE + 1]), [PAGE, 1]);
+        assert_eq!(lengths(&[PAGE_BYTES / 2; 5]), [2, 2, 1]);
+        assert_eq!(lengths(&[PAGE_BYTES + 1, 1, PAGE_BYTES]), [1, 1, 1]);
+    }
 }

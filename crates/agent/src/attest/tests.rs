@@ -1,0 +1,247 @@
+use steeple_proto::spire::api::server::agent::v1::PostStatusRequest;
+use steeple_proto::spire::api::types::permission_denied_details::Reason;
+use steeple_testkit::Ca;
+use steeple_testkit::server::Misbehaviour;
+use steeple_transport::status::permission_denied;
+
+use super::*;
+use crate::config::BundleFormat;
+use crate::tests::{By, HOUR, Host, SECOND};
+
+const TOKEN: By = By::Token("t-1");
+
+async fn host() -> Host {
+    let host = Host::new().await;
+    host.server.admit("t-1");
+    host
+}
+
+/// A start of the agent, with whatever is stored.
+async fn start(host: &Host, bootstrap: Bootstrap, by: By) -> Result<Upstream, AttestError> {
+    let upstream = host.upstream();
+    host.attestation(&upstream, bootstrap, by).identity(&mut host.storage()).await?;
+    Ok(upstream)
+}
+
+/// A file with the CA's certificate.
+fn bundle_of(host: &Host, ca: &Ca) -> Bootstrap {
+    let path = host.dir.path().join("bundle.pem");
+    std::fs::write(&path, ca.root().to_pem()).unwrap();
+    Bootstrap::Path(path, BundleFormat::Pem)
+}
+
+/// Whether the server lets the agent in as what it has become.
+async fn calls(upstream: &Upstream) -> bool {
+    AgentClient::new(upstream.channel().unwrap()).post_status(PostStatusRequest::default()).await.is_ok()
+}
+
+#[tokio::test]
+async fn a_join_token_gives_an_identity_and_both_are_kept() {
+    let host = host().await;
+    let upstream = start(&host, bundle_of(&host, &host.ca), TOKEN).await.unwrap();
+    let identity = upstream.identity().unwrap();
+    assert_eq!(identity.id, host.ca.id("/spire/agent/join_token/t-1"));
+    assert_eq!((identity.key_id.as_str(), identity.reattestable), ("agent-svid-A", false));
+    let stored = host.storage();
+    assert_eq!(stored.svid().unwrap().chain, identity.chain);
+    assert_eq!(stored.bundle().unwrap(), [host.ca.root().clone()]);
+    assert!(calls(&upstream).await);
+    let serial = identity.chain[0].serial_decimal();
+    assert_eq!(host.server.seen().of("PostStatus").next().unwrap().serial, Some(serial));
+}
+
+#[tokio::test]
+async fn a_stored_identity_is_taken_up_without_asking() {
+    let host = host().await;
+    let first = start(&host, bundle_of(&host, &host.ca), TOKEN).await.unwrap().identity().unwrap();
+    host.manual.advance(HOUR / 2);
+    // The bundle that is stored counts, whatever the operator's file says now.
+    let again = start(&host, bundle_of(&host, &Ca::new("example.org", host.manual.now())), TOKEN).await.unwrap();
+    assert_eq!(again.identity().unwrap().chain, first.chain);
+    assert_eq!(host.server.seen().count("AttestAgent"), 1);
+    assert_eq!(host.keys.made(), ["agent-svid-A"]);
+    assert!(calls(&again).await);
+}
+
+#[tokio::test]
+async fn a_stored_identity_that_has_ended_is_replaced() {
+    let host = host().await;
+    let first = start(&host, bundle_of(&host, &host.ca), TOKEN).await.unwrap().identity().unwrap();
+    host.manual.advance(HOUR - SECOND);
+    host.server.admit("t-2");
+    let again = start(&host, Bootstrap::Insecure, By::Token("t-2")).await.unwrap().identity().unwrap();
+    assert_ne!(again.chain, first.chain);
+    // The key goes beside the one that was in use.
+    assert_eq!(host.keys.made(), ["agent-svid-A", "agent-svid-B"]);
+    assert_eq!(host.storage().svid().unwrap().chain, again.chain);
+}
+
+#[tokio::test]
+async fn a_stored_identity_without_its_key_is_replaced() {
+    let host = host().await;
+    start(&host, bundle_of(&host, &host.ca), TOKEN).await.unwrap();
+    host.keys.lose();
+    host.server.admit("t-2");
+    let again = start(&host, Bootstrap::Insecure, By::Token("t-2")).await.unwrap().identity().unwrap();
+    assert_eq!(again.id, host.ca.id("/spire/agent/join_token/t-2"));
+}
+
+#[tokio::test]
+async fn a_token_that_the_server_does_not_know_is_told_in_its_words() {
+    let host = host().await;
+    let error = start(&host, bundle_of(&host, &host.ca), By::Token("t-9")).await.err().unwrap();
+    assert_eq!(
+        error.to_string(),
+        "failed to attest: rpc error: code = InvalidArgument desc = failed to attest: join token does not exist or has \
+         already been used"
+    );
+    assert!(!error.is_final() && !error.is_rejection());
+    assert!(host.storage().svid().is_none());
+}
+
+#[tokio::test]
+async fn a_challenge_that_a_join_token_cannot_answer_ends_the_attestation() {
+    let host = host().await;
+    host.server.change(|script| script.challenges = vec![b"who are you".to_vec()]);
+    let error = start(&host, bundle_of(&host, &host.ca), TOKEN).await.err().unwrap();
+    assert_eq!(error.to_string(), "nodeattestor(join_token): server issued unexpected challenge");
+    assert!(host.storage().svid().is_none());
+}
+
+#[tokio::test]
+async fn challenges_are_answered_one_after_the_other() {
+    let host = host().await;
+    host.server.change(|script| script.challenges = vec![b"abc".to_vec(), b"de".to_vec()]);
+    let upstream = start(&host, bundle_of(&host, &host.ca), By::Answering("node")).await.unwrap();
+    assert_eq!(upstream.identity().unwrap().id, host.ca.id("/spire/agent/test/node"));
+    assert_eq!(host.server.seen().responses, [b"cba".to_vec(), b"ed".to_vec()]);
+}
+
+#[tokio::test]
+async fn a_plugin_that_fails_is_named_and_the_server_is_not_asked() {
+    let host = host().await;
+    let error = start(&host, bundle_of(&host, &host.ca), By::Answering("")).await.err().unwrap();
+    assert_eq!(error.to_string(), "nodeattestor(test): the plugin's payload is empty");
+    assert!(host.server.seen().calls.is_empty());
+}
+
+#[tokio::test]
+async fn a_server_below_another_authority_is_not_believed() {
+    let host = host().await;
+    let stranger = Ca::new("example.org", host.manual.now());
+    let error = start(&host, bundle_of(&host, &stranger), TOKEN).await.err().unwrap();
+    assert!(error.is_unknown_authority(), "{error}");
+    assert!(host.server.seen().calls.is_empty());
+}
+
+#[tokio::test]
+async fn an_insecure_start_believes_whoever_answers_and_later_starts_do_not() {
+    let host = host().await;
+    start(&host, Bootstrap::Insecure, TOKEN).await.unwrap();
+    assert_eq!(host.storage().bundle().unwrap(), [host.ca.root().clone()]);
+    // Somebody else at the same address, with the right name.
+    let now = host.manual.now();
+    host.server.show(&Ca::new("example.org", now).svid("/spire/server", now..now + HOUR));
+    let again = start(&host, Bootstrap::Insecure, TOKEN).await.unwrap();
+    assert!(!calls(&again).await);
+}
+
+#[tokio::test]
+async fn an_insecure_start_wants_the_servers_name_all_the_same() {
+    let host = host().await;
+    let now = host.manual.now();
+    host.server.show(&host.ca.svid("/web", now..now + HOUR));
+    start(&host, Bootstrap::Insecure, TOKEN).await.err().unwrap();
+    assert!(host.server.seen().calls.is_empty());
+}
+
+/// A join token attests once: what it gave must not be lost by what comes after.
+#[tokio::test]
+async fn an_agent_that_stops_between_attestation_and_bundle_goes_on_there() {
+    for insecure in [true, false] {
+        let host = host().await;
+        let bootstrap = || if insecure { Bootstrap::Insecure } else { bundle_of(&host, &host.ca) };
+        let away = Misbehaviour::Refuse(Status::unavailable("going down"));
+        host.server.misbehave("GetBundle", Some(away));
+        let error = start(&host, bootstrap(), TOKEN).await.err().unwrap();
+        assert_eq!(error.to_string(), "failed to get updated bundle: rpc error: code = Unavailable desc = going down");
+        assert!(host.storage().svid().is_some() && host.storage().bundle().is_none());
+
+        host.server.misbehave("GetBundle", None);
+        let upstream = start(&host, bootstrap(), TOKEN).await.unwrap();
+        assert_eq!(host.server.seen().count("AttestAgent"), 1, "insecure: {insecure}");
+        assert!(calls(&upstream).await);
+        if insecure {
+            assert_eq!(host.storage().bundle().unwrap(), [host.ca.root().clone()]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_final_and_one_with_a_reason_is_a_rejection() {
+    let host = host().await;
+    let refuse = |status| host.server.misbehave("AttestAgent", Some(Misbehaviour::Refuse(status)));
+    refuse(Status::permission_denied("failed to attest: agent is banned"));
+    let error = start(&host, bundle_of(&host, &host.ca), TOKEN).await.err().unwrap();
+    assert!(error.is_final() && !error.is_rejection());
+    refuse(permission_denied("no", Reason::AgentBanned));
+    let error = start(&host, bundle_of(&host, &host.ca), TOKEN).await.err().unwrap();
+    assert!(error.is_final() && error.is_rejection());
+}
+
+#[tokio::test]
+async fn an_answer_that_makes_no_sense_is_an_error_and_keeps_nothing() {
+    let host = host().await;
+    host.server.misbehave("AttestAgent", Some(Misbehaviour::Garbage));
+    start(&host, bundle_of(&host, &host.ca), TOKEN).await.err().unwrap();
+    host.server.misbehave("AttestAgent", None);
+    host.server.change(|script| script.bundle.x509_authorities[0].asn1 = b"garbage".to_vec());
+    let error = start(&host, bundle_of(&host, &host.ca), TOKEN).await.err().unwrap();
+    assert!(matches!(error, AttestError::Malformed(_)), "{error}");
+    assert!(host.storage().bundle().is_none());
+}
+
+#[tokio::test]
+async fn a_key_manager_that_fails_is_named() {
+    let host = host().await;
+    host.keys.fail_with(Some(PluginError::internal("out of order")));
+    let error = start(&host, bundle_of(&host, &host.ca), TOKEN).await.err().unwrap();
+    assert_eq!(error.to_string(), "keymanager(memory): out of order");
+}
+
+#[tokio::test]
+async fn a_first_bundle_that_is_missing_or_empty_is_named() {
+    let host = host().await;
+    let path = host.dir.path().join("bundle.pem");
+    let bootstrap = || Bootstrap::Path(path.clone(), BundleFormat::Pem);
+    let error = start(&host, bootstrap(), TOKEN).await.err().unwrap().to_string();
+    assert!(error.starts_with(&format!("could not parse trust bundle: open {}: ", path.display())), "{error}");
+    std::fs::write(&path, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+    let error = start(&host, bootstrap(), TOKEN).await.err().unwrap().to_string();
+    assert!(error.starts_with(&format!("unable to parse trust bundle from {}: ", path.display())), "{error}");
+
+    let document = r#"{"keys": []}"#;
+    std::fs::write(&path, document).unwrap();
+    let spiffe = Bootstrap::Path(path.clone(), BundleFormat::Spiffe);
+    let error = start(&host, spiffe, TOKEN).await.err().unwrap().to_string();
+    assert!(error.contains(&path.display().to_string()), "{error}");
+}
+
+#[tokio::test]
+async fn an_agent_that_may_attests_again_with_a_new_key() {
+    let host = host().await;
+    host.server.change(|script| script.reattestable = true);
+    let upstream = host.upstream();
+    let attestation = host.attestation(&upstream, bundle_of(&host, &host.ca), By::Answering("node"));
+    let mut storage = host.storage();
+    attestation.identity(&mut storage).await.unwrap();
+    let first = upstream.identity().unwrap();
+    assert!(first.reattestable);
+    attestation.reattest(&mut storage).await.unwrap();
+    let second = upstream.identity().unwrap();
+    assert_ne!(first.chain, second.chain);
+    assert_eq!((first.id, second.key_id.as_str()), (second.id.clone(), "agent-svid-B"));
+    attestation.reattest(&mut storage).await.unwrap();
+    assert_eq!(upstream.identity().unwrap().key_id, "agent-svid-A");
+    assert!(host.storage().svid().unwrap().reattestable);
+}

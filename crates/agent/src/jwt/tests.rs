@@ -1,0 +1,150 @@
+use std::sync::Arc;
+
+use steeple_spiffe::JwtSvid;
+use steeple_testkit::server::{Misbehaviour, entry};
+use tonic::Code;
+
+use super::*;
+use crate::tests::Host;
+
+/// Five minutes, as the reference's tokens.
+const TTL: Duration = Duration::from_secs(300);
+
+struct Case {
+    host: Host,
+    svids: JwtSvids,
+}
+
+impl Case {
+    async fn new(size: usize) -> Self {
+        let host = Host::new().await;
+        let entries = ["a", "b", "c"].map(|id| entry(id, &host.ca.id(&format!("/{id}")), &["unix:uid:1"]));
+        // Another entry with the same identity.
+        let twin = entry("twin", &host.ca.id("/a"), &["unix:uid:2"]);
+        host.server.change(|script| {
+            script.entries = entries.into_iter().chain([twin]).collect();
+            script.jwt_ttl = TTL;
+        });
+        let svids = JwtSvids::new(host.attested(), host.manual.clock(), size);
+        Self { host, svids }
+    }
+
+    async fn fetch(&self, id: &str, audience: &[&str]) -> Result<String, Status> {
+        let path = if id == "twin" { "/a" } else { &format!("/{id}") };
+        let entry = crate::cache::Entry::from_api(entry(id, &self.host.ca.id(path), &["unix:uid:1"])).unwrap();
+        let audience: Vec<_> = audience.iter().map(|audience| (*audience).to_owned()).collect();
+        self.svids.fetch(&entry, &audience).await
+    }
+
+    /// How often the server was asked.
+    fn asked(&self) -> usize {
+        self.host.server.seen().count("NewJWTSVID")
+    }
+
+    fn server_is_away(&self) {
+        let away = Misbehaviour::Refuse(Status::unavailable("going down"));
+        self.host.server.misbehave("NewJWTSVID", Some(away));
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_asked_for_once_and_then_kept() {
+    let case = Case::new(10).await;
+    let token = case.fetch("a", &["db", "web"]).await.unwrap();
+    let parsed = JwtSvid::parse_unverified(&token).unwrap();
+    assert_eq!((parsed.id, parsed.audience), (case.host.ca.id("/a"), vec!["db".to_owned(), "web".to_owned()]));
+    assert_eq!(case.fetch("a", &["db", "web"]).await.unwrap(), token);
+    assert_eq!(case.asked(), 1);
+}
+
+#[tokio::test]
+async fn the_order_of_audiences_does_not_matter_and_entries_of_one_identity_share() {
+    let case = Case::new(10).await;
+    let token = case.fetch("a", &["db", "web"]).await.unwrap();
+    assert_eq!(case.fetch("a", &["web", "db"]).await.unwrap(), token);
+    assert_eq!(case.fetch("twin", &["db", "web"]).await.unwrap(), token);
+    assert_eq!(case.asked(), 1);
+    // But another identity or audience is another token.
+    assert_ne!(case.fetch("b", &["db", "web"]).await.unwrap(), token);
+    assert_ne!(case.fetch("a", &["db"]).await.unwrap(), token);
+    assert_eq!(case.asked(), 3);
+}
+
+#[tokio::test]
+async fn a_token_is_renewed_at_about_half_of_its_life() {
+    let case = Case::new(10).await;
+    let token = case.fetch("a", &["db"]).await.unwrap();
+    case.host.manual.advance(TTL * 44 / 100);
+    assert_eq!(case.fetch("a", &["db"]).await.unwrap(), token);
+    case.host.manual.advance(TTL * 12 / 100);
+    let renewed = case.fetch("a", &["db"]).await.unwrap();
+    assert_ne!(renewed, token);
+    assert_eq!(case.fetch("a", &["db"]).await.unwrap(), renewed);
+    assert_eq!(case.asked(), 2);
+}
+
+#[tokio::test]
+async fn a_token_that_cannot_be_renewed_is_given_until_it_ends() {
+    let case = Case::new(10).await;
+    let token = case.fetch("a", &["db"]).await.unwrap();
+    case.server_is_away();
+    case.host.manual.advance(TTL - Duration::from_secs(1));
+    assert_eq!(case.fetch("a", &["db"]).await.unwrap(), token);
+    case.host.manual.advance(Duration::from_secs(1));
+    let status = case.fetch("a", &["db"]).await.unwrap_err();
+    assert_eq!((status.code(), status.message()), (Code::Unavailable, "going down"));
+    // And again as soon as the server is back.
+    case.host.server.misbehave("NewJWTSVID", None);
+    assert_ne!(case.fetch("a", &["db"]).await.unwrap(), token);
+}
+
+#[tokio::test]
+async fn a_first_token_needs_the_server() {
+    let case = Case::new(10).await;
+    case.server_is_away();
+    assert_eq!(case.fetch("a", &["db"]).await.unwrap_err().code(), Code::Unavailable);
+    case.host.server.misbehave("NewJWTSVID", None);
+    assert_eq!(case.fetch("unknown", &["db"]).await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_is_given_up() {
+    let case = Arc::new(Case::new(10).await);
+    let token = case.fetch("a", &["db"]).await.unwrap();
+    case.host.manual.advance(TTL * 60 / 100);
+    case.host.server.misbehave("NewJWTSVID", Some(Misbehaviour::Hang));
+    let asking = Arc::clone(&case);
+    let fetched = tokio::spawn(async move { asking.fetch("a", &["db"]).await });
+    case.host.server.until_called("NewJWTSVID", 2).await;
+    // The limit of one operation.
+    case.host.manual.wake(Duration::from_secs(30)..=Duration::from_secs(30)).await;
+    assert_eq!(fetched.await.unwrap().unwrap(), token);
+}
+
+#[tokio::test]
+async fn the_token_that_was_used_longest_ago_makes_room() {
+    let case = Case::new(2).await;
+    let a = case.fetch("a", &["db"]).await.unwrap();
+    let b = case.fetch("b", &["db"]).await.unwrap();
+    // Used again, so that "b" is the older one now.
+    assert_eq!(case.fetch("a", &["db"]).await.unwrap(), a);
+    case.fetch("c", &["db"]).await.unwrap();
+    assert_eq!(case.asked(), 3);
+    assert_eq!(case.fetch("a", &["db"]).await.unwrap(), a);
+    assert_eq!(case.asked(), 3);
+    assert_ne!(case.fetch("b", &["db"]).await.unwrap(), b);
+    assert_eq!(case.svids.cache.lock().unwrap().tokens.len(), 2);
+}
+
+#[tokio::test]
+async fn a_renewal_takes_no_room_from_others() {
+    let case = Case::new(2).await;
+    case.fetch("a", &["db"]).await.unwrap();
+    let b = case.fetch("b", &["db"]).await.unwrap();
+    case.host.manual.advance(TTL * 44 / 100);
+    case.fetch("b", &["web"]).await.unwrap();
+    case.host.manual.advance(TTL * 12 / 100);
+    let renewed = case.fetch("b", &["db"]).await.unwrap();
+    assert_ne!(renewed, b);
+    assert_eq!(case.svids.cache.lock().unwrap().tokens.len(), 2);
+}

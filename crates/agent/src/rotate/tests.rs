@@ -1,0 +1,189 @@
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use steeple_proto::spire::api::types::permission_denied_details::Reason;
+use steeple_testkit::server::Misbehaviour;
+use steeple_transport::status::permission_denied;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::config::Bootstrap;
+use crate::tests::{By, HOUR, Host, SECOND};
+
+/// An agent that attested with an SVID of one hour, and whose rotation runs.
+struct Case {
+    host: Host,
+    upstream: Upstream,
+    storage: Arc<Mutex<Storage>>,
+    shutdown: Shutdown,
+    running: JoinHandle<Result<(), AttestError>>,
+}
+
+/// A pause, give or take a tenth.
+fn about(pause: Duration) -> RangeInclusive<Duration> {
+    pause.mul_f64(0.9)..=pause.mul_f64(1.1)
+}
+
+impl Case {
+    async fn new(reattestable: bool) -> Self {
+        let host = Host::new().await;
+        host.server.change(|script| script.reattestable = reattestable);
+        let upstream = host.upstream();
+        let mut storage = host.storage();
+        let attestation = || host.attestation(&upstream, Bootstrap::Insecure, By::Answering("node"));
+        attestation().identity(&mut storage).await.unwrap();
+        let storage = Arc::new(Mutex::new(storage));
+        let rotation = Rotation {
+            upstream: upstream.clone(),
+            keys: host.keys.of_agent(),
+            attestation: attestation(),
+            storage: Arc::clone(&storage),
+            clock: host.manual.clock(),
+        };
+        let shutdown = Shutdown::new();
+        let running = tokio::spawn(rotation.run(shutdown.clone()));
+        Self { host, upstream, storage, shutdown, running }
+    }
+
+    fn identity(&self) -> Identity {
+        self.upstream.identity().unwrap()
+    }
+
+    /// Lets so much time pass, beginning while nothing is going on.
+    async fn pass(&self, length: Duration) {
+        self.host.manual.until_somebody_sleeps(about(LOOK_EVERY)).await;
+        self.host.manual.advance(length);
+    }
+
+    /// Lets the next look come.
+    async fn look(&self) {
+        self.host.manual.wake(about(LOOK_EVERY)).await;
+    }
+
+    async fn renewed(&self) -> Identity {
+        let before = self.identity().chain;
+        let mut identities = self.upstream.identities();
+        let is_new = |identity: &Option<Identity>| identity.as_ref().is_some_and(|identity| identity.chain != before);
+        identities.wait_for(is_new).await.unwrap().clone().unwrap()
+    }
+
+    fn refuse(&self, status: Status) {
+        self.host.server.misbehave("RenewAgent", Some(Misbehaviour::Refuse(status)));
+    }
+}
+
+#[tokio::test]
+async fn an_svid_is_renewed_at_about_half_of_its_life_and_kept() {
+    let case = Case::new(false).await;
+    let first = case.identity();
+    case.pass(HOUR * 44 / 100).await;
+    case.look().await;
+    case.host.manual.until_somebody_sleeps(about(LOOK_EVERY)).await;
+    assert_eq!(case.host.server.seen().count("RenewAgent"), 0);
+
+    case.pass(HOUR * 12 / 100).await;
+    let second = case.renewed().await;
+    assert_eq!((second.id, second.key_id.as_str()), (first.id, "agent-svid-B"));
+    assert_eq!(case.storage.lock().await.svid().unwrap().chain, second.chain);
+    assert_eq!(case.host.storage().svid().unwrap().chain, second.chain);
+
+    // The next one takes the place of the first, and is asked for with the second.
+    case.pass(HOUR * 60 / 100).await;
+    let third = case.renewed().await;
+    assert_eq!(third.key_id, "agent-svid-A");
+    let seen = case.host.server.seen();
+    let serials: Vec<_> = seen.of("RenewAgent").map(|call| call.serial.clone().unwrap()).collect();
+    assert_eq!(serials, [first.chain[0].serial_decimal(), second.chain[0].serial_decimal()]);
+}
+
+#[tokio::test]
+async fn a_renewal_that_fails_is_tried_again_after_ever_longer_pauses() {
+    let case = Case::new(false).await;
+    let first = case.identity();
+    case.refuse(Status::unavailable("going down"));
+    case.pass(HOUR * 60 / 100).await;
+    case.host.server.until_called("RenewAgent", 1).await;
+    let mut pause = LOOK_EVERY;
+    for tries in 2..5 {
+        pause = pause * 3 / 2;
+        case.host.manual.wake(about(pause)).await;
+        case.host.server.until_called("RenewAgent", tries).await;
+    }
+    assert_eq!(case.identity().chain, first.chain);
+    case.host.server.misbehave("RenewAgent", None);
+    case.host.manual.wake(about(pause * 3 / 2)).await;
+    case.renewed().await;
+    // And from then on as before.
+    case.look().await;
+}
+
+#[tokio::test]
+async fn a_rejection_ends_the_agent() {
+    for reason in [Reason::AgentBanned, Reason::AgentNotActive, Reason::AgentMustReattest] {
+        let case = Case::new(false).await;
+        case.refuse(permission_denied("no", reason));
+        case.pass(HOUR * 60 / 100).await;
+        let error = case.running.await.unwrap().unwrap_err();
+        assert!(error.is_rejection(), "{error}");
+        assert_eq!(error.to_string(), "failed to renew agent: rpc error: code = PermissionDenied desc = no");
+    }
+}
+
+#[tokio::test]
+async fn a_denial_without_a_reason_is_no_rejection() {
+    let case = Case::new(false).await;
+    case.refuse(Status::permission_denied("no"));
+    case.pass(HOUR * 60 / 100).await;
+    case.host.server.until_called("RenewAgent", 1).await;
+    case.host.manual.wake(about(LOOK_EVERY * 3 / 2)).await;
+    case.host.server.until_called("RenewAgent", 2).await;
+}
+
+#[tokio::test]
+async fn an_svid_that_ended_before_it_could_be_renewed_ends_the_agent() {
+    let case = Case::new(false).await;
+    case.refuse(Status::unavailable("going down"));
+    case.pass(HOUR + SECOND).await;
+    let error = case.running.await.unwrap().unwrap_err();
+    assert!(!error.is_rejection(), "{error}");
+}
+
+#[tokio::test]
+async fn a_reattestable_agent_attests_again() {
+    let case = Case::new(true).await;
+    let first = case.identity();
+    case.pass(HOUR * 60 / 100).await;
+    let second = case.renewed().await;
+    assert_eq!(second.id, first.id);
+    let seen = case.host.server.seen();
+    assert_eq!((seen.count("AttestAgent"), seen.count("RenewAgent")), (2, 0));
+}
+
+#[tokio::test]
+async fn a_key_manager_that_fails_costs_one_try() {
+    let case = Case::new(false).await;
+    case.host.keys.fail_with(Some(steeple_catalog::PluginError::internal("out of order")));
+    case.pass(HOUR * 60 / 100).await;
+    case.host.manual.until_somebody_sleeps(about(LOOK_EVERY * 3 / 2)).await;
+    case.host.keys.fail_with(None);
+    case.host.manual.wake(about(LOOK_EVERY * 3 / 2)).await;
+    case.renewed().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_makes_no_sense_changes_nothing() {
+    let case = Case::new(false).await;
+    let first = case.identity();
+    case.host.server.misbehave("RenewAgent", Some(Misbehaviour::Garbage));
+    case.pass(HOUR * 60 / 100).await;
+    case.host.manual.until_somebody_sleeps(about(LOOK_EVERY * 3 / 2)).await;
+    assert_eq!(case.identity().chain, first.chain);
+    assert_eq!(case.host.storage().svid().unwrap().chain, first.chain);
+}
+
+#[tokio::test]
+async fn it_stops_when_it_is_told_to() {
+    let case = Case::new(false).await;
+    case.shutdown.stop();
+    case.running.await.unwrap().unwrap();
+}

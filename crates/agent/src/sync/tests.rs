@@ -1,0 +1,542 @@
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use prost::Message;
+use steeple_proto::spire::api::types;
+use steeple_proto::spire::api::types::permission_denied_details::Reason;
+use steeple_proto::steeple::agent::sync::v1::follow_response::Change;
+use steeple_proto::steeple::agent::sync::v1::{Entries, Removed, Status as Synced};
+use steeple_testkit::Ca;
+use steeple_testkit::server::{Misbehaviour, entry};
+use steeple_transport::status::permission_denied;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::cache::{Cache, Selector, Selectors, Subscription, Update};
+use crate::tests::{HOUR, Host, SECOND};
+use crate::upstream::Identity;
+
+const INTERVAL: Duration = SECOND.saturating_mul(5);
+
+/// How the server tells what is new.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Way {
+    Pushed,
+    /// GetAuthorizedEntries.
+    Asked,
+    /// SyncAuthorizedEntries.
+    AskedByStream,
+}
+
+struct Case {
+    host: Host,
+    upstream: Upstream,
+    cache: Cache,
+    storage: Arc<Mutex<Storage>>,
+    ready: oneshot::Receiver<()>,
+    shutdown: Shutdown,
+    running: JoinHandle<Result<(), SyncError>>,
+}
+
+/// A pause, give or take a tenth.
+fn about(pause: Duration) -> RangeInclusive<Duration> {
+    pause.mul_f64(0.9)..=pause.mul_f64(1.1)
+}
+
+impl Case {
+    /// An agent that has attested and begins to sync; the cache holds so many SVIDs.
+    fn start(host: Host, way: Way, size: usize) -> Self {
+        host.server.change(|script| script.pushes = way == Way::Pushed);
+        let upstream = host.attested();
+        let (cache, store) = Cache::new(host.ca.trust_domain().clone(), size);
+        let storage = Arc::new(Mutex::new(host.storage()));
+        let (told, ready) = oneshot::channel();
+        let options = Options { key_type: KeyType::EcP256, interval: INTERVAL, by_stream: way == Way::AskedByStream };
+        let sync = Sync::new(upstream.clone(), store, Arc::clone(&storage), host.manual.clock(), options, told);
+        let shutdown = Shutdown::new();
+        let running = tokio::spawn(sync.run(shutdown.clone()));
+        Self { host, upstream, cache, storage, ready, shutdown, running }
+    }
+
+    /// With one entry, `a` for uid 1, and everything that a first sync brings.
+    async fn synced(way: Way) -> Self {
+        let host = Host::new().await;
+        let one = of(&host, "a", "unix:uid:1");
+        host.server.change(|script| script.entries = vec![one]);
+        let mut case = Self::start(host, way, 100);
+        (&mut case.ready).await.unwrap();
+        case.until("unix:uid:1", Update::is_complete).await;
+        case
+    }
+
+    fn subscribe(&self, selector: &str) -> Subscription {
+        let (kind, value) = selector.split_once(':').unwrap();
+        self.cache.subscribe(Selectors::new(vec![Selector { kind: kind.into(), value: value.into() }]))
+    }
+
+    /// Waits until a process with this one selector is told what `holds`.
+    async fn until(&self, selector: &str, holds: impl Fn(&Update) -> bool) -> Arc<Update> {
+        let mut subscription = self.subscribe(selector);
+        loop {
+            let update = subscription.latest();
+            if holds(&update) {
+                return update;
+            }
+            subscription.changed().await;
+        }
+    }
+
+    /// Lets the next poll come, or whatever the server is asked after an interval.
+    async fn poll(&self) {
+        if !self.is_pushed() {
+            self.host.manual.wake(about(INTERVAL)).await;
+        }
+    }
+
+    fn is_pushed(&self) -> bool {
+        self.host.server.streams() > 0
+    }
+
+    /// The server now says this; a stream is told so as well.
+    fn change(&self, entries: Vec<types::Entry>) {
+        let before: Vec<_> = {
+            let mut before = Vec::new();
+            self.host.server.change(|script| before = std::mem::replace(&mut script.entries, entries.clone()));
+            before.into_iter().map(|entry| entry.id).collect()
+        };
+        if !self.is_pushed() {
+            return;
+        }
+        let lost = before.into_iter().filter(|id| entries.iter().all(|entry| entry.id != *id)).collect();
+        self.host.server.push(Change::Removed(Removed { entry_ids: lost }));
+        self.host.server.push(pushed(&entries));
+        self.host.server.push(Change::Status(Synced { complete: true }));
+    }
+}
+
+fn pushed(entries: &[types::Entry]) -> Change {
+    Change::Entries(Entries { entries: entries.iter().map(|entry| entry.encode_to_vec().into()).collect() })
+}
+
+/// An entry `id` for `/id`.
+fn of(host: &Host, id: &str, selector: &str) -> types::Entry {
+    entry(id, &host.ca.id(&format!("/{id}")), &[selector])
+}
+
+fn has(count: usize) -> impl Fn(&Update) -> bool {
+    move |update| update.identities.len() == count && update.is_complete()
+}
+
+const WAYS: [Way; 3] = [Way::Pushed, Way::Asked, Way::AskedByStream];
+
+#[tokio::test]
+async fn a_first_sync_brings_entries_svids_and_the_bundle() {
+    for way in WAYS {
+        let case = Case::synced(way).await;
+        let update = case.until("unix:uid:1", has(1)).await;
+        let svid = update.identities[0].svid.as_ref().unwrap();
+        assert_eq!(svid.chain[0].spiffe_id().unwrap(), case.host.ca.id("/a"), "{way:?}");
+        assert_eq!(update.own.as_ref().unwrap().authorities(), [case.host.ca.root().clone()]);
+        // Believed after a restart as well.
+        assert_eq!(case.host.storage().bundle().unwrap(), [case.host.ca.root().clone()]);
+        assert_eq!(case.host.server.seen().versions, [steeple_runtime::COMPATIBLE]);
+        case.shutdown.stop();
+        case.running.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn entries_that_come_change_and_go_reach_the_cache() {
+    for way in WAYS {
+        let case = Case::synced(way).await;
+        let (a, b) = (of(&case.host, "a", "unix:uid:1"), of(&case.host, "b", "unix:uid:1"));
+        case.change(vec![a.clone(), b.clone()]);
+        case.poll().await;
+        case.until("unix:uid:1", has(2)).await;
+
+        let moved = types::Entry { revision_number: 1, ..of(&case.host, "b", "unix:uid:2") };
+        case.change(vec![a, moved]);
+        case.poll().await;
+        case.until("unix:uid:1", has(1)).await;
+        case.until("unix:uid:2", has(1)).await;
+
+        case.change(Vec::new());
+        case.poll().await;
+        case.until("unix:uid:1", has(0)).await;
+        case.until("unix:uid:2", has(0)).await;
+    }
+}
+
+#[tokio::test]
+async fn more_entries_than_one_message_holds_are_all_taken() {
+    for way in WAYS {
+        let host = Host::new().await;
+        let many: Vec<_> = (0..1201).map(|i| of(&host, &i.to_string(), "unix:uid:1")).collect();
+        host.server.change(|script| script.entries = many.clone());
+        let mut case = Case::start(host, way, 0);
+        (&mut case.ready).await.unwrap();
+        let matching = |case: &Case| {
+            let selectors = Selectors::new(vec![Selector { kind: "unix".into(), value: "uid:1".into() }]);
+            case.cache.snapshot().matching(&selectors).len()
+        };
+        assert_eq!(matching(&case), 1201, "{way:?}");
+        let wanted: Vec<usize> = case.host.server.seen().wanted.iter().map(Vec::len).collect();
+        if way == Way::Asked {
+            assert!(wanted.is_empty());
+        } else {
+            assert_eq!(wanted, [500, 500, 201], "{way:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn only_entries_that_differ_are_asked_for() {
+    let host = Host::new().await;
+    let mut many: Vec<_> = (0..3).map(|i| of(&host, &i.to_string(), "unix:uid:1")).collect();
+    host.server.change(|script| {
+        script.entries = many.clone();
+        script.page = 2;
+    });
+    let mut case = Case::start(host, Way::AskedByStream, 100);
+    (&mut case.ready).await.unwrap();
+    case.until("unix:uid:1", has(3)).await;
+    many[1].revision_number = 1;
+    many[1].selectors[0].value = "uid:2".to_owned();
+    many.remove(2);
+    many.push(of(&case.host, "3", "unix:uid:1"));
+    case.change(many);
+    case.poll().await;
+    case.until("unix:uid:2", has(1)).await;
+    case.until("unix:uid:1", has(2)).await;
+    let wanted = case.host.server.seen().wanted;
+    assert_eq!(wanted, [vec!["0".to_owned(), "1".into()], vec!["2".into()], vec!["1".into(), "3".into()]]);
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_well_is_opened_again_and_nothing_is_sent_twice() {
+    let case = Case::synced(Way::Pushed).await;
+    let wanted = case.host.server.seen().wanted;
+    assert_eq!(wanted, [vec!["a".to_owned()]]);
+    case.host.server.end_streams(None);
+    case.host.manual.wake(STREAM_PAUSE..=STREAM_PAUSE).await;
+    case.host.server.until_called("Follow", 2).await;
+    // What it holds is what there is, so that a change is the next that it hears.
+    case.host.server.change(|script| script.entries.push(of(&case.host, "b", "unix:uid:1")));
+    case.host.server.push(pushed(&[of(&case.host, "b", "unix:uid:1")]));
+    case.until("unix:uid:1", has(2)).await;
+    assert_eq!(case.host.server.seen().wanted, wanted);
+}
+
+#[tokio::test]
+async fn what_changed_while_there_was_no_stream_is_made_up_for() {
+    let case = Case::synced(Way::Pushed).await;
+    case.host.server.misbehave("Follow", Some(Misbehaviour::Refuse(Status::unavailable("going down"))));
+    case.host.server.end_streams(None);
+    case.host.manual.wake(STREAM_PAUSE..=STREAM_PAUSE).await;
+    case.host.server.until_called("Follow", 2).await;
+    let (b, c) = (of(&case.host, "b", "unix:uid:1"), of(&case.host, "c", "unix:uid:1"));
+    case.host.server.change(|script| script.entries = vec![b, c]);
+    // Meanwhile the workload has what it had.
+    case.until("unix:uid:1", has(1)).await;
+    case.host.server.misbehave("Follow", None);
+    case.host.manual.wake(about(FIRST_PAUSE)).await;
+    let update = case.until("unix:uid:1", has(2)).await;
+    let ids: Vec<_> = update.identities.iter().map(|identity| &*identity.entry.id).collect();
+    assert_eq!(ids, ["b", "c"]);
+}
+
+#[tokio::test]
+async fn failures_are_followed_by_ever_longer_pauses() {
+    let host = Host::new().await;
+    host.server.misbehave("Follow", Some(Misbehaviour::Refuse(Status::internal("broken"))));
+    let mut case = Case::start(host, Way::Pushed, 100);
+    let mut pause = FIRST_PAUSE;
+    for tries in 1..5 {
+        case.host.server.until_called("Follow", tries).await;
+        case.host.manual.wake(about(pause)).await;
+        pause = pause * 3 / 2;
+    }
+    case.host.server.until_called("Follow", 5).await;
+    case.host.server.misbehave("Follow", None);
+    case.host.manual.wake(about(pause)).await;
+    (&mut case.ready).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_is_given_up_and_asked_again() {
+    let host = Host::new().await;
+    host.server.misbehave("GetAuthorizedEntries", Some(Misbehaviour::Hang));
+    let mut case = Case::start(host, Way::Asked, 100);
+    case.host.server.until_called("GetAuthorizedEntries", 1).await;
+    case.host.manual.wake(SECOND * 30..=SECOND * 30).await;
+    case.host.server.misbehave("GetAuthorizedEntries", None);
+    case.host.manual.wake(about(FIRST_PAUSE)).await;
+    (&mut case.ready).await.unwrap();
+}
+
+#[tokio::test]
+async fn garbage_is_an_error_like_any_other() {
+    for (way, method) in
+        [(Way::Pushed, "Follow"), (Way::Asked, "GetBundle"), (Way::AskedByStream, "SyncAuthorizedEntries")]
+    {
+        let host = Host::new().await;
+        host.server.misbehave(method, Some(Misbehaviour::Garbage));
+        let mut case = Case::start(host, way, 100);
+        case.host.server.until_called(method, 1).await;
+        case.host.manual.until_somebody_sleeps(about(FIRST_PAUSE)).await;
+        case.host.server.misbehave(method, None);
+        case.host.manual.wake(about(FIRST_PAUSE)).await;
+        (&mut case.ready).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_push_is_asked_once_a_minute_whether_it_can() {
+    let case = Case::synced(Way::Asked).await;
+    case.host.server.change(|script| script.pushes = true);
+    loop {
+        tokio::select! {
+            biased;
+            () = case.host.server.until_called("Follow", 2) => break,
+            () = case.host.manual.wake(about(INTERVAL)) => {}
+        }
+    }
+    case.change(vec![of(&case.host, "a", "unix:uid:1"), of(&case.host, "b", "unix:uid:1")]);
+    case.until("unix:uid:1", has(2)).await;
+}
+
+#[tokio::test]
+async fn malformed_entries_are_left_out_and_the_others_taken() {
+    for way in WAYS {
+        let host = Host::new().await;
+        let sound = of(&host, "sound", "unix:uid:1");
+        let nobodys = types::Entry { selectors: Vec::new(), ..of(&host, "nobodys", "unix:uid:1") };
+        let mut foreign = of(&host, "foreign", "unix:uid:1");
+        foreign.spiffe_id.as_mut().unwrap().trust_domain = "NOT A DOMAIN".to_owned();
+        host.server.change(|script| script.entries = vec![nobodys, foreign, sound]);
+        let mut case = Case::start(host, way, 100);
+        // A listing of a stream that names them is complete all the same, as far as it can be.
+        let update = case.until("unix:uid:1", has(1)).await;
+        assert_eq!(&*update.identities[0].entry.id, "sound", "{way:?}");
+        (&mut case.ready).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_malformed_bundle_leaves_the_one_before() {
+    for way in WAYS {
+        let case = Case::synced(way).await;
+        let mut malformed = case.host.ca.api_bundle();
+        malformed.x509_authorities[0].asn1 = b"garbage".to_vec();
+        case.host.server.change(|script| script.bundle = malformed.clone());
+        if way == Way::Pushed {
+            case.host.server.push(Change::Bundle(malformed));
+        }
+        // A change that comes after it tells that it has been seen.
+        case.change(vec![of(&case.host, "a", "unix:uid:1"), of(&case.host, "b", "unix:uid:1")]);
+        case.poll().await;
+        let update = case.until("unix:uid:1", has(2)).await;
+        assert_eq!(update.own.as_ref().unwrap().authorities(), [case.host.ca.root().clone()], "{way:?}");
+        assert_eq!(case.storage.lock().await.bundle().unwrap(), [case.host.ca.root().clone()]);
+    }
+}
+
+#[tokio::test]
+async fn a_new_bundle_is_believed_and_kept() {
+    for way in WAYS {
+        let case = Case::synced(way).await;
+        let now = case.host.manual.now();
+        let next = Ca::new("example.org", now);
+        let mut both = case.host.ca.api_bundle();
+        both.x509_authorities.extend(next.api_bundle().x509_authorities);
+        case.host.server.change(|script| script.bundle = both.clone());
+        if way == Way::Pushed {
+            case.host.server.push(Change::Bundle(both));
+            case.host.server.push(Change::Status(Synced { complete: true }));
+        }
+        case.poll().await;
+        case.until("unix:uid:1", |update| update.own.as_ref().unwrap().authorities().len() == 2).await;
+        // The server has moved to the new authority.
+        case.host.server.show(&next.svid("/spire/server", now..now + HOUR));
+        case.upstream.reconnect();
+        let mut client = AgentClient::new(case.upstream.channel().unwrap());
+        client.post_status(PostStatusRequest::default()).await.unwrap();
+        let stored = case.host.storage().bundle().unwrap();
+        assert_eq!(stored, [case.host.ca.root().clone(), next.root().clone()], "{way:?}");
+    }
+}
+
+#[tokio::test]
+async fn bundles_of_federated_trust_domains_come_and_go() {
+    for way in WAYS {
+        let case = Case::synced(way).await;
+        let partner = Ca::new("partner.org", case.host.manual.now());
+        let federated = types::Entry {
+            federates_with: vec!["partner.org".into(), "nobody.org".into()],
+            revision_number: 1,
+            ..of(&case.host, "a", "unix:uid:1")
+        };
+        case.host.server.change(|script| drop(script.federated.insert("partner.org".into(), partner.api_bundle())));
+        if way == Way::Pushed {
+            case.host.server.push(Change::Bundle(partner.api_bundle()));
+        }
+        case.change(vec![federated]);
+        case.poll().await;
+        let update = case.until("unix:uid:1", |update| !update.federated.is_empty()).await;
+        assert_eq!(update.federated[0].1.authorities(), [partner.root().clone()], "{way:?}");
+
+        case.host.server.change(|script| script.federated.clear());
+        if way == Way::Pushed {
+            case.host.server.push(Change::RemovedBundle("partner.org".into()));
+        }
+        case.poll().await;
+        case.until("unix:uid:1", |update| update.federated.is_empty()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_rejection_ends_the_agent_whenever_it_comes() {
+    let rejections = [
+        (Reason::AgentBanned, Rejection::Banned),
+        (Reason::AgentExpired, Rejection::MustAttest),
+        (Reason::AgentNotActive, Rejection::MustAttest),
+        (Reason::AgentNotAttested, Rejection::MustAttest),
+    ];
+    for (reason, expected) in rejections {
+        let denial = permission_denied("no", reason);
+        // At the first call, at a later one, and in the middle of a stream.
+        for way in WAYS {
+            let host = Host::new().await;
+            let method = if way == Way::Pushed { "Follow" } else { "GetBundle" };
+            host.server.misbehave(method, Some(Misbehaviour::Refuse(denial.clone())));
+            let case = Case::start(host, way, 100);
+            let error = case.running.await.unwrap().unwrap_err();
+            assert!(matches!(error, SyncError::Rejected { rejection, .. } if rejection == expected), "{error}");
+            assert_eq!(
+                error.to_string(),
+                "failed to sync with SPIRE Server: rpc error: code = PermissionDenied desc = no"
+            );
+
+            let case = Case::synced(way).await;
+            case.host.server.misbehave(method, Some(Misbehaviour::Refuse(denial.clone())));
+            case.host.server.end_streams(Some(denial.clone()));
+            case.poll().await;
+            let error = case.running.await.unwrap().unwrap_err();
+            assert!(matches!(error, SyncError::Rejected { rejection, .. } if rejection == expected), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_denial_without_a_reason_ends_nothing() {
+    let host = Host::new().await;
+    let denial = Status::permission_denied("no");
+    host.server.misbehave("Follow", Some(Misbehaviour::Refuse(denial)));
+    let mut case = Case::start(host, Way::Pushed, 100);
+    case.host.server.until_called("Follow", 1).await;
+    case.host.server.misbehave("Follow", None);
+    case.host.manual.wake(about(FIRST_PAUSE)).await;
+    (&mut case.ready).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_below_an_unknown_authority_ends_an_agent_that_has_synced_before() {
+    let case = Case::synced(Way::Pushed).await;
+    let now = case.host.manual.now();
+    case.host.server.show(&Ca::new("example.org", now).svid("/spire/server", now..now + HOUR));
+    case.upstream.reconnect();
+    case.host.server.end_streams(None);
+    case.host.manual.wake(STREAM_PAUSE..=STREAM_PAUSE).await;
+    let error = case.running.await.unwrap().unwrap_err();
+    assert!(matches!(error, SyncError::UnknownAuthority(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_below_an_unknown_authority_is_tried_again_by_an_agent_that_has_not() {
+    let host = Host::new().await;
+    let now = host.manual.now();
+    host.server.show(&Ca::new("example.org", now).svid("/spire/server", now..now + HOUR));
+    let mut case = Case::start(host, Way::Pushed, 100);
+    case.host.manual.until_somebody_sleeps(about(FIRST_PAUSE)).await;
+    case.host.server.show(&case.host.ca.svid("/spire/server", now..now + HOUR));
+    case.host.manual.wake(about(FIRST_PAUSE)).await;
+    (&mut case.ready).await.unwrap();
+}
+
+#[tokio::test]
+async fn svids_are_renewed_at_about_half_of_their_life() {
+    for way in WAYS {
+        let case = Case::synced(way).await;
+        let first = case.until("unix:uid:1", has(1)).await;
+        let leaf = |update: &Update| update.identities[0].svid.as_ref().unwrap().chain[0].clone();
+        let mut subscription = case.subscribe("unix:uid:1");
+        subscription.latest();
+        case.host.manual.advance(HOUR * 44 / 100);
+        case.host.manual.until_somebody_sleeps(..).await;
+        assert_eq!(case.host.server.seen().minted, ["a"]);
+        case.host.manual.advance(HOUR * 12 / 100);
+        subscription.changed().await;
+        assert_ne!(leaf(&subscription.latest()), leaf(&first), "{way:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_entry_that_the_server_signs_nothing_for_holds_up_no_other() {
+    let case = Case::synced(Way::Pushed).await;
+    // The server has it for whoever asks, but signs for what is in its script.
+    case.host.server.push(pushed(&[of(&case.host, "b", "unix:uid:2")]));
+    case.host.server.until_called("BatchNewX509SVID", 2).await;
+    case.host.server.change(|script| script.entries.push(of(&case.host, "c", "unix:uid:3")));
+    case.host.server.push(pushed(&[of(&case.host, "c", "unix:uid:3")]));
+    case.until("unix:uid:3", has(1)).await;
+
+    case.host.server.change(|script| script.entries.push(of(&case.host, "b", "unix:uid:2")));
+    case.host.manual.wake(about(INTERVAL)).await;
+    case.until("unix:uid:2", has(1)).await;
+}
+
+#[tokio::test]
+async fn a_batch_that_fails_is_tried_again_after_ever_longer_pauses() {
+    let host = Host::new().await;
+    host.server.misbehave("BatchNewX509SVID", Some(Misbehaviour::Refuse(Status::unavailable("going down"))));
+    let one = of(&host, "a", "unix:uid:1");
+    host.server.change(|script| script.entries = vec![one]);
+    let case = Case::start(host, Way::Pushed, 100);
+    let mut pause = MINT_PAUSE;
+    for tries in 1..4 {
+        case.host.server.until_called("BatchNewX509SVID", tries).await;
+        case.host.manual.wake(about(pause)).await;
+        pause = pause * 3 / 2;
+    }
+    case.host.server.until_called("BatchNewX509SVID", 4).await;
+    case.host.server.misbehave("BatchNewX509SVID", None);
+    case.host.manual.wake(about(pause)).await;
+    case.until("unix:uid:1", has(1)).await;
+}
+
+#[tokio::test]
+async fn who_asks_for_an_svid_that_was_not_made_ahead_gets_it() {
+    let host = Host::new().await;
+    let entries = vec![of(&host, "a", "unix:uid:1"), of(&host, "b", "unix:uid:2")];
+    host.server.change(|script| script.entries = entries);
+    let mut case = Case::start(host, Way::Pushed, 0);
+    (&mut case.ready).await.unwrap();
+    assert!(case.host.server.seen().minted.is_empty());
+    case.until("unix:uid:2", has(1)).await;
+    assert_eq!(case.host.server.seen().minted, ["b"]);
+}
+
+#[tokio::test]
+async fn a_renewed_identity_is_shown_on_a_stream_of_its_own() {
+    let case = Case::synced(Way::Pushed).await;
+    let now = case.host.manual.now();
+    let svid = case.host.ca.svid("/spire/agent/test/a", now..now + HOUR);
+    let serial = svid.leaf().serial_decimal();
+    let (id, signer, chain) = (svid.id.clone(), svid.signer(), svid.chain);
+    let identity = Identity { id, chain, signer, reattestable: false, key_id: "agent-svid-B".to_owned() };
+    case.upstream.set_identity(identity).unwrap();
+    case.host.manual.wake(STREAM_PAUSE..=STREAM_PAUSE).await;
+    case.host.server.until_called("Follow", 2).await;
+    assert_eq!(case.host.server.seen().of("Follow").last().unwrap().serial, Some(serial));
+}

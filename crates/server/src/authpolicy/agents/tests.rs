@@ -1,0 +1,240 @@
+use std::sync::Arc;
+
+use steeple_datastore::nodes::{AttestNode, DeleteNode, UpdateNode};
+use steeple_datastore::{Change, ChangedRows};
+use steeple_testkit::{Ca, ManualClock};
+use steeple_transport::status::denial_reason;
+use tempfile::TempDir;
+use tonic::Code;
+
+use super::*;
+use crate::tests::{HOUR, manual, store};
+
+/// One agent, attested, and known to store and index.
+struct Case {
+    manual: ManualClock,
+    ca: Ca,
+    agents: Agents,
+    index: Arc<Index>,
+    store: DataStore,
+    /// The SVID in use.
+    svid: PeerSvid,
+    _dir: TempDir,
+}
+
+const PATH: &str = "/spire/agent/join_token/a";
+
+impl Case {
+    async fn new() -> Self {
+        let manual = manual();
+        let ca = Ca::new("example.org", manual.now());
+        let (store, dir) = store(&manual).await;
+        let svid = issue(&ca, &manual);
+        let node = AttestNode {
+            spiffe_id: svid.id.to_string(),
+            attestation_type: "join_token".to_owned(),
+            serial: svid.certificate.serial_decimal(),
+            expires_at: 0,
+            can_reattest: false,
+            selectors: Vec::new(),
+        };
+        store.write(node).await.unwrap();
+        let index = Arc::new(Index::new(ca.trust_domain().clone(), store.feed().snapshot().await.unwrap()));
+        let agents = Agents::new(store.clone(), Arc::clone(&index), manual.clock());
+        Self { manual, ca, agents, index, store, svid, _dir: dir }
+    }
+
+    /// Another SVID of the agent.
+    fn another(&self) -> PeerSvid {
+        issue(&self.ca, &self.manual)
+    }
+
+    async fn update(&self, serial: Option<&str>, new_serial: &str) {
+        let update = UpdateNode {
+            spiffe_id: self.svid.id.to_string(),
+            serial: serial.map(str::to_owned),
+            new_serial: Some(new_serial.to_owned()),
+            ..UpdateNode::default()
+        };
+        self.store.write(update).await.unwrap();
+    }
+
+    /// The feed has come by.
+    async fn catch_up(&self) {
+        let node = self.store.fetch_node(self.svid.id.as_str()).await.unwrap();
+        let nodes = vec![(self.svid.id.to_string(), node)];
+        self.index.apply(Change::Rows(ChangedRows { nodes, ..ChangedRows::default() }));
+    }
+
+    /// Code and reason of a refusal.
+    async fn refusal(&self, svid: &PeerSvid) -> (Code, Option<Reason>) {
+        let status = self.agents.check(svid).await.unwrap_err();
+        (status.code(), denial_reason(&status))
+    }
+
+    async fn stored_serials(&self) -> (String, String) {
+        let node = self.store.fetch_node(self.svid.id.as_str()).await.unwrap().unwrap();
+        (node.serial.unwrap(), node.new_serial)
+    }
+}
+
+fn issue(ca: &Ca, manual: &ManualClock) -> PeerSvid {
+    let svid = ca.svid(PATH, manual.now()..manual.now() + HOUR);
+    PeerSvid::of(svid.leaf().clone()).unwrap()
+}
+
+fn denied(reason: Reason) -> (Code, Option<Reason>) {
+    (Code::PermissionDenied, Some(reason))
+}
+
+#[tokio::test]
+async fn the_svid_in_use_is_allowed_from_memory() {
+    let case = Case::new().await;
+    case.store.close().await;
+    case.agents.check(&case.svid).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_svid_that_has_ended_is_refused_whoever_shows_it() {
+    let case = Case::new().await;
+    case.manual.advance(HOUR);
+    case.agents.check(&case.svid).await.unwrap();
+    case.manual.advance(HOUR / 3600);
+    assert_eq!(case.refusal(&case.svid).await, denied(Reason::AgentExpired));
+}
+
+#[tokio::test]
+async fn a_renewed_svid_is_taken_into_use_when_it_is_seen() {
+    let case = Case::new().await;
+    let renewed = case.another();
+    let serial = renewed.certificate.serial_decimal();
+    case.update(None, &serial).await;
+    case.catch_up().await;
+    // The old one is good until then.
+    case.agents.check(&case.svid).await.unwrap();
+    case.agents.check(&renewed).await.unwrap();
+    assert_eq!(case.stored_serials().await, (serial, String::new()));
+    case.catch_up().await;
+    assert_eq!(case.refusal(&case.svid).await, denied(Reason::AgentNotActive));
+    case.agents.check(&renewed).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_renewed_svid_is_allowed_before_the_index_knows_it() {
+    let case = Case::new().await;
+    let renewed = case.another();
+    let serial = renewed.certificate.serial_decimal();
+    case.update(None, &serial).await;
+    case.agents.check(&renewed).await.unwrap();
+    assert_eq!(case.stored_serials().await, (serial, String::new()));
+    // And again, while the index still knows the old one alone.
+    case.agents.check(&renewed).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_renewed_svid_is_allowed_while_the_store_is_away_and_taken_into_use_later() {
+    let case = Case::new().await;
+    let renewed = case.another();
+    case.update(None, &renewed.certificate.serial_decimal()).await;
+    case.catch_up().await;
+    case.store.close().await;
+    case.agents.check(&renewed).await.unwrap();
+    case.agents.check(&case.svid).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_renewed_svid_that_another_server_took_into_use_is_allowed() {
+    let case = Case::new().await;
+    let renewed = case.another();
+    let serial = renewed.certificate.serial_decimal();
+    case.update(None, &serial).await;
+    case.catch_up().await;
+    case.update(Some(&serial), "").await;
+    case.agents.check(&renewed).await.unwrap();
+    // One that was superseded before it was ever seen is not.
+    let (first, second) = (case.another(), case.another());
+    case.update(None, &first.certificate.serial_decimal()).await;
+    case.catch_up().await;
+    case.update(None, &second.certificate.serial_decimal()).await;
+    assert_eq!(case.refusal(&first).await, denied(Reason::AgentNotActive));
+}
+
+#[tokio::test]
+async fn an_svid_that_was_never_given_is_not_active() {
+    let case = Case::new().await;
+    assert_eq!(case.refusal(&case.another()).await, denied(Reason::AgentNotActive));
+}
+
+#[tokio::test]
+async fn an_agent_that_nobody_attested_is_told_so() {
+    let case = Case::new().await;
+    let stranger = case.ca.svid("/spire/agent/join_token/b", case.manual.now()..case.manual.now() + HOUR);
+    let stranger = PeerSvid::of(stranger.leaf().clone()).unwrap();
+    assert_eq!(case.refusal(&stranger).await, denied(Reason::AgentNotAttested));
+}
+
+#[tokio::test]
+async fn an_agent_that_has_just_attested_need_not_be_in_the_index() {
+    let case = Case::new().await;
+    let nodes = vec![(case.svid.id.to_string(), None)];
+    case.index.apply(Change::Rows(ChangedRows { nodes, ..ChangedRows::default() }));
+    case.agents.check(&case.svid).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_banned_agent_stays_banned_also_while_the_store_is_away() {
+    let case = Case::new().await;
+    case.update(Some(""), "").await;
+    case.catch_up().await;
+    assert_eq!(case.refusal(&case.svid).await, denied(Reason::AgentBanned));
+    case.store.close().await;
+    assert_eq!(case.refusal(&case.svid).await, denied(Reason::AgentBanned));
+    assert_eq!(case.refusal(&case.another()).await, denied(Reason::AgentBanned));
+}
+
+#[tokio::test]
+async fn a_ban_ends_with_the_agent_even_before_the_index_knows() {
+    let case = Case::new().await;
+    case.update(Some(""), "").await;
+    case.catch_up().await;
+    let delete = DeleteNode { spiffe_id: case.svid.id.to_string() };
+    case.store.write(delete).await.unwrap();
+    assert_eq!(case.refusal(&case.svid).await, denied(Reason::AgentNotAttested));
+    let again = AttestNode {
+        spiffe_id: case.svid.id.to_string(),
+        attestation_type: "join_token".to_owned(),
+        serial: case.svid.certificate.serial_decimal(),
+        expires_at: 0,
+        can_reattest: false,
+        selectors: Vec::new(),
+    };
+    case.store.write(again).await.unwrap();
+    case.agents.check(&case.svid).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_banned_agent_cannot_take_a_renewed_svid_into_use() {
+    let case = Case::new().await;
+    let renewed = case.another();
+    case.update(None, &renewed.certificate.serial_decimal()).await;
+    case.catch_up().await;
+    // Banned by another server; the index here is behind.
+    case.update(Some(""), "").await;
+    assert_eq!(case.refusal(&renewed).await, denied(Reason::AgentBanned));
+}
+
+#[tokio::test]
+async fn an_evicted_agent_is_refused_as_soon_as_the_index_knows() {
+    let case = Case::new().await;
+    case.store.write(DeleteNode { spiffe_id: case.svid.id.to_string() }).await.unwrap();
+    case.catch_up().await;
+    assert_eq!(case.refusal(&case.svid).await, denied(Reason::AgentNotAttested));
+}
+
+#[tokio::test]
+async fn what_only_the_store_could_tell_is_unavailable_without_it() {
+    let case = Case::new().await;
+    let unknown = case.another();
+    case.store.close().await;
+    assert_eq!(case.refusal(&unknown).await, (Code::Unavailable, None));
+}
