@@ -39,13 +39,13 @@ impl Sync for Service {
         // From before the first look, so that nothing that is pushed is missed.
         let pushes = self.0.pushes.subscribe();
         let (answers, stream) = mpsc::channel(64);
-        let session = Session { shared: Arc::clone(&self.0), answers };
-        tokio::spawn(session.run(open, asked, pushes));
+        let following = Following { shared: Arc::clone(&self.0), answers };
+        tokio::spawn(following.run(open, asked, pushes));
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 }
 
-struct Session {
+struct Following {
     shared: Arc<Shared>,
     answers: mpsc::Sender<Result<FollowResponse, Status>>,
 }
@@ -53,7 +53,7 @@ struct Session {
 /// The agent is gone.
 struct Gone;
 
-impl Session {
+impl Following {
     async fn run(self, open: Open, mut asked: Streaming<FollowRequest>, mut pushes: broadcast::Receiver<Pushed>) {
         if self.open(open).await.is_err() {
             return;

@@ -1,4 +1,5 @@
-//! TCP with TLS. Handshakes run beside the accept loop, bounded in number and time, so that a slow client stalls nobody.
+//! TCP with TLS. Handshakes run beside the accept loop, bounded in number and time: it takes many slow clients to stall
+//! others, and then for the time limit alone.
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
