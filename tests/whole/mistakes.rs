@@ -246,6 +246,11 @@ fn refuses_a_malformed_csr() -> Result<()> {
             let text = if csr.is_empty() { "missing CSR" } else { "malformed CSR" };
             assert!(refusal.message().starts_with(text), "{refusal:?}");
         }
+        // More than a message may have: it is not even read.
+        let endless = MintX509svidRequest { csr: vec![0x30; 5_000_000], ttl: 0 };
+        let refusal = client.mint_x509svid(endless).await.unwrap_err();
+        assert_eq!(refusal.code(), Code::ResourceExhausted, "{refusal:?}");
+        assert_eq!(refusal.message(), "grpc: received message larger than max (5000005 vs. 4194304)");
         domain.server.command(&["healthcheck"]).await?.ok()?;
         Ok(())
     })

@@ -5,6 +5,7 @@ mod body;
 mod call;
 mod limits;
 mod method;
+mod oversize;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -140,7 +141,7 @@ impl Layers {
         request.extensions_mut().insert(Arc::clone(&call));
 
         let Ok(response) = inner.call(request).await;
-        body::watch(response, Ending { call: Some(call), ..ending })
+        body::watch(oversize::in_the_references_words(response), Ending { call: Some(call), ..ending })
     }
 }
 
