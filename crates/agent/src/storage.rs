@@ -224,4 +224,36 @@ mod tests {
         let storage = Storage::open(dir.path()).unwrap();
         assert!(storage.svid().is_none() && storage.bundle().is_some());
     }
+
+    #[test]
+    fn what_a_crash_left_half_written_is_not_read() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(NAME), WRITTEN_BY_THE_REFERENCE).unwrap();
+        let half = dir.path().join(format!("{NAME}.tmp"));
+        std::fs::write(&half, &WRITTEN_BY_THE_REFERENCE[..100]).unwrap();
+        let mut storage = Storage::open(dir.path()).unwrap();
+        let svid = storage.svid().unwrap();
+        storage.store_svid(&svid.chain, true).unwrap();
+        assert!(!half.exists());
+        assert!(Storage::open(dir.path()).unwrap().svid().unwrap().reattestable);
+        let mode = std::fs::metadata(dir.path().join(NAME)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_not_taken_for_written() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(NAME), WRITTEN_BY_THE_REFERENCE).unwrap();
+        let mut storage = Storage::open(dir.path()).unwrap();
+        let bundle = storage.bundle().unwrap();
+        std::fs::remove_dir_all(dir.path()).unwrap();
+        let error = storage.delete_svid().unwrap_err().to_string();
+        assert!(error.starts_with("unable to write agent data "), "{error}");
+        assert!(storage.svid().is_some());
+        // What says the same as before need not be written.
+        storage.store_bundle(&bundle).unwrap();
+        assert!(storage.store_bundle(&[]).is_err());
+        assert_eq!(storage.bundle().unwrap(), bundle);
+    }
 }

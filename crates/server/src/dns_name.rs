@@ -49,10 +49,15 @@ fn check_domain(name: &str) -> Result<(), BadDnsName> {
     if name.ends_with('.') {
         return Err(BadDnsName::EndsWithDot);
     }
-    if name.len() > 253 || !name.split('.').all(is_label) {
+    if name.len() > 253 {
         return Err(BadDnsName::Label(name.to_owned()));
     }
-    Ok(())
+    match name.split('.').find(|label| !is_label(label)) {
+        None => Ok(()),
+        // Which one of several is missing can only be seen in the whole.
+        Some("") => Err(BadDnsName::Label(name.to_owned())),
+        Some(label) => Err(BadDnsName::Label(label.to_owned())),
+    }
 }
 
 fn is_label(label: &str) -> bool {
@@ -95,8 +100,9 @@ mod tests {
         assert_eq!(check("a.*.org"), Err(BadDnsName::WildcardNotFirst));
         assert_eq!(check(" "), Err(BadDnsName::Empty));
         assert_eq!(check("a.org."), Err(BadDnsName::EndsWithDot));
-        assert!(matches!(check("a..org"), Err(BadDnsName::Label(_))));
         assert!(matches!(check(&"a".repeat(64)), Err(BadDnsName::Label(_))));
+        assert_eq!(check("a.-b.org"), Err(BadDnsName::Label("-b".into())));
+        assert_eq!(check("a..org"), Err(BadDnsName::Label("a..org".into())));
     }
 
     #[test]

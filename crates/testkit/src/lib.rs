@@ -17,6 +17,7 @@ pub mod clock;
 pub mod keys;
 pub mod record;
 pub mod server;
+pub mod wire;
 
 pub use ca::Ca;
 pub use clock::ManualClock;

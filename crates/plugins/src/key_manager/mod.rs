@@ -4,3 +4,6 @@ pub mod disk;
 mod file;
 mod keys;
 pub mod memory;
+
+#[cfg(test)]
+mod tests;

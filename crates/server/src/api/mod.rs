@@ -35,3 +35,6 @@ pub(crate) struct Parts {
     /// The time.
     pub clock: Clock,
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,6 +44,11 @@ impl Methods {
         self.0.get(path).copied()
     }
 
+    /// Whether a service, by its full name, has any of them.
+    pub fn have_service(&self, service: &str) -> bool {
+        self.0.keys().any(|path| path.rsplit_once('/').is_some_and(|(of, _)| of.trim_start_matches('/') == service))
+    }
+
     /// All of them, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &'static Method> + '_ {
         self.0.values().copied()

@@ -94,7 +94,11 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let method = self.layers.methods.find(request.uri().path());
-        let Some(method) = method else { return Box::pin(self.inner.call(request)) };
+        let Some(method) = method else {
+            let path = request.uri().path().to_owned();
+            let (answer, methods) = (self.inner.call(request), Arc::clone(&self.layers.methods));
+            return Box::pin(async move { Ok(named(answer.await?, &path, &methods)) });
+        };
         let Some(connection) = request.extensions().get::<Arc<Connection>>().cloned() else {
             // A listener that does not say who calls is a mistake of ours; nobody is let in by it.
             return Box::pin(async { Ok(Status::internal("the call's connection is unknown").into_http()) });
@@ -108,6 +112,21 @@ where
         let in_span = span.clone();
         Box::pin(async move { Ok(layers.call(method, connection, span, request, inner).await) }.instrument(in_span))
     }
+}
+
+/// The router refuses without a word what it does not know; the reference names it.
+fn named(response: Response<Body>, path: &str, methods: &Methods) -> Response<Body> {
+    let is_wordless = |status: &Status| status.code() == Code::Unimplemented && status.message().is_empty();
+    let refusal = Status::from_header_map(response.headers()).filter(is_wordless);
+    let (Some(_), Some((service, method))) = (refusal, path.trim_start_matches('/').rsplit_once('/')) else {
+        return response;
+    };
+    let message = if methods.have_service(service) {
+        format!("unknown method {method} for service {service}")
+    } else {
+        format!("unknown service {service}")
+    };
+    Status::unimplemented(message).into_http()
 }
 
 impl Layers {

@@ -1,0 +1,199 @@
+//! The services inside their layers, over a real datastore and its feed, called without a socket. What the reference
+//! answers is held by `tests/golden`; here stands what it does not have, and what needs the time to pass.
+
+mod agent;
+mod follow;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use steeple_datastore::entries::{CreateEntry, Created};
+use steeple_datastore::{Entry, Selector};
+use steeple_pki::{KeyType, Name, PrivateKey, csr};
+use steeple_proto::spire::api::server::agent::v1::agent_client::AgentClient;
+use steeple_proto::spire::api::server::agent::v1::{
+    AgentX509svidParams, AttestAgentRequest, CreateJoinTokenRequest, attest_agent_request, attest_agent_response,
+};
+use steeple_runtime::Shutdown;
+use steeple_spiffe::Certificate;
+use steeple_testkit::{ManualClock, MemoryKeys};
+use steeple_transport::connection::{Connection, Local, PeerSvid, Remote};
+use steeple_transport::rpc::{Audit, Layers, Limits, Methods, Stack};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::http::{Request, Response};
+use tonic::service::Routes;
+use tower::{Layer, Service};
+
+use super::*;
+use crate::authpolicy::{Policy, network_services};
+use crate::ca::authorities::Authorities;
+use crate::ca::sign::{Lifetimes, Signing};
+use crate::ca::{CaConfig, CaSubject};
+use crate::tests::{DAY, HOUR, manual, store};
+
+/// A server without listeners.
+struct Api {
+    manual: ManualClock,
+    store: DataStore,
+    index: Arc<Index>,
+    layered: Stack<Routes>,
+    shutdown: Shutdown,
+    _dir: TempDir,
+}
+
+/// Calls as one caller.
+#[derive(Clone)]
+struct Wire {
+    inner: Stack<Routes>,
+    connection: Arc<Connection>,
+}
+
+impl Service<Request<Body>> for Wire {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = <Stack<Routes> as Service<Request<Body>>>::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        request.extensions_mut().insert(Arc::clone(&self.connection));
+        self.inner.call(request)
+    }
+}
+
+impl Api {
+    async fn new() -> Self {
+        let manual = manual();
+        let (store, dir) = store(&manual).await;
+        let clock = manual.clock();
+        let trust_domain = TrustDomain::parse("example.org").unwrap();
+        let config = CaConfig {
+            ttl: DAY,
+            x509_key_type: KeyType::EcP256,
+            jwt_key_type: KeyType::EcP256,
+            disable_jwt: false,
+            subject: CaSubject::default(),
+        };
+        let signing = Signing::default();
+        let keys = MemoryKeys::new().of_server();
+        let authorities =
+            Authorities::load(trust_domain.clone(), config, keys, store.clone(), clock.clone(), signing.clone());
+        authorities.await.unwrap().rotate().await.unwrap();
+        let lifetimes = Lifetimes { x509_svid: HOUR, jwt_svid: HOUR / 12, agent: HOUR };
+        let ca = Arc::new(Ca::new(signing, lifetimes, Some(String::new()), clock.clone()));
+
+        let mut feed = store.feed();
+        let index = Arc::new(Index::new(trust_domain.clone(), feed.snapshot().await.unwrap()));
+        let fed = Arc::clone(&index);
+        tokio::spawn(async move {
+            while let Ok(change) = feed.next().await {
+                fed.apply(change);
+            }
+        });
+
+        let (_, admin_ids) = watch::channel(Arc::from([]));
+        let (policy, agents) = Policy::new(store.clone(), Arc::clone(&index), admin_ids, clock.clone());
+        let parts = Parts { trust_domain, store: store.clone(), index: Arc::clone(&index), ca, clock };
+        let shutdown = Shutdown::new();
+        let mut routes = Routes::builder();
+        routes
+            .add_service(super::agent::service(parts.clone(), false))
+            .add_service(super::bundle::service(parts.clone()))
+            .add_service(super::entry::service(parts.clone()))
+            .add_service(super::svid::service(parts.clone()))
+            .add_service(super::sync::service(parts, agents, shutdown.clone()));
+        let methods = Methods::new(&network_services());
+        let layers = Layers::new(methods, Arc::new(policy), Limits::none(), Audit::default());
+        let layered = layers.layer(routes.routes());
+        Self { manual, store, index, layered, shutdown, _dir: dir }
+    }
+
+    /// A process of this host.
+    fn local(&self) -> Wire {
+        self.by(Connection::Local(Local { peer: None }))
+    }
+
+    /// A network peer that shows nothing.
+    fn anonymous(&self) -> Wire {
+        self.by(Connection::Remote(Remote { address: ([127, 0, 0, 1], 1).into(), svid: None }))
+    }
+
+    /// A network peer that shows a certificate.
+    fn showing(&self, certificate: &Certificate) -> Wire {
+        let svid = Some(PeerSvid::of(certificate.clone()).unwrap());
+        self.by(Connection::Remote(Remote { address: ([127, 0, 0, 1], 1).into(), svid }))
+    }
+
+    fn by(&self, connection: Connection) -> Wire {
+        Wire { inner: self.layered.clone(), connection: Arc::new(connection) }
+    }
+
+    async fn token(&self, token: &str, ttl: i32) {
+        let request = CreateJoinTokenRequest { token: token.to_owned(), ttl, agent_id: None };
+        AgentClient::new(self.local()).create_join_token(request).await.unwrap();
+    }
+
+    /// Attests by a token; returns the SVID's certificate.
+    async fn attest(&self, token: &str) -> Result<Certificate, Status> {
+        let params = attest_agent_request::Params {
+            data: Some(steeple_proto::spire::api::types::AttestationData {
+                r#type: "join_token".to_owned(),
+                payload: token.as_bytes().to_vec(),
+            }),
+            params: Some(AgentX509svidParams { csr: csr_of(&PrivateKey::generate(KeyType::EcP256).unwrap()) }),
+        };
+        let request = AttestAgentRequest { step: Some(attest_agent_request::Step::Params(params)) };
+        let answers = AgentClient::new(self.anonymous()).attest_agent(tokio_stream::once(request)).await?;
+        let answer = answers.into_inner().message().await?.unwrap();
+        let Some(attest_agent_response::Step::Result(result)) = answer.step else { panic!("no result") };
+        Ok(Certificate::from_der(&result.svid.unwrap().cert_chain[0]).unwrap())
+    }
+
+    /// A new agent.
+    async fn agent(&self, token: &str) -> Certificate {
+        self.token(token, 60).await;
+        self.attest(token).await.unwrap()
+    }
+
+    /// An entry `id` for `/id` of an agent.
+    async fn entry(&self, id: &str, agent: &Certificate) -> Entry {
+        self.create(entry(id, agent)).await
+    }
+
+    /// Waits until the index has so many entries for an agent.
+    async fn indexed(&self, agent: &Certificate, entries: usize) {
+        let id = agent.spiffe_id().unwrap();
+        let mut changes = self.index.changes_of(id.as_str());
+        while self.index.authorized(id.as_str()).len() != entries {
+            changes.changed().await.unwrap();
+        }
+    }
+
+    async fn create(&self, entry: Entry) -> Entry {
+        match self.store.write(CreateEntry { entry }).await.unwrap() {
+            Created::New(entry) => entry,
+            Created::Similar(_) => panic!("there is one"),
+        }
+    }
+}
+
+fn entry(id: &str, agent: &Certificate) -> Entry {
+    Entry {
+        entry_id: id.to_owned(),
+        spiffe_id: format!("spiffe://example.org/{id}"),
+        parent_id: agent.spiffe_id().unwrap().to_string(),
+        selectors: vec![Selector::new("unix", "uid:0")],
+        ..Entry::default()
+    }
+}
+
+fn csr_of(key: &PrivateKey) -> Vec<u8> {
+    let subject = Name::try_from(&steeple_pki::certificate::svid_subject()).unwrap();
+    csr::build(&subject, None, &[], key).unwrap()
+}

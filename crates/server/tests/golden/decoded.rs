@@ -1,0 +1,181 @@
+//! Facts of values that change from run to run.
+
+use std::time::{Duration, SystemTime};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use steeple_runtime::clock::unix_seconds;
+use steeple_spiffe::x509::{DistinguishedName, KeyUsage};
+use steeple_spiffe::{Certificate, JwtSvid, PublicKey, PublicKeyKind};
+
+/// So many seconds a time may be off: SVIDs are made a little before the call that shows them, and a replay is faster than
+/// the recording was.
+const TOLERANCE: i64 = 30;
+/// How long the recorded server's authorities last.
+const DAY: i64 = 24 * 60 * 60;
+
+pub(crate) fn check(facts: &Value, value: &Value, called_at: SystemTime) -> Result<(), String> {
+    let text = value.as_str().unwrap_or_default();
+    let is = |holds: bool| if holds { Ok(()) } else { Err(format!("{value} is no {}", facts["kind"])) };
+    match facts["kind"].as_str().unwrap() {
+        "time" => near(&facts["in"], text.parse().map_err(|_| format!("{value} is no time"))?, called_at),
+        "uuid" => is(text.len() == 36 && text.as_bytes()[14] == b'4' && text.split('-').count() == 5),
+        "decimal" => is(!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())),
+        "alnum32" => is(text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_alphanumeric())),
+        "hex40" => is(text.len() == 40 && text.bytes().all(|byte| b"0123456789abcdef".contains(&byte))),
+        "spki" => {
+            let key = PublicKey::from_spki_der(&der(text)?).map_err(|error| error.to_string())?;
+            same("key", &facts["key"], kind(key.kind()))
+        }
+        "x509" => {
+            certificate(facts, &Certificate::from_der(&der(text)?).map_err(|error| error.to_string())?, called_at)
+        }
+        "jwt" => token(facts, text, called_at),
+        other => Err(format!("facts of kind {other} are not checked")),
+    }
+}
+
+fn der(text: &str) -> Result<Vec<u8>, String> {
+    STANDARD.decode(text).map_err(|error| error.to_string())
+}
+
+fn same(what: &str, expected: &Value, actual: impl Into<Value>) -> Result<(), String> {
+    let actual = actual.into();
+    if *expected == actual { Ok(()) } else { Err(format!("{what}: expected {expected}, is {actual}")) }
+}
+
+/// A time that is given in seconds after the call.
+fn near(expected: &Value, actual: i64, called_at: SystemTime) -> Result<(), String> {
+    let expected = unix_seconds(called_at) + expected.as_i64().unwrap();
+    let off = actual - expected;
+    if off.abs() <= TOLERANCE { Ok(()) } else { Err(format!("{actual} is off by {off} s")) }
+}
+
+/// What a certificate says; that it says it in the right form to the byte is held where certificates are made.
+fn certificate(facts: &Value, certificate: &Certificate, called_at: SystemTime) -> Result<(), String> {
+    let issuer = DistinguishedName::from_der(certificate.issuer_der()).map_err(|error| error.to_string())?;
+    name("subject", &facts["subject"], certificate.subject())?;
+    name("issuer", &facts["issuer"], issuer)?;
+    let key = certificate.public_key().map_err(|error| error.to_string())?;
+    same("public key", &facts["public_key"], kind(key.kind()))?;
+    near(&facts["not_before_in"], unix_seconds(certificate.not_before()), called_at)?;
+    near(&facts["not_after_in"], unix_seconds(certificate.not_after()), called_at)?;
+    if certificate.serial().len() < 13 {
+        return Err("the serial number is too short to be random".into());
+    }
+    if facts["subject_serial_is_cert_serial"] == true {
+        same(
+            "serial number of the subject",
+            &certificate.serial_decimal().into(),
+            certificate.subject().serial_number,
+        )?;
+    }
+    for extension in facts["extensions"].as_array().unwrap() {
+        let content = &extension[2];
+        match extension[0].as_str().unwrap() {
+            "basicConstraints" => same("CA", &content["ca"], certificate.is_ca())?,
+            "subjectKeyIdentifier" => {
+                let expected = steeple_pki::ski(&key);
+                same("subject key ID", &json!(certificate.subject_key_id()), json!(expected))?;
+            }
+            "authorityKeyIdentifier" if certificate.authority_key_id().is_none() => {
+                return Err("there is no authority key ID".into());
+            }
+            "authorityKeyIdentifier" => {}
+            "extendedKeyUsage" => {
+                same(
+                    "extended key usages",
+                    &json!(content.as_array().unwrap().len()),
+                    certificate.extended_key_usages().len(),
+                )?;
+            }
+            "keyUsage" => {
+                let usage = certificate.key_usage().ok_or("there is no key usage")?;
+                same("key usage", content, usages(usage))?;
+            }
+            "subjectAltName" => {
+                let dns = certificate.dns_sans().iter().map(|name| json!(["DNSName", name]));
+                let uris = certificate.uri_sans().iter().map(|name| json!(["UniformResourceIdentifier", name]));
+                same("names", content, dns.chain(uris).collect::<Value>())?;
+            }
+            other => return Err(format!("extension {other} is not checked")),
+        }
+    }
+    Ok(())
+}
+
+fn usages(usage: KeyUsage) -> Value {
+    let named = [
+        ("digital_signature", KeyUsage::DIGITAL_SIGNATURE),
+        ("key_encipherment", KeyUsage::KEY_ENCIPHERMENT),
+        ("key_agreement", KeyUsage::KEY_AGREEMENT),
+        ("key_cert_sign", KeyUsage::KEY_CERT_SIGN),
+        ("crl_sign", KeyUsage::CRL_SIGN),
+    ];
+    named.into_iter().filter(|(_, one)| usage.contains(*one)).map(|(name, _)| name).collect()
+}
+
+/// A name, in which `*` is any value.
+fn name(what: &str, expected: &Value, actual: DistinguishedName) -> Result<(), String> {
+    let DistinguishedName { countries, organizations, organizational_units, common_name, serial_number, .. } = actual;
+    let values = |name: &str| match name {
+        "countryName" => countries.clone(),
+        "organizationName" => organizations.clone(),
+        "organizationalUnitName" => organizational_units.clone(),
+        "commonName" => vec![common_name.clone()],
+        "serialNumber" => vec![serial_number.clone()],
+        other => panic!("{other}"),
+    };
+    for attribute in expected.as_array().unwrap() {
+        let found = values(attribute[0].as_str().unwrap());
+        let value = attribute[1].as_str().unwrap();
+        if !found.iter().any(|found| found == value || (value == "*" && !found.is_empty())) {
+            return Err(format!("{what}: no {attribute} in {found:?}"));
+        }
+    }
+    let count = countries.len() + organizations.len() + organizational_units.len();
+    let count = count + usize::from(!common_name.is_empty()) + usize::from(!serial_number.is_empty());
+    same(&format!("attributes of the {what}"), &json!(expected.as_array().unwrap().len()), count)
+}
+
+fn kind(kind: PublicKeyKind) -> &'static str {
+    match kind {
+        PublicKeyKind::EcP256 => "ec-secp256r1",
+        PublicKeyKind::EcP384 => "ec-secp384r1",
+        PublicKeyKind::EcP521 => "ec-secp521r1",
+        PublicKeyKind::Ed25519 => "Ed25519PublicKey",
+        PublicKeyKind::Rsa(1024) => "rsa-1024",
+        PublicKeyKind::Rsa(2048) => "rsa-2048",
+        other => panic!("{other}"),
+    }
+}
+
+fn token(facts: &Value, text: &str, called_at: SystemTime) -> Result<(), String> {
+    let svid = JwtSvid::parse_unverified(text).map_err(|error| error.to_string())?;
+    let mut claims = svid.claims;
+    let expected = facts["claims"].as_object().unwrap();
+    let at = |claim: Option<Value>| claim.and_then(|value| value.as_i64()).ok_or("a time is missing");
+    let (issued_at, expires_at) = (at(claims.remove("iat"))?, at(claims.remove("exp"))?);
+    for (name, value) in expected {
+        match name.as_str() {
+            // A day and longer is cut by the end of the authority, which began a moment before.
+            "exp_minus_iat" if value.as_i64().unwrap() > DAY - TOLERANCE => near(value, expires_at, called_at)?,
+            "exp_minus_iat" => same(name, value, expires_at - issued_at)?,
+            "exp_in" => near(value, expires_at, called_at)?,
+            "iat_in" => near(value, issued_at, called_at)?,
+            name => match claims.remove(name) {
+                Some(actual) if *value == actual || *value == "*" => {}
+                Some(Value::String(actual)) if *value == format!("* ({} characters)", actual.len()) => {}
+                other => return Err(format!("{name}: expected {value}, is {other:?}")),
+            },
+        }
+    }
+    if let Some(more) = claims.keys().next() {
+        return Err(format!("claim {more} is not expected"));
+    }
+    if svid.key_id.len() != 32 || svid.expires_at < called_at - Duration::from_secs(1) {
+        return Err("key ID or expiry make no sense".into());
+    }
+    Ok(())
+}
