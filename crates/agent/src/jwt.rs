@@ -7,14 +7,13 @@ use std::time::{Duration, SystemTime};
 use steeple_proto::spire::api::server::svid::v1::NewJwtsvidRequest;
 use steeple_proto::spire::api::server::svid::v1::svid_client::SvidClient;
 use steeple_proto::spire::api::types;
-use steeple_runtime::Clock;
 use steeple_runtime::clock::from_unix_seconds;
+use steeple_runtime::{Clock, jitter};
 use tonic::Status;
 use tracing::warn;
 
 use crate::cache::Entry;
 use crate::upstream::Upstream;
-use steeple_runtime::jitter;
 
 /// Tokens of this agent's workloads.
 pub(crate) struct JwtSvids {

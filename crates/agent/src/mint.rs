@@ -9,8 +9,8 @@ use steeple_proto::spire::api::server::svid::v1::svid_client::SvidClient;
 use steeple_proto::spire::api::server::svid::v1::{
     BatchNewX509svidRequest, NewX509svidParams, batch_new_x509svid_response,
 };
-use steeple_runtime::Clock;
 use steeple_runtime::clock::unix_seconds;
+use steeple_runtime::{Clock, jitter};
 use steeple_spiffe::x509::Certificate;
 use tonic::Status;
 use tracing::{info, warn};
@@ -18,7 +18,6 @@ use zeroize::Zeroizing;
 
 use crate::cache::{Entry, Svid};
 use crate::upstream::Upstream;
-use steeple_runtime::jitter;
 
 /// Requests of one batch: what the server lets an agent ask for in a second.
 pub(crate) const BATCH: usize = 500;

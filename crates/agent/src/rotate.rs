@@ -6,7 +6,7 @@ use steeple_catalog::KeyManager;
 use steeple_proto::spire::api::server::agent::v1::agent_client::AgentClient;
 use steeple_proto::spire::api::server::agent::v1::{AgentX509svidParams, RenewAgentRequest};
 use steeple_runtime::metrics::measure;
-use steeple_runtime::{Clock, Shutdown};
+use steeple_runtime::{Clock, Shutdown, jitter};
 use tokio::sync::Mutex;
 use tonic::Status;
 use tracing::{error, info};
@@ -14,7 +14,6 @@ use tracing::{error, info};
 use crate::attest::{AttestError, Attestation, agent_csr, chain_of, new_key};
 use crate::storage::Storage;
 use crate::upstream::{Identity, Upstream};
-use steeple_runtime::jitter;
 
 /// How often it is looked at, and the longest pause after failures.
 const LOOK_EVERY: Duration = Duration::from_secs(5);

@@ -184,9 +184,8 @@ async fn serve(
     shutdown: Shutdown,
 ) -> Result<(), RunError> {
     match shutdown.unless_stopped(is_ready).await {
-        None => Ok(()),
-        // The sync task has ended; its own error tells why.
-        Some(Err(_)) => Ok(()),
+        // Told to stop; or the sync task has ended, whose own error tells why.
+        None | Some(Err(_)) => Ok(()),
         Some(Ok(())) => Ok(Endpoint::bind(socket, parts).await?.run(shutdown).await?),
     }
 }

@@ -23,19 +23,9 @@ impl Shutdown {
         self.0.cancel();
     }
 
-    /// Whether the signal was given.
-    pub fn is_stopping(&self) -> bool {
-        self.0.is_cancelled()
-    }
-
     /// Completes when the signal is given.
     pub async fn stopped(&self) {
         self.0.cancelled().await;
-    }
-
-    /// A signal of its own that is also given when this one is.
-    pub fn child(&self) -> Self {
-        Self(self.0.child_token())
     }
 
     /// The result of `work`, or None when the signal comes first.

@@ -3,12 +3,14 @@
 //! * [`listen`] accepts connections on a Unix socket or on TCP with TLS, each with its [`connection::Connection`].
 //! * [`tls`] makes rustls configurations that authorize by SPIFFE ID and follow rotation.
 //! * [`rpc`] is the stack of layers around every service: log, metrics, authorization, limits, audit.
+//! * [`security_header`] is what calls of the Workload API must carry.
 //! * [`dial`] is the other side: channels to a server's API or to a local socket.
 
 pub mod connection;
 pub mod dial;
 pub mod listen;
 pub mod rpc;
+pub mod security_header;
 pub mod status;
 pub mod sync;
 pub mod tls;

@@ -9,9 +9,8 @@ use steeple_config::flags::{FlagSet, FlagValue};
 use steeple_console::dialling;
 use steeple_proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
 use steeple_transport::dial;
-use tonic::metadata::MetadataValue;
+use tonic::Status;
 use tonic::transport::Channel;
-use tonic::{Request, Status};
 
 /// The flags that say where the agent is.
 pub(crate) struct AgentFlags {
@@ -88,14 +87,6 @@ impl Agent {
     pub(crate) fn failed(&self, status: &Status) -> anyhow::Error {
         anyhow!(dialling::describe(status, &self.socket.display().to_string()))
     }
-}
-
-/// A message with the header that the Workload API asks for, so that no page in a browser can be made to call it (SPIFFE
-/// Workload Endpoint, section 5).
-pub(crate) fn request<T>(message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    request.metadata_mut().insert("workload.spiffe.io", MetadataValue::from_static("true"));
-    request
 }
 
 /// `-timeout`: how long a call may take; as long as it wants if this is 0 or less.

@@ -14,10 +14,10 @@ use steeple_spiffe::{
     BundleError, BundleSet, Certificate, IdError, JwtError, JwtSvid, TrustDomain, X509Error, X509Svid, x509,
 };
 use steeple_transport::dial;
+use steeple_transport::security_header;
 use tokio::sync::mpsc::{self, Receiver, Sender};
-use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
-use tonic::{Code, Request, Status};
+use tonic::{Code, Status};
 
 /// The workload's side of the socket. Connects when first used, and again when the agent was away.
 pub(super) struct Workload(SpiffeWorkloadApiClient<Channel>);
@@ -51,14 +51,16 @@ impl Workload {
     /// The JWT-SVIDs of this process for [`Self::AUDIENCE`]: one for each of its identities.
     pub(super) async fn jwt_svids(&self) -> Result<Vec<JwtSvid>, WorkloadError> {
         let message = JwtsvidRequest { audience: vec![Self::AUDIENCE.into()], spiffe_id: String::new() };
-        let JwtsvidResponse { svids } = self.0.clone().fetch_jwtsvid(request(message)).await?.into_inner();
+        let JwtsvidResponse { svids } =
+            self.0.clone().fetch_jwtsvid(security_header::with(message)).await?.into_inner();
         let parse = |Jwtsvid { spiffe_id: _, svid, hint: _ }| Ok(JwtSvid::parse_unverified(&svid)?);
         svids.into_iter().map(parse).collect()
     }
 
     /// The keys with which JWT-SVIDs are verified, for each trust domain that this process may know.
     pub(super) async fn jwt_bundles(&self) -> Result<BundleSet, WorkloadError> {
-        let mut stream = self.0.clone().fetch_jwt_bundles(request(JwtBundlesRequest {})).await?.into_inner();
+        let mut stream =
+            self.0.clone().fetch_jwt_bundles(security_header::with(JwtBundlesRequest {})).await?.into_inner();
         let JwtBundlesResponse { bundles } = stream.message().await?.ok_or(WorkloadError::Ended)?;
         let mut set = BundleSet::new();
         for (trust_domain, document) in bundles {
@@ -75,7 +77,7 @@ async fn relay(
     to: &Sender<Result<X509Update, WorkloadError>>,
     pause: &mut Duration,
 ) -> Result<(), WorkloadError> {
-    let mut stream = client.fetch_x509svid(request(X509svidRequest {})).await?.into_inner();
+    let mut stream = client.fetch_x509svid(security_header::with(X509svidRequest {})).await?.into_inner();
     loop {
         let message = stream.message().await?.ok_or(WorkloadError::Ended)?;
         *pause = SHORTEST_PAUSE;
@@ -145,14 +147,6 @@ impl From<Status> for WorkloadError {
             code => Self::Refused(code, status.message().into()),
         }
     }
-}
-
-/// A message with the header without which agents refuse (SPIFFE Workload Endpoint, section 4): no browser or proxy that
-/// is tricked into a request sends it.
-fn request<T>(message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    request.metadata_mut().insert("workload.spiffe.io", MetadataValue::from_static("true"));
-    request
 }
 
 /// Short at first, so that an identity is seen as soon as it is there; the agent logs each refusal.

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use steeple_proto::workload::X509svidRequest;
 use steeple_proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
+use steeple_transport::security_header;
 use tonic::codegen::BoxStream;
-use tonic::metadata::MetadataValue;
 use tonic::{Code, Request, Response, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::{Health, HealthServer};
@@ -28,9 +28,7 @@ impl Health for Service {
             return Err(Status::invalid_argument("per-service health is not supported"));
         }
         let mut client = SpiffeWorkloadApiClient::new(steeple_transport::dial::local(self.socket.clone()));
-        let mut request = Request::new(X509svidRequest {});
-        request.metadata_mut().insert("workload.spiffe.io", MetadataValue::from_static("true"));
-        let answer = match client.fetch_x509svid(request).await {
+        let answer = match client.fetch_x509svid(security_header::with(X509svidRequest {})).await {
             Ok(stream) => stream.into_inner().message().await.map(drop),
             Err(status) => Err(status),
         };

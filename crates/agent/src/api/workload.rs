@@ -49,17 +49,17 @@ impl SpiffeWorkloadApi for Service {
         let selectors = self.attest(&call).await?;
         let updates = Updates::of(&self.cache, selectors, true);
         let clock = self.clock.clone();
-        let stream = updates.into_stream(None, move |update, _: Option<&()>| {
+        let stream = updates.into_stream(move |update| {
             if !update.has_identity() {
-                return Some((Err(no_identity()), ()));
+                return Err(no_identity());
             }
             let response = update.x509_response();
             if response.svids.is_empty() {
                 // Its only identities are so new that they have no SVID yet: what it has is better than nothing.
-                return None;
+                return Ok(None);
             }
             log_svids(update, &clock);
-            Some((Ok(response.clone()), ()))
+            Ok(Some(response.clone()))
         });
         Ok(Response::new(stream))
     }
@@ -68,34 +68,16 @@ impl SpiffeWorkloadApi for Service {
         &self,
         request: Request<X509BundlesRequest>,
     ) -> Result<Response<BoxStream<X509BundlesResponse>>, Status> {
-        let call = Call::of(&request)?;
-        let updates = Updates::of(&self.cache, self.attest(&call).await?, false);
-        let open = self.allow_unauthenticated_verifiers;
-        let stream = updates.into_stream(None, move |update, last: Option<&X509BundlesResponse>| {
-            if !update.has_identity() && !open {
-                return Some((Err(no_identity()), X509BundlesResponse::default()));
-            }
-            let response = X509BundlesResponse { crl: Vec::new(), bundles: update.x509_bundles() };
-            (last != Some(&response)).then(|| (Ok(response.clone()), response))
-        });
-        Ok(Response::new(stream))
+        let answer = |update: &Update| X509BundlesResponse { crl: Vec::new(), bundles: update.x509_bundles() };
+        self.bundles(&*Call::of(&request)?, answer).await
     }
 
     async fn fetch_jwt_bundles(
         &self,
         request: Request<JwtBundlesRequest>,
     ) -> Result<Response<BoxStream<JwtBundlesResponse>>, Status> {
-        let call = Call::of(&request)?;
-        let updates = Updates::of(&self.cache, self.attest(&call).await?, false);
-        let open = self.allow_unauthenticated_verifiers;
-        let stream = updates.into_stream(None, move |update, last: Option<&JwtBundlesResponse>| {
-            if !update.has_identity() && !open {
-                return Some((Err(no_identity()), JwtBundlesResponse::default()));
-            }
-            let response = JwtBundlesResponse { bundles: update.jwt_bundles() };
-            (last != Some(&response)).then(|| (Ok(response.clone()), response))
-        });
-        Ok(Response::new(stream))
+        let answer = |update: &Update| JwtBundlesResponse { bundles: update.jwt_bundles() };
+        self.bundles(&*Call::of(&request)?, answer).await
     }
 
     async fn fetch_jwtsvid(&self, request: Request<JwtsvidRequest>) -> Result<Response<JwtsvidResponse>, Status> {
@@ -176,6 +158,29 @@ impl SpiffeWorkloadApi for Service {
 }
 
 impl Service {
+    /// A stream of bundles: each answer once, though other things change between.
+    async fn bundles<T: Clone + PartialEq + Send + 'static>(
+        &self,
+        call: &Call,
+        answer: impl Fn(&Update) -> T + Send + 'static,
+    ) -> Result<Response<BoxStream<T>>, Status> {
+        let updates = Updates::of(&self.cache, self.attest(call).await?, false);
+        let open = self.allow_unauthenticated_verifiers;
+        let mut last = None;
+        let stream = updates.into_stream(move |update| {
+            if !update.has_identity() && !open {
+                return Err(no_identity());
+            }
+            let response = Some(answer(update));
+            if response == last {
+                return Ok(None);
+            }
+            last.clone_from(&response);
+            Ok(response)
+        });
+        Ok(Response::new(stream))
+    }
+
     async fn attest(&self, call: &Call) -> Result<Selectors, Status> {
         let attested = match call.connection.peer() {
             Some(peer) => self.attestor.attest(peer).await.map_err(|error| error.to_string()),
@@ -216,29 +221,19 @@ impl Updates {
         update
     }
 
-    /// Answers as long as the caller stays. `answer` makes an answer of an update and remembers something for the next
-    /// one; None says nothing; an error is the last answer.
-    fn into_stream<T, M>(
+    /// Answers as long as the caller stays. `answer` makes an answer of an update; None says nothing, an error is the
+    /// last answer.
+    fn into_stream<T: Send + 'static>(
         self,
-        memory: Option<M>,
-        answer: impl Fn(&Update, Option<&M>) -> Option<(Result<T, Status>, M)> + Send + 'static,
-    ) -> BoxStream<T>
-    where
-        T: Send + 'static,
-        M: Send + 'static,
-    {
-        let state = Some((self, memory, answer));
-        Box::pin(stream::unfold(state, |state| async move {
-            let (mut updates, mut memory, answer) = state?;
+        answer: impl FnMut(&Update) -> Result<Option<T>, Status> + Send + 'static,
+    ) -> BoxStream<T> {
+        Box::pin(stream::unfold(Some((self, answer)), |state| async move {
+            let (mut updates, mut answer) = state?;
             loop {
-                let update = updates.next().await;
-                match answer(&update, memory.as_ref()) {
-                    None => {}
-                    Some((Err(status), _)) => return Some((Err(status), None)),
-                    Some((Ok(response), remembered)) => {
-                        memory = Some(remembered);
-                        return Some((Ok(response), Some((updates, memory, answer))));
-                    }
+                match answer(&*updates.next().await) {
+                    Ok(None) => {}
+                    Ok(Some(response)) => return Some((Ok(response), Some((updates, answer)))),
+                    Err(status) => return Some((Err(status), None)),
                 }
             }
         }))

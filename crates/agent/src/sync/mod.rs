@@ -11,7 +11,7 @@ use steeple_pki::KeyType;
 use steeple_proto::spire::api::server::agent::v1::PostStatusRequest;
 use steeple_proto::spire::api::server::agent::v1::agent_client::AgentClient;
 use steeple_runtime::metrics::measure;
-use steeple_runtime::{Clock, Shutdown};
+use steeple_runtime::{Clock, Shutdown, jitter};
 use steeple_transport::status::{code_name, describe};
 use steeple_transport::tls::is_unknown_authority;
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -21,10 +21,9 @@ use tracing::{debug, error, info, warn};
 use crate::cache::{CachedBundle, Entry, Store};
 use crate::mint::{self, Minted};
 use crate::rejection::{self, Rejection};
-use crate::storage::{Storage, StorageError};
+use crate::storage::Storage;
 use crate::upstream::Upstream;
 use follow::Stream;
-use steeple_runtime::jitter;
 
 /// The longest pause after failures, whatever the interval.
 const LONGEST_PAUSE: Duration = Duration::from_secs(8 * 60);
@@ -303,7 +302,6 @@ impl Sync {
             let authorities = own.authorities();
             self.upstream.set_authorities(authorities.clone());
             if let Err(failed) = self.storage.lock().await.store_bundle(&authorities) {
-                let failed: StorageError = failed;
                 warn!(target: "manager", error = %failed, "Could not store bundle");
             }
         }

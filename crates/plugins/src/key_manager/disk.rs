@@ -5,22 +5,11 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use serde::Deserialize;
-use steeple_catalog::key_manager::{Key, Plugin};
+use steeple_catalog::key_manager::Plugin;
 use steeple_catalog::{Configuration, PluginError};
-use steeple_pki::{KeyType, SignatureAlgorithm};
-use tokio::sync::Mutex;
 
-use super::file;
-use super::keys::{HeldKeys, generate, public};
-
-struct Disk {
-    path: PathBuf,
-    keys: HeldKeys,
-    /// Held from before the file is written until memory has the same keys.
-    writing: Mutex<()>,
-}
+use super::keys::HeldKeys;
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
@@ -63,8 +52,7 @@ pub fn agent(configuration: &Configuration) -> Result<Arc<dyn Plugin>, PluginErr
 }
 
 fn open(path: PathBuf) -> Result<Arc<dyn Plugin>, PluginError> {
-    let keys = HeldKeys::new(file::load(&path)?);
-    Ok(Arc::new(Disk { path, keys, writing: Mutex::default() }))
+    Ok(Arc::new(HeldKeys::of_file(path)?))
 }
 
 /// Found out now rather than when the first key has to be stored.
@@ -75,47 +63,14 @@ fn probe(directory: &Path) -> std::io::Result<()> {
     std::fs::remove_file(probe)
 }
 
-#[async_trait]
-impl Plugin for Disk {
-    async fn generate_key(&self, key_id: &str, key_type: KeyType) -> Result<Key, PluginError> {
-        let new = generate(key_id, key_type).await?;
-        let key = public(key_id, &new);
-        let _alone = self.writing.lock().await;
-        let mut keys = self.keys.all();
-        keys.insert(key_id.to_owned(), Arc::new(new));
-        // The file first: a key that is used must be there after a crash.
-        let (path, written) = (self.path.clone(), keys.clone());
-        tokio::task::spawn_blocking(move || file::save(&path, &written))
-            .await
-            .map_err(PluginError::internal)?
-            .map_err(|error| PluginError { message: format!("failed to generate key: {}", error.message), ..error })?;
-        self.keys.replace(keys);
-        Ok(key)
-    }
-
-    async fn public_key(&self, key_id: &str) -> Result<Option<Key>, PluginError> {
-        Ok(self.keys.public_key(key_id))
-    }
-
-    async fn public_keys(&self) -> Result<Vec<Key>, PluginError> {
-        Ok(self.keys.public_keys())
-    }
-
-    async fn sign_data(
-        &self,
-        key_id: &str,
-        digest: &[u8],
-        algorithm: SignatureAlgorithm,
-    ) -> Result<Vec<u8>, PluginError> {
-        self.keys.sign(key_id, digest, algorithm).await
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use steeple_pki::KeyType;
+
     use super::*;
+    use crate::key_manager::file;
 
     /// Written by the reference.
     const WRITTEN_BY_THE_REFERENCE: &str = include_str!("testdata/keys.json");

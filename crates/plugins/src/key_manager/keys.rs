@@ -1,49 +1,77 @@
 //! The keys themselves, for plugins that hold them in memory.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
+use async_trait::async_trait;
 use steeple_catalog::PluginError;
-use steeple_catalog::key_manager::Key;
+use steeple_catalog::key_manager::{Key, Plugin};
 use steeple_pki::{KeyType, PrivateKey, SignatureAlgorithm};
+use tokio::sync::Mutex;
+
+use super::file;
 
 /// Keys by id.
 pub(super) type Keys = BTreeMap<String, Arc<PrivateKey>>;
 
-/// Keys that can be replaced while others sign.
+/// Keys that sign while others are made: in memory, and in a file if there is one.
 #[derive(Default)]
-pub(super) struct HeldKeys(RwLock<Keys>);
+pub(super) struct HeldKeys {
+    keys: RwLock<Keys>,
+    file: Option<PathBuf>,
+    /// Held from before the file is written until memory has the same keys.
+    writing: Mutex<()>,
+}
 
 impl HeldKeys {
-    pub(super) fn new(keys: Keys) -> Self {
-        Self(RwLock::new(keys))
+    /// Those of a file, which gets each new one.
+    ///
+    /// # Errors
+    /// When the file is damaged.
+    pub(super) fn of_file(file: PathBuf) -> Result<Self, PluginError> {
+        Ok(Self { keys: RwLock::new(file::load(&file)?), file: Some(file), writing: Mutex::default() })
     }
 
-    /// The keys as they are.
-    pub(super) fn all(&self) -> Keys {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn held(&self) -> RwLockReadGuard<'_, Keys> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Plugin for HeldKeys {
+    async fn generate_key(&self, id: &str, key_type: KeyType) -> Result<Key, PluginError> {
+        let new = generate(id, key_type).await?;
+        let key = public(id, &new);
+        let _alone = self.writing.lock().await;
+        let mut keys = self.held().clone();
+        keys.insert(id.to_owned(), Arc::new(new));
+        // The file first: a key that is used must be there after a crash.
+        if let Some(file) = self.file.clone() {
+            let written = keys.clone();
+            tokio::task::spawn_blocking(move || file::save(&file, &written))
+                .await
+                .map_err(PluginError::internal)?
+                .map_err(|error| PluginError {
+                    message: format!("failed to generate key: {}", error.message),
+                    ..error
+                })?;
+        }
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        Ok(key)
     }
 
-    pub(super) fn replace(&self, keys: Keys) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = keys;
+    async fn public_key(&self, id: &str) -> Result<Option<Key>, PluginError> {
+        Ok(self.held().get(id).map(|key| public(id, key)))
     }
 
-    pub(super) fn public_key(&self, id: &str) -> Option<Key> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(id).map(|key| public(id, key))
-    }
-
-    pub(super) fn public_keys(&self) -> Vec<Key> {
-        self.all().iter().map(|(id, key)| public(id, key)).collect()
+    async fn public_keys(&self) -> Result<Vec<Key>, PluginError> {
+        Ok(self.held().iter().map(|(id, key)| public(id, key)).collect())
     }
 
     /// EC keys sign at once; RSA keys take a hundred times as long, so they do it on a thread that serves no calls.
-    pub(super) async fn sign(
-        &self,
-        id: &str,
-        digest: &[u8],
-        algorithm: SignatureAlgorithm,
-    ) -> Result<Vec<u8>, PluginError> {
-        let key = self.0.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
+    async fn sign_data(&self, id: &str, digest: &[u8], algorithm: SignatureAlgorithm) -> Result<Vec<u8>, PluginError> {
+        let key = self.held().get(id).cloned();
         let key = key.ok_or_else(|| PluginError::not_found(format!("failed to sign data: no such key {id:?}")))?;
         let signed = match key.key_type() {
             KeyType::EcP256 | KeyType::EcP384 => key.sign_digest(algorithm, digest),
@@ -60,12 +88,12 @@ impl HeldKeys {
     }
 }
 
-pub(super) fn public(id: &str, key: &PrivateKey) -> Key {
+fn public(id: &str, key: &PrivateKey) -> Key {
     Key { id: id.to_owned(), public_key: key.public_key().clone(), key_type: key.key_type() }
 }
 
 /// A new key. An RSA key takes a good part of a second, so it is not made on a thread that serves calls.
-pub(super) async fn generate(id: &str, key_type: KeyType) -> Result<PrivateKey, PluginError> {
+async fn generate(id: &str, key_type: KeyType) -> Result<PrivateKey, PluginError> {
     if id.is_empty() {
         return Err(PluginError::invalid_argument("key id is required"));
     }

@@ -3,7 +3,7 @@
 //! A connection's identity is that of the process that made it. The process is held by a pidfd, which no later process
 //! can take over: a reused pid never inherits an identity.
 
-#![allow(unsafe_code, reason = "SO_PEERPIDFD has no safe wrapper")]
+#![allow(unsafe_code, reason = "neither SO_PEERPIDFD nor waiting on a foreign descriptor has a safe wrapper")]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -58,7 +58,7 @@ impl Peer {
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Err(PeerError::Ended),
             Err(error) => return Err(error.into()),
         };
-        // SAFETY: an OwnedFd names the same open descriptor until it is dropped, and it is dropped after deregistration.
+        // SAFETY: an OwnedFd names one descriptor and keeps it open; the AsyncFd owns it and gives it to nobody.
         let process = unsafe { AsyncFd::register(process) }.map_err(io::Error::from)?;
         let peer = Self { pid, uid: credentials.uid(), gid: credentials.gid(), process };
         peer.check()?;

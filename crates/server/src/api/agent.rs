@@ -25,7 +25,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::svid::x509_svid;
-use super::{Parts, ids, status};
+use super::{Parts, ids, keep, status};
 use crate::ca::sign::expires_at;
 use crate::entries::{api_id, api_selector};
 
@@ -324,9 +324,6 @@ fn agent_of(node: Node, mask: Option<&types::AgentMask>) -> Option<types::Agent>
         can_reattest,
         agent_version,
     } = *mask;
-    fn keep<T: Default>(asked: bool, value: T) -> T {
-        if asked { value } else { T::default() }
-    }
     Some(types::Agent {
         id: agent.id,
         attestation_type: keep(attestation_type, agent.attestation_type),

@@ -36,5 +36,10 @@ pub(crate) struct Parts {
     pub clock: Clock,
 }
 
+/// A field that an output mask asks for; else as if it had never been set.
+fn keep<T: Default>(asked: bool, value: T) -> T {
+    if asked { value } else { T::default() }
+}
+
 #[cfg(test)]
 mod tests;

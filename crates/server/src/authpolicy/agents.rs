@@ -14,7 +14,7 @@ use steeple_transport::status::permission_denied;
 use tonic::Status;
 use tracing::warn;
 
-use crate::entries::{AgentState, Index};
+use crate::entries::Index;
 
 /// Knows the agents of the trust domain.
 pub struct Agents {
@@ -40,7 +40,7 @@ impl Agents {
         if let Some(known) = self.index.agent(svid.id.as_str()) {
             if known.is_banned() {
                 // A ban ends only when the agent is deleted; then the index forgets it as well.
-                return self.check_stored(svid, &serial, Some(&known)).await;
+                return self.check_stored(svid, &serial, true).await;
             }
             if known.serial == serial {
                 return Ok(());
@@ -49,14 +49,14 @@ impl Agents {
                 return self.activate(svid, &serial).await;
             }
         }
-        self.check_stored(svid, &serial, None).await
+        self.check_stored(svid, &serial, false).await
     }
 
-    async fn check_stored(&self, svid: &PeerSvid, serial: &str, banned: Option<&AgentState>) -> Result<(), Status> {
+    async fn check_stored(&self, svid: &PeerSvid, serial: &str, known_as_banned: bool) -> Result<(), Status> {
         let node = match self.store.fetch_node(svid.id.as_str()).await {
             Ok(node) => node,
             // Known as banned is known enough.
-            Err(_) if banned.is_some() => return Err(is_banned()),
+            Err(_) if known_as_banned => return Err(is_banned()),
             Err(error) => return Err(Status::unavailable(format!("unable to look up agent information: {error}"))),
         };
         let Some(node) = node else {

@@ -12,15 +12,14 @@ use steeple_pki::{KeyType, Kind, Name, Serial, Signer, Subject, Template};
 use steeple_proto::journal::{JwtKeyEntry, Status, X509caEntry};
 use steeple_proto::spire::common;
 use steeple_runtime::Clock;
-use steeple_runtime::clock::unix_seconds;
+use steeple_runtime::clock::{from_unix_seconds, unix_seconds};
 use steeple_runtime::metrics::{count, gauge, measure};
 use steeple_spiffe::TrustDomain;
 use steeple_spiffe::x509::Certificate;
 use tracing::{info, warn};
 
-use super::journal::{Journal, moment};
-use super::sign::BACKDATE;
-use super::sign::Signing;
+use super::journal::Journal;
+use super::sign::{BACKDATE, Signing};
 use super::slots::{Authority, Slot, SlotId, Slots};
 use super::{CaConfig, CaError, CaSubject, JwtAuthority, X509Authority, hex};
 
@@ -240,7 +239,8 @@ impl Loading<'_> {
         let signer = self.signer("x509-CA", slot, certificate.spki_der(), certificate.not_after())?;
         let upstream_chain =
             entry.upstream_chain.iter().map(|der| Certificate::from_der(der)).collect::<Result<_, _>>().ok()?;
-        let authority = X509Authority { certificate, upstream_chain, signer, issued_at: moment(entry.issued_at) };
+        let authority =
+            X509Authority { certificate, upstream_chain, signer, issued_at: from_unix_seconds(entry.issued_at) };
         Some((slot, Slot::of(authority, entry.status())))
     }
 
@@ -251,10 +251,14 @@ impl Loading<'_> {
             warn!(target: "ca_manager", slot = slot.name(), "Journal's JWT key is not in the bundle; it is left out");
             return None;
         }
-        let not_after = moment(entry.not_after);
+        let not_after = from_unix_seconds(entry.not_after);
         let signer = self.signer("JWT-Signer", slot, &entry.public_key, not_after)?;
-        let authority =
-            JwtAuthority { key_id: entry.kid.clone(), signer, issued_at: moment(entry.issued_at), not_after };
+        let authority = JwtAuthority {
+            key_id: entry.kid.clone(),
+            signer,
+            issued_at: from_unix_seconds(entry.issued_at),
+            not_after,
+        };
         Some((slot, Slot::of(authority, entry.status())))
     }
 

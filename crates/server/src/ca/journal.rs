@@ -3,8 +3,6 @@
 //! The row is found by the key that is active in it, so each server of a shared database finds its own, and a server that
 //! has lost its keys starts anew.
 
-use std::time::SystemTime;
-
 use prost::Message;
 use steeple_datastore::journals::{CaJournal, SetCaJournal};
 use steeple_datastore::{DataStore, Error};
@@ -128,9 +126,4 @@ impl Journal {
 fn keep_newest<T>(entries: &mut Vec<T>) {
     let surplus = entries.len().saturating_sub(KEPT);
     entries.drain(..surplus);
-}
-
-/// Seconds of a journal as a moment.
-pub(super) fn moment(seconds: i64) -> SystemTime {
-    steeple_runtime::clock::from_unix_seconds(seconds)
 }

@@ -40,8 +40,6 @@ pub struct AgentState {
     pub serial: String,
     /// Serial number of a renewed SVID that has not been seen yet; empty when there is none.
     pub new_serial: String,
-    /// Whether it must attest again rather than renew.
-    pub can_reattest: bool,
     selectors: HashSet<(String, String)>,
 }
 
@@ -61,7 +59,7 @@ pub struct IndexedBundle {
     pub authorities: Arc<[Certificate]>,
 }
 
-/// The index. One task applies changes ([`Index::follow`]); everybody reads.
+/// The index. One task applies changes ([`Index::apply`]); everybody reads.
 pub struct Index {
     trust_domain: TrustDomain,
     tables: RwLock<Tables>,

@@ -126,12 +126,7 @@ impl Tables {
 
     fn put_agent(&mut self, node: Node) {
         let selectors = node.selectors.into_iter().map(|selector| (selector.kind, selector.value)).collect();
-        let state = AgentState {
-            serial: node.serial.unwrap_or_default(),
-            new_serial: node.new_serial,
-            can_reattest: node.can_reattest,
-            selectors,
-        };
+        let state = AgentState { serial: node.serial.unwrap_or_default(), new_serial: node.new_serial, selectors };
         if self.named.contains_key(&node.spiffe_id) {
             self.nested.insert(node.spiffe_id.clone());
         }

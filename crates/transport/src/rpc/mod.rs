@@ -47,8 +47,8 @@ pub struct Incoming<'a> {
     pub headers: &'a HeaderMap,
 }
 
-/// The five layers, as a layer of tower. Methods that are not in its table pass untouched (the router behind it answers
-/// UNIMPLEMENTED), as unknown ones do in the reference.
+/// The five layers, as a layer of tower. Methods that are not in its table meet none of them: the router behind
+/// answers UNIMPLEMENTED, and [`named`] gives that its words.
 #[derive(Clone)]
 pub struct Layers {
     methods: Arc<Methods>,

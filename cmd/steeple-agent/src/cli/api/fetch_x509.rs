@@ -11,9 +11,10 @@ use steeple_spiffe::{pem, x509};
 
 use super::json;
 use super::update::{Identity, Style, Update};
-use crate::cli::client::{AgentFlags, Timeout, request};
+use crate::cli::client::{AgentFlags, Timeout};
 use crate::cli::output::{Format, Output, print_json};
 use crate::cli::{console, usage};
+use steeple_transport::security_header;
 
 /// Prints the X509-SVIDs that the agent has for this process, and writes them into files if that is asked for.
 pub(crate) async fn fetch_x509(args: &[String]) -> anyhow::Result<()> {
@@ -29,7 +30,7 @@ pub(crate) async fn fetch_x509(args: &[String]) -> anyhow::Result<()> {
     let agent = agent.agent()?;
     let start = Instant::now();
     let first = timeout.limit(async {
-        let stream = agent.workload().fetch_x509svid(request(X509svidRequest {})).await?;
+        let stream = agent.workload().fetch_x509svid(security_header::with(X509svidRequest {})).await?;
         stream.into_inner().message().await
     });
     let response = first.await.map_err(|status| agent.failed(&status))?.ok_or_else(|| anyhow!("EOF"))?;

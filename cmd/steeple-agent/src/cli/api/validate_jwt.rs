@@ -1,10 +1,11 @@
 use anyhow::{Context, bail, ensure};
 use steeple_config::flags::FlagSet;
 use steeple_proto::workload::{ValidateJwtsvidRequest, ValidateJwtsvidResponse};
+use steeple_transport::security_header;
 use tonic::Code;
 
 use super::json;
-use crate::cli::client::{AgentFlags, Timeout, request};
+use crate::cli::client::{AgentFlags, Timeout};
 use crate::cli::output::{Format, Output, print_json};
 use crate::cli::{console, usage};
 
@@ -23,7 +24,7 @@ pub(crate) async fn validate_jwt(args: &[String]) -> anyhow::Result<()> {
     ensure!(!svid.is_empty(), "svid must be specified");
     let agent = agent.agent()?;
     let mut client = agent.workload();
-    let request = request(ValidateJwtsvidRequest { audience, svid });
+    let request = security_header::with(ValidateJwtsvidRequest { audience, svid });
     let response = match timeout.limit(client.validate_jwtsvid(request)).await {
         Ok(response) => response.into_inner(),
         Err(status) if status.code() == Code::InvalidArgument => bail!("SVID is not valid: {}", status.message()),

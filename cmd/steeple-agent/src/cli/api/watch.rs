@@ -3,10 +3,11 @@ use std::time::{Duration, Instant};
 use anyhow::{anyhow, bail};
 use steeple_config::flags::FlagSet;
 use steeple_proto::workload::X509svidRequest;
+use steeple_transport::security_header;
 use tonic::{Code, Status};
 
 use super::update::{Style, Update};
-use crate::cli::client::{Agent, AgentFlags, request};
+use crate::cli::client::{Agent, AgentFlags};
 use crate::cli::{console, usage};
 
 /// Prints the X509-SVIDs that the agent has for this process whenever they change, until it is interrupted, which counts
@@ -57,7 +58,8 @@ impl Watch {
 
     /// Prints what comes on one stream.
     async fn follow(&mut self) -> Result<std::convert::Infallible, Ended> {
-        let mut stream = self.agent.workload().fetch_x509svid(request(X509svidRequest {})).await?.into_inner();
+        let mut stream =
+            self.agent.workload().fetch_x509svid(security_header::with(X509svidRequest {})).await?.into_inner();
         loop {
             let response = stream.message().await?.ok_or_else(|| Ended::Unusable(anyhow!("EOF")))?;
             let update = Update::parse(response).map_err(|error| Ended::Unusable(error.into()))?;

@@ -7,7 +7,7 @@ use steeple_proto::spire::api::types;
 use steeple_spiffe::TrustDomain;
 use tonic::Status;
 
-use crate::api::{ids, status};
+use crate::api::{ids, keep, status};
 use crate::dns_name;
 
 /// The longest hint, in bytes.
@@ -126,9 +126,6 @@ pub(super) fn masked(entry: types::Entry, mask: Option<&types::EntryMask>) -> ty
         created_at,
         additional_attributes,
     } = *mask;
-    fn keep<T: Default>(asked: bool, value: T) -> T {
-        if asked { value } else { T::default() }
-    }
     types::Entry {
         id: entry.id,
         spiffe_id: keep(spiffe_id, entry.spiffe_id),

@@ -4,7 +4,8 @@ use std::fmt::Display;
 
 use steeple_datastore::MatchSet;
 use steeple_datastore::entries::EntryFilter;
-use steeple_proto::spire::api::server::entry::v1::{count_entries_request, list_entries_request};
+use steeple_proto::spire::api::server::entry::v1::count_entries_request::Filter as CountFilter;
+use steeple_proto::spire::api::server::entry::v1::list_entries_request::Filter as ListFilter;
 use steeple_proto::spire::api::types;
 use steeple_spiffe::TrustDomain;
 use tonic::Status;
@@ -12,93 +13,54 @@ use tonic::Status;
 use super::convert::{selectors_of, trust_domains_of};
 use crate::api::{ids, status};
 
-pub(super) fn of_list(
-    filter: Option<list_entries_request::Filter>,
-    trust_domain: &TrustDomain,
-) -> Result<EntryFilter, Status> {
-    let Some(list_entries_request::Filter {
-        by_spiffe_id,
-        by_parent_id,
-        by_selectors,
-        by_federates_with,
-        by_hint,
+pub(super) fn of_list(filter: Option<ListFilter>, trust_domain: &TrustDomain) -> Result<EntryFilter, Status> {
+    checked(filter.unwrap_or_default(), trust_domain, "failed to list entries")
+}
+
+/// The other request's filter has the same form, but is of another type.
+pub(super) fn of_count(filter: Option<CountFilter>, trust_domain: &TrustDomain) -> Result<EntryFilter, Status> {
+    let CountFilter { by_spiffe_id, by_parent_id, by_selectors, by_federates_with, by_hint, by_downstream } =
+        filter.unwrap_or_default();
+    let filter = ListFilter { by_spiffe_id, by_parent_id, by_selectors, by_federates_with, by_hint, by_downstream };
+    checked(filter, trust_domain, "failed to count entries")
+}
+
+fn checked(filter: ListFilter, trust_domain: &TrustDomain, failed: &str) -> Result<EntryFilter, Status> {
+    let ListFilter { by_spiffe_id, by_parent_id, by_selectors, by_federates_with, by_hint, by_downstream } = filter;
+    let malformed = |what: &str, error: &dyn Display| status::invalid(&format!("malformed {what} filter"), error);
+    let unhandled = |error: steeple_datastore::Error| status::internal(failed, error);
+    Ok(EntryFilter {
+        by_parent_id: by_parent_id
+            .map(|id| ids::member(Some(&id), trust_domain))
+            .transpose()
+            .map_err(|error| malformed("parent ID", &error))?
+            .map(|id| id.to_string()),
+        by_spiffe_id: by_spiffe_id
+            .map(|id| ids::workload(Some(&id), trust_domain))
+            .transpose()
+            .map_err(|error| malformed("SPIFFE ID", &error))?
+            .map(|id| id.to_string()),
+        by_selectors: by_selectors
+            .map(|types::SelectorMatch { selectors, r#match }| {
+                if selectors.is_empty() {
+                    return Err(malformed("selectors", &"empty selector set"));
+                }
+                let items = selectors_of(selectors).map_err(|error| malformed("selectors", &error))?;
+                let behavior = steeple_datastore::Match::of_entry_selectors(r#match).map_err(unhandled)?;
+                Ok(MatchSet { items, behavior })
+            })
+            .transpose()?,
+        by_federates_with: by_federates_with
+            .map(|types::FederatesWithMatch { trust_domains, r#match }| {
+                if trust_domains.is_empty() {
+                    return Err(malformed("federates with", &"empty trust domain set"));
+                }
+                let items = trust_domains_of(&trust_domains).map_err(|error| malformed("federates with", &error))?;
+                let behavior = steeple_datastore::Match::of_federates_with(r#match).map_err(unhandled)?;
+                Ok(MatchSet { items, behavior })
+            })
+            .transpose()?,
+        by_hint: by_hint.filter(|hint| !hint.is_empty()),
         by_downstream,
-    }) = filter
-    else {
-        return Ok(EntryFilter::default());
-    };
-    let asked = Asked { by_spiffe_id, by_parent_id, by_selectors, by_federates_with, by_hint, by_downstream };
-    asked.checked(trust_domain, "failed to list entries")
-}
-
-pub(super) fn of_count(
-    filter: Option<count_entries_request::Filter>,
-    trust_domain: &TrustDomain,
-) -> Result<EntryFilter, Status> {
-    let Some(count_entries_request::Filter {
-        by_spiffe_id,
-        by_parent_id,
-        by_selectors,
-        by_federates_with,
-        by_hint,
-        by_downstream,
-    }) = filter
-    else {
-        return Ok(EntryFilter::default());
-    };
-    let asked = Asked { by_spiffe_id, by_parent_id, by_selectors, by_federates_with, by_hint, by_downstream };
-    asked.checked(trust_domain, "failed to count entries")
-}
-
-/// The two requests have filters of the same form but of different types.
-struct Asked {
-    by_spiffe_id: Option<types::Spiffeid>,
-    by_parent_id: Option<types::Spiffeid>,
-    by_selectors: Option<types::SelectorMatch>,
-    by_federates_with: Option<types::FederatesWithMatch>,
-    by_hint: Option<String>,
-    by_downstream: Option<bool>,
-}
-
-impl Asked {
-    fn checked(self, trust_domain: &TrustDomain, failed: &str) -> Result<EntryFilter, Status> {
-        let Self { by_spiffe_id, by_parent_id, by_selectors, by_federates_with, by_hint, by_downstream } = self;
-        let malformed = |what: &str, error: &dyn Display| status::invalid(&format!("malformed {what} filter"), error);
-        let unhandled = |error: steeple_datastore::Error| status::internal(failed, error);
-        Ok(EntryFilter {
-            by_parent_id: by_parent_id
-                .map(|id| ids::member(Some(&id), trust_domain))
-                .transpose()
-                .map_err(|error| malformed("parent ID", &error))?
-                .map(|id| id.to_string()),
-            by_spiffe_id: by_spiffe_id
-                .map(|id| ids::workload(Some(&id), trust_domain))
-                .transpose()
-                .map_err(|error| malformed("SPIFFE ID", &error))?
-                .map(|id| id.to_string()),
-            by_selectors: by_selectors
-                .map(|types::SelectorMatch { selectors, r#match }| {
-                    if selectors.is_empty() {
-                        return Err(malformed("selectors", &"empty selector set"));
-                    }
-                    let items = selectors_of(selectors).map_err(|error| malformed("selectors", &error))?;
-                    let behavior = steeple_datastore::Match::of_entry_selectors(r#match).map_err(unhandled)?;
-                    Ok(MatchSet { items, behavior })
-                })
-                .transpose()?,
-            by_federates_with: by_federates_with
-                .map(|types::FederatesWithMatch { trust_domains, r#match }| {
-                    if trust_domains.is_empty() {
-                        return Err(malformed("federates with", &"empty trust domain set"));
-                    }
-                    let items =
-                        trust_domains_of(&trust_domains).map_err(|error| malformed("federates with", &error))?;
-                    let behavior = steeple_datastore::Match::of_federates_with(r#match).map_err(unhandled)?;
-                    Ok(MatchSet { items, behavior })
-                })
-                .transpose()?,
-            by_hint: by_hint.filter(|hint| !hint.is_empty()),
-            by_downstream,
-        })
-    }
+    })
 }
