@@ -18,6 +18,9 @@ const NEVER: &[&str] = &["openssl", "openssl-sys", "ring"];
 /// What tests of every room may use besides.
 const FOR_TESTS: &str = "steeple-testkit";
 
+/// The one place with unsafe code.
+const OS_ROOM: &str = "crates/runtime/src/os/";
+
 /// Crate to the crates of this workspace that it uses (or may use).
 type Arrows = BTreeMap<String, BTreeSet<String>>;
 
@@ -39,6 +42,22 @@ fn builds_one_crypto_back_end_and_one_copy_of_what_must_be_one() -> Result<()> {
     let built = String::from_utf8(cargo(&args)?)?;
     let wrong = unwanted(&built);
     assert!(wrong.is_empty(), "crates that are built (see `cargo tree -i NAME`):\n{}", wrong.join("\n"));
+    Ok(())
+}
+
+/// The lints refuse unsafe code unless a file allows it; only those of this room may.
+#[test]
+fn unsafe_code_stays_in_the_room_of_the_operating_system() -> Result<()> {
+    let files = String::from_utf8(Command::new("git").args(["ls-files", "*.rs"]).current_dir(root()).output()?.stdout)?;
+    ensure!(files.contains(OS_ROOM), "git lists no files");
+    let mut allowing = Vec::new();
+    for file in files.lines().filter(|file| !file.starts_with(OS_ROOM)) {
+        if fs::read_to_string(root().join(file)).is_ok_and(|text| text.contains("allow(unsafe_code")) {
+            allowing.push(file);
+        }
+    }
+    // This file names what it looks for.
+    assert_eq!(allowing, ["tests/layers.rs"]);
     Ok(())
 }
 
