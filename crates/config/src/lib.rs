@@ -10,6 +10,7 @@
 //! | from HCL or JSON text to a tree with places, and back to text | [`hcl`] |
 //! | from the tree to structs, and the keys that have no field | [`decode`] |
 //! | the `plugins` section, whose inside only the plugins know | [`plugins`] |
+//! | sections that both daemons have | [`sections`] |
 //! | durations in files and flags | [`duration`] |
 //!
 //! A daemon parses the text of its file, decodes the body into the structs of its own sections (with an

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::decode::UnknownKeys;
+use crate::decode::{UnknownKey, UnknownKeys};
 
 /// Logged at the start if `experimental` says anything, in the reference's words.
 pub const EXPERIMENTAL: &str = "Experimental features have been enabled. Please see doc/upgrading.md for upgrade and \
@@ -101,20 +101,23 @@ pub struct UnknownSection {
     /// As the reference's log calls it.
     pub name: &'static str,
     /// Sorted, each with its line.
-    pub keys: Vec<(String, u32)>,
+    pub keys: Vec<UnknownKey>,
 }
 
 impl UnknownSection {
     /// One line a key, for those who read it at a terminal; each begins with a newline.
     pub fn lines(&self) -> String {
         let Self { name, keys } = self;
-        let line = |(key, line): &(String, u32)| format!("\n  line {line}: {key:?} means nothing in section {name}");
+        let line = |key: &UnknownKey| {
+            let UnknownKey { name: key, line } = key;
+            format!("\n  line {line}: {key:?} means nothing in section {name}")
+        };
         keys.iter().map(line).collect()
     }
 
     /// Names alone, joined by commas: field `keys` of the log line.
     pub fn names(&self) -> String {
-        self.keys.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(",")
+        self.keys.iter().map(|key| key.name.as_str()).collect::<Vec<_>>().join(",")
     }
 }
 
@@ -127,8 +130,7 @@ pub fn refused(unknown: &[UnknownKeys], checked: &[(&str, &'static str)]) -> Vec
         let is_it = |section: &str| section.split('[').next() == Some(*path) && !section.contains("].");
         for UnknownKeys { section, keys } in unknown {
             if is_it(section) {
-                let keys = keys.iter().map(|key| (key.name.clone(), key.line)).collect();
-                sections.push(UnknownSection { name, keys });
+                sections.push(UnknownSection { name, keys: keys.clone() });
             }
         }
     }

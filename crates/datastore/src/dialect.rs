@@ -90,6 +90,13 @@ impl Dialect {
         }
     }
 
+    /// A number that changes when another connection, of this process or another, has committed.
+    pub(crate) fn data_version(self) -> &'static str {
+        match self {
+            Self::Sqlite => "PRAGMA data_version",
+        }
+    }
+
     /// Counts the tables of this name, as a SELECT of one row.
     pub(crate) fn table_exists(self, table: &str) -> String {
         match self {

@@ -83,7 +83,7 @@ impl DataStore {
         Ok(self.fetch_entries(&[entry_id.to_owned()]).await?.pop())
     }
 
-    /// The entries with these ids, in order of creation. An id that is not there is left out.
+    /// The entries with these ids. An id that is not there is left out.
     pub async fn fetch_entries(&self, entry_ids: &[String]) -> Result<Vec<Entry>, Error> {
         measure("datastore.registration_entry.fetch", async {
             let mut reader = self.readers().snapshot().await?;
@@ -187,7 +187,7 @@ const TRUST_DOMAINS: Sets = Sets {
            WHERE g.registered_entry_id = f.registered_entry_id)",
 };
 
-/// The entries with these ids, in order of creation.
+/// The entries with these ids.
 pub(crate) async fn by_entry_ids(db: &mut Connection, entry_ids: &[String]) -> Result<Vec<Entry>, Error> {
     let mut entries = Vec::with_capacity(entry_ids.len());
     for some in entry_ids.chunks(1_000) {

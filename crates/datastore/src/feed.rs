@@ -297,9 +297,9 @@ fn sleep(clock: &Clock, length: Duration) -> BoxFuture<'static, ()> {
     Box::pin(async move { clock.sleep(length).await })
 }
 
-/// A number that changes when another connection, of this process or another, has committed.
 async fn data_version(db: &mut Connection) -> Result<i64, Error> {
-    let version = db.row(Sql::new("PRAGMA data_version"), |row| row.integer(0)).await?;
+    let sql = Sql::new(db.dialect().data_version());
+    let version = db.row(sql, |row| row.integer(0)).await?;
     Ok(version.unwrap_or_default())
 }
 

@@ -148,7 +148,7 @@ const SELECTORS: Sets = Sets {
     size: "(SELECT COUNT(*) FROM node_resolver_map_entries t WHERE t.spiffe_id = s.spiffe_id)",
 };
 
-/// The nodes with these identities and their selectors, in order of creation.
+/// The nodes with these identities and their selectors.
 pub(crate) async fn by_spiffe_ids(db: &mut Connection, spiffe_ids: &[String]) -> Result<Vec<Node>, Error> {
     let mut nodes = Vec::with_capacity(spiffe_ids.len());
     for some in spiffe_ids.chunks(1_000) {

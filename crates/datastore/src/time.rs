@@ -4,11 +4,11 @@
 //! `2026-11-24 21:58:10.697076343+05:30`: nanoseconds, trailing zeros cut off, UTC as `+00:00`. It reads more forms than
 //! it writes. Texts of different zones do not sort by time, so that nothing here or in SQL may compare them as text.
 
-use std::fmt::Write;
 use std::time::SystemTime;
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
+use jiff::fmt::temporal::DateTimePrinter;
 use jiff::tz::TimeZone;
 use steeple_runtime::clock::{from_unix_seconds, unix_seconds};
 
@@ -16,32 +16,10 @@ use steeple_runtime::clock::{from_unix_seconds, unix_seconds};
 pub(crate) fn text(at: SystemTime, zone: &TimeZone) -> String {
     // The calendar ends with the year 9999, and the reference's SVIDs long before it.
     let at = Timestamp::try_from(at).unwrap_or(Timestamp::MAX);
-    let (offset, local) = {
-        let offset = zone.to_offset(at);
-        (offset, offset.to_datetime(at))
-    };
-    let mut text = String::with_capacity(36);
-    let (date, time) = (local.date(), local.time());
-    // Writing into a String cannot fail.
-    let _ = write!(
-        text,
-        "{:04}-{:02}-{:02} {:02}:{:02}:{:02}",
-        date.year(),
-        date.month(),
-        date.day(),
-        time.hour(),
-        time.minute(),
-        time.second()
-    );
-    if time.subsec_nanosecond() != 0 {
-        let _ = write!(text, ".{:09}", time.subsec_nanosecond());
-        text.truncate(text.trim_end_matches('0').len());
-    }
-    let minutes = offset.seconds().abs() / 60;
-    let sign = if offset.is_negative() { '-' } else { '+' };
-    let _ = write!(text, "{sign}{:02}:{:02}", minutes / 60, minutes % 60);
-    text
+    PRINTER.timestamp_with_offset_to_string(&at, zone.to_offset(at))
 }
+
+const PRINTER: DateTimePrinter = DateTimePrinter::new().separator(b' ');
 
 /// Reads every form that the reference's driver reads: a space or `T` between date and time, with or without fraction,
 /// seconds, time and zone (none means UTC), and whole seconds or milliseconds since 1970.

@@ -68,12 +68,7 @@ fn jose_name(algorithm: SignatureAlgorithm) -> Result<&'static str, PkiError> {
 /// Turns an ECDSA signature from DER into r and s side by side, each as wide as the curve (RFC 7518, section 3.4).
 /// Others stay as they are.
 fn jws_signature(signature: Vec<u8>, kind: PublicKeyKind) -> Result<Vec<u8>, SignError> {
-    let width = match kind {
-        PublicKeyKind::EcP256 => 32,
-        PublicKeyKind::EcP384 => 48,
-        PublicKeyKind::EcP521 => 66,
-        _ => return Ok(signature),
-    };
+    let Some((_, width)) = kind.curve() else { return Ok(signature) };
     let EcdsaSignature { r, s } = EcdsaSignature::from_der(&signature).map_err(|_| SignError::Malformed)?;
     let mut raw = vec![0; 2 * width];
     for (half, number) in raw.chunks_exact_mut(width).zip([r.as_bytes(), s.as_bytes()]) {

@@ -235,7 +235,7 @@ impl PublicKeyKind {
     }
 
     /// The curve's OID and the bytes of a coordinate.
-    pub(crate) fn curve(self) -> Option<(ObjectIdentifier, usize)> {
+    pub fn curve(self) -> Option<(ObjectIdentifier, usize)> {
         match self {
             Self::EcP256 => Some((rfc5912::SECP_256_R_1, 32)),
             Self::EcP384 => Some((rfc5912::SECP_384_R_1, 48)),

@@ -7,7 +7,7 @@ mod svid;
 mod verify;
 
 pub use crate::asn1::ObjectIdentifier;
-pub use certificate::Certificate;
+pub use certificate::{Certificate, hex};
 pub use extensions::{Extension, KeyUsage, SubjectAltNames};
 pub use name::{DistinguishedName, ExtraName};
 pub use svid::X509Svid;

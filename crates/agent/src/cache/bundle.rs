@@ -71,12 +71,12 @@ impl CachedBundle {
 
     fn new(bundle: Bundle) -> Self {
         let x509: Vec<u8> =
-            bundle.x509_authorities.iter().flat_map(|authority| authority.certificate.der().iter().copied()).collect();
+            bundle.x509_certificates().flat_map(|certificate| certificate.der().iter().copied()).collect();
         Self { x509: x509.into(), jwks: jwks::jwt_keys_document(&bundle).into(), bundle: Arc::new(bundle) }
     }
 
     /// The X.509 authorities.
     pub(crate) fn authorities(&self) -> Vec<Certificate> {
-        self.bundle.x509_authorities.iter().map(|authority| authority.certificate.clone()).collect()
+        self.bundle.x509_certificates().cloned().collect()
     }
 }

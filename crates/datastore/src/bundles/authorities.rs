@@ -3,7 +3,7 @@
 use steeple_proto::spire::common::{Bundle, PublicKey};
 use steeple_runtime::clock::unix_seconds;
 use steeple_spiffe::Certificate;
-use steeple_spiffe::x509::parse_chain_der;
+use steeple_spiffe::x509::{hex, parse_chain_der};
 
 use crate::Error;
 use crate::writer::{Mutation, Tx};
@@ -175,12 +175,7 @@ fn certificates(der: &[u8]) -> Vec<Certificate> {
 }
 
 fn has_subject_key_id(der: &[u8], subject_key_id: &str) -> bool {
-    certificates(der).iter().any(|certificate| {
-        certificate.subject_key_id().is_some_and(|id| {
-            let hex: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
-            hex == subject_key_id
-        })
-    })
+    certificates(der).iter().any(|certificate| certificate.subject_key_id().is_some_and(|id| hex(id) == subject_key_id))
 }
 
 fn is_current(der: &[u8], expired_by: i64) -> bool {

@@ -8,7 +8,7 @@ use super::{ChangedRows, Position, Snapshot};
 use crate::connection::{Connection, Row};
 use crate::events::{ENTRY_EVENTS, NODE_EVENTS};
 use crate::sql::{Conditions, Sql};
-use crate::{Entry, Error, Node, bundles, entries, nodes};
+use crate::{Entry, Error, bundles, entries, nodes};
 
 /// The most events of each kind that one look takes; the next one goes on at once.
 const EVENTS_A_LOOK: i64 = 10_000;
@@ -60,17 +60,12 @@ pub(super) async fn since(db: &mut Connection, known: &Known, with_bundles: bool
     let (changed_bundles, unfederated) = bundles.as_ref().map(|rows| known.compare(rows)).unwrap_or_default();
 
     let entry_ids = unique(entry_events.names.into_iter().chain(unfederated));
-    let mut found: HashMap<String, Arc<Entry>> = entries::by_entry_ids(db, &entry_ids)
-        .await?
-        .into_iter()
-        .map(|entry| (entry.entry_id.clone(), Arc::new(entry)))
-        .collect();
-    let entries = entry_ids.into_iter().map(|id| (found.remove(&id), id)).map(|(entry, id)| (id, entry)).collect();
+    let found = entries::by_entry_ids(db, &entry_ids).await?;
+    let entries = paired(entry_ids, found.into_iter().map(|entry| (entry.entry_id.clone(), Arc::new(entry))));
 
     let spiffe_ids = unique(node_events.names);
-    let mut found: HashMap<String, Node> =
-        nodes::by_spiffe_ids(db, &spiffe_ids).await?.into_iter().map(|node| (node.spiffe_id.clone(), node)).collect();
-    let nodes = spiffe_ids.into_iter().map(|id| (found.remove(&id), id)).map(|(node, id)| (id, node)).collect();
+    let found = nodes::by_spiffe_ids(db, &spiffe_ids).await?;
+    let nodes = paired(spiffe_ids, found.into_iter().map(|node| (node.spiffe_id.clone(), node)));
 
     Ok(Some(Found {
         rows: ChangedRows { entries, nodes, bundles: changed_bundles },
@@ -80,16 +75,24 @@ pub(super) async fn since(db: &mut Connection, known: &Known, with_bundles: bool
     }))
 }
 
-/// Counted by the database itself, because events are pruned: an empty table is not one that moved back.
+/// Each name with its row, if there is one.
+fn paired<T>(names: Vec<String>, found: impl Iterator<Item = (String, T)>) -> Vec<(String, Option<T>)> {
+    let mut found: HashMap<String, T> = found.collect();
+    let row_of = |name: String| {
+        let row = found.remove(&name);
+        (name, row)
+    };
+    names.into_iter().map(row_of).collect()
+}
+
 async fn newest(db: &mut Connection) -> Result<Position, Error> {
-    let dialect = db.dialect();
-    let mut newest = [0, 0];
-    for (table, newest) in [ENTRY_EVENTS, NODE_EVENTS].into_iter().zip(&mut newest) {
-        let id = db.row(Sql::new(dialect.newest_id(table)), |row| row.integer(0)).await?;
-        *newest = id.unwrap_or_default();
-    }
-    let [entries, nodes] = newest;
-    Ok(Position { entries, nodes })
+    Ok(Position { entries: newest_id(db, ENTRY_EVENTS).await?, nodes: newest_id(db, NODE_EVENTS).await? })
+}
+
+/// Counted by the database itself, because events are pruned: an empty table is not one that moved back.
+async fn newest_id(db: &mut Connection, table: &str) -> Result<i64, Error> {
+    let sql = Sql::new(db.dialect().newest_id(table));
+    Ok(db.row(sql, |row| row.integer(0)).await?.unwrap_or_default())
 }
 
 struct Events {

@@ -10,7 +10,7 @@ use steeple_proto::spire::api::server::svid::v1::{
 };
 use steeple_proto::spire::api::types;
 use steeple_spiffe::SpiffeId;
-use steeple_spiffe::x509::Certificate;
+use steeple_spiffe::x509::{self, Certificate};
 use steeple_transport::rpc::Call;
 use tonic::{Request, Response, Status};
 
@@ -38,7 +38,7 @@ impl Svid for Service {
     ) -> Result<Response<MintX509svidResponse>, Status> {
         let call = Call::of(&request)?;
         let MintX509svidRequest { csr, ttl } = request.into_inner();
-        call.audit("csr", crate::ca::hex(&steeple_pki::sha256(&csr)));
+        call.audit("csr", x509::hex(&steeple_pki::sha256(&csr)));
         call.audit("ttl", ttl);
         if csr.is_empty() {
             return Err(status::invalid_argument("missing CSR"));

@@ -15,13 +15,13 @@ use steeple_runtime::Clock;
 use steeple_runtime::clock::{from_unix_seconds, unix_seconds};
 use steeple_runtime::metrics::{count, gauge, measure};
 use steeple_spiffe::TrustDomain;
-use steeple_spiffe::x509::Certificate;
+use steeple_spiffe::x509::{self, Certificate};
 use tracing::{info, warn};
 
 use super::journal::Journal;
 use super::sign::{BACKDATE, Signing};
 use super::slots::{Authority, Slot, SlotId, Slots};
-use super::{CaConfig, CaError, CaSubject, JwtAuthority, X509Authority, hex};
+use super::{CaConfig, CaError, CaSubject, JwtAuthority, X509Authority};
 
 /// Both kinds with their slots and the journal. One task owns it ([`super::Rotation`]).
 pub struct Authorities {
@@ -267,7 +267,7 @@ impl Loading<'_> {
         let id = format!("{kind}-{}", slot.name());
         let key = self.held.get(&id).filter(|key| key.public_key.spki_der() == public_key)?;
         if not_after <= self.clock.now() {
-            info!(target: "ca_manager", key_id = id, key_sha1 = hex(&steeple_pki::ski(&key.public_key)), "Authority has expired; it is left out");
+            info!(target: "ca_manager", key_id = id, key_sha1 = x509::hex(&steeple_pki::ski(&key.public_key)), "Authority has expired; it is left out");
             return None;
         }
         Some(Arc::new(KeySigner::new(self.keys.clone(), key.clone())))

@@ -8,11 +8,11 @@ use steeple_datastore::journals::{CaJournal, SetCaJournal};
 use steeple_datastore::{DataStore, Error};
 use steeple_proto::journal::{Entries, JwtKeyEntry, Status, X509caEntry};
 use steeple_runtime::clock::unix_seconds;
-use steeple_spiffe::PublicKey;
+use steeple_spiffe::{PublicKey, x509};
 use tracing::{error, info};
 
 use super::slots::{Authority, SlotId};
-use super::{JwtAuthority, X509Authority, hex};
+use super::{JwtAuthority, X509Authority};
 
 /// Entries kept of each kind.
 const KEPT: usize = 10;
@@ -30,7 +30,7 @@ impl Journal {
     /// The journal whose active authority is one of these keys, or an empty one.
     pub(super) async fn load(store: DataStore, keys: impl IntoIterator<Item = &PublicKey>) -> Result<Self, Error> {
         for key in keys {
-            let id = hex(&steeple_pki::ski(key));
+            let id = x509::hex(&steeple_pki::ski(key));
             let Some(CaJournal { id: row, data, active_x509_authority_id }) = store.fetch_ca_journal(&id).await? else {
                 continue;
             };
@@ -68,7 +68,7 @@ impl Journal {
             status: Status::Prepared.into(),
             authority_id: authority.authority_id(),
             not_after: unix_seconds(authority.not_after()),
-            upstream_authority_id: certificate.authority_key_id().map(hex).unwrap_or_default(),
+            upstream_authority_id: certificate.authority_key_id().map(x509::hex).unwrap_or_default(),
         });
         keep_newest(&mut self.entries.x509_c_as);
         self.save().await;

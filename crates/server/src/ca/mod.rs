@@ -113,12 +113,3 @@ impl steeple_runtime::metrics::Coded for CaError {
         }
     }
 }
-
-/// Lower-case hexadecimal, the form of authority IDs.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}

@@ -3,8 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use steeple_proto::journal::Status;
+use steeple_spiffe::x509;
 
-use super::{JwtAuthority, X509Authority, hex};
+use super::{JwtAuthority, X509Authority};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// However long an authority lives, its successor is prepared at most this long before its end.
@@ -49,7 +50,7 @@ pub(super) trait Authority: Clone {
 
 impl Authority for X509Authority {
     fn authority_id(&self) -> String {
-        self.certificate.subject_key_id().map(hex).unwrap_or_default()
+        self.certificate.subject_key_id().map(x509::hex).unwrap_or_default()
     }
 
     fn issued_at(&self) -> SystemTime {

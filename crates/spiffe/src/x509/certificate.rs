@@ -1,4 +1,4 @@
-use std::fmt;
+use std::fmt::{self, Write};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -69,7 +69,7 @@ impl Certificate {
 
     /// The serial number in lower-case hex, two digits a byte.
     pub fn serial_hex(&self) -> String {
-        self.0.serial.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&self.0.serial)
     }
 
     /// The first moment of validity, a whole second.
@@ -288,6 +288,16 @@ fn unsigned(number: IntRef<'_>) -> der::Result<&[u8]> {
         _ if bytes.len() > MAX_SERIAL_LEN => Err(der::ErrorKind::Length { tag: der::Tag::Integer }.into()),
         _ => Ok(&bytes[bytes.iter().take_while(|&&byte| byte == 0).count()..]),
     }
+}
+
+/// Lower-case hex, two digits a byte: how serial numbers, key IDs and authorities are named.
+pub fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        // Writing into a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 /// A big-endian number in decimal.

@@ -36,7 +36,7 @@ pub fn verify_x509_svid_in(
     let id = checked_leaf_id(chain.first().ok_or(X509Error::EmptyChain)?)?;
     let trust_domain = id.trust_domain();
     let bundle = bundles.bundle(&trust_domain).ok_or(X509Error::UnknownTrustDomain(trust_domain))?;
-    let authorities: Vec<Certificate> = bundle.x509_authorities.iter().map(|a| a.certificate.clone()).collect();
+    let authorities: Vec<Certificate> = bundle.x509_certificates().cloned().collect();
     verify_chain(chain, &authorities, now)?;
     Ok(id)
 }

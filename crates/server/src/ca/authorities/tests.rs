@@ -316,7 +316,7 @@ async fn authorities_of_the_reference_are_taken_up_and_none_is_made() {
         assert_eq!(authorities.x509.active().map(described), told(&told_all["x509"]["active"]), "{name}");
         assert_eq!(authorities.jwt.active().map(described), told(&told_all["jwt"]["active"]), "{name}");
         let (x509, jwt) = signers(&place, &signing).await;
-        assert_eq!(x509.map(|id| hex(&id)), told(&told_all["x509"]["active"]).map(|(id, _)| id), "{name}");
+        assert_eq!(x509.map(|id| x509::hex(&id)), told(&told_all["x509"]["active"]).map(|(id, _)| id), "{name}");
         assert_eq!(jwt, told(&told_all["jwt"]["active"]).map(|(id, _)| id), "{name}");
 
         // What was prepared takes over next.
@@ -334,7 +334,7 @@ async fn an_authority_below_an_upstream_one_is_delivered_with_its_chain() {
     let active = authorities.x509.active().unwrap();
     assert_eq!(active.upstream_chain, std::slice::from_ref(&active.certificate));
     assert_eq!(
-        active.certificate.authority_key_id().map(hex).as_deref(),
+        active.certificate.authority_key_id().map(x509::hex).as_deref(),
         told_by_the_reference("upstream")["x509"]["active"]["upstream_authority_subject_key_id"].as_str()
     );
 }
