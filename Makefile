@@ -30,13 +30,13 @@ test: ## All tests: check, then whole daemons; says first what it will install
 
 whole: ## Whole daemons as processes, with clients in Rust and Go
 	@.ci/tools build
-	cargo build $(LOCKED) $(DAEMONS) -p steeple-cmd
+	cargo build $(LOCKED) $(DAEMONS)
 	$(WHOLE)
 
-soak: ## The bench with 200 tries, then the whole daemons again and again; ROUNDS=5
+soak: ## The bench with 2000 tries, then the whole daemons again and again; ROUNDS=5
 	@.ci/tools test
-	cargo build $(LOCKED) $(DAEMONS) -p steeple-cmd
-	STEEPLE_TRIES=200; export STEEPLE_TRIES; $(WHOLE) bench::
+	cargo build $(LOCKED) $(DAEMONS)
+	STEEPLE_TRIES=2000; export STEEPLE_TRIES; $(WHOLE) bench::
 	@for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; ($(WHOLE)) || exit 1; done
 
 peer: ## The whole daemons of another directory, such as SPIRE's: STEEPLE_BIN=/opt/spire/bin

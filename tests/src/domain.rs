@@ -114,11 +114,6 @@ impl DomainBuilder {
         self
     }
 
-    /// How long the authorities live, as `24h`.
-    pub fn ca_ttl(self, ttl: &str) -> Self {
-        self.server_key("ca_ttl", ttl)
-    }
-
     /// How long an agent's own SVID lives.
     pub fn agent_ttl(self, ttl: &str) -> Self {
         self.server_key("agent_ttl", ttl)
@@ -127,11 +122,6 @@ impl DomainBuilder {
     /// How long an X.509-SVID lives whose entry does not say.
     pub fn x509_svid_ttl(self, ttl: &str) -> Self {
         self.server_key("default_x509_svid_ttl", ttl)
-    }
-
-    /// How long a JWT-SVID lives whose entry does not say.
-    pub fn jwt_svid_ttl(self, ttl: &str) -> Self {
-        self.server_key("default_jwt_svid_ttl", ttl)
     }
 
     /// A text value in the block `server`.

@@ -82,8 +82,20 @@ pub struct LogFlags {
 }
 
 impl ConfigFile {
+    /// Logs the keys that mean nothing, a line a section, before the start is refused; in the log that the file wants.
+    ///
+    /// # Errors
+    /// The log cannot be opened.
+    pub fn log_unknown_keys(&self, section: &str, flags: LogFlags, unknown: &[UnknownSection]) -> anyhow::Result<()> {
+        install_log(self.log_options(section, flags))?;
+        for section in unknown {
+            error!(keys = section.names(), section = section.name, "Unknown configuration detected");
+        }
+        Ok(())
+    }
+
     /// How the file wants its log, though it was refused for something else. `section` is the daemon's: `server`.
-    pub fn log_options(&self, section: &str, flags: LogFlags) -> Options {
+    fn log_options(&self, section: &str, flags: LogFlags) -> Options {
         let decoded = hcl::parse(&self.text).and_then(|body| decode::decode::<LogSections>(&body));
         let LogSections { server, agent } = decoded.map(|decoded| decoded.value).unwrap_or_default();
         let keys = if section == "server" { server } else { agent };
@@ -124,13 +136,6 @@ pub fn install_log(options: Options) -> anyhow::Result<Log> {
         .map_err(|error| anyhow::anyhow!("open {}: {}", path.display(), os::reason(&error)))?;
     log.install();
     Ok(log)
-}
-
-/// One line a section, before the start is refused.
-pub fn log_unknown_keys(sections: &[UnknownSection]) {
-    for section in sections {
-        error!(keys = section.names(), section = section.name, "Unknown configuration detected");
-    }
 }
 
 /// What the author of the file should think over once more.

@@ -13,7 +13,7 @@ use steeple_pki::{
 use steeple_proto::spire::api::types;
 use steeple_runtime::clock::unix_seconds;
 use steeple_spiffe::bundle::{JwtAuthority, X509Authority};
-use steeple_spiffe::x509::{self, Certificate};
+use steeple_spiffe::x509::Certificate;
 use steeple_spiffe::{Bundle, SpiffeId, TrustDomain};
 use steeple_transport::tls::Credential;
 use zeroize::Zeroizing;
@@ -172,11 +172,6 @@ impl Svid {
         Arc::new(LocalSigner(Arc::clone(&self.key)))
     }
 
-    /// The chain as PEM, leaf first.
-    pub fn chain_pem(&self) -> String {
-        x509::to_pem(&self.chain)
-    }
-
     /// The chain as DER, one certificate behind the other, leaf first.
     pub fn chain_der(&self) -> Vec<u8> {
         self.chain.iter().flat_map(|certificate| certificate.der().iter().copied()).collect()
@@ -185,16 +180,6 @@ impl Svid {
     /// The key as PKCS#8 DER.
     pub fn key_der(&self) -> Zeroizing<Vec<u8>> {
         self.key.to_pkcs8_der().unwrap()
-    }
-
-    /// The key as PKCS#8 PEM.
-    pub fn key_pem(&self) -> Zeroizing<String> {
-        self.key.to_pkcs8_pem().unwrap()
-    }
-
-    /// The SVID as servers send it.
-    pub fn api(&self) -> types::X509svid {
-        api_svid(&self.id, &self.chain)
     }
 }
 

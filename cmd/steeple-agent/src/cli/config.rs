@@ -2,15 +2,16 @@
 
 use steeple_agent::config::{Config, ConfigError, Flags};
 use steeple_config::flags::FlagSet;
-use steeple_console::daemon::{ConfigFile, FileFlags, LogFlags};
+use steeple_console::daemon::{ConfigFile, FileFlags, LogFlags, install_log};
 use steeple_console::program::Program;
 use steeple_console::usage::{self, Misused};
+use steeple_runtime::logging::Log;
 
 /// What the flags say.
 #[derive(Default)]
 pub(crate) struct ConfigFlags {
     file: FileFlags,
-    pub(crate) flags: Flags,
+    flags: Flags,
 }
 
 impl ConfigFlags {
@@ -78,27 +79,32 @@ impl ConfigFlags {
     ///
     /// # Errors
     /// It is not there or not readable.
-    pub(crate) fn read(self) -> anyhow::Result<(ConfigFile, Flags)> {
+    fn read(self) -> anyhow::Result<(ConfigFile, Flags)> {
         let Self { file, flags } = self;
         Ok((file.read("conf/agent/agent.conf")?, flags))
     }
 }
 
-/// The configuration that file and flags make.
-///
-/// # Errors
-/// [`ConfigError`]
-pub(crate) fn parse(file: &ConfigFile, flags: &Flags) -> Result<Config, ConfigError> {
-    Config::parse(&file.text, &file.path, flags.clone())
-}
-
-/// An error as the reference words it; under our own name with all that is known of it.
-pub(crate) fn told(program: &Program, error: &ConfigError) -> String {
-    if program.is_the_reference() { error.to_string() } else { error.in_full() }
+/// Reads the configuration and starts the log that it asks for.
+pub(crate) fn prepare(program: &Program, flags: ConfigFlags) -> anyhow::Result<(Config, Log)> {
+    let (file, flags) = flags.read()?;
+    match Config::parse(&file.text, &file.path, flags.clone()) {
+        Ok(config) => {
+            let log = install_log(config.log.clone())?;
+            Ok((config, log))
+        }
+        Err(error) => {
+            if let ConfigError::UnknownKeys(sections) = &error {
+                file.log_unknown_keys("agent", log_flags(&flags), sections)?;
+            }
+            // As the reference words it; under our own name with all that is known of it.
+            anyhow::bail!(if program.is_the_reference() { error.to_string() } else { error.in_full() })
+        }
+    }
 }
 
 /// What the flags say of the log.
-pub(crate) fn log_flags(flags: &Flags) -> LogFlags {
+fn log_flags(flags: &Flags) -> LogFlags {
     LogFlags {
         file: flags.log_file.clone(),
         format: flags.log_format.clone(),

@@ -4,13 +4,13 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use steeple_config::flags::FlagSet;
+use steeple_console::program::{Program, block_on};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::client::AgentFlags;
-use super::{block_on, console, usage};
-use steeple_console::program::Program;
+use super::{console, usage};
 
 /// Asks the agent how it is.
 pub(crate) fn run(_: &Program, args: &[String]) -> ExitCode {

@@ -10,36 +10,19 @@ mod validate;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use steeple_config::commands::{Command, Commands, Resolution};
+use steeple_config::commands::{Command, Commands};
 
 use steeple_console as console;
-use steeple_console::program::{Names, Program};
+use steeple_console::program::{self, Names, Program, Run};
 use steeple_console::{output, usage};
 
 /// What the program is called.
-const NAMES: Names = Names { own: "steeple-agent", reference: "spire-agent", compatible: steeple_runtime::COMPATIBLE };
+const NAMES: Names = Names { own: "steeple-agent", reference: "spire-agent" };
 
-/// Does what a command line says. The arguments begin with the name of the program, which decides whether it answers as
-/// the reference or under our own name.
+/// Does what a command line says; its arguments begin with the name of the program.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let mut args = args.into_iter();
-    let program = Program::called(NAMES, args.next());
-    let args: Vec<String> = args.map(|arg| arg.to_string_lossy().into_owned()).collect();
-    match commands(&program).resolve(&args) {
-        Resolution::Run(run, args) => run(&program, &args),
-        Resolution::Version => {
-            program.print_version();
-            ExitCode::SUCCESS
-        }
-        Resolution::Answer { text, exit_code } => {
-            console::err(&text);
-            exit_code.into()
-        }
-    }
+    program::main(NAMES, args, commands)
 }
-
-/// What a command does with the arguments behind its name.
-type Run = Box<dyn Fn(&Program, &[String]) -> ExitCode>;
 
 fn commands(program: &Program) -> Commands<Run> {
     let x509 = "Fetches X509-SVIDs from the Workload API";
@@ -67,7 +50,7 @@ fn asking(
     synopsis: &'static str,
     command: impl AsyncFn(&[String]) -> anyhow::Result<()> + 'static,
 ) -> Command<Run> {
-    let run = move |_: &Program, args: &[String]| match block_on(command(args)) {
+    let run = move |_: &Program, args: &[String]| match program::block_on(command(args)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => match error.downcast::<usage::Misused>() {
             Ok(misused) => misused.tell_twice(),
@@ -78,10 +61,4 @@ fn asking(
         },
     };
     Command::new(name, usage_name, synopsis, Box::new(run))
-}
-
-fn block_on(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    // On the heap: the futures of some calls are large.
-    runtime.block_on(Box::pin(command))
 }

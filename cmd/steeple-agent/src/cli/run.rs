@@ -2,15 +2,13 @@
 
 use std::process::ExitCode;
 
-use steeple_agent::config::{Config, ConfigError};
 use steeple_console as console;
-use steeple_console::daemon::{self, install_log, log_unbuilt, log_unknown_keys, log_warnings};
+use steeple_console::daemon::{self, log_unbuilt, log_warnings};
 use steeple_console::program::Program;
 use steeple_plugins::AGENT;
 use steeple_plugins::node_attestor::join_token;
-use steeple_runtime::logging::Log;
 
-use super::config::{ConfigFlags, log_flags, parse, told};
+use super::config::{ConfigFlags, prepare};
 
 /// Runs an agent until it fails or a signal stops it.
 pub(crate) fn run(program: &Program, args: &[String]) -> ExitCode {
@@ -30,22 +28,4 @@ pub(crate) fn run(program: &Program, args: &[String]) -> ExitCode {
     daemon::run("Agent", |shutdown| async move {
         steeple_agent::run(config, &AGENT, join_token::with_token, log, shutdown).await
     })
-}
-
-/// Reads the configuration and starts the log that it asks for.
-fn prepare(program: &Program, flags: ConfigFlags) -> anyhow::Result<(Config, Log)> {
-    let (file, flags) = flags.read()?;
-    match parse(&file, &flags) {
-        Ok(config) => {
-            let log = install_log(config.log.clone())?;
-            Ok((config, log))
-        }
-        Err(error) => {
-            if let ConfigError::UnknownKeys(sections) = &error {
-                install_log(file.log_options("agent", log_flags(&flags)))?;
-                log_unknown_keys(sections);
-            }
-            anyhow::bail!(told(program, &error))
-        }
-    }
 }

@@ -2,12 +2,11 @@
 
 use std::process::ExitCode;
 
-use steeple_agent::config::ConfigError;
 use steeple_console as console;
-use steeple_console::daemon::{install_log, log_unknown_keys, log_warnings};
+use steeple_console::daemon::log_warnings;
 use steeple_console::program::Program;
 
-use super::config::{ConfigFlags, log_flags, parse, told};
+use super::config::{ConfigFlags, prepare};
 
 /// Says whether an agent would start with a configuration, as far as that can be said without starting it. Plugins are
 /// not looked at, as in the reference.
@@ -30,19 +29,7 @@ pub(crate) fn run(program: &Program, args: &[String]) -> ExitCode {
 
 /// The log is opened, and written to, as in the reference.
 fn check(program: &Program, flags: ConfigFlags) -> anyhow::Result<()> {
-    let (file, flags) = flags.read()?;
-    match parse(&file, &flags) {
-        Ok(config) => {
-            install_log(config.log)?;
-            log_warnings(&config.warnings);
-            Ok(())
-        }
-        Err(error) => {
-            if let ConfigError::UnknownKeys(sections) = &error {
-                install_log(file.log_options("agent", log_flags(&flags)))?;
-                log_unknown_keys(sections);
-            }
-            anyhow::bail!(told(program, &error))
-        }
-    }
+    let (config, _log) = prepare(program, flags)?;
+    log_warnings(&config.warnings);
+    Ok(())
 }

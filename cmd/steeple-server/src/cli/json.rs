@@ -1,9 +1,8 @@
 //! The API's messages as JSON in the reference's mapping: names as in the .proto files, whatever is unset with its default
 //! but for messages, which are left out, integers of 64 bits as text, bytes as base64.
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use serde_json::{Map, Value};
+use serde_json::Value;
+use steeple_console::json::{bytes, list, long, message, object, text};
 use steeple_proto::spire::api::server::agent::v1::ListAgentsResponse;
 use steeple_proto::spire::api::server::entry::v1::{
     BatchCreateEntryResponse, BatchDeleteEntryResponse, ListEntriesResponse, batch_create_entry_response,
@@ -183,30 +182,4 @@ fn selector(selector: &types::Selector) -> Value {
 fn status(status: &types::Status) -> Value {
     let types::Status { code, message } = status;
     object([("code", (*code).into()), ("message", text(message))])
-}
-
-/// Members whose value is null are left out.
-fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
-    let members = members.into_iter().filter(|(_, value)| !value.is_null());
-    Value::Object(members.map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>())
-}
-
-fn list<T>(items: &[T], json: impl Fn(&T) -> Value) -> Value {
-    items.iter().map(json).collect()
-}
-
-fn message<T>(message: &Option<T>, json: impl Fn(&T) -> Value) -> Value {
-    message.as_ref().map_or(Value::Null, json)
-}
-
-fn text(text: &str) -> Value {
-    text.into()
-}
-
-fn long(number: i64) -> Value {
-    number.to_string().into()
-}
-
-fn bytes(bytes: &[u8]) -> Value {
-    BASE64_STANDARD.encode(bytes).into()
 }

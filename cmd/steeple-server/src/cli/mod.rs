@@ -9,44 +9,25 @@ mod healthcheck;
 mod id;
 mod json;
 mod run;
-mod time;
 mod token;
 mod validate;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use steeple_config::commands::{Command, Commands, Resolution};
+use steeple_config::commands::{Command, Commands};
 
 use steeple_console as console;
-use steeple_console::program::{Names, Program};
+use steeple_console::program::{self, Names, Program, Run};
 use steeple_console::{output, usage};
 
 /// What the program is called.
-const NAMES: Names =
-    Names { own: "steeple-server", reference: "spire-server", compatible: steeple_runtime::COMPATIBLE };
+const NAMES: Names = Names { own: "steeple-server", reference: "spire-server" };
 
-/// Does what a command line says. The arguments begin with the name of the program, which decides whether it answers as
-/// the reference or under our own name.
+/// Does what a command line says; its arguments begin with the name of the program.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let mut args = args.into_iter();
-    let program = Program::called(NAMES, args.next());
-    let args: Vec<String> = args.map(|arg| arg.to_string_lossy().into_owned()).collect();
-    match commands(&program).resolve(&args) {
-        Resolution::Run(run, args) => run(&program, &args),
-        Resolution::Version => {
-            program.print_version();
-            ExitCode::SUCCESS
-        }
-        Resolution::Answer { text, exit_code } => {
-            console::err(&text);
-            exit_code.into()
-        }
-    }
+    program::main(NAMES, args, commands)
 }
-
-/// What a command does with the arguments behind its name.
-type Run = Box<dyn Fn(&Program, &[String]) -> ExitCode>;
 
 fn commands(program: &Program) -> Commands<Run> {
     let agent = vec![
@@ -90,13 +71,7 @@ fn asking(
 
 /// Runs a command that asks a server, and tells why it failed.
 fn ask(command: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let ended = match runtime {
-        // On the heap: the futures of some calls are large.
-        Ok(runtime) => runtime.block_on(Box::pin(command)),
-        Err(error) => Err(error.into()),
-    };
-    let Err(error) = ended else { return ExitCode::SUCCESS };
+    let Err(error) = program::block_on(command) else { return ExitCode::SUCCESS };
     match error.downcast::<usage::Misused>() {
         Ok(misused) => misused.tell(),
         Err(error) => {

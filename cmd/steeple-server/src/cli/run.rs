@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use steeple_console as console;
-use steeple_console::daemon::{self, install_log, log_unbuilt, log_unknown_keys, log_warnings};
+use steeple_console::daemon::{self, install_log, log_unbuilt, log_warnings};
 use steeple_console::program::Program;
 use steeple_plugins::SERVER;
 use steeple_runtime::logging::Log;
@@ -44,8 +44,7 @@ fn prepare(program: &Program, flags: ConfigFlags) -> anyhow::Result<(Config, Log
         }
         Err(error) => {
             if let ConfigError::UnknownKeys(sections) = &error {
-                install_log(file.log_options("server", log_flags(&flags)))?;
-                log_unknown_keys(sections);
+                file.log_unknown_keys("server", log_flags(&flags), sections)?;
             }
             anyhow::bail!(told(program, &error))
         }

@@ -151,11 +151,6 @@ impl FakeServer {
         self.address
     }
 
-    /// Whom it signs with.
-    pub fn ca(&self) -> &Ca {
-        &self.shared.ca
-    }
-
     /// Changes what it answers from the next call on.
     pub fn change(&self, change: impl FnOnce(&mut Script)) {
         change(&mut self.shared.script());

@@ -3,11 +3,10 @@
 
 use std::collections::HashMap;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use prost_types::value::Kind;
 use prost_types::{ListValue, Struct};
-use serde_json::{Map, Value};
+use serde_json::Value;
+use steeple_console::json::{bytes, object};
 use steeple_proto::workload::{
     JwtBundlesResponse, Jwtsvid, JwtsvidResponse, ValidateJwtsvidResponse, X509svid, X509svidResponse,
 };
@@ -98,16 +97,6 @@ fn without_nulls(value: Value) -> Value {
 fn by_trust_domain<B: AsRef<[u8]>>(bundles: &HashMap<String, B>) -> Value {
     let bundles = bundles.iter().map(|(trust_domain, bundle)| (trust_domain.clone(), bytes(bundle.as_ref())));
     Value::Object(bundles.collect())
-}
-
-/// Members whose value is null are left out.
-fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
-    let members = members.into_iter().filter(|(_, value)| !value.is_null());
-    Value::Object(members.map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>())
-}
-
-fn bytes(bytes: &[u8]) -> Value {
-    BASE64_STANDARD.encode(bytes).into()
 }
 
 #[cfg(test)]

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::{Duration, SystemTime};
 
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use steeple_config::duration::Duration as GoDuration;
+use steeple_console::time;
 use steeple_proto::workload::{X509svid, X509svidResponse};
+use steeple_runtime::clock::unix_seconds;
 use steeple_spiffe::x509::parse_chain_der;
 use steeple_spiffe::{Certificate, X509Error, X509Svid, verify_x509_svid};
 
@@ -105,9 +105,7 @@ fn validity(text: &mut String, what: &str, certificate: &Certificate) {
 
 /// As Go prints a moment by default.
 fn utc(moment: SystemTime) -> String {
-    // A certificate's years end with 9999, a timestamp's too.
-    let moment = Timestamp::try_from(moment).unwrap_or(Timestamp::MAX).to_zoned(TimeZone::UTC);
-    moment.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string()
+    time::utc(unix_seconds(moment))
 }
 
 #[cfg(test)]
@@ -117,6 +115,9 @@ mod tests {
     #[test]
     fn shows_a_moment_as_go_does() {
         assert_eq!(utc(SystemTime::UNIX_EPOCH + Duration::from_secs(4_070_908_800)), "2099-01-01 00:00:00 +0000 UTC");
+        // How a certificate says that it has no end (RFC 5280, section 4.1.2.5).
+        let endless = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
+        assert_eq!(utc(endless), "9999-12-31 23:59:59 +0000 UTC");
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Agents for people to read.
 
+use steeple_console::time;
 use steeple_proto::spire::api::types;
 
-use crate::cli::{id, time};
+use crate::cli::id;
 
 /// An agent, a line a property, and an empty line.
 pub(super) fn block(agent: &types::Agent) -> String {

@@ -1,10 +1,11 @@
 //! Entries for people to read.
 
+use steeple_console::time;
 use steeple_proto::spire::api::types;
 use steeple_transport::status::code_name;
 use tonic::Code;
 
-use crate::cli::{id, time};
+use crate::cli::id;
 
 /// An entry, a line a property, and an empty line.
 pub(super) fn block(entry: &types::Entry) -> String {

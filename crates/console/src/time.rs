@@ -4,12 +4,12 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 /// In UTC, however the machine is set.
-pub(crate) fn utc(unix_seconds: i64) -> String {
+pub fn utc(unix_seconds: i64) -> String {
     shown(unix_seconds, TimeZone::UTC)
 }
 
 /// In the zone of the machine, or of the variable `TZ`.
-pub(crate) fn local(unix_seconds: i64) -> String {
+pub fn local(unix_seconds: i64) -> String {
     shown(unix_seconds, TimeZone::system())
 }
 
