@@ -28,6 +28,9 @@ pub enum Error {
     /// Pruning would leave a bundle without any authority of this kind, so that nothing was pruned.
     #[error("datastore-sql: prune failed: would prune all {0}")]
     WouldPruneAll(&'static str),
+    /// The entry that comes with a join token could not be created, so that the token was not stored either.
+    #[error(transparent)]
+    JoinTokenEntry(Box<Error>),
     /// The agent is banned; only deleting it ends that.
     #[error("agent is banned")]
     Banned,
@@ -149,6 +152,7 @@ impl Coded for Error {
             | Self::RootCaNotTainted
             | Self::JwtKeyAlreadyTainted
             | Self::JwtKeyNotTainted => "InvalidArgument",
+            Self::JoinTokenEntry(error) => error.code(),
             Self::BundleInUse(_) => "FailedPrecondition",
             Self::Banned => "PermissionDenied",
             Self::Busy(_) | Self::Unavailable(_) | Self::Closed => "Unavailable",

@@ -4,6 +4,7 @@ use steeple_runtime::metrics::measure;
 
 use crate::Error;
 use crate::connection::Row;
+use crate::entries::{CreateEntry, Entry};
 use crate::sql::Sql;
 use crate::store::DataStore;
 use crate::writer::{Mutation, Tx};
@@ -30,9 +31,14 @@ impl DataStore {
     }
 }
 
-/// Stores a token. One that is stored already is refused ([`Error::Constraint`]).
+/// Stores a token, and with it the entry that gives the agent which attests by it another identity. Both or neither.
 #[derive(Clone, Debug)]
-pub struct CreateJoinToken(pub JoinToken);
+pub struct CreateJoinToken {
+    /// The token. One that is stored already is refused ([`Error::Constraint`]).
+    pub token: JoinToken,
+    /// The entry; a similar one that exists will do. What goes wrong with it is an [`Error::JoinTokenEntry`].
+    pub entry: Option<Entry>,
+}
 
 /// Takes a token out: of several that try, one gets it.
 #[derive(Clone, Debug)]
@@ -53,9 +59,14 @@ impl Mutation for CreateJoinToken {
     const KEY: &'static str = "datastore.join_token.create";
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
-        let JoinToken { token, expires_at } = &self.0;
+        let JoinToken { token, expires_at } = &self.token;
         let insert = "INSERT INTO join_tokens (created_at, updated_at, token, expiry) VALUES (?, ?, ?, ?)";
-        tx.db.execute(Sql::new(insert).bind(tx.now).bind(tx.now).bind(token).bind(*expires_at)).await.map(drop)
+        tx.db.execute(Sql::new(insert).bind(tx.now).bind(tx.now).bind(token).bind(*expires_at)).await?;
+        if let Some(entry) = &self.entry {
+            let created = CreateEntry { entry: entry.clone() }.apply(tx).await;
+            created.map_err(|error| Error::JoinTokenEntry(Box::new(error)))?;
+        }
+        Ok(())
     }
 }
 

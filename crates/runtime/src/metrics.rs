@@ -1,5 +1,5 @@
-//! Every call to a CA, a datastore, a plugin or an RPC passes [`measure`]: a counter and a timer under the reference's
-//! name. Which sinks read them is decided elsewhere; without one a measurement costs a few nanoseconds.
+//! Every call to a CA, a datastore, a plugin or an RPC passes [`measure`] (or [`measure_success`]): a counter and a timer
+//! under the reference's name. Which sinks read them is decided elsewhere; without one a measurement costs a few nanoseconds.
 
 use std::future::Future;
 use std::time::Instant;
@@ -17,6 +17,15 @@ pub async fn measure<T, E: Coded>(key: &'static str, call: impl Future<Output = 
     let result = call.await;
     let status = result.as_ref().err().map_or("OK", Coded::code);
     called(key, status, started);
+    result
+}
+
+/// As [`measure`], for calls that the reference only counts, without labels, and only when they succeed.
+pub async fn measure_success<T, E>(key: &'static str, call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    let result = call.await;
+    if result.is_ok() {
+        count(key);
+    }
     result
 }
 

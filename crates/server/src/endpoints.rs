@@ -12,7 +12,7 @@ use steeple_spiffe::x509::Certificate;
 use steeple_spiffe::{SpiffeId, TrustDomain};
 use steeple_transport::connection::Connection;
 use steeple_transport::listen::{ListenError, TlsListener, Tracking, UnixListener, UnixSocket};
-use steeple_transport::rpc::{Audit, Layers, Limits, Methods};
+use steeple_transport::rpc::{Audit, Layers, Methods};
 use steeple_transport::tls::{Admission, CredentialWatch, TlsError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
@@ -23,6 +23,7 @@ use tracing::info;
 use crate::api::{self, Parts};
 use crate::authpolicy::{Agents, Policy, local_services, network_services};
 use crate::entries::Index;
+use crate::settings::Settings;
 
 /// After this a connection is asked to go, so that agents spread over servers that were added.
 const CONNECTION_AGE: Duration = Duration::from_secs(180);
@@ -33,7 +34,7 @@ const STREAMS: u32 = 1000;
 /// Bytes of a call's metadata.
 const HEADERS: u32 = 64 * 1024;
 
-/// Where to listen, and what can change while listening.
+/// Where to listen, and how.
 pub(crate) struct Listen {
     /// `bind_address` and `bind_port`
     pub address: SocketAddr,
@@ -41,8 +42,8 @@ pub(crate) struct Listen {
     pub socket: PathBuf,
     /// `audit_log_enabled`
     pub audit: bool,
-    /// `admin_ids`
-    pub admin_ids: watch::Receiver<Arc<[SpiffeId]>>,
+    /// What else can change while listening.
+    pub settings: Settings,
     /// `experimental.agent_spiffe_id_as_selector`
     pub agent_id_as_selector: bool,
     /// The server's own SVID.
@@ -70,6 +71,7 @@ pub(crate) struct Endpoints {
     parts: Parts,
     policy: Arc<Policy>,
     agents: Arc<Agents>,
+    settings: Settings,
     audit: Audit,
     agent_id_as_selector: bool,
 }
@@ -80,11 +82,14 @@ impl Endpoints {
     /// # Errors
     /// See [`EndpointsError`].
     pub(crate) async fn bind(listen: Listen, parts: Parts) -> Result<Self, EndpointsError> {
-        let Listen { address, socket, audit, admin_ids, agent_id_as_selector, credential } = listen;
+        let Listen { address, socket, audit, settings, agent_id_as_selector, credential } = listen;
         let clock = parts.clock.clone();
-        let (policy, agents) =
-            Policy::new(parts.store.clone(), Arc::clone(&parts.index), admin_ids.clone(), clock.clone());
-        let peers = Peers { trust_domain: parts.trust_domain.clone(), index: Arc::clone(&parts.index), admin_ids };
+        let (policy, agents) = Policy::new(parts.store.clone(), Arc::clone(&parts.index), &settings, clock.clone());
+        let peers = Peers {
+            trust_domain: parts.trust_domain.clone(),
+            index: Arc::clone(&parts.index),
+            admin_ids: settings.admin_ids.subscribe(),
+        };
         let tls = steeple_transport::tls::server_config(credential, Arc::new(peers), clock.clone())?;
         // The socket first: whoever starts a second server by mistake is told about the one that runs.
         let tracking = if audit { Tracking::On } else { Tracking::Off };
@@ -97,6 +102,7 @@ impl Endpoints {
             parts,
             policy: Arc::new(policy),
             agents,
+            settings,
             audit: Audit::new(audit),
             agent_id_as_selector,
         })
@@ -107,12 +113,12 @@ impl Endpoints {
     /// # Errors
     /// [`EndpointsError::Serve`].
     pub(crate) async fn run(self, shutdown: Shutdown, log: Log) -> Result<(), EndpointsError> {
-        let Self { network, local, parts, policy, agents, audit, agent_id_as_selector } = self;
+        let Self { network, local, parts, policy, agents, settings, audit, agent_id_as_selector } = self;
         info!(target: "endpoints", address = %network.address(), network = "tcp", "Starting Server APIs");
         info!(target: "endpoints", address = %local.path().display(), network = "unix", "Starting Server APIs");
         let clock = parts.clock.clone();
         let layers = |services: &[_]| {
-            Layers::new(Methods::new(services), Arc::clone(&policy) as _, Limits::none(), audit.clone())
+            Layers::new(Methods::new(services), Arc::clone(&policy) as _, settings.limits.subscribe(), audit.clone())
         };
         let shared = || {
             let mut routes = Routes::builder();

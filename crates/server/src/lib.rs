@@ -9,8 +9,10 @@ pub mod config;
 mod dns_name;
 mod endpoints;
 mod entries;
+pub mod limits;
 mod prune;
 mod run;
+pub mod settings;
 mod svid;
 #[cfg(test)]
 mod tests;

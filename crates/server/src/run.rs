@@ -11,7 +11,6 @@ use steeple_runtime::logging::Log;
 use steeple_runtime::tasks::{PartFailed, Parts as Tasks};
 use steeple_runtime::{Clock, Shutdown};
 use steeple_transport::listen::refuse_used;
-use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::api::Parts;
@@ -22,6 +21,7 @@ use crate::config::Config;
 use crate::endpoints::{Endpoints, EndpointsError, Listen};
 use crate::entries::Index;
 use crate::prune::Pruning;
+use crate::settings::Settings;
 use crate::svid::{SvidError, SvidRotation};
 
 /// Why a server did not start, or stopped.
@@ -147,12 +147,12 @@ async fn start(config: Config, built_ins: &ServerBuiltIns, log: Log, shutdown: S
         ca,
         clock: clock.clone(),
     };
-    let (_, admin_ids) = watch::channel(config.admin_ids.into());
+    let settings = Settings::new(config.admin_ids, config.rate_limits, &clock);
     let listen = Listen {
         address: config.bind_address,
         socket: config.socket_path,
         audit: config.audit_log_enabled,
-        admin_ids,
+        settings,
         agent_id_as_selector: config.agent_id_as_selector,
         credential,
     };

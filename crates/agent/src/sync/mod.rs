@@ -357,6 +357,10 @@ fn put_entry(store: &mut Store, entry: Result<Entry, crate::cache::BadEntry>) {
 
 fn put_bundle(store: &mut Store, bundle: steeple_proto::spire::api::types::Bundle) {
     match CachedBundle::from_api(bundle) {
+        // Whoever believed it could not be told anything any more: no server could show that it is one.
+        Ok(own) if own.x509.is_empty() && own.bundle.trust_domain == *store.cache().snapshot().trust_domain() => {
+            warn!(target: "manager", "Received own bundle without X.509 authorities from SPIRE server");
+        }
         Ok(bundle) => drop(store.put_bundle(bundle)),
         Err(error) => warn!(target: "manager", error = %error, "Received malformed bundle from SPIRE server"),
     }

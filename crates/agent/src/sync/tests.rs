@@ -325,13 +325,22 @@ async fn malformed_entries_are_left_out_and_the_others_taken() {
 
 #[tokio::test]
 async fn a_malformed_bundle_leaves_the_one_before() {
+    holds_its_bundle_against(|bundle| bundle.x509_authorities[0].asn1 = b"garbage".to_vec()).await;
+}
+
+#[tokio::test]
+async fn a_bundle_of_its_own_that_trusts_nobody_leaves_the_one_before() {
+    holds_its_bundle_against(|bundle| bundle.x509_authorities.clear()).await;
+}
+
+async fn holds_its_bundle_against(spoil: fn(&mut types::Bundle)) {
     for way in WAYS {
         let case = Case::synced(way).await;
-        let mut malformed = case.host.ca.api_bundle();
-        malformed.x509_authorities[0].asn1 = b"garbage".to_vec();
-        case.host.server.change(|script| script.bundle = malformed.clone());
+        let mut spoilt = case.host.ca.api_bundle();
+        spoil(&mut spoilt);
+        case.host.server.change(|script| script.bundle = spoilt.clone());
         if way == Way::Pushed {
-            case.host.server.push(Change::Bundle(malformed));
+            case.host.server.push(Change::Bundle(spoilt));
         }
         // A change that comes after it tells that it has been seen.
         case.change(vec![of(&case.host, "a", "unix:uid:1"), of(&case.host, "b", "unix:uid:1")]);

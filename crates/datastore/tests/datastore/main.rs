@@ -73,6 +73,7 @@ suite! {
     tokens {
         a_token_is_consumed_once
         refuses_a_token_twice
+        a_token_and_its_entry_are_stored_together_or_not_at_all
         prunes_tokens_that_have_expired
     }
     bundles {

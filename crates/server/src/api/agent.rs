@@ -2,7 +2,7 @@
 
 mod attest;
 
-use steeple_datastore::entries::{CreateEntry, Entry as Row};
+use steeple_datastore::entries::Entry as Row;
 use steeple_datastore::join_tokens::{CreateJoinToken, JoinToken};
 use steeple_datastore::nodes::{DeleteNode, NodeFilter, UpdateNode};
 use steeple_datastore::{Match, MatchSet, Node, Page, Selector};
@@ -174,18 +174,20 @@ impl Agent for Service {
             .map_err(|error| status::invalid("invalid agent ID", error))?;
         let token = if token.is_empty() { Uuid::new_v4().to_string() } else { token };
         let expires_at = self.parts.clock.unix_seconds() + i64::from(ttl);
+        const ENTRY: &str = "failed to create join token registration entry";
+        let entry = match agent_id {
+            Some(agent_id) => {
+                call.audit("spiffe_id", &agent_id);
+                let entry = alias(&self.parts.trust_domain, &token, &agent_id);
+                Some(entry.map_err(|error| status::internal(ENTRY, error))?)
+            }
+            None => None,
+        };
         let row = JoinToken { token: token.clone(), expires_at };
-        self.parts
-            .store
-            .write(CreateJoinToken(row))
-            .await
-            .map_err(|error| status::internal("failed to create token", error))?;
-        if let Some(agent_id) = agent_id {
-            call.audit("spiffe_id", &agent_id);
-            self.create_alias(&token, &agent_id)
-                .await
-                .map_err(|error| status::internal("failed to create join token registration entry", error))?;
-        }
+        self.parts.store.write(CreateJoinToken { token: row, entry }).await.map_err(|error| match error {
+            steeple_datastore::Error::JoinTokenEntry(error) => status::internal(ENTRY, error),
+            error => status::internal("failed to create token", error),
+        })?;
         Ok(Response::new(types::JoinToken { value: token, expires_at }))
     }
 
@@ -227,18 +229,17 @@ impl Service {
             Err(error) => Err(status::internal("failed to update agent", error)),
         }
     }
+}
 
-    /// The entry that gives an agent which attests by a token another identity.
-    async fn create_alias(&self, token: &str, agent_id: &SpiffeId) -> Result<(), String> {
-        let parent = join_token_id(&self.parts.trust_domain, token).map_err(|error| error.to_string())?;
-        let entry = Row {
-            spiffe_id: agent_id.to_string(),
-            parent_id: parent.to_string(),
-            selectors: vec![Selector::new("spiffe_id", parent.as_str())],
-            ..Row::default()
-        };
-        self.parts.store.write(CreateEntry { entry }).await.map(drop).map_err(|error| error.to_string())
-    }
+/// The entry that gives an agent which attests by a token another identity.
+fn alias(trust_domain: &TrustDomain, token: &str, agent_id: &SpiffeId) -> Result<Row, BadToken> {
+    let parent = join_token_id(trust_domain, token)?;
+    Ok(Row {
+        spiffe_id: agent_id.to_string(),
+        parent_id: parent.to_string(),
+        selectors: vec![Selector::new("spiffe_id", parent.as_str())],
+        ..Row::default()
+    })
 }
 
 /// The ID of an agent that attests by a join token.

@@ -3,6 +3,7 @@
 
 mod agent;
 mod follow;
+mod settings;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -19,9 +20,8 @@ use steeple_runtime::Shutdown;
 use steeple_spiffe::Certificate;
 use steeple_testkit::{ManualClock, MemoryKeys};
 use steeple_transport::connection::{Connection, Local, PeerSvid, Remote};
-use steeple_transport::rpc::{Audit, Layers, Limits, Methods, Stack};
+use steeple_transport::rpc::{Audit, Layers, Methods, Stack};
 use tempfile::TempDir;
-use tokio::sync::watch;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response};
@@ -33,6 +33,8 @@ use crate::authpolicy::{Policy, network_services};
 use crate::ca::authorities::Authorities;
 use crate::ca::sign::{Lifetimes, Signing};
 use crate::ca::{CaConfig, CaSubject};
+use crate::limits::RateLimits;
+use crate::settings::Settings;
 use crate::tests::{DAY, HOUR, manual, store};
 
 /// A server without listeners.
@@ -40,6 +42,7 @@ struct Api {
     manual: ManualClock,
     store: DataStore,
     index: Arc<Index>,
+    settings: Settings,
     layered: Stack<Routes>,
     shutdown: Shutdown,
     _dir: TempDir,
@@ -97,8 +100,8 @@ impl Api {
             }
         });
 
-        let (_, admin_ids) = watch::channel(Arc::from([]));
-        let (policy, agents) = Policy::new(store.clone(), Arc::clone(&index), admin_ids, clock.clone());
+        let settings = Settings::new(Vec::new(), RateLimits { attestation: false, signing: false }, &clock);
+        let (policy, agents) = Policy::new(store.clone(), Arc::clone(&index), &settings, clock.clone());
         let parts = Parts { trust_domain, store: store.clone(), index: Arc::clone(&index), ca, clock };
         let shutdown = Shutdown::new();
         let mut routes = Routes::builder();
@@ -109,9 +112,9 @@ impl Api {
             .add_service(super::svid::service(parts.clone()))
             .add_service(super::sync::service(parts, agents, shutdown.clone()));
         let methods = Methods::new(&network_services());
-        let layers = Layers::new(methods, Arc::new(policy), Limits::none(), Audit::default());
+        let layers = Layers::new(methods, Arc::new(policy), settings.limits.subscribe(), Audit::default());
         let layered = layers.layer(routes.routes());
-        Self { manual, store, index, layered, shutdown, _dir: dir }
+        Self { manual, store, index, settings, layered, shutdown, _dir: dir }
     }
 
     /// A process of this host.

@@ -18,33 +18,31 @@ use tonic::{Code, Status};
 use tracing::debug;
 
 use crate::entries::Index;
+use crate::settings::Settings;
 pub use agents::Agents;
-use table::{Classes, classes_of};
+use table::Classes;
+pub use table::Table;
 pub(crate) use table::{local_services, network_services};
 
 /// The policy of one server.
 pub struct Policy {
     store: DataStore,
-    /// `admin_ids`; can change while running.
+    table: watch::Receiver<Arc<Table>>,
     admin_ids: watch::Receiver<Arc<[SpiffeId]>>,
     agents: Arc<Agents>,
 }
 
 impl Policy {
-    /// The default policy.
-    pub fn new(
-        store: DataStore,
-        index: Arc<Index>,
-        admin_ids: watch::Receiver<Arc<[SpiffeId]>>,
-        clock: Clock,
-    ) -> (Self, Arc<Agents>) {
+    /// By what `settings` hold at the time of each call.
+    pub fn new(store: DataStore, index: Arc<Index>, settings: &Settings, clock: Clock) -> (Self, Arc<Agents>) {
         let agents = Arc::new(Agents::new(store.clone(), index, clock));
-        (Self { store, admin_ids, agents: Arc::clone(&agents) }, agents)
+        let (table, admin_ids) = (settings.policy.subscribe(), settings.admin_ids.subscribe());
+        (Self { store, table, admin_ids, agents: Arc::clone(&agents) }, agents)
     }
 
     /// The first class that fits, in the reference's order.
     async fn classify(&self, request: &Incoming<'_>) -> Result<Authorized, Status> {
-        let allowed = classes_of(&request.method.path);
+        let allowed = self.table.borrow().classes_of(&request.method.path);
         if allowed.has(Classes::ANY) {
             return Ok(Authorized::Nobody);
         }

@@ -1,7 +1,6 @@
 //! The default policy, method by method.
 
 use std::collections::HashMap;
-use std::sync::OnceLock;
 
 use steeple_transport::rpc::ServiceName;
 
@@ -73,16 +72,29 @@ const RULES: &[Rule] = &[
     Rule(&HEALTH, LOCAL, HEALTH.methods),
 ];
 
-/// Who may call a method; one that no rule names, nobody.
-pub(super) fn classes_of(path: &str) -> Classes {
-    static BY_PATH: OnceLock<HashMap<String, Classes>> = OnceLock::new();
-    let by_path = BY_PATH.get_or_init(|| {
+/// A policy: who may call which method.
+#[derive(Debug)]
+pub struct Table(HashMap<String, Classes>);
+
+impl Table {
+    /// The default policy.
+    pub fn standard() -> Self {
         let paths = RULES.iter().flat_map(|Rule(service, classes, methods)| {
             methods.iter().map(move |method| (format!("/{}/{method}", service.full), *classes))
         });
-        paths.collect()
-    });
-    by_path.get(path).copied().unwrap_or(Classes::NONE)
+        Self(paths.collect())
+    }
+
+    /// Nobody may call anything.
+    #[cfg(test)]
+    pub(crate) fn closed() -> Self {
+        Self(HashMap::new())
+    }
+
+    /// Who may call the method at `path`; one that no rule names, nobody.
+    pub(super) fn classes_of(&self, path: &str) -> Classes {
+        self.0.get(path).copied().unwrap_or(Classes::NONE)
+    }
 }
 
 /// The services of the TCP port.
@@ -247,7 +259,8 @@ mod tests {
 
     #[test]
     fn a_method_that_no_rule_names_is_nobodys() {
-        assert_eq!(classes_of("/spire.api.server.entry.v1.Entry/Nothing"), Classes::NONE);
-        assert!(classes_of("/spire.api.server.bundle.v1.Bundle/GetBundle").has(ANY));
+        let table = Table::standard();
+        assert_eq!(table.classes_of("/spire.api.server.entry.v1.Entry/Nothing"), Classes::NONE);
+        assert!(table.classes_of("/spire.api.server.bundle.v1.Bundle/GetBundle").has(ANY));
     }
 }

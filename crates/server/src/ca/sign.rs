@@ -9,7 +9,7 @@ use steeple_pki::certificate::svid_subject;
 use steeple_pki::{Issuer, Kind, Name, Serial, Subject, Template, jws};
 use steeple_runtime::Clock;
 use steeple_runtime::clock::unix_seconds;
-use steeple_runtime::metrics::count;
+use steeple_runtime::metrics::measure_success;
 use steeple_spiffe::x509::Certificate;
 use steeple_spiffe::{PublicKey, SpiffeId};
 
@@ -137,6 +137,17 @@ impl Ca {
         public_key: &PublicKey,
         ttl: Duration,
     ) -> Result<Vec<Certificate>, CaError> {
+        measure_success("server_ca.sign.x509_svid", self.chain(subject, id, dns_names, public_key, ttl)).await
+    }
+
+    async fn chain(
+        &self,
+        subject: Subject,
+        id: &SpiffeId,
+        dns_names: &[String],
+        public_key: &PublicKey,
+        ttl: Duration,
+    ) -> Result<Vec<Certificate>, CaError> {
         let active = self.signing.0.load_full();
         let authority = active.x509.as_ref().ok_or(CaError::NoX509Authority)?;
         let now = self.clock.now();
@@ -154,7 +165,6 @@ impl Ca {
         };
         let issuer = Issuer::new(&authority.certificate, &*authority.signer);
         let leaf = steeple_pki::issue(&template, public_key, &issuer).await?;
-        count("server_ca.sign.x509_svid");
         Ok(std::iter::once(leaf).chain(authority.upstream_chain.iter().cloned()).collect())
     }
 
@@ -168,6 +178,10 @@ impl Ca {
     /// # Errors
     /// See [`CaError`].
     pub async fn sign_jwt(&self, params: WorkloadJwt<'_>) -> Result<SignedJwt, CaError> {
+        measure_success("server_ca.sign.jwt_svid", self.token(params)).await
+    }
+
+    async fn token(&self, params: WorkloadJwt<'_>) -> Result<SignedJwt, CaError> {
         let WorkloadJwt { id, audience, ttl, include_jti } = params;
         let issuer = self.jwt_issuer.as_ref().ok_or(CaError::JwtDisabled)?;
         let active = self.signing.0.load_full();
@@ -191,7 +205,6 @@ impl Ca {
         }
         claims.insert("sub".into(), id.as_str().into());
         let token = jws::sign_jwt_svid(&claims, &authority.key_id, &*authority.signer).await?;
-        count("server_ca.sign.jwt_svid");
         Ok(SignedJwt { token, issued_at, expires_at })
     }
 }

@@ -22,6 +22,7 @@ use steeple_spiffe::{SpiffeId, TrustDomain};
 
 use crate::ca::sign::Lifetimes;
 use crate::ca::{CaConfig, CaSubject};
+use crate::limits::RateLimits;
 pub use error::ConfigError;
 use file::{Experimental, File, Server};
 
@@ -42,6 +43,8 @@ pub struct Config {
     pub admin_ids: Vec<SpiffeId>,
     /// `audit_log_enabled`
     pub audit_log_enabled: bool,
+    /// `ratelimit`
+    pub rate_limits: RateLimits,
     /// `ca_*` and `jwt_key_type`
     pub ca: CaConfig,
     /// `*_ttl`
@@ -147,6 +150,10 @@ impl Config {
             log,
             admin_ids,
             audit_log_enabled: server.audit_log_enabled,
+            rate_limits: RateLimits {
+                attestation: server.ratelimit.attestation.unwrap_or(true),
+                signing: server.ratelimit.signing.unwrap_or(true),
+            },
             ca,
             lifetimes,
             jwt_issuer: (!server.disable_jwt_svids).then_some(server.jwt_issuer),

@@ -9,7 +9,6 @@ use super::file::File;
 pub(super) fn of(file: &File) -> Vec<String> {
     let File { server, plugins: _, telemetry, health_checks } = file;
     let federation = server.federation.as_ref();
-    let limits = [server.ratelimit.attestation, server.ratelimit.signing];
     let experimental = &server.experimental;
     [
         (telemetry.as_ref().is_some_and(Telemetry::asks), "telemetry"),
@@ -22,7 +21,6 @@ pub(super) fn of(file: &File) -> Vec<String> {
         (!server.prune_attested_nodes_expired_for.is_empty(), "prune_attested_nodes_expired_for"),
         (!server.proxy_protocol_trusted_cidrs.is_empty(), "proxy_protocol_trusted_cidrs"),
         (server.profiling_enabled, "profiling_enabled"),
-        (limits.contains(&Some(true)), "ratelimit"),
     ]
     .into_iter()
     .filter(|(asked, _)| *asked)

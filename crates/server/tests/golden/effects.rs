@@ -29,7 +29,7 @@ pub(crate) async fn let_pass(running: &Running, request: &Value, seconds: f64) {
     let token = String::from_utf8(STANDARD.decode(payload).unwrap()).unwrap();
     let row = running.store.write(ConsumeJoinToken { token }).await.unwrap();
     let row = JoinToken { expires_at: row.expires_at - seconds as i64, ..row };
-    write(running, CreateJoinToken(row)).await;
+    write(running, CreateJoinToken { token: row, entry: None }).await;
 }
 
 /// Does what a record should have done, given its request as bytes.

@@ -26,6 +26,8 @@ pub struct Method {
     pub name: &'static str,
     /// `rpc.entry.v1.entry.count_entries`
     pub metric: &'static str,
+    /// `rateLimit.agent.v1.agent.attest_agent`
+    pub limit_metric: &'static str,
 }
 
 /// The methods of a listener by path.
@@ -56,12 +58,15 @@ impl Methods {
 }
 
 fn method(service: &ServiceName, name: &'static str) -> &'static Method {
-    let metric = format!("rpc.{}.{}", service.metric, snake_case(name)).into_boxed_str();
+    let metric = |family| -> &'static str {
+        Box::leak(format!("{family}.{}.{}", service.metric, snake_case(name)).into_boxed_str())
+    };
     Box::leak(Box::new(Method {
         path: format!("/{}/{name}", service.full),
         service: service.log,
         name,
-        metric: Box::leak(metric),
+        metric: metric("rpc"),
+        limit_metric: metric("rateLimit"),
     }))
 }
 

@@ -16,6 +16,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use http::{HeaderMap, Request, Response};
+use tokio::sync::watch;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
@@ -23,7 +24,7 @@ use tracing::{Instrument, Span, error, info};
 
 use crate::connection::Connection;
 pub use call::{Audit, Authorized, Call};
-pub use limits::{Limiter, Limits};
+pub use limits::{Limiter, Limits, Rate};
 pub use method::{Method, Methods, ServiceName};
 
 /// Decides who may call what, for the third layer.
@@ -53,14 +54,19 @@ pub struct Incoming<'a> {
 pub struct Layers {
     methods: Arc<Methods>,
     authorize: Arc<dyn Authorize>,
-    limits: Arc<Limits>,
+    limits: watch::Receiver<Arc<Limits>>,
     audit: Audit,
 }
 
 impl Layers {
-    /// Layers for the methods of one listener.
-    pub fn new(methods: Methods, authorize: Arc<dyn Authorize>, limits: Limits, audit: Audit) -> Self {
-        Self { methods: Arc::new(methods), authorize, limits: Arc::new(limits), audit }
+    /// Layers for the methods of one listener. Limits can change while it serves.
+    pub fn new(
+        methods: Methods,
+        authorize: Arc<dyn Authorize>,
+        limits: watch::Receiver<Arc<Limits>>,
+        audit: Audit,
+    ) -> Self {
+        Self { methods: Arc::new(methods), authorize, limits, audit }
     }
 }
 
@@ -154,7 +160,7 @@ impl Layers {
         };
         authorized.record(&span);
         // 4. limits: attached here, applied by the handler, which knows what a call costs
-        let limiter = self.limits.limiter(method, &connection);
+        let limiter = self.limits.borrow().limiter(method, &connection, request.headers());
         // 5. audit: the handler fills it, the end of the answer writes it
         let call = Arc::new(Call::new(method, connection, authorized, limiter, self.audit));
         request.extensions_mut().insert(Arc::clone(&call));
