@@ -158,9 +158,9 @@ async fn outcome(tx: &mut Tx<'_>, fates: Vec<Fate>, new: Vec<New>) -> Result<Vec
         .filter_map(|fate| if let Fate::Similar(Twin::Row(id)) = fate { Some(*id) } else { None })
         .collect();
     let mut rows = HashMap::new();
-    if !similar.is_empty() {
+    for some in similar.chunks(1_000) {
         let mut conditions = Conditions::default();
-        conditions.add(Sql::new("e.id IN ").list(similar));
+        conditions.add(Sql::new("e.id IN ").list(some.iter().copied()));
         rows.extend(super::load(tx.db, conditions, None).await?);
     }
     let new: Vec<Entry> = new.into_iter().map(|New { entry, bundles: _ }| entry.sorted()).collect();

@@ -68,6 +68,13 @@ pub(crate) async fn answers_sorted_and_lists_in_the_order_of_the_request(store: 
     assert_eq!(listed[0].dns_names, full().dns_names);
 }
 
+pub(crate) async fn finds_more_similar_entries_than_a_statement_has_variables(store: Opened) {
+    let first = store.create(entry("first")).await;
+    let twins = vec![Entry { entry_id: String::new(), ..first.clone() }; 33_000];
+    let created = store.write(CreateEntries { entries: twins }).await.unwrap();
+    assert!(created.iter().all(|it| matches!(it, Ok(Created::Similar(found)) if *found == first)));
+}
+
 pub(crate) async fn returns_a_similar_entry_instead_of_creating_one(store: Opened) {
     let first = store.create(Entry { selectors: selectors(&["a:1", "b:2"]), ..entry("first") }).await;
     let similar = Entry {

@@ -41,6 +41,7 @@ suite! {
         reads_back_what_it_created
         answers_sorted_and_lists_in_the_order_of_the_request
         returns_a_similar_entry_instead_of_creating_one
+        finds_more_similar_entries_than_a_statement_has_variables
         keeps_the_errors_of_a_batch_apart
         creates_the_twin_of_a_refused_entry
         refuses_what_the_reference_refuses
