@@ -11,6 +11,7 @@ use steeple_catalog::node_attestor::AgentPlugin;
 use steeple_runtime::logging::Log;
 use steeple_runtime::tasks::{Cause, PartFailed, Parts as Tasks};
 use steeple_runtime::{Clock, Shutdown, jitter};
+use steeple_transport::dial::Proxy;
 use steeple_transport::listen::refuse_used;
 use tokio::sync::{Mutex, oneshot};
 use tracing::{error, info, warn};
@@ -128,7 +129,8 @@ async fn start(
     on_signals(&log, &shutdown).map_err(RunError::Signals)?;
 
     // Who the agent is.
-    let upstream = Upstream::new(trust_domain.clone(), config.server_address, config.server_port, clock.clone());
+    let (address, port) = (config.server_address, config.server_port);
+    let upstream = Upstream::new(trust_domain.clone(), address, port, Proxy::of_environment(), clock.clone());
     let attestation = || Attestation {
         upstream: upstream.clone(),
         keys: plugins.key_manager.clone(),

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use steeple_catalog::node_attestor::{AgentPlugin, AttestationStream};
 use steeple_catalog::{AgentNodeAttestor, PluginError};
 use steeple_testkit::{Ca, FakeServer, ManualClock, MemoryKeys, ca};
+use steeple_transport::dial::Proxy;
 use tempfile::TempDir;
 
 use crate::attest::Attestation;
@@ -38,7 +39,7 @@ impl Host {
     /// As a process that starts has it: nobody is known yet.
     pub(crate) fn upstream(&self) -> Upstream {
         let trust_domain = self.ca.trust_domain().clone();
-        Upstream::new(trust_domain, "127.0.0.1".to_owned(), self.server.port(), self.manual.clock())
+        Upstream::new(trust_domain, "127.0.0.1".to_owned(), self.server.port(), Proxy::none(), self.manual.clock())
     }
 
     /// As an agent has it that has attested.

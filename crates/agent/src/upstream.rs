@@ -7,7 +7,7 @@ use steeple_pki::Signer;
 use steeple_runtime::Clock;
 use steeple_spiffe::x509::Certificate;
 use steeple_spiffe::{SpiffeId, TrustDomain};
-use steeple_transport::dial;
+use steeple_transport::dial::{self, Proxy};
 use steeple_transport::tls::{Credential, Expect, TlsError, client_config};
 use tokio::sync::watch;
 use tonic::transport::Channel;
@@ -39,6 +39,7 @@ struct Inner {
     trust_domain: TrustDomain,
     address: String,
     port: u16,
+    proxy: Proxy,
     clock: Clock,
     identity: watch::Sender<Option<Identity>>,
     credential: watch::Sender<Option<Credential>>,
@@ -49,11 +50,12 @@ struct Inner {
 
 impl Upstream {
     /// Of the server at `address`; nobody is believed and nothing is shown yet.
-    pub(crate) fn new(trust_domain: TrustDomain, address: String, port: u16, clock: Clock) -> Self {
+    pub(crate) fn new(trust_domain: TrustDomain, address: String, port: u16, proxy: Proxy, clock: Clock) -> Self {
         Self(Arc::new(Inner {
             trust_domain,
             address,
             port,
+            proxy,
             clock,
             identity: watch::Sender::new(None),
             credential: watch::Sender::new(None),
@@ -140,7 +142,7 @@ impl Upstream {
     fn dial(&self, with_identity: bool, expect: Expect) -> Result<Channel, TlsError> {
         let credential = with_identity.then(|| self.0.credential.subscribe());
         let tls = client_config(credential, expect, self.0.clock.clone())?;
-        Ok(dial::server(&self.0.address, self.0.port, Arc::new(tls)))
+        Ok(dial::server(&self.0.address, self.0.port, Arc::new(tls), self.0.proxy.clone()))
     }
 
     fn expect_verified(&self) -> Expect {

@@ -1,5 +1,7 @@
 //! Channels to a server's API over TLS, and to a daemon's Unix socket.
 
+mod proxy;
+
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,12 +11,13 @@ use http::Uri;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
 use crate::tls::in_words;
+pub use proxy::Proxy;
 
 /// From the first packet to the end of the TLS handshake.
 const CONNECT_LIMIT: Duration = Duration::from_secs(20);
@@ -25,12 +28,12 @@ const KEEPALIVE_LIMIT: Duration = Duration::from_secs(20);
 /// A channel to a server's API that connects when first used, and again after it broke. `host` is a name or an IP.
 ///
 /// TLS names nobody: the peer is known by its SPIFFE ID, which `tls` checks.
-pub fn server(host: &str, port: u16, tls: Arc<ClientConfig>) -> Channel {
+pub fn server(host: &str, port: u16, tls: Arc<ClientConfig>, proxy: Proxy) -> Channel {
     let (name, connector) = (host.to_owned(), TlsConnector::from(tls));
     let connect = service_fn(move |_: Uri| {
-        let (name, connector) = (name.clone(), connector.clone());
+        let (name, connector, proxy) = (name.clone(), connector.clone(), proxy.clone());
         async move {
-            let stream = TcpStream::connect((name.as_str(), port)).await?;
+            let stream = proxy.connect(&name, port).await?;
             stream.set_nodelay(true)?;
             let nobody = ServerName::try_from("spiffe").map_err(io::Error::other)?;
             connector.connect(nobody, stream).await.map(TokioIo::new).map_err(in_words)

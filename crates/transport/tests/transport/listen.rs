@@ -99,13 +99,13 @@ async fn an_untracked_connection_says_nothing_about_its_process() {
     assert!(matches!(&*connection, Connection::Local(local) if local.peer.is_none()));
 }
 
-struct Network {
-    manual: ManualClock,
-    ca: Ca,
-    listener: TlsListener,
+pub(crate) struct Network {
+    pub(crate) manual: ManualClock,
+    pub(crate) ca: Ca,
+    pub(crate) listener: TlsListener,
 }
 
-async fn network() -> Network {
+pub(crate) async fn network() -> Network {
     let (manual, ca) = world();
     let now = manual.now();
     let svid = ca.svid("/spire/server", now..now + HOUR);
