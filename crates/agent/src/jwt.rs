@@ -9,19 +9,33 @@ use steeple_proto::spire::api::server::svid::v1::svid_client::SvidClient;
 use steeple_proto::spire::api::types;
 use steeple_runtime::clock::from_unix_seconds;
 use steeple_runtime::{Clock, jitter};
+use steeple_spiffe::JwtSvid;
 use tonic::Status;
 use tracing::warn;
 
-use crate::cache::Entry;
+use crate::cache::{Cache, Entry};
 use crate::upstream::Upstream;
+
+/// How long a caller waits for a token that he does not have.
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// Tokens of this agent's workloads.
 pub(crate) struct JwtSvids {
     upstream: Upstream,
+    /// Tells which authorities are tainted.
+    known: Cache,
     clock: Clock,
-    /// `jwt_svid_cache_max_size`
-    size: usize,
+    options: Options,
     cache: Mutex<Tokens>,
+}
+
+/// How tokens are kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Options {
+    /// `jwt_svid_cache_max_size`
+    pub size: usize,
+    /// `experimental.jwt_svid_cache_hit_timeout`: how long a caller waits for a new token while the old one would do.
+    pub hit_timeout: Duration,
 }
 
 #[derive(Default)]
@@ -41,6 +55,8 @@ struct Key {
 
 struct Token {
     text: String,
+    /// `kid`: which authority signed it.
+    key_id: Option<String>,
     renew_at: SystemTime,
     expires_at: SystemTime,
     last_used: u64,
@@ -48,8 +64,8 @@ struct Token {
 
 impl JwtSvids {
     /// None yet.
-    pub(crate) fn new(upstream: Upstream, clock: Clock, size: usize) -> Self {
-        Self { upstream, clock, size, cache: Mutex::default() }
+    pub(crate) fn new(upstream: Upstream, known: Cache, clock: Clock, options: Options) -> Self {
+        Self { upstream, known, clock, options, cache: Mutex::default() }
     }
 
     /// A token for an entry's identity and an audience.
@@ -67,7 +83,9 @@ impl JwtSvids {
         {
             return Ok(token.clone());
         }
-        match self.new_token(entry, audience).await {
+        let still_good = held.as_ref().is_some_and(|(_, _, expires_at)| now < *expires_at);
+        let limit = if still_good { self.options.hit_timeout } else { LIMIT };
+        match self.new_token(entry, audience, limit).await {
             Ok(svid) => Ok(self.keep(key, svid)),
             Err(status) => match held {
                 Some((token, _, expires_at)) if self.clock.now() < expires_at => {
@@ -84,10 +102,11 @@ impl JwtSvids {
         }
     }
 
-    async fn new_token(&self, entry: &Entry, audience: &[String]) -> Result<types::Jwtsvid, Status> {
+    async fn new_token(&self, entry: &Entry, audience: &[String], limit: Duration) -> Result<types::Jwtsvid, Status> {
         let channel = self.upstream.channel().map_err(|error| Status::internal(error.to_string()))?;
         let request = NewJwtsvidRequest { entry_id: entry.id.to_string(), audience: audience.to_vec() };
-        let answer = self.upstream.call(async { SvidClient::new(channel).new_jwtsvid(request).await }).await?;
+        let answer =
+            self.upstream.call_within(limit, async { SvidClient::new(channel).new_jwtsvid(request).await }).await?;
         let svid = answer.into_inner().svid.ok_or_else(|| Status::internal("JWTSVID response missing SVID"))?;
         if svid.issued_at == 0 || svid.expires_at == 0 || svid.issued_at > svid.expires_at {
             return Err(Status::internal("JWTSVID issued or expired at no sound time"));
@@ -95,10 +114,19 @@ impl JwtSvids {
         Ok(svid)
     }
 
+    /// A token of a tainted authority counts as none.
     fn held(&self, key: &Key) -> Option<(String, SystemTime, SystemTime)> {
+        let known = self.known.snapshot();
+        let is_tainted = |token: &mut Token| {
+            let authority = known.own_bundle().and_then(|own| own.bundle.jwt_authority(token.key_id.as_deref()?));
+            authority.is_some_and(|authority| authority.tainted)
+        };
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         cache.uses += 1;
         let uses = cache.uses;
+        if cache.tokens.get_mut(key).is_some_and(is_tainted) {
+            cache.tokens.remove(key);
+        }
         let token = cache.tokens.get_mut(key)?;
         token.last_used = uses;
         Some((token.text.clone(), token.renew_at, token.expires_at))
@@ -109,7 +137,7 @@ impl JwtSvids {
         let (issued_at, expires_at) = (from_unix_seconds(issued_at), from_unix_seconds(expires_at));
         let life = expires_at.duration_since(issued_at).unwrap_or(Duration::ZERO);
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        if cache.tokens.len() >= self.size
+        if cache.tokens.len() >= self.options.size
             && !cache.tokens.contains_key(&key)
             && let Some(oldest) =
                 cache.tokens.iter().min_by_key(|(_, token)| token.last_used).map(|(key, _)| key.clone())
@@ -119,7 +147,8 @@ impl JwtSvids {
         cache.uses += 1;
         let last_used = cache.uses;
         let renew_at = expires_at - jitter(life / 2);
-        cache.tokens.insert(key, Token { text: text.clone(), renew_at, expires_at, last_used });
+        let key_id = JwtSvid::parse_unverified(&text).ok().map(|svid| svid.key_id);
+        cache.tokens.insert(key, Token { text: text.clone(), key_id, renew_at, expires_at, last_used });
         text
     }
 }

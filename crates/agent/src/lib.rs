@@ -12,6 +12,7 @@ pub mod config;
 mod jwt;
 mod mint;
 mod rejection;
+mod renewal;
 mod rotate;
 mod run;
 mod storage;

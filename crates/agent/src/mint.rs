@@ -1,6 +1,7 @@
 //! SVIDs of workloads: keys made here, certificates signed by the server.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -9,18 +10,28 @@ use steeple_proto::spire::api::server::svid::v1::svid_client::SvidClient;
 use steeple_proto::spire::api::server::svid::v1::{
     BatchNewX509svidRequest, NewX509svidParams, batch_new_x509svid_response,
 };
+use steeple_runtime::Clock;
 use steeple_runtime::clock::unix_seconds;
-use steeple_runtime::{Clock, jitter};
 use steeple_spiffe::x509::Certificate;
 use tonic::Status;
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
 use crate::cache::{Entry, Svid};
+use crate::renewal::Renewal;
 use crate::upstream::Upstream;
 
 /// Requests of one batch: what the server lets an agent ask for in a second.
 pub(crate) const BATCH: usize = 500;
+
+/// How SVIDs are made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Options {
+    /// `workload_x509_svid_key_type`
+    pub key_type: KeyType,
+    /// When they are made again.
+    pub renewal: Renewal,
+}
 
 /// What became of a batch: each entry's SVID, or None when it was not signed.
 pub(crate) type Minted = Vec<(Arc<Entry>, Option<Svid>)>;
@@ -32,10 +43,10 @@ pub(crate) type Minted = Vec<(Arc<Entry>, Option<Svid>)>;
 pub(crate) async fn mint(
     upstream: &Upstream,
     clock: &Clock,
-    key_type: KeyType,
+    options: Options,
     entries: &[Arc<Entry>],
 ) -> Result<Minted, Status> {
-    let requests = requests(key_type, entries.to_vec()).await?;
+    let requests = requests(options.key_type, entries.to_vec()).await?;
     let params = requests
         .iter()
         .zip(entries)
@@ -48,7 +59,9 @@ pub(crate) async fn mint(
     }
     let now = clock.now();
     let results = answer.results.into_iter().zip(requests).zip(entries);
-    Ok(results.map(|((result, request), entry)| (Arc::clone(entry), svid_of(entry, request, result, now))).collect())
+    Ok(results
+        .map(|((result, request), entry)| (Arc::clone(entry), svid_of(entry, request, result, options.renewal, now)))
+        .collect())
 }
 
 struct Request {
@@ -75,6 +88,7 @@ fn svid_of(
     entry: &Entry,
     request: Request,
     result: batch_new_x509svid_response::Result,
+    renewal: Renewal,
     now: SystemTime,
 ) -> Option<Svid> {
     let batch_new_x509svid_response::Result { status, svid } = result;
@@ -106,19 +120,13 @@ fn svid_of(
         "X509-SVID created"
     );
     Some(Svid {
-        renew_at: renew_at(leaf, now),
+        renew_at: renewal.moment(leaf, now),
         chain_der: svid.cert_chain.concat().into(),
         key_pkcs8: Bytes::from_owner(Wiped(request.key_pkcs8)),
         entry_digest: entry.digest,
+        last_asked: AtomicU64::default(),
         chain,
     })
-}
-
-/// At about half of the life that is left. Not of the whole one: certificates are backdated, and one that lasts no longer
-/// than that would be renewed without end.
-fn renew_at(leaf: &Certificate, now: SystemTime) -> SystemTime {
-    let left = leaf.not_after().duration_since(now).unwrap_or_default();
-    now + jitter(left / 2)
 }
 
 /// A key that many share and that is wiped when the last lets it go.

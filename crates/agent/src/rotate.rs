@@ -1,5 +1,6 @@
 //! The agent's own SVID is renewed before it ends.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use steeple_catalog::KeyManager;
@@ -7,11 +8,13 @@ use steeple_proto::spire::api::server::agent::v1::agent_client::AgentClient;
 use steeple_proto::spire::api::server::agent::v1::{AgentX509svidParams, RenewAgentRequest};
 use steeple_runtime::metrics::measure;
 use steeple_runtime::{Clock, Shutdown, jitter};
-use tokio::sync::Mutex;
+use steeple_spiffe::x509::{self, Certificate};
+use tokio::sync::{Mutex, watch};
 use tonic::Status;
 use tracing::{error, info};
 
 use crate::attest::{AttestError, Attestation, agent_csr, chain_of, new_key};
+use crate::renewal::Renewal;
 use crate::storage::Storage;
 use crate::upstream::{Identity, Upstream};
 
@@ -28,9 +31,11 @@ pub(crate) struct Rotation {
     /// For agents that attest again rather than renew.
     pub attestation: Attestation,
     /// Where the SVID is kept.
-    pub storage: std::sync::Arc<Mutex<Storage>>,
+    pub storage: Arc<Mutex<Storage>>,
     /// The time.
     pub clock: Clock,
+    /// When.
+    pub renewal: Renewal,
 }
 
 impl Rotation {
@@ -40,7 +45,8 @@ impl Rotation {
     /// When the server does not want this agent any more, or the SVID ended before it could be renewed.
     pub(crate) async fn run(self, shutdown: Shutdown) -> Result<(), AttestError> {
         let mut pause = LOOK_EVERY;
-        while shutdown.unless_stopped(self.clock.sleep(jitter(pause))).await.is_some() {
+        let mut tainted = self.upstream.tainted();
+        while shutdown.unless_stopped(self.next_look(pause, &mut tainted)).await.is_some() {
             let Some(identity) = self.upstream.identity() else { continue };
             if !self.is_due(&identity) {
                 pause = LOOK_EVERY;
@@ -61,12 +67,19 @@ impl Rotation {
         Ok(())
     }
 
-    /// At about half of its life; each agent, and each look, draws its own moment.
+    /// In a while, or at once when an authority is tainted.
+    async fn next_look(&self, pause: Duration, tainted: &mut watch::Receiver<Arc<[Certificate]>>) {
+        tokio::select! {
+            () = self.clock.sleep(jitter(pause)) => {}
+            // The sender is in the upstream, which is ours as well.
+            Ok(()) = tainted.changed() => {}
+        }
+    }
+
     fn is_due(&self, identity: &Identity) -> bool {
-        let Some(leaf) = identity.chain.first() else { return true };
-        let life = leaf.not_after().duration_since(leaf.not_before()).unwrap_or_default();
-        let left = leaf.not_after().duration_since(self.clock.now()).unwrap_or_default();
-        left <= jitter(life / 2)
+        let (now, tainted) = (self.clock.now(), Arc::clone(&self.upstream.tainted().borrow()));
+        identity.chain.first().is_none_or(|leaf| self.renewal.is_due(leaf, now))
+            || x509::verify_chain(&identity.chain, &tainted, now).is_ok()
     }
 
     async fn rotate(&self, identity: &Identity) -> Result<(), AttestError> {
@@ -93,7 +106,7 @@ impl Rotation {
         self.upstream.set_identity(Identity {
             id: identity.id.clone(),
             chain,
-            signer: std::sync::Arc::new(signer),
+            signer: Arc::new(signer),
             reattestable: identity.reattestable,
             key_id: key.id,
         })?;

@@ -21,8 +21,10 @@ use crate::api::{Endpoint, EndpointError, Parts};
 use crate::attest::{AttestError, Attestation};
 use crate::cache::Cache;
 use crate::config::Config;
-use crate::jwt::JwtSvids;
+use crate::jwt::{self, JwtSvids};
+use crate::mint;
 use crate::rejection::Rejection;
+use crate::renewal::Renewal;
 use crate::rotate::Rotation;
 use crate::storage::{Storage, StorageError};
 use crate::sync::{Options, Sync, SyncError};
@@ -143,9 +145,10 @@ async fn start(
 
     // What it knows. Workloads are let in when that is complete.
     let (cache, store) = Cache::new(trust_domain, config.x509_cache_size);
+    let renewal = Renewal { availability_target: config.availability_target };
     let (ready, is_ready) = oneshot::channel();
     let options = Options {
-        key_type: config.workload_key_type,
+        mint: mint::Options { key_type: config.workload_key_type, renewal },
         interval: config.sync_interval,
         by_stream: config.sync_by_stream,
     };
@@ -156,11 +159,17 @@ async fn start(
         attestation: attestation(),
         storage: Arc::clone(&storage),
         clock: clock.clone(),
+        renewal,
     };
     let parts = Parts {
-        cache,
         attestor: Arc::new(Attestor::new(plugins.workload_attestors)),
-        jwt_svids: Arc::new(JwtSvids::new(upstream, clock.clone(), config.jwt_cache_size)),
+        jwt_svids: Arc::new(JwtSvids::new(
+            upstream,
+            cache.clone(),
+            clock.clone(),
+            jwt::Options { size: config.jwt_cache_size, hit_timeout: config.jwt_hit_timeout },
+        )),
+        cache,
         clock,
         allow_unauthenticated_verifiers: config.allow_unauthenticated_verifiers,
         allowed_foreign_claims: config.allowed_foreign_jwt_claims,

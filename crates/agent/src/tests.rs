@@ -1,6 +1,7 @@
 //! What the tests of several modules need.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -78,7 +79,7 @@ pub(crate) fn svid_for(ca: &Ca, entry: &Entry, now: SystemTime, renew_at: System
     let svid = ca.svid_of(&entry.spiffe_id, now..now + HOUR);
     let (chain_der, key_pkcs8) = (svid.chain_der().into(), svid.key_der().to_vec().into());
     let ca::Svid { chain, .. } = svid;
-    Svid { chain, chain_der, key_pkcs8, renew_at, entry_digest: entry.digest }
+    Svid { chain, chain_der, key_pkcs8, renew_at, entry_digest: entry.digest, last_asked: AtomicU64::default() }
 }
 
 /// A node attestor.

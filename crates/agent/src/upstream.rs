@@ -44,6 +44,7 @@ struct Inner {
     identity: watch::Sender<Option<Identity>>,
     credential: watch::Sender<Option<Credential>>,
     authorities: watch::Sender<Arc<[Certificate]>>,
+    tainted: watch::Sender<Arc<[Certificate]>>,
     /// The live connection; a draining one lives on in the calls that use it.
     channel: Mutex<Option<Channel>>,
 }
@@ -60,6 +61,7 @@ impl Upstream {
             identity: watch::Sender::new(None),
             credential: watch::Sender::new(None),
             authorities: watch::Sender::new(Arc::from([])),
+            tainted: watch::Sender::new(Arc::from([])),
             channel: Mutex::default(),
         }))
     }
@@ -94,6 +96,22 @@ impl Upstream {
     /// Whom to believe from now on; the next handshake asks for it.
     pub(crate) fn set_authorities(&self, authorities: Vec<Certificate>) {
         self.0.authorities.send_replace(authorities.into());
+    }
+
+    /// Authorities below which no SVID shall stay in use.
+    pub(crate) fn set_tainted(&self, tainted: Vec<Certificate>) {
+        self.0.tainted.send_if_modified(|current| {
+            let news = **current != *tainted;
+            if news {
+                *current = tainted.into();
+            }
+            news
+        });
+    }
+
+    /// See [`Upstream::set_tainted`].
+    pub(crate) fn tainted(&self) -> watch::Receiver<Arc<[Certificate]>> {
+        self.0.tainted.subscribe()
     }
 
     /// The next call opens a new connection.
@@ -131,7 +149,19 @@ impl Upstream {
     /// # Errors
     /// The call's, or DEADLINE_EXCEEDED. After either, the next call opens a new connection.
     pub(crate) async fn call<T>(&self, call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
-        let answer = self.0.clock.within(CALL_LIMIT, call).await;
+        self.call_within(CALL_LIMIT, call).await
+    }
+
+    /// As [`Upstream::call`], with a limit of its own.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) async fn call_within<T>(
+        &self,
+        limit: Duration,
+        call: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, Status> {
+        let answer = self.0.clock.within(limit, call).await;
         let answer = answer.unwrap_or_else(|| Err(Status::deadline_exceeded("the server did not answer in time")));
         if answer.as_ref().is_err_and(is_of_the_connection) {
             self.reconnect();

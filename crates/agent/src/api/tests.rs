@@ -31,8 +31,8 @@ use tonic_health::pb::health_client::HealthClient;
 
 use super::*;
 use crate::cache::{Cache, CachedBundle, Entry, Store};
-use crate::jwt::JwtSvids;
-use crate::tests::{HOUR, Host, svid_for};
+use crate::jwt::{self, JwtSvids};
+use crate::tests::{HOUR, Host, SECOND, svid_for};
 use crate::workload::Attestor;
 
 /// Says of every process what it is told to say.
@@ -70,7 +70,7 @@ impl Case {
         let host = Host::new().await;
         let (cache, mut store) = Cache::new(host.ca.trust_domain().clone(), 100);
         store.put_bundle(CachedBundle::from_api(host.ca.api_bundle()).unwrap());
-        store.publish();
+        store.publish(host.manual.now());
         let says = |values| Says(Arc::new(Mutex::new(Ok(values))));
         let (unix, docker) = (says(vec!["uid:1"]), says(Vec::new()));
         let plugins = vec![
@@ -78,9 +78,14 @@ impl Case {
             WorkloadAttestor::new("docker", Arc::new(docker.clone())),
         ];
         let parts = Parts {
-            cache,
             attestor: Arc::new(Attestor::new(plugins)),
-            jwt_svids: Arc::new(JwtSvids::new(host.attested(), host.manual.clock(), 100)),
+            jwt_svids: Arc::new(JwtSvids::new(
+                host.attested(),
+                cache.clone(),
+                host.manual.clock(),
+                jwt::Options { size: 100, hit_timeout: SECOND * 5 },
+            )),
+            cache,
             clock: host.manual.clock(),
             allow_unauthenticated_verifiers,
             allowed_foreign_claims: allowed_foreign_claims.iter().map(|claim| (*claim).to_owned()).collect(),
@@ -115,7 +120,7 @@ impl Case {
             self.host.server.change(|script| script.entries.push(entry.clone()));
             store.put_entry(Entry::from_api(entry).unwrap());
         }
-        store.publish();
+        store.publish(self.host.manual.now());
     }
 
     fn mint(&self) {
@@ -123,19 +128,19 @@ impl Case {
         for entry in store.take_due(now, usize::MAX) {
             store.minted(&entry.id, svid_for(&self.host.ca, &entry, now, now + HOUR / 2));
         }
-        store.publish();
+        store.publish(self.host.manual.now());
     }
 
     fn remove(&self, id: &str) {
         let mut store = self.store.lock().unwrap();
         store.remove_entry(id);
-        store.publish();
+        store.publish(self.host.manual.now());
     }
 
     fn put_bundle(&self, ca: &Ca) {
         let mut store = self.store.lock().unwrap();
         store.put_bundle(CachedBundle::from_api(ca.api_bundle()).unwrap());
-        store.publish();
+        store.publish(self.host.manual.now());
     }
 
     /// An entry `id` for `/id`, and processes with one selector.
@@ -280,7 +285,7 @@ async fn an_identity_that_replaces_the_last_one_is_told_with_its_svid() {
         let mut store = case.store.lock().unwrap();
         store.remove_entry("a");
         store.put_entry(entry);
-        store.publish();
+        store.publish(case.host.manual.now());
     }
     assert!(stream.message().now_or_never().is_none());
     case.mint();

@@ -75,6 +75,12 @@ impl CachedBundle {
         Self { x509: x509.into(), jwks: jwks::jwt_keys_document(&bundle).into(), bundle: Arc::new(bundle) }
     }
 
+    /// The X.509 authorities that are tainted.
+    pub(crate) fn tainted(&self) -> Vec<Certificate> {
+        let tainted = self.bundle.x509_authorities.iter().filter(|authority| authority.tainted);
+        tainted.map(|authority| authority.certificate.clone()).collect()
+    }
+
     /// The X.509 authorities.
     pub(crate) fn authorities(&self) -> Vec<Certificate> {
         self.bundle.x509_certificates().cloned().collect()

@@ -7,6 +7,7 @@ mod store;
 mod update;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -29,6 +30,8 @@ struct Shared {
     subscriptions: Mutex<HashMap<Selectors, watch::Sender<Arc<Update>>>>,
     /// Tells the writer that somebody asks for something new.
     asked: Notify,
+    /// Counts subscriptions, so that the SVID that was asked for longest ago is found.
+    askings: AtomicU64,
 }
 
 /// All that is known at one moment.
@@ -55,6 +58,7 @@ impl Cache {
             snapshot: ArcSwap::from_pointee(snapshot),
             subscriptions: Mutex::default(),
             asked: Notify::new(),
+            askings: AtomicU64::default(),
         }));
         (cache.clone(), Store::new(cache, size))
     }
@@ -66,12 +70,15 @@ impl Cache {
 
     /// The identities of a process with these selectors, now and at each change.
     pub(crate) fn subscribe(&self, selectors: Selectors) -> Subscription {
+        let asking = self.0.askings.fetch_add(1, Ordering::Relaxed) + 1;
         let mut subscriptions = self.0.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(updates) = subscriptions.get(&selectors) {
+            updates.borrow().was_asked_for(asking);
             return Subscription { updates: updates.subscribe() };
         }
         // Under the lock, so that no publication falls between the look and the entry.
         let first = Arc::new(Update::of(&self.snapshot(), &selectors));
+        first.was_asked_for(asking);
         let (updates, subscription) = watch::channel(first);
         subscriptions.insert(selectors, updates);
         drop(subscriptions);
@@ -82,6 +89,11 @@ impl Cache {
     /// Completes when somebody has asked for selectors that nobody asked for before.
     pub(crate) async fn asked(&self) {
         self.0.asked.notified().await;
+    }
+
+    /// How many subscriptions there have been.
+    fn askings(&self) -> u64 {
+        self.0.askings.load(Ordering::Relaxed)
     }
 
     /// Selector sets that somebody waits on.

@@ -2,12 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use steeple_spiffe::TrustDomain;
-use steeple_spiffe::x509::Certificate;
-use tracing::debug;
+use steeple_spiffe::x509::{self, Certificate};
+use tracing::{debug, info, warn};
 
 use super::{Cache, CachedBundle, Entry, Selector, Selectors, Snapshot};
 
@@ -24,6 +25,14 @@ pub(crate) struct Svid {
     pub renew_at: SystemTime,
     /// The content of the entry that it was made for.
     pub entry_digest: [u8; 32],
+    /// The number of the last subscription that got it; 0 when it was made ahead.
+    pub last_asked: AtomicU64,
+}
+
+impl Svid {
+    fn ends_at(&self) -> SystemTime {
+        self.chain.first().map_or(SystemTime::UNIX_EPOCH, Certificate::not_after)
+    }
 }
 
 /// Everything that is known, and what follows from it.
@@ -38,6 +47,11 @@ pub(crate) struct Store {
     in_flight: HashSet<Arc<str>>,
     /// Entries whose SVID the server refused, and when to ask again.
     refused: HashMap<Arc<str>, SystemTime>,
+    /// Entries whose SVID is below an authority that is tainted: a new one is due, and if none can be made, none is shown.
+    tainted: HashSet<Arc<str>>,
+    own_bundle_is_new: bool,
+    /// When the first of the SVIDs ends.
+    first_end: Option<SystemTime>,
     changed: bool,
 }
 
@@ -51,6 +65,9 @@ impl Store {
             bundles: HashMap::new(),
             in_flight: HashSet::new(),
             refused: HashMap::new(),
+            tainted: HashSet::new(),
+            own_bundle_is_new: false,
+            first_end: None,
             changed: false,
         }
     }
@@ -87,7 +104,7 @@ impl Store {
         debug!(target: "cache_manager", entry = %entry.id, spiffe_id = %entry.spiffe_id, "{message}");
         if known.is_some_and(|known| known.spiffe_id != entry.spiffe_id) {
             // It is another identity's now.
-            self.svids.remove(&entry.id);
+            self.drop_svid(&entry.id);
         }
         self.refused.remove(&entry.id);
         self.entries.insert(Arc::clone(&entry.id), Arc::new(entry));
@@ -98,9 +115,8 @@ impl Store {
     pub(crate) fn remove_entry(&mut self, id: &str) {
         if let Some(entry) = self.entries.remove(id) {
             debug!(target: "cache_manager", entry = %entry.id, spiffe_id = %entry.spiffe_id, "Entry removed");
-            self.svids.remove(id);
+            self.drop_svid(id);
             self.refused.remove(id);
-            self.changed = true;
         }
     }
 
@@ -121,6 +137,7 @@ impl Store {
         }
         let message = if known.is_some() { "Bundle updated" } else { "Bundle added" };
         debug!(target: "cache_manager", trust_domain_id = %trust_domain, "{message}");
+        self.own_bundle_is_new |= trust_domain == *self.cache.snapshot().trust_domain();
         self.bundles.insert(trust_domain, Arc::new(bundle));
         self.changed = true;
         true
@@ -141,71 +158,129 @@ impl Store {
         lost.iter().for_each(|trust_domain| self.remove_bundle(trust_domain));
     }
 
-    /// The entries whose SVID has to be made now; they count as being made until [`Store::minted`], [`Store::refused`]
-    /// or [`Store::not_minted`] says otherwise.
+    /// The entries whose SVID has to be made now, those that somebody waits on first; they count as being made until
+    /// [`Store::minted`], [`Store::refused`] or [`Store::not_minted`] says otherwise.
     pub(crate) fn take_due(&mut self, now: SystemTime, most: usize) -> Vec<Arc<Entry>> {
         self.refused.retain(|_, again_at| now < *again_at);
         let waited_on = self.cache.waited_on();
         let is_waited_on =
             |entry: &Entry| waited_on.iter().any(|selectors: &Selectors| selectors.contain(&entry.selectors));
         let mut room = self.size.saturating_sub(self.svids.len() + self.in_flight.len());
-        let mut due = Vec::new();
+        let (mut due, mut ahead) = (Vec::new(), Vec::new());
         for entry in self.entries.values() {
-            if due.len() == most {
-                break;
-            }
             if entry.store_svid || self.in_flight.contains(&entry.id) || self.refused.contains_key(&entry.id) {
                 continue;
             }
-            let wanted = match self.svids.get(&entry.id) {
-                Some(svid) => now >= svid.renew_at || svid.entry_digest != entry.digest,
-                None if is_waited_on(entry) => true,
-                // Made ahead, as far as there is room.
-                None if entry.prefetch && room > 0 => {
-                    room -= 1;
-                    true
-                }
+            let is_held = match self.svids.get(&entry.id) {
+                Some(svid) if self.is_due(svid, entry, now) => true,
+                Some(_) => continue,
                 None => false,
             };
-            if wanted {
+            if is_waited_on(entry) {
                 due.push(Arc::clone(entry));
+            } else if is_held {
+                ahead.push(Arc::clone(entry));
+            } else if entry.prefetch && room > 0 {
+                // Made ahead, as far as there is room.
+                room -= 1;
+                ahead.push(Arc::clone(entry));
             }
         }
+        due.append(&mut ahead);
+        due.truncate(most);
         self.in_flight.extend(due.iter().map(|entry| Arc::clone(&entry.id)));
         due
+    }
+
+    fn is_due(&self, svid: &Svid, entry: &Entry, now: SystemTime) -> bool {
+        now >= svid.renew_at || svid.entry_digest != entry.digest || self.tainted.contains(&entry.id)
     }
 
     /// An SVID was made. It is dropped if its entry has gone meanwhile.
     pub(crate) fn minted(&mut self, entry_id: &Arc<str>, svid: Svid) {
         self.in_flight.remove(entry_id);
-        if self.entries.contains_key(entry_id) {
-            self.svids.insert(Arc::clone(entry_id), Arc::new(svid));
-            self.changed = true;
-        }
+        let Some(entry) = self.entries.get(entry_id) else { return };
+        let is_waited_on = self.cache.waited_on().iter().any(|selectors| selectors.contain(&entry.selectors));
+        let asked = match self.svids.get(entry_id) {
+            _ if is_waited_on => self.cache.askings(),
+            Some(before) => before.last_asked.load(Ordering::Relaxed),
+            None => 0,
+        };
+        svid.last_asked.store(asked, Ordering::Relaxed);
+        self.first_end = Some(self.first_end.map_or(svid.ends_at(), |end| end.min(svid.ends_at())));
+        self.tainted.remove(entry_id);
+        self.svids.insert(Arc::clone(entry_id), Arc::new(svid));
+        self.changed = true;
     }
 
     /// An SVID could not be made; it is due again.
     pub(crate) fn not_minted(&mut self, entry_id: &str) {
         self.in_flight.remove(entry_id);
+        if self.tainted.contains(entry_id) {
+            warn!(target: "cache_manager", entry = entry_id, "SVID of a tainted authority is withdrawn: there is no other yet");
+            self.drop_svid(entry_id);
+        }
     }
 
     /// The server does not make an SVID for an entry; it is due again at that time, or when the entry changes.
     pub(crate) fn refused(&mut self, entry_id: &Arc<str>, again_at: SystemTime) {
-        self.in_flight.remove(entry_id);
+        self.not_minted(entry_id);
         if self.entries.contains_key(entry_id) {
             self.refused.insert(Arc::clone(entry_id), again_at);
         }
     }
 
-    /// When the next SVID is due, apart from those that are being made.
+    fn drop_svid(&mut self, entry_id: &str) {
+        self.svids.remove(entry_id);
+        self.tainted.remove(entry_id);
+        self.changed = true;
+    }
+
+    /// When to look at the SVIDs next: one is due, apart from those that are being made, or ends.
     pub(crate) fn next_due(&self) -> Option<SystemTime> {
         let waits = |id: &Arc<str>| !self.in_flight.contains(id) && !self.refused.contains_key(id);
         let held = self.svids.iter().filter(|(id, _)| waits(id)).map(|(_, svid)| svid.renew_at);
         held.chain(self.refused.values().copied()).min()
     }
 
+    /// When the first of the SVIDs ends.
+    pub(crate) fn first_end(&self) -> Option<SystemTime> {
+        self.first_end
+    }
+
+    /// What time alone, or news of an authority, does to the SVIDs.
+    fn age(&mut self, now: SystemTime) {
+        if std::mem::take(&mut self.own_bundle_is_new) {
+            self.mark_tainted(now);
+        }
+        if self.first_end.is_none_or(|end| now < end) {
+            return;
+        }
+        let ended: Vec<_> =
+            self.svids.iter().filter(|(_, svid)| now >= svid.ends_at()).map(|(id, _)| Arc::clone(id)).collect();
+        for id in ended {
+            warn!(target: "cache_manager", entry = %id, "SVID ended before it could be renewed");
+            self.drop_svid(&id);
+        }
+        self.first_end = self.svids.values().map(|svid| svid.ends_at()).min();
+    }
+
+    fn mark_tainted(&mut self, now: SystemTime) {
+        let Some(own) = self.bundles.get(self.cache.snapshot().trust_domain()) else { return };
+        let tainted = own.tainted();
+        if tainted.is_empty() {
+            return;
+        }
+        let is_below = |svid: &Svid| x509::verify_chain(&svid.chain, &tainted, now).is_ok();
+        let marked: Vec<_> =
+            self.svids.iter().filter(|(_, svid)| is_below(svid)).map(|(id, _)| Arc::clone(id)).collect();
+        info!(target: "cache_manager", count = marked.len(), "SVIDs of tainted authorities are made anew");
+        self.tainted.extend(marked);
+    }
+
     /// Shows the readers what has changed since the last time.
-    pub(crate) fn publish(&mut self) {
+    pub(crate) fn publish(&mut self, now: SystemTime) {
+        self.age(now);
         if !std::mem::take(&mut self.changed) {
             return;
         }
@@ -224,7 +299,8 @@ impl Store {
         });
     }
 
-    /// Lets go of SVIDs that nobody waits on, those first that end first, while there are more than the limit.
+    /// Lets go of SVIDs that nobody waits on, those first that were asked for longest ago, while there are more than the
+    /// limit.
     fn evict(&mut self) {
         let surplus = self.svids.len().saturating_sub(self.size);
         if surplus == 0 {
@@ -235,11 +311,12 @@ impl Store {
             let entry = self.entries.get(id);
             entry.is_none_or(|entry| !waited_on.iter().any(|selectors| selectors.contain(&entry.selectors)))
         };
-        let mut idle: Vec<_> =
-            self.svids.iter().filter(|(id, _)| is_idle(id)).map(|(id, svid)| (svid.renew_at, Arc::clone(id))).collect();
+        let age = |svid: &Svid| (svid.last_asked.load(Ordering::Relaxed), svid.renew_at);
+        let idle = self.svids.iter().filter(|(id, _)| is_idle(id));
+        let mut idle: Vec<_> = idle.map(|(id, svid)| (age(svid), Arc::clone(id))).collect();
         idle.sort();
         for (_, id) in idle.into_iter().take(surplus) {
-            self.svids.remove(&id);
+            self.drop_svid(&id);
         }
     }
 }

@@ -1,3 +1,5 @@
+mod age;
+
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
@@ -53,7 +55,7 @@ fn mint(ca: &Ca, store: &mut Store) -> Vec<String> {
         let svid = svid(ca, store, &entry.id, now() + HOUR / 2);
         store.minted(&entry.id, svid);
     }
-    store.publish();
+    store.publish(now());
     sorted(&due)
 }
 
@@ -83,7 +85,7 @@ fn a_process_has_the_entries_whose_selectors_it_all_has() {
     put(&mut store, of(&ca, "c", &["unix:uid:1", "unix:gid:1"]));
     put(&mut store, of(&ca, "a", &["unix:uid:1"]));
     put(&mut store, of(&ca, "b", &["docker:label:x"]));
-    store.publish();
+    store.publish(now());
     let matching = |texts: &[&str]| sorted(&cache.snapshot().matching(&selectors(texts)));
     assert_eq!(matching(&["unix:uid:1", "unix:gid:1", "unix:user:me"]), ["a", "c"]);
     assert_eq!(matching(&["unix:uid:1"]), ["a"]);
@@ -99,7 +101,7 @@ fn what_is_not_published_is_not_seen() {
     let (cache, mut store) = cache(PLENTY);
     put(&mut store, of(&ca, "a", &["unix:uid:1"]));
     assert!(cache.snapshot().matching(&selectors(&["unix:uid:1"])).is_empty());
-    store.publish();
+    store.publish(now());
     assert_eq!(cache.snapshot().matching(&selectors(&["unix:uid:1"])).len(), 1);
 }
 
@@ -123,11 +125,11 @@ fn a_subscriber_is_told_what_changes_for_it_and_nothing_else() {
     // The same again, to the byte.
     put(&mut store, of(&ca, "a", &["unix:uid:1"]));
     assert!(!store.put_bundle(bundle(&ca)));
-    store.publish();
+    store.publish(now());
     assert!(!has_news(&mut mine));
 
     put(&mut store, of(&ca, "c", &["unix:uid:1"]));
-    store.publish();
+    store.publish(now());
     assert!(has_news(&mut mine));
     let second = mine.latest();
     assert_eq!((names(&second), second.is_complete()), (vec!["a", "c"], false));
@@ -136,11 +138,11 @@ fn a_subscriber_is_told_what_changes_for_it_and_nothing_else() {
     assert!(mine.latest().is_complete());
 
     store.remove_entry("a");
-    store.publish();
+    store.publish(now());
     assert!(has_news(&mut mine));
     assert_eq!(names(&mine.latest()), ["c"]);
     assert!(store.put_bundle(bundle(&our_ca())));
-    store.publish();
+    store.publish(now());
     assert!(has_news(&mut mine));
 }
 
@@ -162,14 +164,14 @@ fn a_subscriber_that_went_is_forgotten() {
     let ca = our_ca();
     let (cache, mut store) = cache(0);
     put(&mut store, of(&ca, "a", &["unix:uid:1"]));
-    store.publish();
+    store.publish(now());
     let mine = cache.subscribe(selectors(&["unix:uid:1"]));
     assert_eq!(cache.waited_on().len(), 1);
     drop(mine);
     assert!(cache.waited_on().is_empty());
     assert!(store.take_due(now(), usize::MAX).is_empty());
     put(&mut store, of(&ca, "b", &["unix:uid:2"]));
-    store.publish();
+    store.publish(now());
     assert!(cache.0.subscriptions.lock().unwrap().is_empty());
 }
 
@@ -216,7 +218,7 @@ fn the_svid_that_ends_first_goes_first() {
         let svid = svid(&ca, &store, &entry.id, now() + HOUR * hours);
         store.minted(&entry.id, svid);
     }
-    store.publish();
+    store.publish(now());
     let last =
         cache.snapshot().svids.iter().max_by_key(|(_, svid)| svid.renew_at).map(|(id, _)| Arc::clone(id)).unwrap();
     put(&mut store, of(&ca, "c", &["unix:uid:2"]));
@@ -236,7 +238,7 @@ fn an_entry_that_wants_no_prefetch_waits_for_its_workload() {
         ..types::entry::AdditionalAttributes::default()
     };
     put(&mut store, types::Entry { additional_attributes: Some(attributes), ..of(&ca, "a", &["unix:uid:1"]) });
-    store.publish();
+    store.publish(now());
     assert!(mint(&ca, &mut store).is_empty());
     let mut waiting = cache.subscribe(selectors(&["unix:uid:1"]));
     assert_eq!(mint(&ca, &mut store), ["a"]);
@@ -248,7 +250,7 @@ fn entries_for_svid_stores_are_no_workloads() {
     let ca = our_ca();
     let (cache, mut store) = cache(PLENTY);
     put(&mut store, types::Entry { store_svid: true, ..of(&ca, "a", &["unix:uid:1"]) });
-    store.publish();
+    store.publish(now());
     assert!(mint(&ca, &mut store).is_empty());
     assert!(!cache.subscribe(selectors(&["unix:uid:1"])).latest().has_identity());
 }
@@ -283,7 +285,7 @@ fn an_entry_with_another_identity_does_not_show_the_svid_of_the_old_one() {
     put(&mut store, of(&ca, "a", &["unix:uid:1"]));
     mint(&ca, &mut store);
     put(&mut store, entry("a", &ca.id("/renamed"), &["unix:uid:1"]));
-    store.publish();
+    store.publish(now());
     let mut mine = cache.subscribe(selectors(&["unix:uid:1"]));
     assert!(mine.latest().x509_response().svids.is_empty());
     assert_eq!(mint(&ca, &mut store), ["a"]);
@@ -325,7 +327,7 @@ fn an_svid_whose_entry_went_while_it_was_made_is_dropped() {
     let late = svid(&ca, &store, "a", now() + HOUR);
     store.remove_entry("a");
     store.minted(&due[0].id, late);
-    store.publish();
+    store.publish(now());
     assert!(cache.snapshot().svids.is_empty());
 }
 
@@ -414,7 +416,7 @@ fn bundles_and_entries_that_are_not_kept_go() {
     }
     store.keep_bundles(&HashSet::from([others[0].trust_domain().clone()]), ca.trust_domain());
     store.keep_entries(&HashSet::from(["b".to_owned(), "never there".to_owned()]));
-    store.publish();
+    store.publish(now());
     let snapshot = cache.snapshot();
     assert!(snapshot.own_bundle().is_some() && snapshot.bundle(others[0].trust_domain()).is_some());
     assert!(snapshot.bundle(others[1].trust_domain()).is_none());

@@ -1,6 +1,7 @@
 //! What a process with certain selectors is told.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -63,6 +64,13 @@ impl Update {
     /// Whether every identity has its SVID.
     pub(crate) fn is_complete(&self) -> bool {
         self.identities.iter().all(|identity| identity.svid.is_some())
+    }
+
+    /// Remembers for its SVIDs that the subscription of this number asked for them.
+    pub(super) fn was_asked_for(&self, asking: u64) {
+        for svid in self.identities.iter().filter_map(|identity| identity.svid.as_ref()) {
+            svid.last_asked.store(asking, Ordering::Relaxed);
+        }
     }
 
     /// Whether a reader of the one need not look at the other. Values are shared, so that equal pointers are enough.

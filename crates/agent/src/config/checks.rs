@@ -1,6 +1,7 @@
 //! What a file may hold beyond what its types say, where nothing has to be made of it.
 
 use std::path::Path;
+use std::time::Duration;
 
 use steeple_config::duration::Duration as GoDuration;
 use steeple_spiffe::{SpiffeId, TrustDomain};
@@ -29,10 +30,11 @@ pub(super) fn rebootstrap(agent: &Agent) -> Result<(), ConfigError> {
     parsed.map(drop).map_err(|error| ConfigError::Duration { what: "error parsing rebootstrap delay duration", error })
 }
 
-pub(super) fn hit_timeout(experimental: &Experimental) -> Result<(), ConfigError> {
+pub(super) fn hit_timeout(experimental: &Experimental) -> Result<Duration, ConfigError> {
+    const DEFAULT: Duration = Duration::from_secs(30);
     let text = &experimental.jwt_svid_cache_hit_timeout;
     if text.is_empty() {
-        return Ok(());
+        return Ok(DEFAULT);
     }
     let parsed: GoDuration = text
         .parse()
@@ -43,7 +45,7 @@ pub(super) fn hit_timeout(experimental: &Experimental) -> Result<(), ConfigError
     if parsed >= GoDuration::from_secs(30) {
         return Err(ConfigError::HitTimeout(parsed.to_string(), "less than 30s"));
     }
-    Ok(())
+    Ok(parsed.to_std().unwrap_or(DEFAULT))
 }
 
 /// The admin socket is for few: it must not lie where the workloads' socket does.
@@ -69,13 +71,16 @@ pub(super) fn delegates(delegates: &[String], trust_domain: &TrustDomain) -> Res
     Ok(())
 }
 
-pub(super) fn availability_target(text: &str) -> Result<(), ConfigError> {
+pub(super) fn availability_target(text: &str) -> Result<Option<Duration>, ConfigError> {
     if text.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let parsed: GoDuration =
         text.parse().map_err(|error| ConfigError::Duration { what: "unable to parse availability_target", error })?;
-    if parsed < GoDuration::from_secs(24 * 60 * 60) { Err(ConfigError::AvailabilityTarget) } else { Ok(()) }
+    if parsed < GoDuration::from_secs(24 * 60 * 60) {
+        return Err(ConfigError::AvailabilityTarget);
+    }
+    Ok(parsed.to_std())
 }
 
 pub(super) fn limits(limits: Option<&RateLimit>) -> Result<(), ConfigError> {

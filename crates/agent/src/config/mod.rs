@@ -52,6 +52,10 @@ pub struct Config {
     pub x509_cache_size: usize,
     /// `jwt_svid_cache_max_size`
     pub jwt_cache_size: usize,
+    /// `experimental.jwt_svid_cache_hit_timeout`
+    pub jwt_hit_timeout: Duration,
+    /// `availability_target`
+    pub availability_target: Option<Duration>,
     /// `allow_unauthenticated_verifiers`
     pub allow_unauthenticated_verifiers: bool,
     /// `allowed_foreign_jwt_claims`
@@ -175,7 +179,7 @@ impl Config {
         checks::rebootstrap(&agent)?;
         let sync_interval = sync_interval(&agent.experimental)?;
         let log = log_options(&agent)?;
-        checks::hit_timeout(&agent.experimental)?;
+        let jwt_hit_timeout = checks::hit_timeout(&agent.experimental)?;
         let x509_cache_size = cache_size(agent.x509_svid_cache_max_size, "x509_svid_cache_max_size")?;
         let jwt_cache_size = cache_size(agent.jwt_svid_cache_max_size, "jwt_svid_cache_max_size")?;
         let trust_domain = TrustDomain::parse(&agent.trust_domain)
@@ -190,7 +194,7 @@ impl Config {
             return Err(ConfigError::UnknownKeys(unknown));
         }
         checks::delegates(&agent.authorized_delegates, &trust_domain)?;
-        checks::availability_target(&agent.availability_target)?;
+        let availability_target = checks::availability_target(&agent.availability_target)?;
         checks::limits(agent.experimental.ratelimit.as_ref())?;
         Ok(Self {
             trust_domain,
@@ -206,6 +210,8 @@ impl Config {
             workload_key_type: workload_key_type(&agent.workload_x509_svid_key_type),
             x509_cache_size,
             jwt_cache_size,
+            jwt_hit_timeout,
+            availability_target,
             allow_unauthenticated_verifiers: agent.allow_unauthenticated_verifiers,
             allowed_foreign_jwt_claims: agent.allowed_foreign_jwt_claims,
             plugins: blocks,

@@ -14,7 +14,6 @@ pub(super) fn of(file: &File) -> Vec<String> {
         (health_checks.as_ref().is_some_and(HealthChecks::asks), "health_checks"),
         (!agent.admin_socket_path.is_empty(), "admin_socket_path"),
         (!agent.authorized_delegates.is_empty(), "authorized_delegates"),
-        (!agent.availability_target.is_empty(), "availability_target"),
         (agent.disable_workload_api, "disable_workload_api"),
         (agent.rebootstrap_mode != "never" && !agent.rebootstrap_mode.is_empty(), "rebootstrap_mode"),
         (agent.profiling_enabled, "profiling_enabled"),

@@ -39,6 +39,7 @@ impl Case {
             attestation: attestation(),
             storage: Arc::clone(&storage),
             clock: host.manual.clock(),
+            renewal: Renewal::default(),
         };
         let shutdown = Shutdown::new();
         let running = tokio::spawn(rotation.run(shutdown.clone()));
@@ -94,6 +95,19 @@ async fn an_svid_is_renewed_at_about_half_of_its_life_and_kept() {
     let seen = case.host.server.seen();
     let serials: Vec<_> = seen.of("RenewAgent").map(|call| call.serial.clone().unwrap()).collect();
     assert_eq!(serials, [first.chain[0].serial_decimal(), second.chain[0].serial_decimal()]);
+}
+
+#[tokio::test]
+async fn an_svid_of_a_tainted_authority_is_renewed_at_once() {
+    let case = Case::new(false).await;
+    let first = case.identity();
+    case.host.manual.until_somebody_sleeps(about(LOOK_EVERY)).await;
+    // Of another authority first, which is none of this agent's business.
+    case.upstream.set_tainted(vec![steeple_testkit::Ca::new("example.org", case.host.manual.now()).root().clone()]);
+    case.host.manual.until_somebody_sleeps(about(LOOK_EVERY)).await;
+    assert_eq!(case.identity().chain, first.chain);
+    case.upstream.set_tainted(vec![case.host.ca.root().clone()]);
+    assert_ne!(case.renewed().await.chain, first.chain);
 }
 
 #[tokio::test]

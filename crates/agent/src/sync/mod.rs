@@ -7,7 +7,6 @@ mod poll;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use steeple_pki::KeyType;
 use steeple_proto::spire::api::server::agent::v1::PostStatusRequest;
 use steeple_proto::spire::api::server::agent::v1::agent_client::AgentClient;
 use steeple_runtime::metrics::measure;
@@ -59,7 +58,7 @@ pub(crate) struct Sync {
     store: Store,
     storage: Arc<Mutex<Storage>>,
     clock: Clock,
-    key_type: KeyType,
+    mint: mint::Options,
     interval: Duration,
     by_stream: bool,
     /// Told once, when the first sync is complete.
@@ -78,8 +77,8 @@ struct Batch {
 
 /// How the agent syncs.
 pub(crate) struct Options {
-    /// `workload_x509_svid_key_type`
-    pub key_type: KeyType,
+    /// How workloads' SVIDs are made.
+    pub mint: mint::Options,
     /// `experimental.sync_interval`
     pub interval: Duration,
     /// `experimental.use_sync_authorized_entries`
@@ -103,13 +102,13 @@ impl Sync {
         options: Options,
         ready: oneshot::Sender<()>,
     ) -> Self {
-        let Options { key_type, interval, by_stream } = options;
+        let Options { mint, interval, by_stream } = options;
         Self {
             upstream,
             store,
             storage,
             clock,
-            key_type,
+            mint,
             interval,
             by_stream,
             ready: Some(ready),
@@ -194,7 +193,7 @@ impl Sync {
                 },
                 other => self.after_minting(other),
             }
-            self.store.publish();
+            self.store.publish(self.clock.now());
             self.mint_due();
         }
     }
@@ -208,7 +207,7 @@ impl Sync {
                 .await
                 .map_err(|Failed(status)| status)?;
             self.synced().await;
-            self.store.publish();
+            self.store.publish(self.clock.now());
             let wait = jitter(self.interval);
             if self.clock.now() + wait >= until {
                 return Ok(wait);
@@ -223,7 +222,7 @@ impl Sync {
         let over = clock.sleep(length);
         tokio::pin!(over);
         loop {
-            self.store.publish();
+            self.store.publish(self.clock.now());
             self.mint_due();
             tokio::select! {
                 () = &mut over => return,
@@ -235,6 +234,7 @@ impl Sync {
     /// Waits until a batch has ended, somebody asks for something new, or an SVID falls due.
     async fn next_of_minting(&mut self) -> Next {
         let due = self.mint_again_at.or(self.store.next_due()).unwrap_or(self.clock.now() + LONGEST_PAUSE);
+        let due = self.store.first_end().map_or(due, |end| end.min(due));
         tokio::select! {
             batch = self.minted.1.recv() => match batch {
                 Some(batch) => Next::Minted(batch),
@@ -285,9 +285,9 @@ impl Sync {
         }
         debug!(target: "manager", count = due.len(), limit = mint::BATCH, "Renewing stale entries");
         let (upstream, clock) = (self.upstream.clone(), self.clock.clone());
-        let (key_type, ended) = (self.key_type, self.minted.0.clone());
+        let (options, ended) = (self.mint, self.minted.0.clone());
         tokio::spawn(async move {
-            let minting = async { mint::mint(&upstream, &clock, key_type, &due).await.map_err(Failed) };
+            let minting = async { mint::mint(&upstream, &clock, options, &due).await.map_err(Failed) };
             let result = measure("manager.sync.fetch_svids_updates", minting).await.map_err(|Failed(status)| status);
             // Nobody waits for it when the agent stops.
             let _ = ended.send(Batch { asked: due, result }).await;
@@ -296,11 +296,12 @@ impl Sync {
 
     /// The cache is as new as the server: what must survive a restart is kept.
     async fn synced(&mut self) {
-        self.store.publish();
+        self.store.publish(self.clock.now());
         let snapshot = self.store.cache().snapshot();
         if let Some(own) = snapshot.own_bundle() {
             let authorities = own.authorities();
             self.upstream.set_authorities(authorities.clone());
+            self.upstream.set_tainted(own.tainted());
             if let Err(failed) = self.storage.lock().await.store_bundle(&authorities) {
                 warn!(target: "manager", error = %failed, "Could not store bundle");
             }

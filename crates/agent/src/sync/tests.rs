@@ -2,6 +2,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use prost::Message;
+use steeple_pki::KeyType;
 use steeple_proto::spire::api::types;
 use steeple_proto::spire::api::types::permission_denied_details::Reason;
 use steeple_proto::steeple::agent::sync::v1::follow_response::Change;
@@ -14,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::cache::{Cache, Selector, Selectors, Subscription, Update};
+use crate::renewal::Renewal;
 use crate::tests::{HOUR, Host, SECOND};
 use crate::upstream::Identity;
 
@@ -52,7 +54,8 @@ impl Case {
         let (cache, store) = Cache::new(host.ca.trust_domain().clone(), size);
         let storage = Arc::new(Mutex::new(host.storage()));
         let (told, ready) = oneshot::channel();
-        let options = Options { key_type: KeyType::EcP256, interval: INTERVAL, by_stream: way == Way::AskedByStream };
+        let mint = mint::Options { key_type: KeyType::EcP256, renewal: Renewal::default() };
+        let options = Options { mint, interval: INTERVAL, by_stream: way == Way::AskedByStream };
         let sync = Sync::new(upstream.clone(), store, Arc::clone(&storage), host.manual.clock(), options, told);
         let shutdown = Shutdown::new();
         let running = tokio::spawn(sync.run(shutdown.clone()));
