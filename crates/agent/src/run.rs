@@ -17,7 +17,7 @@ use tokio::sync::{Mutex, oneshot};
 use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
-use crate::api::{Endpoint, EndpointError, Parts};
+use crate::api::{self, Endpoint, EndpointError, Parts};
 use crate::attest::{AttestError, Attestation};
 use crate::cache::Cache;
 use crate::config::Config;
@@ -171,8 +171,13 @@ async fn start(
         )),
         cache,
         clock,
-        allow_unauthenticated_verifiers: config.allow_unauthenticated_verifiers,
-        allowed_foreign_claims: config.allowed_foreign_jwt_claims,
+        options: api::Options {
+            disabled: config.disable_workload_api,
+            allow_unauthenticated_verifiers: config.allow_unauthenticated_verifiers,
+            allowed_foreign_claims: config.allowed_foreign_jwt_claims,
+            log_selectors: config.log_selectors,
+            limits: config.rate_limits,
+        },
     };
 
     // From here on all parts run together.

@@ -40,6 +40,11 @@ pub fn count(key: &'static str) {
     metrics::counter!(key).increment(1);
 }
 
+/// Adds one to a counter with a label.
+pub fn count_of(key: &'static str, label: &'static str, value: &'static str) {
+    metrics::counter!(key, label => value).increment(1);
+}
+
 /// Sets a gauge.
 pub fn gauge(key: &'static str, value: f64) {
     metrics::gauge!(key).set(value);

@@ -6,14 +6,16 @@ use std::sync::Arc;
 use steeple_proto::descriptors;
 use steeple_runtime::{Clock, Shutdown};
 use steeple_transport::listen::{ListenError, Tracking, UnixListener, UnixSocket};
-use steeple_transport::rpc::{Audit, Layers, Limits, Methods};
+use steeple_transport::rpc::{self, Audit, Layers, Methods};
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tracing::info;
 
 use super::admission::{Gate, SERVICES};
+use super::limits::Limits;
 use super::{health, workload};
 use crate::cache::Cache;
+use crate::config::RateLimits;
 use crate::jwt::JwtSvids;
 use crate::workload::Attestor;
 
@@ -32,10 +34,23 @@ pub(crate) struct Parts {
     pub jwt_svids: Arc<JwtSvids>,
     /// The time.
     pub clock: Clock,
+    /// The rest.
+    pub options: Options,
+}
+
+/// What the configuration says of the Workload API.
+#[derive(Debug, Default)]
+pub(crate) struct Options {
+    /// `disable_workload_api`
+    pub disabled: bool,
     /// `allow_unauthenticated_verifiers`
     pub allow_unauthenticated_verifiers: bool,
     /// `allowed_foreign_jwt_claims`
     pub allowed_foreign_claims: Vec<String>,
+    /// `log_selectors`
+    pub log_selectors: Vec<String>,
+    /// `experimental.ratelimit`
+    pub limits: RateLimits,
 }
 
 /// Why the agent cannot be reached by its workloads.
@@ -64,15 +79,18 @@ impl Endpoint {
     /// # Errors
     /// See [`EndpointError`].
     pub(crate) async fn bind(socket: PathBuf, parts: Parts) -> Result<Self, EndpointError> {
-        let Parts { cache, attestor, jwt_svids, clock, allow_unauthenticated_verifiers, allowed_foreign_claims } =
-            parts;
+        let Parts { cache, attestor, jwt_svids, clock, options } = parts;
+        let Options { disabled, allow_unauthenticated_verifiers, allowed_foreign_claims, log_selectors, limits } =
+            options;
         let service = workload::Service {
             cache,
             attestor,
             jwt_svids,
+            limits: Limits::new(&limits, &clock),
             clock,
             allow_unauthenticated_verifiers,
             allowed_foreign_claims: allowed_foreign_claims.into(),
+            log_selectors: log_selectors.into(),
         };
         let reflection = || {
             tonic_reflection::server::Builder::configure()
@@ -80,8 +98,10 @@ impl Endpoint {
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         };
         let mut routes = Routes::builder();
+        if !disabled {
+            routes.add_service(workload::service(service));
+        }
         routes
-            .add_service(workload::service(service))
             .add_service(health::service(socket.clone()))
             .add_service(reflection().build_v1()?)
             .add_service(reflection().build_v1alpha()?);
@@ -97,7 +117,7 @@ impl Endpoint {
         let Self { listener, routes } = self;
         let address = listener.path().display().to_string();
         info!(target: "endpoints", network = "unix", address, apis = "Workload API", "Starting agent APIs");
-        let layers = Layers::new(Methods::new(SERVICES), Arc::new(Gate), Limits::none(), Audit::new(false));
+        let layers = Layers::new(Methods::new(SERVICES), Arc::new(Gate), rpc::Limits::none(), Audit::new(false));
         let serving = Server::builder()
             .max_concurrent_streams(STREAMS)
             .http2_max_header_list_size(HEADERS)

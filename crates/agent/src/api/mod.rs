@@ -3,9 +3,10 @@
 mod admission;
 mod endpoint;
 mod health;
+mod limits;
 mod workload;
 
-pub(crate) use endpoint::{Endpoint, EndpointError, Parts};
+pub(crate) use endpoint::{Endpoint, EndpointError, Options, Parts};
 
 #[cfg(test)]
 mod tests;

@@ -63,10 +63,10 @@ type Client = SpiffeWorkloadApiClient<InterceptedService<Channel, fn(Request<()>
 impl Case {
     /// For a process of `unix:uid:1`.
     async fn new() -> Self {
-        Self::with(false, &[]).await
+        Self::with(Options::default()).await
     }
 
-    async fn with(allow_unauthenticated_verifiers: bool, allowed_foreign_claims: &[&str]) -> Self {
+    async fn with(options: Options) -> Self {
         let host = Host::new().await;
         let (cache, mut store) = Cache::new(host.ca.trust_domain().clone(), 100);
         store.put_bundle(CachedBundle::from_api(host.ca.api_bundle()).unwrap());
@@ -87,8 +87,7 @@ impl Case {
             )),
             cache,
             clock: host.manual.clock(),
-            allow_unauthenticated_verifiers,
-            allowed_foreign_claims: allowed_foreign_claims.iter().map(|claim| (*claim).to_owned()).collect(),
+            options,
         };
         let endpoint = Endpoint::bind(host.dir.path().join("api.sock"), parts).await.unwrap();
         let shutdown = Shutdown::new();
@@ -180,7 +179,7 @@ fn no_identity() -> (Code, String) {
 
 #[tokio::test]
 async fn nothing_is_answered_without_the_security_header() {
-    let case = Case::with(true, &[]).await;
+    let case = Case::with(Options { allow_unauthenticated_verifiers: true, ..Options::default() }).await;
     case.put([case.of("a", "unix:uid:1")]);
     let missing = (Code::InvalidArgument, "security header missing from request".to_owned());
     let mut bare = SpiffeWorkloadApiClient::new(case.channel());
@@ -354,7 +353,7 @@ async fn bundle_streams_tell_bundles_and_nothing_of_svids() {
 
 #[tokio::test]
 async fn verifiers_without_an_identity_get_the_own_bundle_where_that_is_allowed() {
-    let case = Case::with(true, &[]).await;
+    let case = Case::with(Options { allow_unauthenticated_verifiers: true, ..Options::default() }).await;
     case.put_bundle(&Ca::new("partner.org", case.host.manual.now()));
     let mut client = case.client();
     let mut x509 = client.fetch_x509_bundles(X509BundlesRequest {}).await.unwrap().into_inner();
@@ -446,7 +445,7 @@ async fn a_request_to_validate_that_says_too_little_is_refused() {
 
 #[tokio::test]
 async fn a_foreign_token_is_validated_for_those_who_federate_and_stripped_of_what_nobody_allowed() {
-    let case = Case::with(false, &["tenant"]).await;
+    let case = Case::with(Options { allowed_foreign_claims: vec!["tenant".to_owned()], ..Options::default() }).await;
     let now = case.host.manual.now();
     let partner = Ca::new("partner.org", now);
     case.put_bundle(&partner);
@@ -499,4 +498,21 @@ async fn nobody_is_let_in_after_the_stop_and_the_socket_is_gone() {
     case.shutdown.stop();
     case.running.await.unwrap().unwrap();
     assert!(!case.host.dir.path().join("api.sock").exists());
+}
+
+#[tokio::test]
+async fn a_workload_api_that_is_disabled_is_not_there() {
+    let case = Case::with(Options { disabled: true, ..Options::default() }).await;
+    let status = case.client().fetch_x509svid(X509svidRequest {}).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unimplemented);
+}
+
+#[tokio::test]
+async fn the_log_tells_those_selectors_of_a_stranger_that_it_may() {
+    let logged = steeple_testkit::record::Logged::new();
+    let log_selectors = vec!["unix:uid".to_owned(), "unix:us".to_owned()];
+    let case = Case::with(Options { log_selectors, ..Options::default() }).await;
+    *case.unix.0.lock().unwrap() = Ok(vec!["user:me", "uid:7", "gid:7"]);
+    case.follow().await.message().await.unwrap_err();
+    assert_eq!(logged.with("No identity issued")[0]["selectors"], "unix:uid:7");
 }

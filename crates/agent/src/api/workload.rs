@@ -20,7 +20,8 @@ use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status};
 use tracing::{debug, error, info};
 
-use crate::cache::{Cache, Selectors, Subscription, Update, VisibleBundles};
+use super::limits::Limits;
+use crate::cache::{Cache, Selector, Selectors, Subscription, Update, VisibleBundles};
 use crate::jwt::JwtSvids;
 use crate::workload::Attestor;
 
@@ -29,9 +30,12 @@ pub(super) struct Service {
     pub(super) cache: Cache,
     pub(super) attestor: Arc<Attestor>,
     pub(super) jwt_svids: Arc<JwtSvids>,
+    pub(super) limits: Limits,
     pub(super) clock: Clock,
     pub(super) allow_unauthenticated_verifiers: bool,
     pub(super) allowed_foreign_claims: Arc<[String]>,
+    /// Which of a caller's selectors the log may tell.
+    pub(super) log_selectors: Arc<[String]>,
 }
 
 /// The service.
@@ -47,6 +51,8 @@ impl SpiffeWorkloadApi for Service {
     ) -> Result<Response<BoxStream<X509svidResponse>>, Status> {
         let call = Call::of(&request)?;
         let selectors = self.attest(&call).await?;
+        self.limits.admit(&call, &selectors)?;
+        let no_identity = self.no_identity(&selectors);
         let updates = Updates::of(&self.cache, selectors, true);
         let clock = self.clock.clone();
         let stream = updates.into_stream(move |update| {
@@ -91,11 +97,12 @@ impl SpiffeWorkloadApi for Service {
             id => Some(SpiffeId::parse(id).map_err(|error| invalid(&format!("invalid requested SPIFFE ID: {error}")))?),
         };
         let selectors = self.attest(&call).await?;
+        self.limits.admit(&call, &selectors)?;
         // Hints first: an identity that another one's hint hides cannot be asked for either.
         let mut entries = crate::cache::without_duplicate_hints(self.cache.snapshot().matching(&selectors));
         entries.retain(|entry| wanted.as_ref().is_none_or(|wanted| *wanted == entry.spiffe_id));
         if entries.is_empty() {
-            return Err(no_identity());
+            return Err(self.no_identity(&selectors)());
         }
         let mut svids = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -164,7 +171,10 @@ impl Service {
         call: &Call,
         answer: impl Fn(&Update) -> T + Send + 'static,
     ) -> Result<Response<BoxStream<T>>, Status> {
-        let updates = Updates::of(&self.cache, self.attest(call).await?, false);
+        let selectors = self.attest(call).await?;
+        self.limits.admit(call, &selectors)?;
+        let no_identity = self.no_identity(&selectors);
+        let updates = Updates::of(&self.cache, selectors, false);
         let open = self.allow_unauthenticated_verifiers;
         let mut last = None;
         let stream = updates.into_stream(move |update| {
@@ -179,6 +189,17 @@ impl Service {
             Ok(response)
         });
         Ok(Response::new(stream))
+    }
+
+    /// The refusal of a caller with these selectors. The log tells those of them that it may.
+    fn no_identity(&self, selectors: &Selectors) -> impl Fn() -> Status + Send + Sync + use<> {
+        let may_be_told = |selector: &&Selector| self.log_selectors.iter().any(|prefix| selector.is_below(prefix));
+        let told: Vec<_> = selectors.iter().filter(may_be_told).map(ToString::to_string).collect();
+        let told = (!told.is_empty()).then(|| told.join(","));
+        move || {
+            error!(target: "endpoints", registered = false, selectors = told, "No identity issued");
+            Status::permission_denied("no identity issued")
+        }
     }
 
     async fn attest(&self, call: &Call) -> Result<Selectors, Status> {
@@ -252,11 +273,6 @@ fn log_svids(update: &Update, clock: &Clock) {
             "Fetched X.509 SVID"
         );
     }
-}
-
-fn no_identity() -> Status {
-    error!(target: "endpoints", registered = false, "No identity issued");
-    Status::permission_denied("no identity issued")
 }
 
 fn invalid(message: &str) -> Status {

@@ -15,6 +15,21 @@ pub(crate) struct Selector {
     pub value: Arc<str>,
 }
 
+impl Selector {
+    /// Whether `prefix` is the selector itself, or ends where one of its parts does.
+    pub(crate) fn is_below(&self, prefix: &str) -> bool {
+        let text = self.to_string();
+        text.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+    }
+}
+
+/// `unix:uid:1000`
+impl std::fmt::Display for Selector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.kind, self.value)
+    }
+}
+
 /// A set of selectors, sorted, each once. Cheap to clone, and equal sets are equal keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Selectors(Arc<[Selector]>);

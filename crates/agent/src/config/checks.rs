@@ -7,7 +7,7 @@ use steeple_config::duration::Duration as GoDuration;
 use steeple_spiffe::{SpiffeId, TrustDomain};
 
 use super::file::{Agent, Experimental, RateLimit};
-use super::{ConfigError, absolute};
+use super::{ConfigError, RateLimits, absolute};
 
 pub(super) fn platform(experimental: &Experimental) -> Result<(), ConfigError> {
     if !experimental.named_pipe_name.is_empty() {
@@ -83,7 +83,7 @@ pub(super) fn availability_target(text: &str) -> Result<Option<Duration>, Config
     Ok(parsed.to_std())
 }
 
-pub(super) fn limits(limits: Option<&RateLimit>) -> Result<(), ConfigError> {
+pub(super) fn limits(limits: Option<&RateLimit>) -> Result<RateLimits, ConfigError> {
     let Some(RateLimit {
         fetch_x509_svid,
         fetch_jwt_svid,
@@ -93,19 +93,21 @@ pub(super) fn limits(limits: Option<&RateLimit>) -> Result<(), ConfigError> {
         fetch_secrets,
     }) = limits
     else {
-        return Ok(());
+        return Ok(RateLimits::default());
     };
-    for (limit, name) in [
-        (fetch_x509_svid, "fetch_x509_svid"),
-        (fetch_jwt_svid, "fetch_jwt_svid"),
-        (fetch_x509_bundles, "fetch_x509_bundles"),
-        (fetch_jwt_bundles, "fetch_jwt_bundles"),
-        (stream_secrets, "stream_secrets"),
-        (fetch_secrets, "fetch_secrets"),
-    ] {
-        if *limit < 0 {
-            return Err(ConfigError::NegativeLimit(name));
-        }
-    }
-    Ok(())
+    // What is more than a u32 holds is no limit that anybody could reach.
+    let limit = |limit: i64, name| match limit {
+        ..0 => Err(ConfigError::NegativeLimit(name)),
+        limit => Ok(u32::try_from(limit).unwrap_or(u32::MAX)),
+    };
+    let limits = RateLimits {
+        fetch_x509_svid: limit(*fetch_x509_svid, "fetch_x509_svid")?,
+        fetch_jwt_svid: limit(*fetch_jwt_svid, "fetch_jwt_svid")?,
+        fetch_x509_bundles: limit(*fetch_x509_bundles, "fetch_x509_bundles")?,
+        fetch_jwt_bundles: limit(*fetch_jwt_bundles, "fetch_jwt_bundles")?,
+    };
+    // Envoy's API comes later.
+    limit(*stream_secrets, "stream_secrets")?;
+    limit(*fetch_secrets, "fetch_secrets")?;
+    Ok(limits)
 }

@@ -56,16 +56,35 @@ pub struct Config {
     pub jwt_hit_timeout: Duration,
     /// `availability_target`
     pub availability_target: Option<Duration>,
+    /// `disable_workload_api`
+    pub disable_workload_api: bool,
     /// `allow_unauthenticated_verifiers`
     pub allow_unauthenticated_verifiers: bool,
     /// `allowed_foreign_jwt_claims`
     pub allowed_foreign_jwt_claims: Vec<String>,
+    /// `log_selectors`
+    pub log_selectors: Vec<String>,
+    /// `experimental.ratelimit`
+    pub rate_limits: RateLimits,
     /// Every plugin, in the order of the file.
     pub plugins: Vec<PluginBlock>,
     /// What the file asks for and this program does not do yet, in words for the log.
     pub unbuilt: Vec<String>,
     /// What its author should think over once more, in words for the log.
     pub warnings: Vec<String>,
+}
+
+/// `experimental.ratelimit`: calls a second of processes with the same selectors; 0 is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RateLimits {
+    /// `fetch_x509_svid`
+    pub fetch_x509_svid: u32,
+    /// `fetch_jwt_svid`
+    pub fetch_jwt_svid: u32,
+    /// `fetch_x509_bundles`
+    pub fetch_x509_bundles: u32,
+    /// `fetch_jwt_bundles`
+    pub fetch_jwt_bundles: u32,
 }
 
 /// Where the first bundle comes from.
@@ -195,7 +214,7 @@ impl Config {
         }
         checks::delegates(&agent.authorized_delegates, &trust_domain)?;
         let availability_target = checks::availability_target(&agent.availability_target)?;
-        checks::limits(agent.experimental.ratelimit.as_ref())?;
+        let rate_limits = checks::limits(agent.experimental.ratelimit.as_ref())?;
         Ok(Self {
             trust_domain,
             server_address: agent.server_address,
@@ -212,7 +231,10 @@ impl Config {
             jwt_cache_size,
             jwt_hit_timeout,
             availability_target,
+            disable_workload_api: agent.disable_workload_api,
             allow_unauthenticated_verifiers: agent.allow_unauthenticated_verifiers,
+            log_selectors: agent.log_selectors,
+            rate_limits,
             allowed_foreign_jwt_claims: agent.allowed_foreign_jwt_claims,
             plugins: blocks,
             unbuilt,

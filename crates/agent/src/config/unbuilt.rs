@@ -14,13 +14,10 @@ pub(super) fn of(file: &File) -> Vec<String> {
         (health_checks.as_ref().is_some_and(HealthChecks::asks), "health_checks"),
         (!agent.admin_socket_path.is_empty(), "admin_socket_path"),
         (!agent.authorized_delegates.is_empty(), "authorized_delegates"),
-        (agent.disable_workload_api, "disable_workload_api"),
         (agent.rebootstrap_mode != "never" && !agent.rebootstrap_mode.is_empty(), "rebootstrap_mode"),
         (agent.profiling_enabled, "profiling_enabled"),
-        (!agent.log_selectors.is_empty(), "log_selectors"),
         (agent.sds.is_some(), "sds"),
         (experimental.broker.is_some(), "experimental.broker"),
-        (experimental.ratelimit.is_some(), "experimental.ratelimit"),
         (experimental.require_pq_kem, "experimental.require_pq_kem"),
     ]
     .into_iter()

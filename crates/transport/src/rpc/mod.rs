@@ -24,7 +24,7 @@ use tracing::{Instrument, Span, error, info};
 
 use crate::connection::Connection;
 pub use call::{Audit, Authorized, Call};
-pub use limits::{Limiter, Limits, Rate};
+pub use limits::{Buckets, Limiter, Limits, Rate};
 pub use method::{Method, Methods, ServiceName};
 
 /// Decides who may call what, for the third layer.

@@ -5,6 +5,7 @@ use http::HeaderValue;
 use steeple_testkit::ManualClock;
 use steeple_testkit::record::Counted;
 
+use super::bucket::{GENERATION, KEYS};
 use super::*;
 use crate::connection::{Local, Remote};
 use crate::rpc::{Methods, ServiceName};
@@ -134,12 +135,12 @@ async fn an_address_keeps_its_bucket_for_a_minute_and_no_longer_than_two() {
 #[tokio::test]
 async fn a_flood_of_addresses_costs_bounded_memory() {
     let case = case();
-    let bucket = &case.limits.0["/s.Service/Sign"].0;
-    for number in 0..u32::try_from(3 * ADDRESSES).unwrap() {
-        bucket.take(IpAddr::V4(number.into()), 1, None);
+    let buckets = &case.limits.0["/s.Service/Sign"].0;
+    for number in 0..u32::try_from(3 * KEYS).unwrap() {
+        buckets.take(IpAddr::V4(number.into()), 1, None);
     }
-    let addresses = bucket.addresses.lock().unwrap();
-    assert!(addresses.young.len() <= ADDRESSES && addresses.old.len() <= ADDRESSES);
+    let (young, old) = buckets.known();
+    assert!(young <= KEYS && old <= KEYS, "{young} {old}");
 }
 
 #[test]
