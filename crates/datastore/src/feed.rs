@@ -17,12 +17,13 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use steeple_proto::spire::common::Bundle;
 use steeple_runtime::Clock;
+use steeple_runtime::os::touches::Touches;
 use tokio::sync::watch;
 
 use self::bundles::Known;
 use crate::connection::Connection;
 use crate::sql::Sql;
-use crate::sqlite::{File, Identity, Stamp};
+use crate::sqlite::{File, Identity};
 use crate::writer::Hint;
 use crate::{Entry, Error, Node};
 
@@ -93,8 +94,11 @@ pub struct Feed {
     due: bool,
     /// Whether somebody has written since the bundles were looked at.
     bundles_stale: bool,
-    ticks_since_bundles: u32,
-    ticks_since_question: u32,
+    since_bundles: Duration,
+    /// Tells when the files are touched; None when the kernel does not give one.
+    touches: Option<Touches>,
+    /// How many ticks the feed stays awake for after a touch.
+    awake: u32,
     /// Kept over calls of [`Feed::next`] that are dropped, so that it goes off however often that happens.
     tick: Option<BoxFuture<'static, ()>>,
     /// What the next call waits for after a failure; kept likewise.
@@ -108,16 +112,16 @@ struct Open {
     identity: Option<Identity>,
     /// SQLite's `data_version` at the last look.
     data_version: i64,
-    /// The write-ahead log at the last question for it.
-    stamp: Option<Stamp>,
 }
 
-/// How often a feed asks whether another process has written.
+/// How often a feed asks whether another process has written, while somebody writes.
 const TICK: Duration = Duration::from_millis(50);
-/// Mostly it only looks at the write-ahead log from outside; the database itself is asked every so many ticks.
-const TICKS_BETWEEN_QUESTIONS: u32 = 20;
+/// A feed is awake for so many ticks after a touch: a commit is seen in the files before readers see it.
+const AWAKE: u32 = 20;
+/// How often it asks while nobody seems to write.
+const IDLE_TICK: Duration = Duration::from_secs(1);
 /// Bundles have no events: after a foreign write they are compared, at most this often.
-const TICKS_BETWEEN_BUNDLES: u32 = 20;
+const BETWEEN_BUNDLES: Duration = Duration::from_secs(1);
 /// The pause after a failure, which doubles with each further one.
 const PAUSE: Duration = Duration::from_millis(100);
 const MOST_DOUBLINGS: u32 = 6;
@@ -134,8 +138,9 @@ impl Feed {
             open: None,
             due: false,
             bundles_stale: false,
-            ticks_since_bundles: 0,
-            ticks_since_question: 0,
+            since_bundles: Duration::ZERO,
+            touches: None,
+            awake: 0,
             tick: None,
             pause: None,
             failures: 0,
@@ -145,6 +150,8 @@ impl Feed {
     /// Reads everything. [`Feed::next`] goes on from there.
     pub async fn snapshot(&mut self) -> Result<Snapshot, Error> {
         let hint = *self.hints.borrow_and_update();
+        // Anew each time: the directory may be another one, too.
+        self.touches = Touches::of(self.file.path()).inspect_err(log_blindness).ok();
         let mut open = self.opened().await?;
         open.data_version = data_version(&mut open.db).await?;
         open.db.begin_read().await?;
@@ -157,7 +164,7 @@ impl Feed {
         self.followed = hint;
         self.due = false;
         self.bundles_stale = false;
-        self.ticks_since_bundles = 0;
+        self.since_bundles = Duration::ZERO;
         Ok(snapshot)
     }
 
@@ -203,17 +210,29 @@ impl Feed {
     /// Returns when there may be something to see.
     async fn wait(&mut self) -> Result<(), Error> {
         loop {
-            let tick = self.tick.get_or_insert_with(|| sleep(&self.clock, TICK));
+            let length = if self.awake > 0 || self.touches.is_none() { TICK } else { IDLE_TICK };
+            let tick = self.tick.get_or_insert_with(|| sleep(&self.clock, length));
             tokio::select! {
                 // The tick comes first: under a constant load there is always a hint, and bundles would be forgotten.
                 biased;
                 () = tick => {
                     self.tick = None;
-                    self.ticks_since_bundles = self.ticks_since_bundles.saturating_add(1);
-                    self.ticks_since_question = self.ticks_since_question.saturating_add(1);
+                    self.awake = self.awake.saturating_sub(1);
+                    self.since_bundles = self.since_bundles.saturating_add(length);
                     if self.file_changed().await? || self.bundles_due() {
                         return Ok(());
                     }
+                }
+                // While it is awake anyway a touch tells nothing; of many writes only a few are taken note of.
+                touched = touched(self.touches.as_ref()), if self.awake <= AWAKE / 2 => {
+                    if let Err(error) = touched {
+                        log_blindness(&error);
+                        self.touches = None;
+                    }
+                    if self.awake == 0 {
+                        self.tick = None;
+                    }
+                    self.awake = AWAKE;
                 }
                 changed = self.hints.changed() => return changed.map_err(|_| Error::Closed),
             }
@@ -226,20 +245,13 @@ impl Feed {
             return Ok(true);
         }
         let Some(mut open) = self.open.take() else { return Ok(true) };
-        let stamp = self.file.stamp();
-        if stamp == open.stamp && self.ticks_since_question < TICKS_BETWEEN_QUESTIONS {
-            self.open = Some(open);
-            return Ok(false);
-        }
-        open.stamp = stamp;
         let changed = data_version(&mut open.db).await? != open.data_version;
         self.open = Some(open);
-        self.ticks_since_question = 0;
         Ok(changed)
     }
 
     fn bundles_due(&self) -> bool {
-        self.bundles_stale && self.ticks_since_bundles >= TICKS_BETWEEN_BUNDLES
+        self.bundles_stale && self.since_bundles >= BETWEEN_BUNDLES
     }
 
     /// Reads what happened since the position and moves it.
@@ -253,8 +265,7 @@ impl Feed {
         // Read before the snapshot is taken: a write in between is looked for again, not missed.
         let data_version = data_version(&mut open.db).await?;
         let stale = self.bundles_stale || data_version != open.data_version;
-        let with_bundles =
-            hint.bundles != self.followed.bundles || (stale && self.ticks_since_bundles >= TICKS_BETWEEN_BUNDLES);
+        let with_bundles = hint.bundles != self.followed.bundles || (stale && self.since_bundles >= BETWEEN_BUNDLES);
         open.data_version = data_version;
 
         open.db.begin_read().await?;
@@ -269,7 +280,7 @@ impl Feed {
         self.due = found.more;
         self.bundles_stale = stale && !with_bundles;
         if with_bundles {
-            self.ticks_since_bundles = 0;
+            self.since_bundles = Duration::ZERO;
         }
         Ok(if found.rows.is_empty() { Look::Nothing } else { Look::Rows(found.rows) })
     }
@@ -280,7 +291,7 @@ impl Feed {
         let identity = self.file.identity();
         match self.open.take() {
             Some(open) if open.identity == identity => Ok(open),
-            _ => Ok(Open { db: self.file.read().await?, identity, data_version: 0, stamp: None }),
+            _ => Ok(Open { db: self.file.read().await?, identity, data_version: 0 }),
         }
     }
 }
@@ -290,6 +301,17 @@ enum Look {
     Rows(ChangedRows),
     /// The position says nothing about this database.
     MovedBack,
+}
+
+async fn touched(touches: Option<&Touches>) -> std::io::Result<()> {
+    match touches {
+        Some(touches) => touches.touched().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn log_blindness(error: &std::io::Error) {
+    tracing::debug!(target: "feed", error = %error, "The database is not watched; it is asked all the time");
 }
 
 fn sleep(clock: &Clock, length: Duration) -> BoxFuture<'static, ()> {

@@ -16,8 +16,6 @@ use crate::dialect::Dialect;
 #[derive(Clone)]
 pub(crate) struct File {
     options: SqliteConnectOptions,
-    /// The write-ahead log, to which every commit appends.
-    log: PathBuf,
     zone: TimeZone,
 }
 
@@ -27,15 +25,6 @@ pub(crate) struct File {
 pub(crate) struct Identity {
     device: u64,
     inode: u64,
-}
-
-/// What a look at the write-ahead log from outside shows: its length and when it was written. Two commits within one
-/// tick of the kernel's clock can look the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stamp {
-    length: u64,
-    seconds: i64,
-    nanoseconds: i64,
 }
 
 impl File {
@@ -48,9 +37,7 @@ impl File {
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(5));
         let options = if log_statements { options } else { options.disable_statement_logging() };
-        let mut log = path.as_os_str().to_owned();
-        log.push("-wal");
-        Self { options, log: log.into(), zone }
+        Self { options, zone }
     }
 
     pub(crate) fn dialect(&self) -> Dialect {
@@ -75,14 +62,13 @@ impl File {
 
     /// The file that stands behind the path now, None when there is none.
     pub(crate) fn identity(&self) -> Option<Identity> {
-        let metadata = std::fs::metadata(self.options.get_filename()).ok()?;
+        let metadata = std::fs::metadata(self.path()).ok()?;
         Some(Identity { device: metadata.dev(), inode: metadata.ino() })
     }
 
-    /// Whether anything was written can mostly be told from this, at a fraction of the cost of asking the database.
-    pub(crate) fn stamp(&self) -> Option<Stamp> {
-        let metadata = std::fs::metadata(&self.log).ok()?;
-        Some(Stamp { length: metadata.len(), seconds: metadata.mtime(), nanoseconds: metadata.mtime_nsec() })
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        self.options.get_filename()
     }
 
     async fn connect(&self, options: SqliteConnectOptions) -> Result<Connection, Error> {

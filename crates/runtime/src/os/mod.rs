@@ -2,6 +2,7 @@
 
 pub mod files;
 pub mod peer;
+pub mod touches;
 
 use std::io;
 
