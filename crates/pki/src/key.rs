@@ -1,3 +1,5 @@
+mod jwk;
+
 use std::fmt;
 use std::str::FromStr;
 

@@ -103,3 +103,56 @@ fn refuses_what_is_no_private_key() {
     let two = key.to_pkcs8_pem().unwrap().repeat(2);
     assert!(matches!(PrivateKey::from_pem(&two), Err(PkiError::PrivateKey)));
 }
+
+#[test]
+fn a_key_survives_the_way_through_a_private_jwk() {
+    for key_type in TYPES {
+        let key = PrivateKey::generate(key_type).unwrap();
+        let json = key.to_jwk().unwrap();
+        let read = PrivateKey::from_jwk(&json).unwrap();
+        assert_eq!(read.to_pkcs8_der().unwrap(), key.to_pkcs8_der().unwrap());
+    }
+}
+
+#[test]
+fn a_private_jwk_is_written_as_the_reference_writes_it() {
+    for mint in [
+        include_str!("../../tests/data/artifacts/ec-p256/wit-mint.json"),
+        include_str!("../../tests/data/artifacts/ec-p384/wit-mint.json"),
+        include_str!("../../tests/data/artifacts/rsa-2048/wit-mint.json"),
+    ] {
+        let mint: serde_json::Value = serde_json::from_str(mint).unwrap();
+        let json = mint["private_key"].as_str().unwrap();
+        assert_eq!(*PrivateKey::from_jwk(json).unwrap().to_jwk().unwrap(), json);
+    }
+    let rsa = PrivateKey::from_pem(include_str!("testdata/rsa-2048-pkcs1.pem")).unwrap().to_jwk().unwrap();
+    let members: Vec<&str> = rsa.split('"').skip(1).step_by(4).collect();
+    assert_eq!(members, ["kty", "n", "e", "d", "p", "q", "dp", "dq", "qi"]);
+}
+
+#[test]
+fn refuses_a_private_jwk_whose_halves_do_not_belong_together() {
+    for key_type in TYPES {
+        let [one, other] = [(); 2].map(|()| PrivateKey::generate(key_type).unwrap().to_jwk().unwrap());
+        let [one, other] =
+            [one, other].map(|json| serde_json::from_str::<serde_json::Map<_, serde_json::Value>>(&json).unwrap());
+        for member in ["d", "x", "n", "p", "qi"] {
+            if let Some(value) = other.get(member) {
+                let mut mixed = one.clone();
+                mixed.insert(member.into(), value.clone());
+                let mixed = serde_json::Value::from(mixed).to_string();
+                assert!(PrivateKey::from_jwk(&mixed).is_err(), "{key_type} {member}");
+                mixed_is_refused_without_it(&one, member);
+            }
+        }
+    }
+    for text in ["", "{}", "[]", r#"{"kty":"oct","k":"AAAA","d":"AAAA"}"#, &" ".repeat(20_000)] {
+        assert!(PrivateKey::from_jwk(text).is_err(), "{text}");
+    }
+}
+
+fn mixed_is_refused_without_it(key: &serde_json::Map<String, serde_json::Value>, member: &str) {
+    let mut key = key.clone();
+    key.remove(member);
+    assert!(PrivateKey::from_jwk(&serde_json::Value::from(key).to_string()).is_err(), "{member}");
+}
