@@ -119,6 +119,26 @@ async fn a_leaf_with_the_id_of_a_trust_domain_is_refused() {
 }
 
 #[tokio::test]
+async fn an_x509_svid_that_was_changed_is_refused() {
+    let root = root(&template(Kind::Ca)).await;
+    let key = signer();
+    let leaf = root.issue(&template(Kind::Svid), &key).await;
+    let verdict = |der: &[u8]| {
+        let leaf = Certificate::from_der(der).unwrap();
+        verify_x509_svid(&[leaf], std::slice::from_ref(&root.certificate), at(1_500))
+    };
+    assert!(verdict(leaf.der()).is_ok());
+    let replaced = |from: &[u8], to: &[u8]| {
+        let start = leaf.der().windows(from.len()).position(|window| window == from).unwrap();
+        [&leaf.der()[..start], to, &leaf.der()[start + from.len()..]].concat()
+    };
+    let other_id = replaced(ID.as_bytes(), ID.replace("/a", "/b").as_bytes());
+    assert_eq!(verdict(&other_id), Err(X509Error::UnknownAuthority));
+    let other_key = replaced(key.public_key().spki_der(), signer().public_key().spki_der());
+    assert_eq!(verdict(&other_key), Err(X509Error::UnknownAuthority));
+}
+
+#[tokio::test]
 async fn a_leaf_may_have_other_names_beside_its_spiffe_id() {
     let root = root(&template(Kind::Ca)).await;
     let named = Template { dns_sans: vec!["a.test".into(), "b.test".into()], ..template(Kind::Svid) };
