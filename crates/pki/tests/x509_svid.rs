@@ -145,16 +145,20 @@ async fn a_leaf_may_have_other_names_beside_its_spiffe_id() {
     assert_eq!(root.verdict(&named).await.unwrap().as_str(), ID);
 }
 
-#[tokio::test]
-async fn a_path_longer_than_an_authority_allows_is_refused() {
-    // Basic constraints of a CA with a path length of 0.
+/// Basic constraints of a CA with a path length.
+fn with_length(length: u8) -> Template {
     let extension = Extension {
         oid: ObjectIdentifier::new_unwrap(BASIC_CONSTRAINTS),
         critical: true,
-        value: b"\x30\x06\x01\x01\xff\x02\x01\x00".into(),
+        value: [b"\x30\x06\x01\x01\xff\x02\x01", [length].as_slice()].concat(),
     };
+    Template { extra_extensions: vec![extension], ..template(Kind::Ca) }
+}
+
+#[tokio::test]
+async fn a_path_longer_than_an_authority_allows_is_refused() {
     let root = root(&template(Kind::Ca)).await;
-    let last = root.below(&Template { extra_extensions: vec![extension], ..template(Kind::Ca) }).await;
+    let last = root.below(&with_length(0)).await;
     let leaf = last.issue(&template(Kind::Svid), &signer()).await;
     let roots = [root.certificate];
     assert!(verify_x509_svid(&[leaf, last.certificate.clone()], &roots, at(1_500)).is_ok());
@@ -162,6 +166,24 @@ async fn a_path_longer_than_an_authority_allows_is_refused() {
     let leaf = below.issue(&template(Kind::Svid), &signer()).await;
     let chain = [leaf, below.certificate.clone(), last.certificate.clone()];
     assert!(matches!(verify_x509_svid(&chain, &roots, at(1_500)), Err(X509Error::Path(_))));
+}
+
+#[tokio::test]
+async fn the_path_length_of_a_root_counts_too() {
+    for (length, is_allowed) in [(0, false), (1, true), (2, true)] {
+        let root = root(&with_length(length)).await;
+        assert_eq!(root.certificate.path_len(), Some(length));
+        assert!(root.verdict(&template(Kind::Svid)).await.is_ok());
+        let middle = root.below(&template(Kind::Ca)).await;
+        let chain = [middle.issue(&template(Kind::Svid), &signer()).await, middle.certificate.clone()];
+        let verdict = verify_x509_svid(&chain, std::slice::from_ref(&root.certificate), at(1_500));
+        assert_eq!(verdict.is_ok(), is_allowed, "{length}: {verdict:?}");
+        // Where another certificate of the same authority allows it, it is allowed.
+        let longer = self_signed(&template(Kind::Ca), &root.signer).await.unwrap();
+        let other = Template { subject: Name::from_der(root.certificate.subject_der()).unwrap(), ..template(Kind::Ca) };
+        let same = self_signed(&other, &root.signer).await.unwrap();
+        assert!(verify_x509_svid(&chain, &[root.certificate, longer, same], at(1_500)).is_ok());
+    }
 }
 
 #[tokio::test]

@@ -1,3 +1,7 @@
+use der::Tag;
+use proptest::prelude::*;
+use steeple_spiffe::asn1;
+
 use super::*;
 
 const TYPES: [KeyType; 3] = [KeyType::EcP256, KeyType::EcP384, KeyType::Rsa2048];
@@ -155,4 +159,45 @@ fn mixed_is_refused_without_it(key: &serde_json::Map<String, serde_json::Value>,
     let mut key = key.clone();
     key.remove(member);
     assert!(PrivateKey::from_jwk(&serde_json::Value::from(key).to_string()).is_err(), "{member}");
+}
+
+/// ECPrivateKey (RFC 5915) of a scalar, without the public point.
+fn sec1(curve: PublicKeyKind, scalar: &[u8]) -> String {
+    let (oid, _) = curve.curve().unwrap();
+    let parameters = asn1::wrap(Tag::ObjectIdentifier, oid.as_bytes().to_vec()).unwrap();
+    let tag = Tag::ContextSpecific { constructed: true, number: der::TagNumber(0) };
+    let members = [
+        b"\x02\x01\x01".to_vec(),
+        asn1::wrap(Tag::OctetString, scalar.to_vec()).unwrap(),
+        asn1::wrap(tag, parameters).unwrap(),
+    ];
+    pem::encode("EC PRIVATE KEY", &asn1::wrap(Tag::Sequence, members.concat()).unwrap()).to_string()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Small scalars too: numbers with leading zeros are where forms of keys differ.
+    #[test]
+    fn keys_survive_the_round_trip_through_each_form(scalar in prop::array::uniform32(any::<u8>()), zeros in 0..32_usize, is_p384: bool) {
+        let (curve, width) = if is_p384 { (PublicKeyKind::EcP384, 48) } else { (PublicKeyKind::EcP256, 32) };
+        let mut number = vec![0; width];
+        number[width - 32..].copy_from_slice(&scalar);
+        number[..width - 32 + zeros].fill(0);
+        number[width - 1] |= 1;
+        // The few numbers above the order of P-256 are no keys.
+        prop_assume!(is_p384 || number[..4] != [0xff; 4]);
+        let without_point = PrivateKey::from_pem(&sec1(curve, &number)).unwrap();
+        // Written as PKCS #8 it lacks the public point as its document did; a JWK always has it.
+        let key = PrivateKey::from_jwk(&without_point.to_jwk().unwrap()).unwrap();
+        prop_assert_eq!(key.public_key(), without_point.public_key());
+        let expected = key.to_pkcs8_der().unwrap();
+        let same = |read: PrivateKey| read.public_key() == key.public_key() && read.to_pkcs8_der().unwrap() == expected;
+        prop_assert!(same(PrivateKey::from_pkcs8_der(&expected).unwrap()));
+        prop_assert!(same(PrivateKey::from_pem(&key.to_pkcs8_pem().unwrap()).unwrap()));
+        prop_assert!(same(PrivateKey::from_jwk(&key.to_jwk().unwrap()).unwrap()));
+        let public = PublicKey::from_spki_der(key.public_key().spki_der()).unwrap();
+        prop_assert_eq!(&public, key.public_key());
+        prop_assert_eq!(&steeple_spiffe::jwk::Jwk::new(&public).public_key().unwrap(), &public);
+    }
 }
