@@ -250,6 +250,10 @@ fn read(token: &str) -> Result<(WitSvid, Compact<'_>, SignatureAlgorithm), WitEr
 fn confirmation(cnf: &Value) -> Result<(PublicKey, SignatureAlgorithm), WitError> {
     let invalid = |what: &str| WitError::Confirmation(what.into());
     let jwk = cnf.get("jwk").ok_or_else(|| invalid("it has no jwk"))?;
+    // Whoever saw such a token could give the proof.
+    if jwk.get("d").is_some() {
+        return Err(invalid("its jwk is a private key"));
+    }
     let jwk: Jwk = serde::Deserialize::deserialize(jwk).map_err(|_| invalid("its jwk is malformed"))?;
     let algorithm = jwk
         .alg

@@ -132,6 +132,9 @@ fn a_confirmation_is_a_public_key_with_a_supported_algorithm_that_fits_it() {
         jwk["alg"] = json!(alg);
         assert_eq!(invalid(json!({"jwk": jwk})), "its algorithm does not fit its key", "{alg}");
     }
+    let mut private = jwk.clone();
+    private["d"] = jwk["x"].clone();
+    assert_eq!(invalid(json!({"jwk": private})), "its jwk is a private key");
     let mut off_the_curve = jwk.clone();
     off_the_curve["x"] = jwk["y"].clone();
     assert_eq!(invalid(json!({"jwk": off_the_curve})), "public key is not valid for its algorithm");
