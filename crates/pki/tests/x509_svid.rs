@@ -201,15 +201,18 @@ async fn a_name_outside_of_its_authoritys_constraints_is_refused() {
 }
 
 #[tokio::test]
-async fn an_id_outside_of_its_authoritys_uri_constraints_is_refused() {
-    // Name constraints that permit URIs with the host other.test alone.
-    let extension = Extension {
-        oid: ObjectIdentifier::new_unwrap("2.5.29.30"),
-        critical: true,
-        value: b"\x30\x10\xa0\x0e\x30\x0c\x86\x0aother.test".into(),
+async fn an_id_below_uri_constraints_is_refused_outside_of_them_and_for_want_of_support_inside_too() {
+    // Name constraints that permit URIs with this host alone.
+    let permitting = |host: &str| {
+        let host = [&[0x86, u8::try_from(host.len()).unwrap()], host.as_bytes()].concat();
+        let wrap = |tag: u8, value: Vec<u8>| [vec![tag, u8::try_from(value.len()).unwrap()], value].concat();
+        let value = wrap(0x30, wrap(0xa0, wrap(0x30, host)));
+        Extension { oid: ObjectIdentifier::new_unwrap("2.5.29.30"), critical: true, value }
     };
-    let root = root(&Template { extra_extensions: vec![extension], ..template(Kind::Ca) }).await;
-    assert!(matches!(root.verdict(&template(Kind::Svid)).await, Err(X509Error::Path(_))));
+    for host in ["other.test", "example.org"] {
+        let root = root(&Template { extra_extensions: vec![permitting(host)], ..template(Kind::Ca) }).await;
+        assert!(matches!(root.verdict(&template(Kind::Svid)).await, Err(X509Error::Path(_))), "{host}");
+    }
 }
 
 #[tokio::test]
