@@ -6,8 +6,9 @@ LOCKED := $(if $(CI),--locked)
 SHOWN := $(if $(CI),-- --show-output)
 WHOLE = go=$$(.ci/tools go) && PATH="$$go:$$PATH" GOFLAGS=-buildvcs=false cargo test $(LOCKED) -p steeple-tests --test whole
 ROUNDS ?= 5
+FUZZ_SECONDS ?= 120
 
-.PHONY: help run check test whole soak peer
+.PHONY: help run check test whole fuzz soak peer
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r t what; do printf '%-11s %s\n' "$$t" "$$what"; done
@@ -33,7 +34,11 @@ whole: ## Whole daemons as processes, with clients in Rust and Go
 	cargo build $(LOCKED) $(DAEMONS)
 	$(WHOLE)
 
-soak: ## The bench with 2000 tries, then the whole daemons again and again; ROUNDS=5
+fuzz: ## Each parser of foreign bytes for two minutes, with inputs that grow out of fuzz/corpus; FUZZ_SECONDS=120
+	@.ci/tools fuzz
+	FUZZ_SECONDS=$(FUZZ_SECONDS) .ci/fuzz
+
+soak: fuzz ## All of fuzz, the bench with 2000 tries, then the whole daemons again and again; ROUNDS=5
 	@.ci/tools test
 	cargo build $(LOCKED) $(DAEMONS)
 	STEEPLE_TRIES=2000; export STEEPLE_TRIES; $(WHOLE) bench::

@@ -22,4 +22,13 @@ mod tests;
 mod upstream;
 mod workload;
 
+/// Reads an agent's data file: the door of its fuzz target, which no other build has.
+///
+/// # Errors
+/// The file is damaged.
+#[cfg(fuzzing)]
+pub fn read_data(data_dir: &std::path::Path) -> Result<(), storage::StorageError> {
+    storage::Storage::open(data_dir).map(drop)
+}
+
 pub use run::{JoinToken, RunError, run};

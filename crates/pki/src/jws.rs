@@ -5,7 +5,7 @@ use der::asn1::UintRef;
 use der::{Decode, Sequence};
 use serde_json::{Map, Value, json};
 use steeple_spiffe::jwk::{BASE64URL, Jwk};
-use steeple_spiffe::{PublicKey, PublicKeyKind, SignatureAlgorithm};
+use steeple_spiffe::{PublicKey, PublicKeyError, PublicKeyKind, SignatureAlgorithm, wit};
 
 use crate::{PkiError, SignError, Signer};
 
@@ -18,11 +18,12 @@ pub async fn sign_jwt_svid(claims: &Map<String, Value>, key_id: &str, signer: &d
     sign("JWT", &object(claims.iter().map(|(name, value)| (name, value.to_string()))), key_id, signer).await
 }
 
-/// Signs a WIT-SVID: as a JWT-SVID, with `typ` `wit+jwt` and the claim `cnf`, which holds the workload's key and the
-/// algorithm that it will sign with. A `cnf` among the claims is replaced.
+/// Signs a WIT-SVID (SPIFFE WIT-SVID, sections 2 and 3): as a JWT-SVID, with `typ` `wit+jwt` and the claim `cnf`, which
+/// holds the workload's key and the algorithm that it will sign with. A `cnf` among the claims is replaced.
 ///
 /// # Errors
-/// As [`sign_jwt_svid`], or the workload's algorithm is none of JOSE.
+/// As [`sign_jwt_svid`]; the workload's algorithm is none of JOSE or does not fit its key; the claims lack `sub` or
+/// `exp`, or have `aud`, which belongs to tokens that need no proof.
 pub async fn sign_wit_svid(
     claims: &Map<String, Value>,
     workload_key: &PublicKey,
@@ -30,13 +31,22 @@ pub async fn sign_wit_svid(
     key_id: &str,
     signer: &dyn Signer,
 ) -> Result<String, PkiError> {
-    let jwk = Jwk { alg: Some(jose_name(workload_algorithm)?.into()), ..Jwk::new(workload_key) };
+    let alg = jose_name(workload_algorithm)?;
+    if !workload_key.kind().signs_jws_with(workload_algorithm) {
+        return Err(PublicKeyError::Algorithm.into());
+    }
+    for (claim, wanted) in [("sub", true), ("exp", true), ("aud", false)] {
+        if claims.contains_key(claim) != wanted {
+            return Err(PkiError::WitClaim { claim, wanted });
+        }
+    }
+    let jwk = Jwk { alg: Some(alg.into()), ..Jwk::new(workload_key) };
     // Made from the struct, whose members have an order that a JSON map would not keep.
     let jwk = serde_json::to_string(&jwk).unwrap_or_default();
     let others = claims.iter().filter(|(name, _)| *name != "cnf").map(|(name, value)| (name, value.to_string()));
     let cnf = &"cnf".to_owned();
     let payload = object(others.chain([(cnf, format!(r#"{{"jwk":{jwk}}}"#))]));
-    sign("wit+jwt", &payload, key_id, signer).await
+    sign(wit::TYPE, &payload, key_id, signer).await
 }
 
 async fn sign(typ: &str, payload: &str, key_id: &str, signer: &dyn Signer) -> Result<String, PkiError> {
@@ -45,11 +55,19 @@ async fn sign(typ: &str, payload: &str, key_id: &str, signer: &dyn Signer) -> Re
     let mut token = BASE64URL.encode(header);
     token.push('.');
     BASE64URL.encode_string(payload, &mut token);
-    let signature = signer.sign(token.as_bytes()).await?;
-    let signature = jws_signature(signature, signer.public_key().kind())?;
+    let signature = sign_raw(token.as_bytes(), signer).await?;
     token.push('.');
     BASE64URL.encode_string(signature, &mut token);
     Ok(token)
+}
+
+/// Signs a message as JWS signs it (RFC 7515): what a workload does to prove that it has the key of its WIT-SVID.
+///
+/// # Errors
+/// The signer fails, or its algorithm is none of JOSE.
+pub async fn sign_raw(message: &[u8], signer: &dyn Signer) -> Result<Vec<u8>, PkiError> {
+    jose_name(signer.algorithm())?;
+    Ok(jws_signature(signer.sign(message).await?, signer.public_key().kind())?)
 }
 
 /// A JSON object of members that are JSON already, sorted by name.

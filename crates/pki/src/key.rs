@@ -1,3 +1,5 @@
+mod jwk;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -141,7 +143,7 @@ impl PrivateKey {
     }
 
     /// Writes the PKCS #8 document in the form that Go's `x509.MarshalPKCS8PrivateKey` gives it: version 0, an EC key
-    /// with its public point and without a second copy of the curve.
+    /// with its public point (unless it was read from a document without one) and without a second copy of the curve.
     ///
     /// # Errors
     /// [`PkiError::PrivateKey`] when the back end cannot write its own key.

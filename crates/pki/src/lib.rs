@@ -90,6 +90,14 @@ pub enum PkiError {
     /// What was issued cannot be read back: the signer's fault.
     #[error(transparent)]
     Certificate(#[from] X509Error),
+    /// A WIT-SVID was asked for without a claim that it must have, or with one that it must not have.
+    #[error("claim {claim:?} {} in a WIT-SVID", if *wanted { "is needed" } else { "is not allowed" })]
+    WitClaim {
+        /// The claim.
+        claim: &'static str,
+        /// Whether it must be there.
+        wanted: bool,
+    },
     /// Tokens cannot be signed with this algorithm.
     #[error("{0:?} has no JOSE name")]
     NotJose(SignatureAlgorithm),

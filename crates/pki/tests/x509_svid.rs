@@ -11,7 +11,9 @@ use steeple_pki::{
     Template, issue, self_signed,
 };
 use steeple_spiffe::x509::{self, X509Svid};
-use steeple_spiffe::{Certificate, SpiffeId, X509Error, verify_x509_svid};
+use steeple_spiffe::{
+    Bundle, BundleSet, Certificate, SpiffeId, TrustDomain, X509Error, verify_x509_svid, verify_x509_svid_in,
+};
 
 const ID: &str = "spiffe://example.org/a";
 const KEY_USAGE: &str = "2.5.29.15";
@@ -102,6 +104,157 @@ async fn leaves_that_break_the_standard_are_refused() {
     assert_eq!(root.verdict(&crl_sign).await, Err(X509Error::LeafKeyUsage("KeyCrlSign")));
     let unknown = with("1.2.3.4", true, b"\x05\x00");
     assert!(matches!(root.verdict(&unknown).await, Err(X509Error::Path(_))));
+}
+
+#[tokio::test]
+async fn a_leaf_with_the_id_of_a_trust_domain_is_refused() {
+    let root = root(&template(Kind::Ca)).await;
+    let id = SpiffeId::parse("spiffe://example.org").unwrap();
+    let bare = Template { uri_san: Some(id.clone()), ..template(Kind::Svid) };
+    assert_eq!(root.verdict(&bare).await, Err(X509Error::LeafWithoutPath(id.clone())));
+    let key = signer();
+    let leaf = root.issue(&bare, &key).await;
+    let error = X509Svid::parse(leaf.der(), &key.0.to_pkcs8_der().unwrap()).unwrap_err();
+    assert_eq!(error, X509Error::LeafWithoutPath(id));
+}
+
+#[tokio::test]
+async fn an_x509_svid_that_was_changed_is_refused() {
+    let root = root(&template(Kind::Ca)).await;
+    let key = signer();
+    let leaf = root.issue(&template(Kind::Svid), &key).await;
+    let verdict = |der: &[u8]| {
+        let leaf = Certificate::from_der(der).unwrap();
+        verify_x509_svid(&[leaf], std::slice::from_ref(&root.certificate), at(1_500))
+    };
+    assert!(verdict(leaf.der()).is_ok());
+    let replaced = |from: &[u8], to: &[u8]| {
+        let start = leaf.der().windows(from.len()).position(|window| window == from).unwrap();
+        [&leaf.der()[..start], to, &leaf.der()[start + from.len()..]].concat()
+    };
+    let other_id = replaced(ID.as_bytes(), ID.replace("/a", "/b").as_bytes());
+    assert_eq!(verdict(&other_id), Err(X509Error::UnknownAuthority));
+    let other_key = replaced(key.public_key().spki_der(), signer().public_key().spki_der());
+    assert_eq!(verdict(&other_key), Err(X509Error::UnknownAuthority));
+}
+
+#[tokio::test]
+async fn a_leaf_may_have_other_names_beside_its_spiffe_id() {
+    let root = root(&template(Kind::Ca)).await;
+    let named = Template { dns_sans: vec!["a.test".into(), "b.test".into()], ..template(Kind::Svid) };
+    assert_eq!(root.verdict(&named).await.unwrap().as_str(), ID);
+}
+
+/// Basic constraints of a CA with a path length.
+fn with_length(length: u8) -> Template {
+    let extension = Extension {
+        oid: ObjectIdentifier::new_unwrap(BASIC_CONSTRAINTS),
+        critical: true,
+        value: [b"\x30\x06\x01\x01\xff\x02\x01", [length].as_slice()].concat(),
+    };
+    Template { extra_extensions: vec![extension], ..template(Kind::Ca) }
+}
+
+#[tokio::test]
+async fn a_path_longer_than_an_authority_allows_is_refused() {
+    let root = root(&template(Kind::Ca)).await;
+    let last = root.below(&with_length(0)).await;
+    let leaf = last.issue(&template(Kind::Svid), &signer()).await;
+    let roots = [root.certificate];
+    assert!(verify_x509_svid(&[leaf, last.certificate.clone()], &roots, at(1_500)).is_ok());
+    let below = last.below(&template(Kind::Ca)).await;
+    let leaf = below.issue(&template(Kind::Svid), &signer()).await;
+    let chain = [leaf, below.certificate.clone(), last.certificate.clone()];
+    assert!(matches!(verify_x509_svid(&chain, &roots, at(1_500)), Err(X509Error::Path(_))));
+}
+
+#[tokio::test]
+async fn the_path_length_of_a_root_counts_too() {
+    for (length, is_allowed) in [(0, false), (1, true), (2, true)] {
+        let root = root(&with_length(length)).await;
+        assert_eq!(root.certificate.path_len(), Some(length));
+        assert!(root.verdict(&template(Kind::Svid)).await.is_ok());
+        let middle = root.below(&template(Kind::Ca)).await;
+        let chain = [middle.issue(&template(Kind::Svid), &signer()).await, middle.certificate.clone()];
+        let verdict = verify_x509_svid(&chain, std::slice::from_ref(&root.certificate), at(1_500));
+        assert_eq!(verdict.is_ok(), is_allowed, "{length}: {verdict:?}");
+        // Where another certificate of the same authority allows it, it is allowed.
+        let longer = self_signed(&template(Kind::Ca), &root.signer).await.unwrap();
+        let other = Template { subject: Name::from_der(root.certificate.subject_der()).unwrap(), ..template(Kind::Ca) };
+        let same = self_signed(&other, &root.signer).await.unwrap();
+        assert!(verify_x509_svid(&chain, &[root.certificate, longer, same], at(1_500)).is_ok());
+    }
+}
+
+#[tokio::test]
+async fn a_name_outside_of_its_authoritys_constraints_is_refused() {
+    // Name constraints that permit DNS names below a.test alone.
+    let extension = Extension {
+        oid: ObjectIdentifier::new_unwrap("2.5.29.30"),
+        critical: true,
+        value: b"\x30\x0c\xa0\x0a\x30\x08\x82\x06a.test".into(),
+    };
+    let root = root(&Template { extra_extensions: vec![extension], ..template(Kind::Ca) }).await;
+    let named = |name: &str| Template { dns_sans: vec![name.into()], ..template(Kind::Svid) };
+    assert!(root.verdict(&named("x.a.test")).await.is_ok());
+    assert!(matches!(root.verdict(&named("b.test")).await, Err(X509Error::Path(_))));
+}
+
+#[tokio::test]
+async fn an_id_below_uri_constraints_is_refused_outside_of_them_and_for_want_of_support_inside_too() {
+    // Name constraints that permit URIs with this host alone.
+    let permitting = |host: &str| {
+        let host = [&[0x86, u8::try_from(host.len()).unwrap()], host.as_bytes()].concat();
+        let wrap = |tag: u8, value: Vec<u8>| [vec![tag, u8::try_from(value.len()).unwrap()], value].concat();
+        let value = wrap(0x30, wrap(0xa0, wrap(0x30, host)));
+        Extension { oid: ObjectIdentifier::new_unwrap("2.5.29.30"), critical: true, value }
+    };
+    for host in ["other.test", "example.org"] {
+        let root = root(&Template { extra_extensions: vec![permitting(host)], ..template(Kind::Ca) }).await;
+        assert!(matches!(root.verdict(&template(Kind::Svid)).await, Err(X509Error::Path(_))), "{host}");
+    }
+}
+
+#[tokio::test]
+async fn authorities_below_an_upstream_root_vouch_through_their_chain() {
+    let upstream = root(&template(Kind::Ca)).await;
+    let between = upstream.below(&template(Kind::Ca)).await;
+    let own = between.below(&template(Kind::Ca)).await;
+    let downstream = own.below(&template(Kind::Ca)).await;
+    let leaf = downstream.issue(&template(Kind::Svid), &signer()).await;
+    let chain = [leaf, downstream.certificate.clone(), own.certificate.clone(), between.certificate.clone()];
+    let roots = [upstream.certificate.clone()];
+    assert_eq!(verify_x509_svid(&chain, &roots, at(1_500)).unwrap().as_str(), ID);
+    // One that is missing breaks the chain, whichever it is; the root itself may stand in it.
+    for without in 1..chain.len() {
+        let rest: Vec<Certificate> =
+            chain.iter().enumerate().filter(|(at, _)| *at != without).map(|(_, c)| c.clone()).collect();
+        assert_eq!(verify_x509_svid(&rest, &roots, at(1_500)), Err(X509Error::UnknownAuthority), "{without}");
+    }
+    let with_root = [&chain[..], &roots[..]].concat();
+    assert!(verify_x509_svid(&with_root, &roots, at(1_500)).is_ok());
+    let svid = X509Svid::new(chain.to_vec(), signer().0.to_pkcs8_der().unwrap());
+    assert_eq!(svid.unwrap_err(), X509Error::KeyMismatch);
+}
+
+#[tokio::test]
+async fn while_authorities_rotate_those_of_old_and_new_are_accepted_and_of_a_removed_one_no_more() {
+    let (old, new) = (root(&template(Kind::Ca)).await, root(&template(Kind::Ca)).await);
+    let below_old = [old.issue(&template(Kind::Svid), &signer()).await];
+    let below_new = [new.issue(&template(Kind::Svid), &signer()).await];
+    let both = [old.certificate.clone(), new.certificate.clone()];
+    for chain in [&below_old, &below_new] {
+        assert!(verify_x509_svid(chain, &both, at(1_500)).is_ok());
+    }
+    assert_eq!(verify_x509_svid(&below_old, &both[1..], at(1_500)), Err(X509Error::UnknownAuthority));
+}
+
+#[tokio::test]
+async fn a_bundle_without_authorities_vouches_for_nobody() {
+    let root = root(&template(Kind::Ca)).await;
+    let chain = [root.issue(&template(Kind::Svid), &signer()).await];
+    let empty = BundleSet::from_iter([Bundle::new(TrustDomain::parse("example.org").unwrap())]);
+    assert_eq!(verify_x509_svid_in(&chain, &empty, at(1_500)), Err(X509Error::UnknownAuthority));
 }
 
 #[tokio::test]

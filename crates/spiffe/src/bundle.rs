@@ -1,13 +1,14 @@
-//! Trust bundles (SPIFFE Trust Domain and Bundle, sections 3 and 4): the authorities of a trust domain.
+//! Trust bundles (SPIFFE Trust Domain and Bundle, sections 3 to 5): the authorities of a trust domain, and maps of them.
 
 pub mod jwks;
+pub mod map;
 pub mod pem;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::{Certificate, PublicKey, PublicKeyError, TrustDomain, X509Error};
+use crate::{Certificate, IdError, PublicKey, PublicKeyError, TrustDomain, X509Error};
 
 /// The authorities of one trust domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +48,11 @@ impl Bundle {
     /// The JWT authority with this key ID.
     pub fn jwt_authority(&self, key_id: &str) -> Option<&JwtAuthority> {
         self.jwt_authorities.iter().find(|authority| authority.key_id == key_id)
+    }
+
+    /// The WIT authority with this key ID.
+    pub fn wit_authority(&self, key_id: &str) -> Option<&WitAuthority> {
+        self.wit_authorities.iter().find(|authority| authority.key_id == key_id)
     }
 }
 
@@ -176,6 +182,23 @@ pub enum BundleError {
         /// Why.
         reason: AuthorityError,
     },
+    /// A map of bundles has no `trust_domains`.
+    #[error("no trust domains found")]
+    NoTrustDomains,
+    /// A map of bundles has one trust domain twice, so that it depends on the reader which of the two counts.
+    #[error("trust domain {0:?} occurs more than once")]
+    DuplicateTrustDomain(String),
+    /// One of the bundles of a map is refused.
+    #[error("bundle of trust domain {name:?}: {reason}")]
+    InMap {
+        /// The trust domain as it is written in the map.
+        name: String,
+        /// Why.
+        reason: Box<BundleError>,
+    },
+    /// A name in a map of bundles is none of a trust domain.
+    #[error(transparent)]
+    TrustDomain(#[from] IdError),
     /// The PEM or a certificate in it is refused.
     #[error(transparent)]
     X509(#[from] X509Error),

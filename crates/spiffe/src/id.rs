@@ -24,8 +24,16 @@ impl TrustDomain {
         if id_or_name.contains(":/") {
             return SpiffeId::parse(id_or_name).map(|id| id.trust_domain());
         }
-        check_name(id_or_name)?;
-        Ok(Self(id_or_name.into()))
+        Self::from_name(id_or_name)
+    }
+
+    /// Takes a bare name and nothing else.
+    ///
+    /// # Errors
+    /// As [`TrustDomain::parse`].
+    pub fn from_name(name: &str) -> Result<Self, IdError> {
+        check_name(name)?;
+        Ok(Self(name.into()))
     }
 
     /// The name, as in `example.org`.

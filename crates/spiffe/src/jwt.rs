@@ -3,18 +3,16 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use base64::{DecodeError, Engine};
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::jwk::BASE64URL;
+use crate::jws::{self, Compact, Header, is_later};
 use crate::{BundleSource, IdError, PublicKeyError, SignatureAlgorithm, SpiffeId, TrustDomain};
 
 /// The longest token that is looked at, in bytes.
-pub const MAX_LEN: usize = 64 << 10;
+pub const MAX_LEN: usize = jws::MAX_LEN;
 
 /// How far clocks may be apart when the times of a token are checked.
-pub const LEEWAY: Duration = Duration::from_secs(60);
+pub const LEEWAY: Duration = jws::LEEWAY;
 
 /// A JWT-SVID: the token and what it says.
 #[derive(Clone, PartialEq)]
@@ -59,9 +57,12 @@ impl fmt::Debug for JwtSvid {
     }
 }
 
-/// Validates a token for one audience at `now` (JWT-SVID, section 5). The order of the checks is SPIRE's, as the first
+/// Validates a token for one audience at `now` (JWT-SVID, section 4). The order of the checks is SPIRE's, as the first
 /// failure is what the caller sees: the form; the key, looked up by the subject's trust domain and the key ID; the
 /// signature; the audience; the times.
+///
+/// The header `typ` is not looked at: the standard knows `JWT` and `JOSE` alone (section 2.3), but SPIRE takes any, and
+/// tokens of other kinds are signed by other keys and have no audience.
 ///
 /// # Errors
 /// [`JwtError`], with the texts of SPIRE's `ValidateJWTSVID`.
@@ -176,68 +177,26 @@ struct Parsed<'a> {
 
 impl<'a> Parsed<'a> {
     fn read(token: &'a str) -> Result<Self, JwtError> {
-        if token.len() > MAX_LEN {
-            return Err(JwtError::Malformed("token is too long".into()));
-        }
-        // Tokens are handed around in files that end with a newline.
-        let token = token.trim_end_matches(['\r', '\n']);
-        let parts = || {
-            let (signing_input, signature) = token.rsplit_once('.')?;
-            let (header, payload) = signing_input.split_once('.').filter(|(_, payload)| !payload.contains('.'))?;
-            Some((signing_input, header, payload, signature))
-        };
-        let (signing_input, header, payload, signature) = parts()
-            .ok_or_else(|| JwtError::Malformed("go-jose/go-jose: compact JWS format must have three parts".into()))?;
-        let (header, payload, signature) = (decode(header)?, decode(payload)?, decode(signature)?);
+        let compact = Compact::read(token).map_err(JwtError::Malformed)?;
+        let Header { alg, kid, typ: _, crit } = &compact.header;
+        let algorithm = SignatureAlgorithm::from_jose_name(alg).ok_or_else(|| JwtError::Algorithm(alg.clone()))?;
+        let key_id = kid.clone().filter(|kid| !kid.is_empty()).ok_or(JwtError::NoKeyId)?;
+        let is_critical = crit.is_some();
 
-        let Header { alg, kid, crit } =
-            serde_json::from_slice(&header).map_err(|error| JwtError::Malformed(error.to_string()))?;
-        let algorithm = SignatureAlgorithm::from_jose_name(&alg).ok_or(JwtError::Algorithm(alg))?;
-        let key_id = kid.filter(|kid| !kid.is_empty()).ok_or(JwtError::NoKeyId)?;
-
-        let claims: Map<String, Value> =
-            serde_json::from_slice(&payload).map_err(|error| JwtError::Claims(error.to_string()))?;
-        let subject = text(&claims, "sub")?;
+        let claims = compact.claims().map_err(JwtError::Claims)?;
+        let subject = jws::text(&claims, "sub").map_err(JwtError::Claims)?;
         let audience = audience(&claims)?;
-        let expires_at = numeric_date(&claims, "exp")?;
-        let not_before = numeric_date(&claims, "nbf")?;
-        let issued_at = numeric_date(&claims, "iat")?;
+        let numeric_date = |name| jws::numeric_date(&claims, name).map_err(JwtError::Claims);
+        let expires_at = numeric_date("exp")?;
+        let not_before = numeric_date("nbf")?;
+        let issued_at = numeric_date("iat")?;
         let subject = subject.ok_or(JwtError::NoSubject)?;
         let expires_at = expires_at.ok_or(JwtError::NoExpiry)?;
         let id = SpiffeId::parse(subject)?;
 
+        let Compact { token, signing_input, header: _, payload: _, signature } = compact;
         let svid = JwtSvid { id, audience, expires_at, issued_at, claims, token: token.into(), key_id };
-        Ok(Self { svid, algorithm, is_critical: crit.is_some(), not_before, signing_input, signature })
-    }
-}
-
-/// The members of a JOSE header that matter. Others are ignored, and so is `typ`: the standard knows `JWT` and `JOSE`
-/// alone (JWT-SVID, section 2.3), but SPIRE takes any, and a token of another kind is signed by other keys.
-#[derive(Deserialize)]
-struct Header {
-    #[serde(default)]
-    alg: String,
-    kid: Option<String>,
-    crit: Option<Value>,
-}
-
-fn decode(part: &str) -> Result<Vec<u8>, JwtError> {
-    BASE64URL.decode(part).map_err(|error| {
-        let at = match error {
-            DecodeError::InvalidByte(at, _) | DecodeError::InvalidLastSymbol(at, _) => at,
-            DecodeError::InvalidLength(length) => length - length % 4,
-            DecodeError::InvalidPadding => part.len(),
-        };
-        JwtError::Malformed(format!("illegal base64 data at input byte {at}"))
-    })
-}
-
-/// A claim that is a string; an empty one counts as absent.
-fn text<'c>(claims: &'c Map<String, Value>, name: &str) -> Result<Option<&'c str>, JwtError> {
-    match claims.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.as_str()).filter(|text| !text.is_empty())),
-        Some(_) => Err(JwtError::Claims(format!("claim {name:?} is not a string"))),
+        Ok(Self { svid, algorithm, is_critical, not_before, signing_input, signature })
     }
 }
 
@@ -250,28 +209,6 @@ fn audience(claims: &Map<String, Value>) -> Result<Vec<String>, JwtError> {
         Some(Value::Array(many)) => many.iter().map(|one| one.as_str().map(Into::into).ok_or_else(malformed)).collect(),
         Some(_) => Err(malformed()),
     }
-}
-
-/// A NumericDate (RFC 7519, section 2), cut to the second; what lies before 1970 or behind the year 9999 counts as
-/// that end of time.
-fn numeric_date(claims: &Map<String, Value>, name: &str) -> Result<Option<SystemTime>, JwtError> {
-    const END_OF_9999: u64 = 253_402_300_799;
-    let number = match claims.get(name) {
-        None | Some(Value::Null) => return Ok(None),
-        Some(Value::Number(number)) => number,
-        Some(_) => {
-            let text = "go-jose/go-jose/jwt: expected number value to unmarshal NumericDate";
-            return Err(JwtError::Claims(text.into()));
-        }
-    };
-    // The cast from a float is the saturating one.
-    let seconds = number.as_u64().unwrap_or_else(|| number.as_f64().unwrap_or_default() as u64);
-    Ok(Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.min(END_OF_9999))))
-}
-
-/// Whether `a` is later than `b` by more than the leeway.
-fn is_later(a: SystemTime, b: SystemTime) -> bool {
-    a.duration_since(b).is_ok_and(|ahead| ahead > LEEWAY)
 }
 
 /// Prints strings as Go prints a list of them: quoted, with spaces between.

@@ -5,6 +5,7 @@
 //! | SPIFFE ID and trust domain | [`SpiffeId`], [`TrustDomain`] |
 //! | X.509-SVID | [`X509Svid`], [`verify_x509_svid`], [`x509`] |
 //! | JWT-SVID | [`JwtSvid`], [`jwt`] |
+//! | WIT-SVID | [`WitSvid`], [`wit`] |
 //! | SPIFFE trust domain and bundle | [`Bundle`], [`BundleSet`], [`bundle`] |
 //!
 //! Nothing here does I/O, reads a clock or knows an async runtime; whoever verifies passes the time. Every parser takes
@@ -18,10 +19,12 @@ pub mod bundle;
 pub mod jwk;
 pub mod jwt;
 pub mod pem;
+pub mod wit;
 pub mod x509;
 
 mod algorithm;
 mod id;
+mod jws;
 mod public_key;
 
 pub use algorithm::SignatureAlgorithm;
@@ -29,6 +32,7 @@ pub use bundle::{Bundle, BundleError, BundleSet, BundleSource, JwtAuthority, Wit
 pub use id::{IdError, SpiffeId, TrustDomain};
 pub use jwt::{JwtError, JwtSvid};
 pub use public_key::{PublicKey, PublicKeyError, PublicKeyKind};
+pub use wit::{WitError, WitSvid};
 pub use x509::{Certificate, X509Error, X509Svid, verify_x509_svid, verify_x509_svid_in};
 
 use std::time::SystemTime;

@@ -234,6 +234,16 @@ impl PublicKeyKind {
         }
     }
 
+    /// Whether such keys make JWS signatures of the algorithm (RFC 7518, sections 3.3 to 3.5): each curve with its own,
+    /// RSA from 2048 bits with PKCS #1 and PSS.
+    pub fn signs_jws_with(self, algorithm: SignatureAlgorithm) -> bool {
+        match self {
+            Self::EcP256 | Self::EcP384 | Self::EcP521 => algorithm == self.signature_algorithm(),
+            Self::Rsa(bits) => bits >= 2048 && rsa_verifier(algorithm).is_some(),
+            Self::Ed25519 => false,
+        }
+    }
+
     /// The curve's OID and the bytes of a coordinate.
     pub fn curve(self) -> Option<(ObjectIdentifier, usize)> {
         match self {

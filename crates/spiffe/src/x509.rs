@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime};
 use der::DateTime;
 
 use crate::pem::{self, PemError};
-use crate::{IdError, PublicKeyError, TrustDomain, asn1};
+use crate::{IdError, PublicKeyError, SpiffeId, TrustDomain, asn1};
 
 /// The longest certificate that is looked at, in bytes.
 pub const MAX_CERTIFICATE_LEN: usize = 64 << 10;
@@ -77,6 +77,9 @@ pub enum X509Error {
     /// The URI SAN is no SPIFFE ID.
     #[error("cannot get X509-SVID ID: {0}")]
     Id(#[from] IdError),
+    /// The SPIFFE ID is that of a trust domain, which only authorities have (X509-SVID 3.1, 5.2).
+    #[error("leaf certificate with the SPIFFE ID of a trust domain: {0} has no path")]
+    LeafWithoutPath(SpiffeId),
     /// The leaf may sign certificates (X509-SVID 5.2).
     #[error("leaf certificate with CA flag set to true")]
     LeafIsCa,

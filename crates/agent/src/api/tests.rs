@@ -29,6 +29,8 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
+mod standard;
+
 use super::*;
 use crate::cache::{Cache, CachedBundle, Entry, Store};
 use crate::jwt::{self, JwtSvids};

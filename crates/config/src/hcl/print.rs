@@ -15,7 +15,7 @@ impl fmt::Display for Body {
 
 fn print_items(f: &mut fmt::Formatter<'_>, body: &Body, depth: usize) -> fmt::Result {
     let Body { pos: _, items } = body;
-    for Item { keys, value } in items.iter().filter(|item| !item.value.is_null()) {
+    for Item { keys, value } in items.iter().filter(is_printed) {
         indent(f, depth)?;
         for key in keys {
             print_key(f, key)?;
@@ -30,6 +30,10 @@ fn print_items(f: &mut fmt::Formatter<'_>, body: &Body, depth: usize) -> fmt::Re
     Ok(())
 }
 
+fn is_printed(item: &&Item) -> bool {
+    !item.value.is_null()
+}
+
 fn print_value(f: &mut fmt::Formatter<'_>, value: &Value, depth: usize) -> fmt::Result {
     match value {
         Value::Literal(Literal { pos: _, scalar }) => print_scalar(f, scalar),
@@ -41,7 +45,7 @@ fn print_value(f: &mut fmt::Formatter<'_>, value: &Value, depth: usize) -> fmt::
             }
             f.write_char(']')
         }
-        Value::Object(body) if body.is_empty() => f.write_str("{}"),
+        Value::Object(body) if !body.items.iter().any(|item| is_printed(&item)) => f.write_str("{}"),
         Value::Object(body) => {
             f.write_str("{\n")?;
             print_items(f, body, depth + 1)?;

@@ -172,6 +172,13 @@ fn refuses_deep_nesting_and_long_texts() {
 }
 
 #[test]
+fn an_object_that_holds_null_alone_prints_as_an_empty_one() {
+    let printed = parse(r#"{"a": {"b": null}, "c": {"d": null, "e": 1}}"#).unwrap().to_string();
+    assert_eq!(printed, "\"a\" {}\n\"c\" {\n  \"e\" = 1\n}\n");
+    assert_eq!(parse(&printed).unwrap().to_string(), printed);
+}
+
+#[test]
 fn prints_readable_text() {
     let body = parse(
         r#"{"plugin_data": {"clusters": [{"c1": {"allow": ["ns:sa", 1, {"x": 1.5}]}}], "on": true, "none": null, "e": {}}}"#,

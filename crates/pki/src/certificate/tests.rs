@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+use proptest::prelude::*;
+use steeple_spiffe::x509::KeyUsage;
 use steeple_spiffe::{X509Error, verify_x509_svid};
 
 use super::*;
@@ -148,4 +150,60 @@ fn a_name_keeps_its_bytes() {
     assert_eq!(Name::from_der(name.as_der()).unwrap(), name);
     assert!(!name.is_empty());
     assert!(Name::from_der(b"garbage").is_err());
+}
+
+prop_compose! {
+    fn any_template()(
+        serial in 1..=u128::MAX,
+        common_name in "[ -~]{0,12}",
+        organizations in prop::collection::vec("[a-zA-Z]{1,9}", 0..3),
+        path in "(/[a-zA-Z0-9_-]{1,9}){0,4}",
+        dns_sans in prop::collection::vec("[a-z*-]{1,9}(\\.[a-z]{1,9}){0,2}", 0..3),
+        begin in 0..5_000_000_000_u64,
+        ttl in 0..5_000_000_000_u64,
+        is_ca: bool,
+        policies in prop::collection::vec(1..40_u32, 0..3),
+    ) -> Template {
+        let subject = Subject { common_name, organizations, ..Subject::default() };
+        Template {
+            serial: Serial::new(serial).unwrap(),
+            subject: Name::try_from(&subject).unwrap(),
+            uri_san: Some(SpiffeId::parse(&format!("spiffe://example.org{path}")).unwrap()),
+            dns_sans,
+            not_before: at(begin),
+            not_after: at(begin + ttl),
+            kind: if is_ca { Kind::Ca } else { Kind::Svid },
+            policies: policies.iter().map(|n| format!("1.2.{n}").parse().unwrap()).collect(),
+            extra_extensions: vec![],
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn certificates_survive_the_round_trip(template in any_template()) {
+        let (authority, workload) = (signer(), signer());
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let root = runtime.block_on(self_signed(&self::template(Kind::Ca, "spiffe://example.org"), &authority)).unwrap();
+        let issuer = Issuer::new(&root, &authority);
+        let made = runtime.block_on(issue(&template, workload.public_key(), &issuer)).unwrap();
+        let read = Certificate::from_der(made.der()).unwrap();
+        prop_assert_eq!(&read, &made);
+        let Template { serial, subject, uri_san, dns_sans, not_before, not_after, kind, policies: _, extra_extensions: _ } =
+            template;
+        prop_assert_eq!(read.serial_decimal(), serial.to_string());
+        prop_assert_eq!(read.subject_der(), subject.as_der());
+        prop_assert_eq!(read.subject(), subject.to_subject());
+        prop_assert_eq!(read.issuer_der(), root.subject_der());
+        prop_assert_eq!(read.spiffe_id().ok(), uri_san);
+        prop_assert_eq!(read.dns_sans(), dns_sans);
+        prop_assert_eq!((read.not_before(), read.not_after()), (not_before, not_after));
+        prop_assert_eq!(read.is_ca(), kind == Kind::Ca);
+        prop_assert_eq!(read.key_usage().unwrap().contains(KeyUsage::KEY_CERT_SIGN), kind == Kind::Ca);
+        prop_assert_eq!(read.authority_key_id(), root.subject_key_id());
+        prop_assert_eq!(&read.public_key().unwrap(), workload.public_key());
+        prop_assert_eq!(steeple_spiffe::x509::parse_pem(&read.to_pem()).unwrap(), vec![made]);
+    }
 }

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use proptest::prelude::*;
 use steeple_spiffe::{Bundle, BundleSet, JwtAuthority, TrustDomain, jwt};
 
 use super::*;
@@ -58,7 +59,7 @@ async fn the_confirmation_replaces_a_claim_of_that_name() {
     let signer = LocalSigner(Arc::new(PrivateKey::generate(KeyType::EcP256).unwrap()));
     let workload = PrivateKey::generate(KeyType::EcP384).unwrap();
     let key = workload.public_key();
-    let claims = claims(json!({"cnf": 1, "sub": "spiffe://example.org/a"}));
+    let claims = claims(json!({"cnf": 1, "sub": "spiffe://example.org/a", "exp": 1}));
     let token = sign_wit_svid(&claims, key, SignatureAlgorithm::EcdsaSha384, "k", &signer).await.unwrap();
     let payload = BASE64URL.decode(token.split('.').nth(1).unwrap()).unwrap();
     let payload: Value = serde_json::from_slice(&payload).unwrap();
@@ -67,4 +68,52 @@ async fn the_confirmation_replaces_a_claim_of_that_name() {
     assert_eq!(jwk.alg.as_deref(), Some("ES384"));
     let error = sign_wit_svid(&claims, key, SignatureAlgorithm::Ed25519, "k", &signer).await.unwrap_err();
     assert!(matches!(error, PkiError::NotJose(_)));
+}
+
+/// Claims of any names and values beside those that a JWT-SVID has.
+fn any_claims() -> impl Strategy<Value = Map<String, Value>> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        ".{0,9}".prop_map(Value::from),
+    ];
+    let value = leaf.prop_recursive(3, 16, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map(".{0,5}", inner, 0..4).prop_map(|map| map.into_iter().collect()),
+        ]
+    });
+    let more = prop::collection::btree_map("x.{0,5}", value, 0..4);
+    let audience = prop::collection::vec(".{1,9}", 1..3);
+    (more, audience, "(/[a-z]{1,5}){0,3}", 0..4_000_000_000_u64).prop_map(|(more, aud, path, exp)| {
+        let sub = format!("spiffe://example.org{path}");
+        more.into_iter()
+            .chain([("sub".into(), sub.into()), ("aud".into(), aud.into()), ("exp".into(), exp.into())])
+            .collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn claims_survive_the_round_trip(claims in any_claims(), key_id in ".{1,9}") {
+        let signer = LocalSigner(Arc::new(PrivateKey::generate(KeyType::EcP256).unwrap()));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let token = runtime.block_on(sign_jwt_svid(&claims, &key_id, &signer)).unwrap();
+        let read = steeple_spiffe::JwtSvid::parse_unverified(&token).unwrap();
+        prop_assert_eq!(&read.claims, &claims);
+        prop_assert_eq!(read.key_id, key_id);
+        prop_assert_eq!(Value::from(read.audience), claims["aud"].clone());
+
+        let workload = PrivateKey::generate(KeyType::EcP384).unwrap();
+        let mut claims = claims;
+        claims.remove("aud");
+        let wit = sign_wit_svid(&claims, workload.public_key(), SignatureAlgorithm::EcdsaSha384, "k", &signer);
+        let mut read = steeple_spiffe::WitSvid::parse_unverified(&runtime.block_on(wit).unwrap()).unwrap();
+        prop_assert_eq!(&read.public_key, workload.public_key());
+        read.claims.remove("cnf");
+        prop_assert_eq!(read.claims, claims);
+    }
 }

@@ -5,7 +5,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value};
 use steeple_pki::{PublicKey, SignatureAlgorithm, jws};
 use steeple_spiffe::jwk::{BASE64URL, Jwk};
-use steeple_spiffe::{Bundle, BundleSet, JwtAuthority, SpiffeId, jwt};
+use steeple_spiffe::{Bundle, BundleSet, JwtAuthority, SpiffeId, WitAuthority, jwt, wit};
 use x509_cert::der::asn1::UintRef;
 use x509_cert::der::{Encode, Sequence};
 
@@ -72,6 +72,33 @@ fn validates_every_recorded_jwt_svid() {
     }
     println!("JWT-SVIDs: {valid} of 21 valid");
     assert_eq!(valid, 21);
+}
+
+#[test]
+fn validates_every_recorded_wit_svid() {
+    let mut valid = 0;
+    for (name, facts) in facts("tokens") {
+        let claims: Value = serde_json::from_str(facts["claims_text"].as_str().unwrap()).unwrap();
+        if claims.get("cnf").is_none() {
+            continue;
+        }
+        let header: Value = serde_json::from_str(facts["header_text"].as_str().unwrap()).unwrap();
+        let id = SpiffeId::parse(claims["sub"].as_str().unwrap()).unwrap();
+        let mut bundle = Bundle::new(id.trust_domain());
+        bundle.wit_authorities.push(WitAuthority {
+            key_id: header["kid"].as_str().unwrap().into(),
+            public_key: public_key(&facts),
+            expires_at: None,
+            tainted: false,
+        });
+        let issued = SystemTime::UNIX_EPOCH + Duration::from_secs(claims["iat"].as_u64().unwrap());
+        let unproven = wit::validate(&token(&facts), &BundleSet::from_iter([bundle]), issued).unwrap();
+        let jwk: Jwk = serde_json::from_value(claims["cnf"]["jwk"].clone()).unwrap();
+        assert_eq!(*unproven.public_key(), jwk.public_key().unwrap(), "{name}");
+        valid += 1;
+    }
+    println!("WIT-SVIDs: {valid} of 4 valid");
+    assert_eq!(valid, 4);
 }
 
 fn token(facts: &Value) -> String {

@@ -179,7 +179,7 @@ fn every_defect_of_a_document_has_its_text() {
             "error adding authority 0 of JWKS: x509: malformed certificate",
         ),
         (
-            json!({"keys": [{}, {"use": "jwt-svid", "kty": "EC"}]}),
+            json!({"keys": [{"use": "x509-svid", "x5c": [certificate]}, {"use": "jwt-svid", "kty": "EC"}]}),
             "error adding authority 1 of JWKS: keyID cannot be empty",
         ),
         (json!({"keys": [with(&ec, "kid", json!(""))]}), "error adding authority 0 of JWKS: keyID cannot be empty"),
@@ -197,13 +197,175 @@ fn every_defect_of_a_document_has_its_text() {
             "error adding authority 0 of JWKS: EC coordinates have the wrong length",
         ),
     ] {
-        let error = jwks::parse(&domain(), document.to_string().as_bytes(), Mode::Standard).unwrap_err();
+        let error = jwks::parse(&domain(), document.to_string().as_bytes(), Mode::Strict).unwrap_err();
         assert_eq!(error.to_string(), text, "{document}");
     }
     let error = jwks::parse(&domain(), b"-----BEGIN", Mode::Standard).unwrap_err().to_string();
     assert!(error.starts_with("unable to parse JWKS: "), "{error}");
     assert_eq!(jwks::parse(&domain(), &vec![b' '; jwks::MAX_LEN + 1], Mode::Standard), Err(BundleError::TooLong));
     assert!(jwks::parse(&domain(), "[".repeat(100_000).as_bytes(), Mode::Standard).is_err());
+}
+
+#[test]
+fn an_x509_key_without_a_certificate_is_ignored() {
+    for key in [json!({"use": "x509-svid"}), json!({"use": "x509-svid", "kty": "EC", "x5c": []})] {
+        let document = json!({"keys": [key]}).to_string();
+        assert_eq!(jwks::parse(&domain(), document.as_bytes(), Mode::Standard).unwrap(), Bundle::new(domain()));
+    }
+}
+
+#[test]
+fn of_several_certificates_of_a_key_the_first_counts() {
+    let certificates: Vec<Certificate> = ["ec-p256-bundle-show", "ec-p384-bundle-show"]
+        .map(|name| shown(name).x509_authorities[0].certificate.clone())
+        .into();
+    let encoded: Vec<String> = certificates.iter().map(|c| BASE64_STANDARD.encode(c.der())).collect();
+    let document = json!({"keys": [{"use": "x509-svid", "x5c": encoded}]}).to_string();
+    let bundle = jwks::parse(&domain(), document.as_bytes(), Mode::Standard).unwrap();
+    assert_eq!(bundle.x509_certificates().collect::<Vec<_>>(), [&certificates[0]]);
+}
+
+#[test]
+fn keys_of_a_curve_or_size_that_nobody_here_knows_are_ignored_whatever_they_hold() {
+    for key in [
+        json!({"use": "jwt-svid", "kid": "k", "kty": "EC", "crv": "secp256k1", "x": "AA", "y": "AA"}),
+        json!({"use": "wit-svid", "kid": "k", "kty": "OKP", "crv": "X25519", "x": "AA"}),
+        json!({"use": "jwt-svid", "kid": "k", "kty": "RSA", "n": "AA", "e": "AQAB"}),
+        json!({"use": "jwt-svid", "kid": 7, "kty": "AKP", "x": {"deep": []}}),
+        json!({"use": "other", "kty": 7}),
+        json!("no object"),
+    ] {
+        let document = json!({"keys": [key]}).to_string();
+        let bundle = jwks::parse(&domain(), document.as_bytes(), Mode::Standard);
+        assert_eq!(bundle.unwrap(), Bundle::new(domain()), "{document}");
+        assert!(jwks::parse(&domain(), document.as_bytes(), Mode::Strict).is_err(), "{document}");
+    }
+}
+
+#[test]
+fn members_that_the_standard_does_not_know_are_neither_needed_nor_refused() {
+    let mut document: Value = serde_json::from_str(&data("bundles/ec-p256-bundle-show-spiffe.json")).unwrap();
+    let plain = jwks::parse(&domain(), document.to_string().as_bytes(), Mode::Standard).unwrap();
+    document["more"] = json!([1]);
+    document["keys"][0]["more"] = json!({"a": 1});
+    document["keys"][1]["alg"] = json!("ES256");
+    assert_eq!(jwks::parse(&domain(), document.to_string().as_bytes(), Mode::Standard).unwrap(), plain);
+}
+
+#[test]
+fn uses_are_case_sensitive() {
+    let document: String = data("bundles/ec-p256-bundle-show-spiffe.json").replace("-svid\"", "-SVID\"");
+    assert_eq!(jwks::parse(&domain(), document.as_bytes(), Mode::Standard).unwrap().x509_authorities, []);
+}
+
+#[test]
+fn an_empty_array_of_keys_is_a_bundle_without_authorities() {
+    for mode in [Mode::Standard, Mode::Strict] {
+        assert_eq!(jwks::parse(&domain(), b"{\"keys\": []}", mode).unwrap(), Bundle::new(domain()));
+    }
+}
+
+#[test]
+fn sequence_and_refresh_hint_are_integers_of_64_bits() {
+    let read = |member: &str, value: &str| {
+        let document = format!("{{\"keys\": [], \"{member}\": {value}}}");
+        jwks::parse(&domain(), document.as_bytes(), Mode::Standard)
+    };
+    let largest = u64::MAX.to_string();
+    assert_eq!(read("spiffe_sequence", &largest).unwrap().sequence_number, u64::MAX);
+    let hint = read("spiffe_refresh_hint", &largest).unwrap().refresh_hint;
+    assert_eq!(hint, Some(Duration::from_secs(u64::MAX)));
+    for member in ["spiffe_sequence", "spiffe_refresh_hint"] {
+        for value in ["-1", "1.5", "\"1\"", "18446744073709551616", "{}"] {
+            assert!(matches!(read(member, value), Err(BundleError::Json(_))), "{member} {value}");
+        }
+    }
+}
+
+#[test]
+fn keys_are_written_with_type_and_use_and_nothing_that_is_not_theirs() {
+    let mut bundle = shown("ec-p256-bundle-show");
+    bundle.wit_authorities.push(wit_authority("wit".into(), &bundle.jwt_authorities[0].public_key));
+    let document = jwks::marshal(&bundle, Options { wit_authorities: true, ..Options::default() });
+    let document: Value = serde_json::from_slice(&document).unwrap();
+    let of_use = |name: &str| {
+        let keys = document["keys"].as_array().unwrap().iter().filter(|key| key["use"] == name);
+        let members = keys.map(|key| key.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" "));
+        members.collect::<Vec<_>>()
+    };
+    assert_eq!(of_use("x509-svid"), ["crv kty use x x5c y"]);
+    assert_eq!(of_use("jwt-svid"), ["crv kid kty use x y"]);
+    assert_eq!(of_use("wit-svid"), ["crv kid kty use x y"]);
+    let x5c = document["keys"][0]["x5c"].as_array().unwrap();
+    let certificate = BASE64_STANDARD.encode(bundle.x509_authorities[0].certificate.der());
+    assert_eq!(*x5c, [Value::from(certificate)]);
+}
+
+#[test]
+fn the_workload_api_has_the_wit_keys_alone() {
+    let mut bundle = shown("ec-p256-bundle-show");
+    bundle.wit_authorities.push(wit_authority("wit".into(), &bundle.jwt_authorities[0].public_key));
+    let document: Value = serde_json::from_slice(&jwks::wit_keys_document(&bundle)).unwrap();
+    assert_eq!(document["keys"].as_array().unwrap().len(), 1);
+    assert_eq!(document["keys"][0]["kid"], "wit");
+    let read = jwks::parse_wit_keys_document(&domain(), &jwks::wit_keys_document(&bundle)).unwrap();
+    assert_eq!(read.wit_authorities, bundle.wit_authorities);
+    assert_eq!((read.jwt_authorities, read.x509_authorities), (vec![], vec![]));
+    let without_name = json!({"keys": [{"kty": "EC", "crv": "P-256"}]}).to_string();
+    let error = jwks::parse_wit_keys_document(&domain(), without_name.as_bytes()).unwrap_err();
+    assert_eq!(error.to_string(), "error adding authority 0 of JWKS: keyID cannot be empty");
+}
+
+#[test]
+fn an_authority_of_one_kind_is_none_of_another() {
+    let mut bundle = shown("ec-p256-bundle-show");
+    let JwtAuthority { key_id, public_key, expires_at, tainted } = bundle.jwt_authorities.remove(0);
+    bundle.wit_authorities.push(WitAuthority { key_id: key_id.clone(), public_key, expires_at, tainted });
+    assert!(bundle.jwt_authority(&key_id).is_none());
+    assert!(bundle.wit_authority(&key_id).is_some());
+}
+
+#[test]
+fn a_map_holds_bundles_by_trust_domain_without_refresh_hints() {
+    let mut own = shown("ec-p256-bundle-show");
+    own.refresh_hint = Some(Duration::from_secs(5));
+    let other = Bundle { trust_domain: TrustDomain::parse("other.test").unwrap(), ..shown("rsa-2048-bundle-show") };
+    let set = BundleSet::from_iter([own.clone(), other]);
+    let document = map::marshal(&set);
+    let json: Value = serde_json::from_slice(&document).unwrap();
+    assert_eq!(json["trust_domains"].as_object().unwrap().keys().collect::<Vec<_>>(), ["example.org", "other.test"]);
+    assert!(!String::from_utf8(document.clone()).unwrap().contains("refresh_hint"));
+    let read = map::parse(&document).unwrap();
+    assert_eq!(*read.get(&domain()).unwrap(), Bundle { refresh_hint: None, ..own }.into());
+    assert_eq!(map::marshal(&read), document);
+
+    let hinted = br#"{"trust_domains": {"example.org": {"keys": [], "spiffe_refresh_hint": 5}}}"#;
+    assert_eq!(map::parse(hinted).unwrap().get(&domain()).unwrap().refresh_hint, None);
+}
+
+#[test]
+fn an_empty_map_is_written_and_read() {
+    assert_eq!(map::marshal(&BundleSet::new()), b"{\n    \"trust_domains\": {}\n}");
+    assert_eq!(map::parse(b"{\"trust_domains\": {}}").unwrap(), BundleSet::new());
+    assert_eq!(map::parse(b"{}").unwrap_err(), BundleError::NoTrustDomains);
+}
+
+#[test]
+fn a_map_with_a_trust_domain_twice_is_refused() {
+    let document =
+        br#"{"trust_domains": {"example.org": {"keys": []}, "a.test": {"keys": []}, "example.org": {"keys": []}}}"#;
+    let error = map::parse(document).unwrap_err();
+    assert_eq!(error.to_string(), "trust domain \"example.org\" occurs more than once");
+    for (name, text) in [
+        ("spiffe://example.org", "bundle of trust domain \"spiffe://example.org\": "),
+        ("Example.org", "bundle of trust domain \"Example.org\": "),
+    ] {
+        let document = json!({"trust_domains": {name: {"keys": []}}}).to_string();
+        let error = map::parse(document.as_bytes()).unwrap_err().to_string();
+        assert!(error.starts_with(text), "{error}");
+    }
+    let error = map::parse(br#"{"trust_domains": {"a.test": {}}}"#).unwrap_err();
+    assert_eq!(error.to_string(), "bundle of trust domain \"a.test\": no authorities found");
 }
 
 #[test]
@@ -244,6 +406,7 @@ prop_compose! {
     fn bundle()(
         x509 in any::<bool>(),
         jwt in prop::collection::btree_set("[!-~]{1,12}", 0..3),
+        wit in prop::collection::btree_set("[!-~]{1,12}", 0..3),
         sequence_number: u64,
         refresh_hint in prop::option::of(1..u64::MAX),
     ) -> Bundle {
@@ -252,6 +415,7 @@ prop_compose! {
         Bundle {
             x509_authorities: recorded.x509_authorities.iter().filter(|_| x509).cloned().collect(),
             jwt_authorities: jwt.into_iter().map(|key_id| JwtAuthority { key_id, ..key.clone() }).collect(),
+            wit_authorities: wit.into_iter().map(|key_id| wit_authority(key_id, &key.public_key)).collect(),
             sequence_number,
             refresh_hint: refresh_hint.map(Duration::from_secs),
             ..Bundle::new(domain())
@@ -264,12 +428,35 @@ proptest! {
 
     #[test]
     fn documents_survive_the_round_trip(bundle in bundle()) {
-        let document = jwks::marshal(&bundle, Options::default());
-        prop_assert_eq!(jwks::parse(&domain(), &document, Mode::Strict).unwrap(), bundle);
+        let document = jwks::marshal(&bundle, Options { wit_authorities: true, ..Options::default() });
+        for mode in [Mode::Standard, Mode::Strict] {
+            prop_assert_eq!(&jwks::parse(&domain(), &document, mode).unwrap(), &bundle);
+        }
+    }
+
+    #[test]
+    fn maps_survive_the_round_trip(bundles in prop::collection::btree_map("[a-z0-9._-]{1,9}", bundle(), 0..3)) {
+        let set: BundleSet = bundles.into_iter().map(|(name, bundle)| {
+            let trust_domain = TrustDomain::from_name(&name).unwrap();
+            Bundle { trust_domain, refresh_hint: None, ..bundle }
+        }).collect();
+        prop_assert_eq!(map::parse(&map::marshal(&set)).unwrap(), set);
+    }
+
+    #[test]
+    fn pem_survives_the_round_trip(bundle in bundle()) {
+        prop_assume!(!bundle.x509_authorities.is_empty());
+        let read = pem::parse(&domain(), &pem::marshal(&bundle)).unwrap();
+        prop_assert_eq!(read.x509_authorities, bundle.x509_authorities);
     }
 
     #[test]
     fn parsing_answers_any_bytes(bytes: Vec<u8>) {
         let _ = jwks::parse(&domain(), &bytes, Mode::Standard);
+        let _ = map::parse(&bytes);
     }
+}
+
+fn wit_authority(key_id: String, public_key: &PublicKey) -> WitAuthority {
+    WitAuthority { key_id, public_key: public_key.clone(), expires_at: None, tainted: false }
 }

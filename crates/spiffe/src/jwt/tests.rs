@@ -1,11 +1,13 @@
 use std::sync::Arc;
 
+use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
 use crate::bundle::jwks;
+use crate::jwk::BASE64URL;
 use crate::{Bundle, BundleSet, JwtAuthority, PublicKey};
 
 /// Before the year 2099, in which the recorded tokens end.

@@ -28,6 +28,7 @@ struct Facts {
     spki: Box<[u8]>,
     names: SubjectAltNames,
     is_ca: bool,
+    path_len: Option<u8>,
     key_usage: Option<KeyUsage>,
     extended_key_usages: Vec<ObjectIdentifier>,
     subject_key_id: Option<Box<[u8]>>,
@@ -135,6 +136,11 @@ impl Certificate {
         self.0.is_ca
     }
 
+    /// How many authorities may stand between it and a leaf (RFC 5280, section 4.2.1.9); `None` for any number.
+    pub fn path_len(&self) -> Option<u8> {
+        self.0.path_len
+    }
+
     /// What its key may be used for; `None` when the certificate does not say.
     pub fn key_usage(&self) -> Option<KeyUsage> {
         self.0.key_usage
@@ -220,6 +226,7 @@ impl Facts {
             spki: spki.to_der()?.into(),
             names: SubjectAltNames::default(),
             is_ca: false,
+            path_len: None,
             key_usage: None,
             extended_key_usages: Vec::new(),
             subject_key_id: None,
@@ -235,7 +242,9 @@ impl Facts {
         for Extension { oid, critical: _, value } in extensions::read(sequence)? {
             match oid {
                 rfc5280::ID_CE_SUBJECT_ALT_NAME => self.names = SubjectAltNames::from_der(&value)?,
-                rfc5280::ID_CE_BASIC_CONSTRAINTS => self.is_ca = extensions::basic_constraints_ca(&value)?,
+                rfc5280::ID_CE_BASIC_CONSTRAINTS => {
+                    (self.is_ca, self.path_len) = extensions::basic_constraints(&value)?;
+                }
                 rfc5280::ID_CE_KEY_USAGE => self.key_usage = Some(KeyUsage::from_der(&value)?),
                 rfc5280::ID_CE_EXT_KEY_USAGE => self.extended_key_usages = Vec::from_der(&value)?,
                 rfc5280::ID_CE_SUBJECT_KEY_IDENTIFIER => {

@@ -112,10 +112,14 @@ pub(super) fn octets(value: &[u8]) -> der::Result<&[u8]> {
     <&OctetStringRef>::from_der(value).map(OctetStringRef::as_bytes)
 }
 
-/// The `cA` of basic constraints.
-pub(super) fn basic_constraints_ca(value: &[u8]) -> der::Result<bool> {
+/// The `cA` and the `pathLenConstraint` of basic constraints (RFC 5280, section 4.2.1.9). A length beyond 255 limits
+/// nothing.
+pub(super) fn basic_constraints(value: &[u8]) -> der::Result<(bool, Option<u8>)> {
     let members = asn1::members(AnyRef::from_der(value)?, Tag::Sequence)?;
-    members.first().filter(|member| member.tag() == Tag::Boolean).map_or(Ok(false), |member| member.decode_as())
+    let is_ca = members.first().filter(|member| member.tag() == Tag::Boolean);
+    let is_ca = is_ca.map_or(Ok(false), |member| member.decode_as())?;
+    let length = members.last().filter(|member| member.tag() == Tag::Integer);
+    Ok((is_ca, length.and_then(|member| member.decode_as().ok())))
 }
 
 /// The `keyIdentifier` of an authority key identifier.

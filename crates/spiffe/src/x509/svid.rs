@@ -72,5 +72,9 @@ pub(super) fn checked_leaf_id(leaf: &Certificate) -> Result<SpiffeId, X509Error>
             return Err(X509Error::LeafKeyUsage(name));
         }
     }
+    // Last, so that an authority in the place of a leaf is told as one.
+    if id.path().is_empty() {
+        return Err(X509Error::LeafWithoutPath(id));
+    }
     Ok(id)
 }

@@ -1,7 +1,7 @@
 use std::time::{Duration, SystemTime};
 
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
-use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter};
+use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter, VerifiedPath};
 
 use super::svid::checked_leaf_id;
 use super::{Certificate, X509Error};
@@ -61,20 +61,48 @@ pub fn verify_chain(chain: &[Certificate], authorities: &[Certificate], now: Sys
     result
 }
 
-fn build_path(chain: &[Certificate], authorities: &[&Certificate], now: SystemTime) -> Result<(), X509Error> {
+fn build_path(chain: &[Certificate], current: &[&Certificate], now: SystemTime) -> Result<(), X509Error> {
     let (leaf, intermediates) = chain.split_first().ok_or(X509Error::EmptyChain)?;
     let leaf = CertificateDer::from(leaf.der());
     let leaf = EndEntityCert::try_from(&leaf).map_err(X509Error::Path)?;
     let intermediates: Vec<CertificateDer<'_>> = intermediates.iter().map(|c| c.der().into()).collect();
-    let authorities: Vec<CertificateDer<'_>> = authorities.iter().map(|c| c.der().into()).collect();
+    let authorities: Vec<CertificateDer<'_>> = current.iter().map(|c| c.der().into()).collect();
     // One authority that webpki cannot read must not disable the others.
     let anchors: Vec<TrustAnchor<'_>> =
         authorities.iter().filter_map(|der| webpki::anchor_from_trusted_cert(der).ok()).collect();
     let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let time = UnixTime::since_unix_epoch(since_epoch);
-    leaf.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, &intermediates, time, AnyUsage, None, None)
-        .map(drop)
-        .map_err(|error| path_error(error, now))
+    let is_within = |path: &VerifiedPath<'_>| check_length(path, current);
+    leaf.verify_for_usage(
+        webpki::ALL_VERIFICATION_ALGS,
+        &anchors,
+        &intermediates,
+        time,
+        AnyUsage,
+        None,
+        Some(&is_within),
+    )
+    .map(drop)
+    .map_err(|error| path_error(error, now))
+}
+
+/// RFC 5280 lets a verifier overlook the path length of a trust anchor, and webpki does. Go does not, and an authority
+/// that was given a length by its owner should keep it.
+fn check_length(path: &VerifiedPath<'_>, authorities: &[&Certificate]) -> Result<(), webpki::Error> {
+    let anchor = path.anchor();
+    // An anchor has both without their headers.
+    let is_anchor = |authority: &&&Certificate| {
+        authority.subject_der().ends_with(&anchor.subject)
+            && authority.spki_der().ends_with(&anchor.subject_public_key_info)
+    };
+    // Self-issued ones do not count (RFC 5280, section 6.1.4, l).
+    let between = path.intermediate_certificates().filter(|cert| cert.issuer() != cert.subject()).count();
+    let allows = |authority: &&Certificate| authority.path_len().is_none_or(|most| between <= usize::from(most));
+    if authorities.iter().filter(is_anchor).any(allows) {
+        Ok(())
+    } else {
+        Err(webpki::Error::PathLenConstraintViolated)
+    }
 }
 
 fn path_error(error: webpki::Error, now: SystemTime) -> X509Error {
