@@ -5,6 +5,7 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use rustls::ClientConfig;
 use steeple_runtime::Clock;
+use steeple_runtime::os::reason;
 use steeple_spiffe::bundle::jwks;
 use steeple_spiffe::x509::Certificate;
 use steeple_spiffe::{Bundle, TrustDomain, bundle};
@@ -20,7 +21,7 @@ const LONGEST: usize = 8 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum BootstrapError {
     /// The file cannot be read.
-    #[error("could not parse trust bundle: open {path}: {error}")]
+    #[error("could not parse trust bundle: open {path}: {}", reason(error))]
     Read {
         /// The file.
         path: String,

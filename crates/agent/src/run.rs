@@ -9,6 +9,7 @@ use std::time::Duration;
 use steeple_catalog::load::{AgentBuiltIns, LoadError};
 use steeple_catalog::node_attestor::AgentPlugin;
 use steeple_runtime::logging::Log;
+use steeple_runtime::os::reason;
 use steeple_runtime::tasks::{Cause, PartFailed, Parts as Tasks};
 use steeple_runtime::{Clock, Shutdown, jitter};
 use steeple_transport::dial::Proxy;
@@ -40,7 +41,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// A directory is not to be had.
-    #[error("unable to create directory {path}: {error}")]
+    #[error("unable to create directory {path}: {}", reason(error))]
     Directory {
         /// Which.
         path: PathBuf,
