@@ -9,6 +9,7 @@ use rustls::ServerConfig;
 use steeple_transport::tls::provider;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
@@ -39,6 +40,7 @@ pub enum Page {
 pub struct WebServer {
     scheme: &'static str,
     port: u16,
+    asked: watch::Receiver<Vec<String>>,
     accepting: JoinHandle<()>,
 }
 
@@ -63,6 +65,12 @@ impl WebServer {
         format!("{}://localhost:{}{path}", self.scheme, self.port)
     }
 
+    /// Waits until somebody has asked for a path.
+    pub async fn asked(&self, path: &str) {
+        // The sender lives as long as the server.
+        let _ = self.asked.clone().wait_for(|asked| asked.iter().any(|asked| asked == path)).await;
+    }
+
     async fn listen(
         scheme: &'static str,
         tls: Option<TlsAcceptor>,
@@ -70,14 +78,15 @@ impl WebServer {
     ) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let pages = Arc::new(BTreeMap::from_iter(pages));
+        let (seen, asked) = watch::channel(Vec::new());
+        let site = Arc::new(Site { pages: BTreeMap::from_iter(pages), seen });
         let accepting = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((connection, _)) = listener.accept().await {
-                connections.spawn(serve(connection, tls.clone(), Arc::clone(&pages)));
+                connections.spawn(serve(connection, tls.clone(), Arc::clone(&site)));
             }
         });
-        Self { scheme, port, accepting }
+        Self { scheme, port, asked, accepting }
     }
 }
 
@@ -87,45 +96,52 @@ impl Drop for WebServer {
     }
 }
 
-async fn serve(connection: TcpStream, tls: Option<TlsAcceptor>, pages: Arc<BTreeMap<&'static str, Page>>) {
+struct Site {
+    pages: BTreeMap<&'static str, Page>,
+    seen: watch::Sender<Vec<String>>,
+}
+
+async fn serve(connection: TcpStream, tls: Option<TlsAcceptor>, site: Arc<Site>) {
     // Whoever breaks a connection off has a reason, which its own test knows.
     let _ = match tls {
-        None => answer(connection, &pages).await,
+        None => site.answer(connection).await,
         Some(tls) => match tls.accept(connection).await {
-            Ok(connection) => answer(connection, &pages).await,
+            Ok(connection) => site.answer(connection).await,
             Err(error) => Err(error),
         },
     };
 }
 
-/// One question and its answer; then the connection is closed.
-async fn answer(
-    connection: impl AsyncRead + AsyncWrite + Unpin,
-    pages: &BTreeMap<&'static str, Page>,
-) -> std::io::Result<()> {
-    let mut connection = BufReader::new(connection);
-    let (mut path, mut line) = (String::new(), String::new());
-    while connection.read_line(&mut line).await? > 0 && line != "\r\n" {
-        if let Some(rest) = line.strip_prefix("GET ") {
-            path = rest.split(' ').next().unwrap_or_default().to_owned();
-        }
-        line.clear();
-    }
-    let (status, header, body) = match pages.get(&*path) {
-        None => ("404 Not Found", String::new(), &[][..]),
-        Some(Page::Document(body)) => ("200 OK", String::new(), &body[..]),
-        Some(Page::Answer(status, body)) => (*status, String::new(), &body[..]),
-        Some(Page::Moved(url)) => ("302 Found", format!("Location: {url}\r\n"), &[][..]),
-        Some(Page::Endless) => {
-            connection.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n").await?;
-            loop {
-                connection.write_all(PIECE).await?;
+impl Site {
+    /// One question and its answer; then the connection is closed.
+    async fn answer(&self, connection: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Result<()> {
+        let mut connection = BufReader::new(connection);
+        let (mut path, mut line) = (String::new(), String::new());
+        while connection.read_line(&mut line).await? > 0 && line != "\r\n" {
+            if let Some(rest) = line.strip_prefix("GET ") {
+                path = rest.split(' ').next().unwrap_or_default().to_owned();
             }
+            line.clear();
         }
-        Some(Page::Silence) => std::future::pending().await,
-    };
-    let head = format!("HTTP/1.1 {status}\r\n{header}Content-Length: {}\r\nConnection: close\r\n\r\n", body.len());
-    connection.write_all(head.as_bytes()).await?;
-    connection.write_all(body).await?;
-    connection.shutdown().await
+        let page = self.pages.get(&*path);
+        self.seen.send_modify(|seen| seen.push(path));
+        let (status, header, body) = match page {
+            None => ("404 Not Found", String::new(), &[][..]),
+            Some(Page::Document(body)) => ("200 OK", String::new(), &body[..]),
+            Some(Page::Answer(status, body)) => (*status, String::new(), &body[..]),
+            Some(Page::Moved(url)) => ("302 Found", format!("Location: {url}\r\n"), &[][..]),
+            Some(Page::Endless) => {
+                connection.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n").await?;
+                loop {
+                    connection.write_all(PIECE).await?;
+                }
+            }
+            Some(Page::Silence) => std::future::pending().await,
+        };
+        let length = body.len();
+        let head = format!("HTTP/1.1 {status}\r\n{header}Content-Length: {length}\r\nConnection: close\r\n\r\n");
+        connection.write_all(head.as_bytes()).await?;
+        connection.write_all(body).await?;
+        connection.shutdown().await
+    }
 }
