@@ -14,6 +14,7 @@
 
 pub mod ca;
 pub mod clock;
+pub mod commands;
 pub mod keys;
 pub mod record;
 pub mod server;
