@@ -3,8 +3,8 @@
 
 mod agent;
 mod follow;
-mod settings;
 mod requests;
+mod settings;
 
 use std::convert::Infallible;
 use std::sync::Arc;
