@@ -1,11 +1,11 @@
 use std::fmt::Write;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use nix::unistd::Uid;
 
-use crate::{Agent, Binaries, Scratch, Server, free_port};
+use crate::{Agent, Binaries, Installation, Scratch, Server, free_port};
 
 /// A trust domain: one server with SQLite and keys on disk, and whatever agents the case adds.
 pub struct Domain {
@@ -15,6 +15,17 @@ pub struct Domain {
     pub server: Server,
     dir: PathBuf,
     fast: bool,
+}
+
+/// How an agent knows a server that it has never met.
+#[derive(Clone, Copy)]
+pub enum Bootstrap<'a> {
+    /// By a file with the bundle as PEM.
+    Path(&'a Path),
+    /// By a URL, and what is there: `pem` or `spiffe`.
+    Url(&'a str, &'a str),
+    /// Not at all.
+    Insecure,
 }
 
 /// What a trust domain is made with.
@@ -44,15 +55,30 @@ impl Domain {
         Ok(agent)
     }
 
-    /// The files of a new agent, which is not started.
+    /// The files of a new agent, which knows its server by a file and is not started.
     ///
     /// # Errors
     /// The server is not there to give the bundle that the agent begins with, or a file cannot be written.
     pub async fn new_agent(&self, name: &str) -> Result<Agent> {
+        let bundle = self.dir.join(format!("{name}.pem"));
+        fs::write(&bundle, self.server.bundle_pem().await?)?;
+        self.agent_that_begins(name, Bootstrap::Path(&bundle))
+    }
+
+    /// The files of a new agent, which is not started.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn agent_that_begins(&self, name: &str, bootstrap: Bootstrap<'_>) -> Result<Agent> {
         let Self { name: trust_domain, server, dir, fast } = self;
-        let file = |extension: &str| dir.join(format!("{name}.{extension}"));
-        let (conf, socket, data_dir, bundle) = (file("conf"), file("sock"), dir.join(name), file("pem"));
-        fs::write(&bundle, server.bundle_pem().await?)?;
+        let installation = Installation::new(name, &Binaries::find()?.agent, dir);
+        let bootstrap = match bootstrap {
+            Bootstrap::Path(path) => format!("trust_bundle_path = \"{}\"", path.display()),
+            Bootstrap::Url(url, format) => {
+                format!("trust_bundle_url = \"{url}\"\n    trust_bundle_format = \"{format}\"")
+            }
+            Bootstrap::Insecure => "insecure_bootstrap = true".to_owned(),
+        };
         let interval = if *fast { "experimental {\n        sync_interval = \"1s\"\n    }" } else { "" };
         let text = format!(
             r#"agent {{
@@ -61,7 +87,7 @@ impl Domain {
     server_port = {port}
     socket_path = "{socket}"
     data_dir = "{data_dir}"
-    trust_bundle_path = "{bundle}"
+    {bootstrap}
     log_level = "DEBUG"
     {interval}
 }}
@@ -80,14 +106,11 @@ plugins {{
 }}
 "#,
             port = server.port,
-            socket = socket.display(),
-            data_dir = data_dir.display(),
-            bundle = bundle.display(),
+            socket = installation.socket.display(),
+            data_dir = installation.data_dir.display(),
         );
-        fs::write(&conf, text)?;
-        let program = Binaries::find()?.agent.clone();
-        let (name, log) = (name.to_owned(), file("log"));
-        Ok(Agent { name, id: String::new(), program, conf, data_dir, socket, log, process: None })
+        fs::write(&installation.conf, text)?;
+        Ok(Agent { id: String::new(), installation })
     }
 
     /// Creates an entry for the processes of this user below `parent`, with further flags of `entry create`. Returns
@@ -159,7 +182,7 @@ impl DomainBuilder {
     pub fn write(self, scratch: &Scratch) -> Result<Domain> {
         let Self { name, server_keys, default_intervals } = self;
         let (name, dir, port) = (name.unwrap_or("example.org".to_owned()), scratch.folder()?, free_port()?);
-        let (conf, socket, data_dir) = (dir.join("server.conf"), dir.join("server.sock"), dir.join("server"));
+        let installation = Installation::new("server", &Binaries::find()?.server, &dir);
         let interval =
             if default_intervals { "" } else { "experimental {\n        cache_reload_interval = \"1s\"\n    }" };
         let text = format!(
@@ -192,13 +215,11 @@ plugins {{
     }}
 }}
 "#,
-            socket = socket.display(),
-            data_dir = data_dir.display(),
+            socket = installation.socket.display(),
+            data_dir = installation.data_dir.display(),
         );
-        fs::write(&conf, text)?;
-        let program = Binaries::find()?.server.clone();
-        let server = Server { program, conf, data_dir, socket, port, log: dir.join("server.log"), process: None };
-        Ok(Domain { name, server, dir, fast: !default_intervals })
+        fs::write(&installation.conf, text)?;
+        Ok(Domain { name, server: Server { port, installation }, dir, fast: !default_intervals })
     }
 }
 

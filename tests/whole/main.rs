@@ -5,7 +5,11 @@
 #[cfg(test)]
 mod bench;
 #[cfg(test)]
+mod bootstrap;
+#[cfg(test)]
 mod crash;
+#[cfg(test)]
+mod disk;
 #[cfg(test)]
 mod go;
 #[cfg(test)]

@@ -122,7 +122,7 @@ impl Attestation {
             }
             None => {
                 info!(target: "attestor", "Bundle is not found");
-                bootstrap::load(&self.bootstrap, self.upstream.trust_domain()).await?
+                bootstrap::load(&self.bootstrap, self.upstream.trust_domain(), &self.clock).await?
             }
         };
         let insecure = authorities.is_none();
@@ -174,7 +174,11 @@ impl Attestation {
         let aided = self.attestor.aid_attestation(&mut server).await;
         // The server's own refusal tells more than what the plugin made of it.
         let result = server.finish(aided).await.map_err(|error| match error {
-            Refusal::Server(status) => failed("failed to attest")(status),
+            // Only what the connection broke by has a cause of its own.
+            Refusal::Server(status) if std::error::Error::source(&status).is_some() => {
+                failed("could not open attestation stream to SPIRE server")(status)
+            }
+            Refusal::Server(status) => failed("failed to receive attestation response")(status),
             Refusal::Plugin(error) => AttestError::Plugin(error),
         })?;
         let attest_agent_response::Result { svid, reattestable } = result;

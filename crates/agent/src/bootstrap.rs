@@ -2,14 +2,18 @@
 
 use std::time::Duration;
 
+use reqwest::StatusCode;
+use rustls::ClientConfig;
+use steeple_runtime::Clock;
+use steeple_runtime::os::reason;
 use steeple_spiffe::bundle::jwks;
 use steeple_spiffe::x509::Certificate;
 use steeple_spiffe::{Bundle, TrustDomain, bundle};
 
 use crate::config::{Bootstrap, BundleFormat};
 
-/// A server that serves the bundle answers within this.
-const FETCH_LIMIT: Duration = Duration::from_secs(60);
+/// From the first packet to the last byte. Half of the agent's patience, so that a server that hung once is asked again.
+const FETCH_LIMIT: Duration = Duration::from_secs(30);
 /// The longest document, in bytes.
 const LONGEST: usize = 8 << 20;
 
@@ -17,7 +21,7 @@ const LONGEST: usize = 8 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum BootstrapError {
     /// The file cannot be read.
-    #[error("could not parse trust bundle: open {path}: {error}")]
+    #[error("could not parse trust bundle: open {path}: {}", reason(error))]
     Read {
         /// The file.
         path: String,
@@ -32,6 +36,14 @@ pub enum BootstrapError {
         /// Why.
         error: String,
     },
+    /// The URL gave something else.
+    #[error("error downloading trust bundle: {status} ({url})")]
+    Download {
+        /// The URL.
+        url: String,
+        /// How the server answered.
+        status: StatusCode,
+    },
     /// What came is no bundle.
     #[error("unable to parse trust bundle from {origin}: {error}")]
     Parse {
@@ -41,7 +53,7 @@ pub enum BootstrapError {
         error: steeple_spiffe::BundleError,
     },
     /// The bundle has no X.509 authority.
-    #[error("trust bundle from {0} holds no X.509 authority")]
+    #[error("no certificates found in trust bundle: {0}")]
     Empty(String),
 }
 
@@ -52,6 +64,7 @@ pub enum BootstrapError {
 pub(crate) async fn load(
     bootstrap: &Bootstrap,
     trust_domain: &TrustDomain,
+    clock: &Clock,
 ) -> Result<Option<Vec<Certificate>>, BootstrapError> {
     let (origin, text, format) = match bootstrap {
         Bootstrap::Insecure => return Ok(None),
@@ -61,8 +74,8 @@ pub(crate) async fn load(
             (origin.clone(), text.map_err(|error| BootstrapError::Read { path: origin, error })?, format)
         }
         Bootstrap::Url(url, format) => {
-            let text = fetch(url).await.map_err(|error| BootstrapError::Fetch { url: url.clone(), error })?;
-            (url.clone(), text, format)
+            let tls = web_tls().map_err(|error| BootstrapError::Fetch { url: url.clone(), error })?;
+            (url.clone(), fetch(url, tls, clock).await?, format)
         }
     };
     let bundle = parse(&text, *format, trust_domain);
@@ -82,39 +95,43 @@ fn parse(text: &[u8], format: BundleFormat, trust_domain: &TrustDomain) -> Resul
     }
 }
 
-async fn fetch(url: &str) -> Result<Vec<u8>, String> {
-    let client = reqwest::Client::builder()
-        .tls_backend_preconfigured(web_tls()?)
-        .timeout(FETCH_LIMIT)
-        .build()
-        .map_err(|error| explain(&error))?;
-    let mut response = client.get(url).send().await.map_err(|error| explain(&error))?;
-    if !response.status().is_success() {
-        return Err(format!("the server answered {}", response.status()));
-    }
-    let mut text = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| explain(&error))? {
-        text.extend_from_slice(&chunk);
-        if text.len() > LONGEST {
-            return Err(format!("the document is longer than {LONGEST} bytes"));
+/// Downloads a document, all of it in time. Nothing but TLS is followed to: what a redirect to plain HTTP led to would be
+/// anybody's word.
+async fn fetch(url: &str, tls: ClientConfig, clock: &Clock) -> Result<Vec<u8>, BootstrapError> {
+    let failed = |error: String| BootstrapError::Fetch { url: url.to_owned(), error };
+    let fetching = async {
+        let client = reqwest::Client::builder().tls_backend_preconfigured(tls).https_only(true).build();
+        let client = client.map_err(|error| failed(explain(&error)))?;
+        let mut response = client.get(url).send().await.map_err(|error| failed(explain(&error)))?;
+        if response.status() != StatusCode::OK {
+            return Err(BootstrapError::Download { url: url.to_owned(), status: response.status() });
         }
-    }
-    Ok(text)
+        let mut text = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| failed(explain(&error)))? {
+            text.extend_from_slice(&chunk);
+            if text.len() > LONGEST {
+                return Err(failed(format!("the document is longer than {LONGEST} bytes")));
+            }
+        }
+        Ok(text)
+    };
+    let late = || failed(format!("no answer in full within {} s", FETCH_LIMIT.as_secs()));
+    clock.within(FETCH_LIMIT, fetching).await.unwrap_or_else(|| Err(late()))
 }
 
 /// The system's own authorities, by our one crypto back end.
-fn web_tls() -> Result<rustls::ClientConfig, String> {
+fn web_tls() -> Result<ClientConfig, String> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
-        return Err("this host has no certificate authorities (package ca-certificates)".to_owned());
+        return Err("this host has no certificate authorities (package ca-certificates, or SSL_CERT_FILE)".to_owned());
     }
-    let config = rustls::ClientConfig::builder_with_provider(steeple_transport::tls::provider())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(config)
+    tls_of(roots).map_err(|error| error.to_string())
+}
+
+fn tls_of(roots: rustls::RootCertStore) -> Result<ClientConfig, rustls::Error> {
+    let config = ClientConfig::builder_with_provider(steeple_transport::tls::provider());
+    Ok(config.with_safe_default_protocol_versions()?.with_root_certificates(roots).with_no_client_auth())
 }
 
 /// With all that caused it: the outermost error says only that something failed.
@@ -128,3 +145,6 @@ fn explain(error: &(dyn std::error::Error + 'static)) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

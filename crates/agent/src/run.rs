@@ -9,6 +9,7 @@ use std::time::Duration;
 use steeple_catalog::load::{AgentBuiltIns, LoadError};
 use steeple_catalog::node_attestor::AgentPlugin;
 use steeple_runtime::logging::Log;
+use steeple_runtime::os::reason;
 use steeple_runtime::tasks::{Cause, PartFailed, Parts as Tasks};
 use steeple_runtime::{Clock, Shutdown, jitter};
 use steeple_transport::dial::Proxy;
@@ -40,7 +41,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// A directory is not to be had.
-    #[error("unable to create directory {path}: {error}")]
+    #[error("unable to create directory {path}: {}", reason(error))]
     Directory {
         /// Which.
         path: PathBuf,
@@ -56,6 +57,15 @@ pub enum RunError {
     /// The agent has no identity.
     #[error(transparent)]
     Attest(#[from] AttestError),
+    /// The agent has no identity, and what went wrong at last is not what went wrong at first: a join token that has
+    /// expired, say, is told as such only once, because it is used up by then.
+    #[error("{last}; at first: {first}")]
+    GaveUp {
+        /// The first attempt's.
+        first: Box<AttestError>,
+        /// The last one's.
+        last: Box<AttestError>,
+    },
     /// The server does not want the agent, or is another's.
     #[error(transparent)]
     Sync(#[from] SyncError),
@@ -207,19 +217,31 @@ async fn serve(
 }
 
 /// Tries until it succeeds, is refused for good, or patience is over.
-async fn attest(attestation: &Attestation, storage: &mut Storage, clock: &Clock) -> Result<(), AttestError> {
+async fn attest(attestation: &Attestation, storage: &mut Storage, clock: &Clock) -> Result<(), RunError> {
     let give_up_at = clock.now() + PATIENCE;
     let mut pause = FIRST_PAUSE;
+    let mut first: Option<AttestError> = None;
     loop {
         let failed = match attestation.identity(storage).await {
             Ok(()) => return Ok(()),
             Err(failed) => failed,
         };
+        let other_first = first.take_if(|first| first.to_string() != failed.to_string());
         let wait = jitter(pause);
         if failed.is_final() || clock.now() + wait > give_up_at {
-            return Err(failed);
+            return Err(match other_first {
+                Some(first) => RunError::GaveUp { first: Box::new(first), last: Box::new(failed) },
+                None => failed.into(),
+            });
         }
-        warn!(target: "attestor", error = %failed, retry_interval = ?wait, "Failed to retrieve attestation result");
+        warn!(
+            target: "attestor",
+            error = %failed,
+            first_error = other_first.as_ref().map(tracing::field::display),
+            retry_interval = ?wait,
+            "Failed to retrieve attestation result"
+        );
+        first = first.or(other_first).or(Some(failed));
         clock.sleep(wait).await;
         pause = (pause * 3 / 2).min(LONGEST_PAUSE);
     }
@@ -267,3 +289,6 @@ fn on_signals(log: &Log, shutdown: &Shutdown) -> std::io::Result<()> {
     });
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use steeple_runtime::os::files::replace_private;
+use steeple_runtime::os::reason;
 use steeple_spiffe::x509::Certificate;
 
 /// The file's name.
@@ -52,7 +53,7 @@ impl Default for Data {
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
     /// The file cannot be read.
-    #[error("unable to read agent data {}: {error}", path.display())]
+    #[error("unable to read agent data {}: {}", path.display(), reason(error))]
     Read {
         /// The file.
         path: PathBuf,
@@ -68,7 +69,7 @@ pub enum StorageError {
         what: String,
     },
     /// The file cannot be written; the old one is still there.
-    #[error("unable to write agent data {}: {error}", path.display())]
+    #[error("unable to write agent data {}: {}", path.display(), reason(error))]
     Write {
         /// The file.
         path: PathBuf,

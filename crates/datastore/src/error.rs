@@ -78,13 +78,13 @@ pub enum Error {
     /// Another process held the database for longer than the busy timeout. Trying again may help.
     #[error("datastore-sql: {0}")]
     Busy(String),
-    /// The database cannot be reached, opened, read or written at the moment: gone, full, read-only.
+    /// The database cannot be reached, opened, read or written at the moment: gone, read-only.
     #[error("datastore-sql: {0}")]
     Unavailable(String),
     /// The database holds something that this room cannot read.
     #[error("datastore-sql: {0}")]
     Corrupt(String),
-    /// Any other answer of the database.
+    /// Any other answer of the database, also that its disk is full: the reference has no code of its own for that.
     #[error("datastore-sql: {0}")]
     Sql(String),
     /// The store has been closed.
@@ -195,7 +195,6 @@ fn from_database(error: &dyn sqlx::error::DatabaseError) -> Error {
     const READONLY: i32 = 8;
     const IOERR: i32 = 10;
     const CORRUPT: i32 = 11;
-    const FULL: i32 = 13;
     const CANTOPEN: i32 = 14;
     const CONSTRAINT: i32 = 19;
     const NOTADB: i32 = 26;
@@ -204,7 +203,7 @@ fn from_database(error: &dyn sqlx::error::DatabaseError) -> Error {
     match error.code().and_then(|code| code.parse::<i32>().ok()).map(|code| code & 0xff) {
         Some(CONSTRAINT) => Error::Constraint(text),
         Some(BUSY | LOCKED) => Error::Busy(text),
-        Some(READONLY | IOERR | FULL | CANTOPEN) => Error::Unavailable(text),
+        Some(READONLY | IOERR | CANTOPEN) => Error::Unavailable(text),
         Some(CORRUPT | NOTADB) => Error::Corrupt(text),
         _ => Error::Sql(text),
     }

@@ -8,6 +8,7 @@ use steeple_catalog::load::{LoadError, ServerBuiltIns};
 use steeple_datastore::{DataStore, Error as StoreError, Feed};
 use steeple_runtime::health::Health;
 use steeple_runtime::logging::Log;
+use steeple_runtime::os::reason;
 use steeple_runtime::tasks::{PartFailed, Parts as Tasks};
 use steeple_runtime::{Clock, Shutdown};
 use steeple_transport::listen::refuse_used;
@@ -28,7 +29,7 @@ use crate::svid::{SvidError, SvidRotation};
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The data directory is not to be had.
-    #[error("unable to create data directory {path}: {error}")]
+    #[error("unable to create data directory {path}: {}", reason(error))]
     DataDir {
         /// Which.
         path: std::path::PathBuf,

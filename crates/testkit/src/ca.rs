@@ -105,6 +105,15 @@ impl Ca {
         made(steeple_pki::issue(&template, key, &Issuer::new(&self.root, &self.x509)))
     }
 
+    /// The certificate of a web server with a DNS name and no SPIFFE ID, with its key in PKCS#8.
+    pub fn web(&self, dns_name: &str, validity: Range<SystemTime>) -> (Certificate, Zeroizing<Vec<u8>>) {
+        let key = PrivateKey::generate(KeyType::EcP256).unwrap();
+        let dns_sans = vec![dns_name.to_owned()];
+        let template = Template { dns_sans, ..template(Serial::random().unwrap(), validity) };
+        let issuer = Issuer::new(&self.root, &self.x509);
+        (made(steeple_pki::issue(&template, key.public_key(), &issuer)), key.to_pkcs8_der().unwrap())
+    }
+
     /// A JWT-SVID, good within `validity`.
     pub fn jwt_svid(&self, id: &SpiffeId, audience: &[&str], validity: Range<SystemTime>) -> String {
         self.jwt_with(id, audience, validity, [])

@@ -14,12 +14,15 @@
 
 pub mod ca;
 pub mod clock;
+pub mod commands;
 pub mod keys;
 pub mod record;
 pub mod server;
+pub mod web;
 pub mod wire;
 
 pub use ca::Ca;
 pub use clock::ManualClock;
 pub use keys::MemoryKeys;
 pub use server::FakeServer;
+pub use web::WebServer;

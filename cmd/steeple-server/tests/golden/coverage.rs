@@ -1,17 +1,6 @@
 //! Which records are compared, and why others are not.
 
-use crate::record::Record;
-
-/// What is expected of a record.
-#[derive(Clone, Copy)]
-pub(crate) enum Coverage {
-    /// Our answer is equal.
-    Equal,
-    /// Our answer is different, for this reason.
-    Different(&'static str),
-    /// Not run: it needs what this work brings.
-    Later(&'static str),
-}
+use steeple_testkit::commands::{self, Coverage, Record};
 
 /// What is expected of this record.
 pub(crate) fn of(record: &Record) -> Coverage {
@@ -36,10 +25,7 @@ pub(crate) fn of(record: &Record) -> Coverage {
 /// Each name in the lists is that of a record, and each stands in one list.
 pub(crate) fn check_names(records: &[Record]) {
     let listed: Vec<_> = DIFFERENT.iter().chain(LATER).map(|(name, _)| *name).collect();
-    for name in &listed {
-        assert!(records.iter().any(|record| record.name == *name), "there is no record {name}");
-        assert_eq!(listed.iter().filter(|other| *other == name).count(), 1, "{name} is listed twice");
-    }
+    commands::check_names(records, &listed);
 }
 
 /// Commands that are not built yet.

@@ -1,10 +1,8 @@
 //! A directory in which the records run one after another, and the server in it.
 
 use std::fs;
-use std::io::Write;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::Duration;
 
 use steeple_datastore::bundles::SetBundle;
@@ -12,9 +10,8 @@ use steeple_datastore::entries::{DeleteEntry, EntryFilter};
 use steeple_datastore::nodes::{AttestNode, UpdateNode};
 use steeple_datastore::{Bundle, DataStore, Mutation, Options, Page};
 use steeple_runtime::Clock;
+use steeple_testkit::commands::{self, Outcome, Record};
 use tempfile::TempDir;
-
-use crate::record::{Outcome, Record};
 
 pub(crate) struct Place {
     dir: TempDir,
@@ -36,23 +33,14 @@ impl Place {
         Self { dir: tempfile::tempdir().unwrap(), server: None }
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// Runs the command of a record.
     pub(crate) fn run(&mut self, record: &Record) -> Outcome {
         self.prepare(&record.name);
-        for (path, text) in &record.inputs {
-            let path = self.dir.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        let mut command = program(self.dir.path());
-        command.args(&record.args).envs(&record.env);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        // A command that does not read it has ended by now, perhaps.
-        let _ = child.stdin.take().unwrap().write_all(record.stdin.as_bytes());
-        let output = child.wait_with_output().unwrap();
-        let dir = self.dir.path().to_str().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap().replace(dir, "${dir}");
-        Outcome { stdout: text(output.stdout), stderr: text(output.stderr), exit: output.status.code() }
+        Outcome::of(record.start(program(self.path())), self.path())
     }
 
     /// Does what had been done before a record, and by no other record that is run.
@@ -130,12 +118,8 @@ impl Place {
     }
 }
 
-/// Our program under the reference's name.
 fn program(dir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_steeple-server"));
-    command.arg0("spire-server").current_dir(dir).env_clear();
-    command.envs([("PATH", "/usr/bin:/bin"), ("HOME", "/root"), ("TZ", "UTC"), ("LANG", "C.UTF-8")]);
-    command
+    commands::program(env!("CARGO_BIN_EXE_steeple-server"), "spire-server", dir)
 }
 
 /// A loopback address that no other process takes from us, so that the port is free there.

@@ -185,17 +185,27 @@ async fn nothing_is_answered_without_the_security_header() {
     case.put([case.of("a", "unix:uid:1")]);
     let missing = (Code::InvalidArgument, "security header missing from request".to_owned());
     let mut bare = SpiffeWorkloadApiClient::new(case.channel());
-    assert_eq!(refusal(bare.fetch_x509svid(X509svidRequest {}).await), missing);
-    assert_eq!(refusal(bare.fetch_x509_bundles(X509BundlesRequest {}).await), missing);
-    assert_eq!(refusal(bare.fetch_jwt_bundles(JwtBundlesRequest {}).await), missing);
-    assert_eq!(refusal(bare.fetch_jwtsvid(JwtsvidRequest::default()).await), missing);
-    assert_eq!(refusal(bare.validate_jwtsvid(ValidateJwtsvidRequest::default()).await), missing);
-    for values in [&["false"][..], &["True"], &["true", "true"], &[""]] {
-        let mut request = Request::new(X509svidRequest {});
-        for value in values {
-            request.metadata_mut().append("workload.spiffe.io", value.parse().unwrap());
+    // Letter by letter and once; what the recorded calls had, and a value that spaces make another.
+    for values in [&[][..], &["false"], &["True"], &[""], &[" true "], &["true", "true"], &["false", "true"]] {
+        fn with<T: Default>(values: &[&str]) -> Request<T> {
+            let mut request = Request::new(T::default());
+            for value in values {
+                request.metadata_mut().append("workload.spiffe.io", value.parse().unwrap());
+            }
+            request
         }
-        assert_eq!(refusal(bare.fetch_x509svid(request).await), missing, "{values:?}");
+        let refusals = [
+            refusal(bare.fetch_x509svid(with(values)).await),
+            refusal(bare.fetch_x509_bundles(with(values)).await),
+            refusal(bare.fetch_jwt_bundles(with(values)).await),
+            refusal(bare.fetch_jwtsvid(with(values)).await),
+            refusal(bare.validate_jwtsvid(with(values)).await),
+            refusal(bare.fetch_witsvid(with(values)).await),
+            refusal(bare.fetch_wit_bundles(with(values)).await),
+        ];
+        for refused in refusals {
+            assert_eq!(refused, missing, "{values:?}");
+        }
     }
 }
 

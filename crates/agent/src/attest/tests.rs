@@ -92,8 +92,8 @@ async fn a_token_that_the_server_does_not_know_is_told_in_its_words() {
     let error = start(&host, bundle_of(&host, &host.ca), By::Token("t-9")).await.err().unwrap();
     assert_eq!(
         error.to_string(),
-        "failed to attest: rpc error: code = InvalidArgument desc = failed to attest: join token does not exist or has \
-         already been used"
+        "failed to receive attestation response: rpc error: code = InvalidArgument desc = failed to attest: join token \
+         does not exist or has already been used"
     );
     assert!(!error.is_final() && !error.is_rejection());
     assert!(host.storage().svid().is_none());

@@ -9,6 +9,25 @@ use steeple_spiffe::{SpiffeId, TrustDomain};
 use super::file::{Agent, Experimental, RateLimit};
 use super::{ConfigError, RateLimits, absolute};
 
+/// Whether a URL begins with this scheme, in whatever case.
+pub(super) fn has_scheme(url: &str, scheme: &str) -> bool {
+    url.split_once("://").is_some_and(|(found, _)| found.eq_ignore_ascii_case(scheme))
+}
+
+/// A socket needs no TLS, and the agent adds parameters of its own to what is asked for there.
+pub(super) fn url_on_socket(url: &str) -> Result<(), ConfigError> {
+    if !has_scheme(url, "http") {
+        return Err(ConfigError::UrlSchemeOnSocket);
+    }
+    let query = url.split('#').next().and_then(|url| url.split_once('?')).map_or("", |(_, query)| query);
+    for own in ["spiffe-", "spire-"] {
+        if query.split('&').any(|parameter| parameter.starts_with(own)) {
+            return Err(ConfigError::UrlParameter(own));
+        }
+    }
+    Ok(())
+}
+
 pub(super) fn platform(experimental: &Experimental) -> Result<(), ConfigError> {
     if !experimental.named_pipe_name.is_empty() {
         return Err(ConfigError::NamedPipe("named_pipe_name", "socket_path"));

@@ -40,6 +40,12 @@ pub enum ConfigError {
     /// `trust_bundle_url`
     #[error("trust bundle URL must start with https://")]
     UrlScheme,
+    /// `trust_bundle_url` with `trust_bundle_unix_socket`
+    #[error("trust bundle URL must start with http:// when used with trust bundle unix socket")]
+    UrlSchemeOnSocket,
+    /// A parameter that the agent adds itself, by what it begins with.
+    #[error("trust_bundle_url query params can not start with {0}")]
+    UrlParameter(&'static str),
     /// For Windows alone.
     #[error("invalid configuration: {0} is not supported in this platform; please use {1} instead")]
     NamedPipe(&'static str, &'static str),

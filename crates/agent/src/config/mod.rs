@@ -319,9 +319,10 @@ fn bootstrap(agent: &Agent) -> Result<Bootstrap, ConfigError> {
         if !url {
             return Err(ConfigError::SocketWithoutUrl);
         }
+        checks::url_on_socket(&agent.trust_bundle_url)?;
         return Err(ConfigError::Missing("trust_bundle_url without trust_bundle_unix_socket (not built in yet)"));
     }
-    if url && !agent.trust_bundle_url.starts_with("https://") {
+    if url && !checks::has_scheme(&agent.trust_bundle_url, "https") {
         return Err(ConfigError::UrlScheme);
     }
     Ok(match (path, url) {

@@ -75,6 +75,23 @@ fn each_mistake_is_told_in_the_references_words() {
 }
 
 #[test]
+fn a_url_on_a_socket_is_checked_as_in_the_reference_and_not_built_in_yet() {
+    let parameter = |own| format!("trust_bundle_url query params can not start with {own}");
+    let scheme = "trust bundle URL must start with http:// when used with trust bundle unix socket";
+    let unbuilt = "trust_bundle_url without trust_bundle_unix_socket (not built in yet) must be configured";
+    for (url, expected) in [
+        ("https://a/b", scheme.to_owned()),
+        ("http://a/b?x=1&spire-a=1", parameter("spire-")),
+        ("http://a/b?spiffe-a=1", parameter("spiffe-")),
+        ("http://a/b?x=spire-a#?spire-b", unbuilt.to_owned()),
+        ("HTTP://a/b", unbuilt.to_owned()),
+    ] {
+        let keys = format!("{LEAST}trust_bundle_url = \"{url}\"\ntrust_bundle_unix_socket = \"/s\"");
+        assert_eq!(refusal(&keys), expected, "{url}");
+    }
+}
+
+#[test]
 fn the_first_bundle_comes_from_one_place() {
     let config =
         parse(&format!("{LEAST}trust_bundle_url = \"https://a/b\"\ntrust_bundle_format = \"spiffe\"")).unwrap();
@@ -83,6 +100,7 @@ fn the_first_bundle_comes_from_one_place() {
         refusal(&format!("{LEAST}trust_bundle_url = \"http://a/b\"")),
         "trust bundle URL must start with https://"
     );
+    assert!(parse(&format!("{LEAST}trust_bundle_url = \"HTTPS://a/b\"")).is_ok());
     assert_eq!(
         refusal(&format!("{LEAST}trust_bundle_path = \"a\"\ntrust_bundle_format = \"der\"")),
         "invalid value for trust_bundle_format, expected \"pem\" or \"spiffe\""

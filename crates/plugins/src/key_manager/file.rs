@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::ser::{PrettyFormatter, Serializer};
 use steeple_catalog::PluginError;
 use steeple_pki::PrivateKey;
+use steeple_runtime::os::files::replace_private;
+use steeple_runtime::os::reason;
 use zeroize::Zeroizing;
 
 use super::keys::Keys;
@@ -29,7 +31,9 @@ pub(super) fn load(path: &Path) -> Result<Keys, PluginError> {
     let text = match read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Keys::new()),
-        Err(error) => return Err(PluginError::internal(format!("unable to read {}: {error}", path.display()))),
+        Err(error) => {
+            return Err(PluginError::internal(format!("unable to read {}: {}", path.display(), reason(&error))));
+        }
     };
     let file: File = serde_json::from_slice(&text)
         .map_err(|error| PluginError::internal(format!("unable to decode keys JSON in {}: {error}", path.display())))?;
@@ -47,7 +51,7 @@ pub(super) fn save(path: &Path, keys: &Keys) -> Result<(), PluginError> {
     let mut text = Zeroizing::new(Vec::new());
     let mut serializer = Serializer::with_formatter(&mut *text, PrettyFormatter::with_indent(b"\t"));
     file.serialize(&mut serializer).map_err(|error| unable(error.to_string()))?;
-    steeple_runtime::os::files::replace_private(path, &text).map_err(|error| unable(error.to_string()))
+    replace_private(path, &text).map_err(|error| unable(reason(&error)))
 }
 
 fn read(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {

@@ -3,6 +3,7 @@
 
 mod agent;
 mod follow;
+mod requests;
 mod settings;
 
 use std::convert::Infallible;
@@ -144,12 +145,16 @@ impl Api {
 
     /// Attests by a token; returns the SVID's certificate.
     async fn attest(&self, token: &str) -> Result<Certificate, Status> {
+        self.attest_with(token, csr_of(&PrivateKey::generate(KeyType::EcP256).unwrap())).await
+    }
+
+    async fn attest_with(&self, token: &str, csr: Vec<u8>) -> Result<Certificate, Status> {
         let params = attest_agent_request::Params {
             data: Some(steeple_proto::spire::api::types::AttestationData {
                 r#type: "join_token".to_owned(),
                 payload: token.as_bytes().to_vec(),
             }),
-            params: Some(AgentX509svidParams { csr: csr_of(&PrivateKey::generate(KeyType::EcP256).unwrap()) }),
+            params: Some(AgentX509svidParams { csr }),
         };
         let request = AttestAgentRequest { step: Some(attest_agent_request::Step::Params(params)) };
         let answers = AgentClient::new(self.anonymous()).attest_agent(tokio_stream::once(request)).await?;

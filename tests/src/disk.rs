@@ -1,0 +1,77 @@
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{Daemon, Installation, Output, Scratch};
+
+/// Mounts the disk and stays, because the disk goes with the last process that has it.
+const HOLD: &str = r#"mount -t tmpfs -o "size=$1" tmpfs "$0" && echo mounted && exec sleep infinity"#;
+
+/// A disk with little room, at the place of a daemon's data directory: a tmpfs in namespaces of its own, which needs no
+/// root. It outlives the daemon, so that what is on it can be taken up again.
+pub struct SmallDisk {
+    holder: Daemon,
+    mounted_at: PathBuf,
+}
+
+impl SmallDisk {
+    /// Why this machine has none, if it has none.
+    ///
+    /// # Errors
+    /// There is no `unshare` (util-linux).
+    pub async fn missing() -> Result<Option<String>> {
+        let args = ["--user", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"];
+        let tried = Output::of(Path::new("unshare"), &args).await?;
+        Ok((tried.code != 0).then(|| format!("no user namespace: {}", tried.stderr.trim())))
+    }
+
+    /// Puts a daemon that does not run yet on a disk of so many bytes.
+    ///
+    /// # Errors
+    /// It cannot be mounted.
+    pub async fn below(installation: &mut Installation, scratch: &Scratch, bytes: u32) -> Result<Self> {
+        let at = installation.data_dir.clone();
+        fs::create_dir_all(&at)?;
+        let (text, size) = (at.to_string_lossy(), bytes.to_string());
+        let args = ["--user", "--map-root-user", "--mount", "sh", "-c", HOLD, &*text, &size];
+        let log = scratch.path().join(format!("{}-disk.log", installation.name));
+        let mut holder = Daemon::start("disk", Path::new("unshare"), &args, &log)?;
+        holder.line("mounted").await?;
+        let target = holder.pid().to_string();
+        let starter = ["nsenter", "--target", &target, "--user", "--mount", "--preserve-credentials", "--"];
+        installation.starter = starter.map(str::to_owned).to_vec();
+        Ok(Self { holder, mounted_at: at })
+    }
+
+    /// Takes all room but so many bytes.
+    ///
+    /// # Errors
+    /// There is less, or the disk cannot be written to for another reason.
+    pub fn leave(&self, bytes: u64) -> Result<()> {
+        let mut ballast = File::create(self.ballast()?)?;
+        let full = loop {
+            if let Err(error) = ballast.write_all(&[0; 1024]) {
+                break error;
+            }
+        };
+        ensure!(full.kind() == ErrorKind::StorageFull, "the disk cannot be written to: {full}");
+        let taken = ballast.metadata()?.len();
+        Ok(ballast.set_len(taken.checked_sub(bytes).context("there is less room on the disk")?)?)
+    }
+
+    /// Gives back what [`SmallDisk::leave`] took.
+    ///
+    /// # Errors
+    /// It took nothing.
+    pub fn make_room(&self) -> Result<()> {
+        fs::remove_file(self.ballast()?).context("nothing was taken")
+    }
+
+    /// As seen from outside of its namespace.
+    fn ballast(&self) -> Result<PathBuf> {
+        let root = PathBuf::from(format!("/proc/{}/root", self.holder.pid()));
+        Ok(root.join(self.mounted_at.strip_prefix("/")?).join("ballast"))
+    }
+}
