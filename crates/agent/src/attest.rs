@@ -122,7 +122,8 @@ impl Attestation {
             }
             None => {
                 info!(target: "attestor", "Bundle is not found");
-                bootstrap::load(&self.bootstrap, self.upstream.trust_domain(), &self.clock).await?
+                let so_far = storage.begin_bootstrap(self.clock.now())?;
+                bootstrap::load(&self.bootstrap, self.upstream.trust_domain(), so_far, &self.clock).await?
             }
         };
         let insecure = authorities.is_none();
@@ -201,6 +202,7 @@ impl Attestation {
             .map_err(|status| AttestError::Server { what: "failed to get updated bundle", status: Box::new(status) })?;
         let authorities = authorities_of(bundle.get_ref())?;
         storage.store_bundle(&authorities)?;
+        storage.bootstrapped()?;
         self.upstream.set_authorities(authorities);
         Ok(())
     }
@@ -276,7 +278,9 @@ pub(crate) fn authorities_of(bundle: &types::Bundle) -> Result<Vec<Certificate>,
         .iter()
         .map(|authority| steeple_spiffe::x509::parse_chain_der(&authority.asn1))
         .collect();
-    Ok(parsed.map_err(|error| AttestError::Malformed(error.to_string()))?.into_iter().flatten().collect())
+    let parsed = parsed.map_err(|error| AttestError::Malformed(error.to_string()))?.concat();
+    // Whoever believed it could not be told anything any more: no server could show that it is one.
+    if parsed.is_empty() { Err(AttestError::Malformed("bundle without X.509 authorities".into())) } else { Ok(parsed) }
 }
 
 /// The server, as the node attestor talks to it: the stream is opened with its first message.

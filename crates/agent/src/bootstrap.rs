@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use reqwest::StatusCode;
+use reqwest::{ClientBuilder, StatusCode};
 use rustls::ClientConfig;
 use steeple_runtime::Clock;
+use steeple_runtime::clock::unix_seconds;
 use steeple_runtime::os::reason;
 use steeple_spiffe::bundle::jwks;
 use steeple_spiffe::x509::Certificate;
 use steeple_spiffe::{Bundle, TrustDomain, bundle};
 
 use crate::config::{Bootstrap, BundleFormat};
+use crate::storage::Bootstrapping;
 
 /// From the first packet to the last byte. Half of the agent's patience, so that a server that hung once is asked again.
 const FETCH_LIMIT: Duration = Duration::from_secs(30);
@@ -64,6 +66,7 @@ pub enum BootstrapError {
 pub(crate) async fn load(
     bootstrap: &Bootstrap,
     trust_domain: &TrustDomain,
+    so_far: Bootstrapping,
     clock: &Clock,
 ) -> Result<Option<Vec<Certificate>>, BootstrapError> {
     let (origin, text, format) = match bootstrap {
@@ -75,7 +78,19 @@ pub(crate) async fn load(
         }
         Bootstrap::Url(url, format) => {
             let tls = web_tls().map_err(|error| BootstrapError::Fetch { url: url.clone(), error })?;
-            (url.clone(), fetch(url, tls, clock).await?, format)
+            // Nothing but TLS is followed to: what a redirect to plain HTTP led to would be anybody's word.
+            let client = reqwest::Client::builder().tls_backend_preconfigured(tls).https_only(true);
+            (url.clone(), fetch(url, client, clock).await?, format)
+        }
+        Bootstrap::UrlOnSocket { url, socket, format, told } => {
+            let asked = with_parameters(url, told, so_far)
+                .map_err(|error| BootstrapError::Fetch { url: url.clone(), error })?;
+            // Plain HTTP; the library wants a TLS back end all the same, and this one believes nobody.
+            let nobody = tls_of(rustls::RootCertStore::empty())
+                .map_err(|error| BootstrapError::Fetch { url: url.clone(), error: error.to_string() })?;
+            let client = reqwest::Client::builder().tls_backend_preconfigured(nobody);
+            let client = client.unix_socket(socket.as_path()).no_proxy();
+            (url.clone(), fetch(&asked, client, clock).await?, format)
         }
     };
     let bundle = parse(&text, *format, trust_domain);
@@ -95,13 +110,30 @@ fn parse(text: &[u8], format: BundleFormat, trust_domain: &TrustDomain) -> Resul
     }
 }
 
-/// Downloads a document, all of it in time. Nothing but TLS is followed to: what a redirect to plain HTTP led to would be
-/// anybody's word.
-async fn fetch(url: &str, tls: ClientConfig, clock: &Clock) -> Result<Vec<u8>, BootstrapError> {
+/// A URL with what the one behind the socket may want to know, all parameters sorted by name.
+fn with_parameters(url: &str, told: &[(&'static str, String)], so_far: Bootstrapping) -> Result<String, String> {
+    let Bootstrapping { again, since, attempts } = so_far;
+    let mut url = reqwest::Url::parse(url).map_err(|error| error.to_string())?;
+    let mut parameters: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+    let mode = if again { "rebootstrap" } else { "bootstrap" };
+    let since = since.map(unix_seconds).and_then(|since| jiff::Timestamp::from_second(since).ok());
+    let own = [
+        ("spire-attest-mode", mode.to_owned()),
+        ("spire-connection-attempts", attempts.to_string()),
+        ("spire-attest-start-time", since.unwrap_or_default().to_string()),
+    ];
+    parameters.extend(own.iter().chain(told).map(|(name, value)| ((*name).to_owned(), value.clone())));
+    // Stable: several of one name keep their order.
+    parameters.sort_by(|(a, _), (b, _)| a.cmp(b));
+    url.query_pairs_mut().clear().extend_pairs(parameters);
+    Ok(url.into())
+}
+
+/// Downloads a document, all of it in time.
+async fn fetch(url: &str, client: ClientBuilder, clock: &Clock) -> Result<Vec<u8>, BootstrapError> {
     let failed = |error: String| BootstrapError::Fetch { url: url.to_owned(), error };
     let fetching = async {
-        let client = reqwest::Client::builder().tls_backend_preconfigured(tls).https_only(true).build();
-        let client = client.map_err(|error| failed(explain(&error)))?;
+        let client = client.build().map_err(|error| failed(explain(&error)))?;
         let mut response = client.get(url).send().await.map_err(|error| failed(explain(&error)))?;
         if response.status() != StatusCode::OK {
             return Err(BootstrapError::Download { url: url.to_owned(), status: response.status() });

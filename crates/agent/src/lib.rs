@@ -11,6 +11,7 @@ mod cache;
 pub mod config;
 mod jwt;
 mod mint;
+mod rebootstrap;
 mod rejection;
 mod renewal;
 mod rotate;

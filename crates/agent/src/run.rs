@@ -24,6 +24,7 @@ use crate::cache::Cache;
 use crate::config::Config;
 use crate::jwt::{self, JwtSvids};
 use crate::mint;
+use crate::rebootstrap::{NotReattestable, Rebootstrap};
 use crate::rejection::Rejection;
 use crate::renewal::Renewal;
 use crate::rotate::Rotation;
@@ -32,10 +33,9 @@ use crate::sync::{Options, Sync, SyncError};
 use crate::upstream::Upstream;
 use crate::workload::Attestor;
 
-/// The first attestation is tried again after these pauses, for so long altogether.
+/// The first attestation is tried again after these pauses.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Why an agent did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +72,9 @@ pub enum RunError {
     /// Workloads cannot reach the agent.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
+    /// `rebootstrap_mode` asks for what is not possible.
+    #[error(transparent)]
+    NotReattestable(#[from] NotReattestable),
     /// Signals cannot be waited for.
     #[error("unable to wait for signals: {0}")]
     Signals(std::io::Error),
@@ -150,7 +153,10 @@ async fn start(
         bootstrap: config.bootstrap.clone(),
         clock: clock.clone(),
     };
-    attest(&attestation(), &mut storage, &clock).await?;
+    let rebootstrap = Rebootstrap { mode: config.rebootstrap_mode, delay: config.rebootstrap_delay };
+    let rebootstrap = rebootstrap.check(&storage)?;
+    attest(&attestation(), &mut storage, rebootstrap, &clock).await?;
+    let rebootstrap = rebootstrap.check(&storage)?;
     let storage = Arc::new(Mutex::new(storage));
 
     // What it knows. Workloads are let in when that is complete.
@@ -161,6 +167,7 @@ async fn start(
         mint: mint::Options { key_type: config.workload_key_type, renewal },
         interval: config.sync_interval,
         by_stream: config.sync_by_stream,
+        rebootstrap,
     };
     let sync = Sync::new(upstream.clone(), store, Arc::clone(&storage), clock.clone(), options, ready);
     let rotation = Rotation {
@@ -217,8 +224,13 @@ async fn serve(
 }
 
 /// Tries until it succeeds, is refused for good, or patience is over.
-async fn attest(attestation: &Attestation, storage: &mut Storage, clock: &Clock) -> Result<(), RunError> {
-    let give_up_at = clock.now() + PATIENCE;
+async fn attest(
+    attestation: &Attestation,
+    storage: &mut Storage,
+    rebootstrap: Rebootstrap,
+    clock: &Clock,
+) -> Result<(), RunError> {
+    let give_up_at = clock.now() + rebootstrap.patience();
     let mut pause = FIRST_PAUSE;
     let mut first: Option<AttestError> = None;
     loop {
@@ -226,6 +238,9 @@ async fn attest(attestation: &Attestation, storage: &mut Storage, clock: &Clock)
             Ok(()) => return Ok(()),
             Err(failed) => failed,
         };
+        if failed.is_unknown_authority() {
+            rebootstrap.while_attesting(storage, clock.now())?;
+        }
         let other_first = first.take_if(|first| first.to_string() != failed.to_string());
         let wait = jitter(pause);
         if failed.is_final() || clock.now() + wait > give_up_at {

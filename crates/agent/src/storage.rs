@@ -3,6 +3,7 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -22,6 +23,10 @@ pub(crate) struct Storage {
     path: PathBuf,
     data: Data,
 }
+
+/// Values of `bootstrap_use`; 0 is a fresh agent.
+const BOOTSTRAP: i64 = 1;
+const REBOOTSTRAP: i64 = 2;
 
 /// Certificates are stored as base64 of their PEM.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -76,6 +81,17 @@ pub enum StorageError {
         /// What the system said.
         error: std::io::Error,
     },
+}
+
+/// How far the agent is on the way to a server that it knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Bootstrapping {
+    /// Whether it has known one before.
+    pub again: bool,
+    /// Since when it is on the way, if it is.
+    pub since: Option<SystemTime>,
+    /// How often it has fetched the first bundle.
+    pub attempts: i64,
 }
 
 /// An SVID as it was stored, leaf first.
@@ -144,6 +160,78 @@ impl Storage {
         self.write(Data { bundle: Some(bundle), ..self.data.clone() })
     }
 
+    /// On the way to a server that the agent knows.
+    pub(crate) fn bootstrapping(&self) -> Bootstrapping {
+        let Data { bootstrap_use, bootstrap_start_time, connection_attempts, .. } = &self.data;
+        let since = bootstrap_start_time.parse::<jiff::Timestamp>().ok().map(SystemTime::from);
+        Bootstrapping {
+            again: *bootstrap_use == REBOOTSTRAP,
+            since: since.filter(|since| *since >= SystemTime::UNIX_EPOCH),
+            attempts: *connection_attempts,
+        }
+    }
+
+    /// Counts an attempt to fetch the first bundle.
+    ///
+    /// # Errors
+    /// [`StorageError::Write`].
+    pub(crate) fn begin_bootstrap(&mut self, now: SystemTime) -> Result<Bootstrapping, StorageError> {
+        let Bootstrapping { again, since, attempts } = self.bootstrapping();
+        self.write(Data {
+            bootstrap_use: if again { REBOOTSTRAP } else { BOOTSTRAP },
+            bootstrap_start_time: timestamp(since.unwrap_or(now)),
+            connection_attempts: attempts.saturating_add(1),
+            ..self.data.clone()
+        })?;
+        Ok(self.bootstrapping())
+    }
+
+    /// Since when the agent has not known its server's authority; `now` when it is the first time.
+    ///
+    /// # Errors
+    /// [`StorageError::Write`].
+    pub(crate) fn unknown_since(&mut self, now: SystemTime) -> Result<SystemTime, StorageError> {
+        if let Some(since) = self.bootstrapping().since {
+            return Ok(since);
+        }
+        self.write(Data { bootstrap_start_time: timestamp(now), ..self.data.clone() })?;
+        Ok(now)
+    }
+
+    /// The agent knows its server.
+    ///
+    /// # Errors
+    /// [`StorageError::Write`].
+    pub(crate) fn bootstrapped(&mut self) -> Result<(), StorageError> {
+        if self.bootstrapping() == (Bootstrapping { again: true, since: None, attempts: 0 }) {
+            return Ok(());
+        }
+        let fresh = Data::default();
+        self.write(Data {
+            bootstrap_use: REBOOTSTRAP,
+            bootstrap_start_time: fresh.bootstrap_start_time,
+            connection_attempts: 0,
+            ..self.data.clone()
+        })
+    }
+
+    /// Forgets the bundle: the next attempt fetches the first one again.
+    ///
+    /// # Errors
+    /// [`StorageError::Write`].
+    pub(crate) fn delete_bundle(&mut self) -> Result<(), StorageError> {
+        self.write(Data { bundle: None, ..self.data.clone() })
+    }
+
+    /// Forgets bundle and SVID: the next start begins anew, as one that has known a server before.
+    ///
+    /// # Errors
+    /// [`StorageError::Write`].
+    pub(crate) fn begin_anew(&mut self, now: SystemTime) -> Result<(), StorageError> {
+        let start = timestamp(now);
+        self.write(Data { bootstrap_use: REBOOTSTRAP, bootstrap_start_time: start, ..Data::default() })
+    }
+
     /// Forgets the SVID: the next start attests anew.
     ///
     /// # Errors
@@ -165,6 +253,11 @@ impl Storage {
         let chain = decode(self.data.svid.as_deref())?.filter(|chain| !chain.is_empty());
         Ok(chain.map(|chain| StoredSvid { chain, reattestable: self.data.reattestable }))
     }
+}
+
+/// RFC 3339, as Go writes it.
+fn timestamp(at: SystemTime) -> String {
+    jiff::Timestamp::try_from(at).map_or_else(|_| Data::default().bootstrap_start_time, |at| at.to_string())
 }
 
 fn encode(certificates: &[Certificate]) -> Vec<String> {
@@ -224,6 +317,41 @@ mod tests {
         Storage::open(dir.path()).unwrap().delete_svid().unwrap();
         let storage = Storage::open(dir.path()).unwrap();
         assert!(storage.svid().is_none() && storage.bundle().is_some());
+    }
+
+    #[test]
+    fn the_way_to_a_first_bundle_is_kept_in_the_references_form() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut storage = Storage::open(dir.path()).unwrap();
+        assert_eq!(storage.bootstrapping(), Bootstrapping::default());
+        let at = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_577_836_800);
+        storage.begin_bootstrap(at).unwrap();
+        storage.begin_bootstrap(at + std::time::Duration::from_secs(5)).unwrap();
+        let text = std::fs::read_to_string(dir.path().join(NAME)).unwrap();
+        let kept = r#""bootstrap_use":1,"bootstrap_start_time":"2020-01-01T00:00:00Z","connection_attempts":2"#;
+        assert!(text.contains(kept), "{text}");
+        let mut storage = Storage::open(dir.path()).unwrap();
+        assert_eq!(storage.bootstrapping(), Bootstrapping { again: false, since: Some(at), attempts: 2 });
+
+        storage.bootstrapped().unwrap();
+        let text = std::fs::read_to_string(dir.path().join(NAME)).unwrap();
+        let kept = r#""bootstrap_use":2,"bootstrap_start_time":"0001-01-01T00:00:00Z","connection_attempts":0"#;
+        assert!(text.contains(kept), "{text}");
+
+        let later = at + std::time::Duration::from_millis(1_500);
+        assert_eq!(storage.unknown_since(later).unwrap(), later);
+        assert_eq!(storage.unknown_since(later + std::time::Duration::from_secs(9)).unwrap(), later);
+    }
+
+    #[test]
+    fn an_agent_that_begins_anew_keeps_neither_bundle_nor_svid() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(NAME), WRITTEN_BY_THE_REFERENCE).unwrap();
+        let at = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_577_836_800);
+        Storage::open(dir.path()).unwrap().begin_anew(at).unwrap();
+        let storage = Storage::open(dir.path()).unwrap();
+        assert!(storage.svid().is_none() && storage.bundle().is_none());
+        assert_eq!(storage.bootstrapping(), Bootstrapping { again: true, since: Some(at), attempts: 0 });
     }
 
     #[test]

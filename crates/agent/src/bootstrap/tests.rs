@@ -28,7 +28,8 @@ impl Web {
     async fn fetch_knowing(&self, path: &str, ca: &Ca) -> Result<Vec<u8>, BootstrapError> {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(ca.root().der().to_vec().into()).unwrap();
-        fetch(&self.server.url(path), tls_of(roots).unwrap(), &self.manual.clock()).await
+        let client = reqwest::Client::builder().tls_backend_preconfigured(tls_of(roots).unwrap()).https_only(true);
+        fetch(&self.server.url(path), client, &self.manual.clock()).await
     }
 
     fn refused(&self, path: &str, why: &str) -> String {
@@ -88,4 +89,64 @@ async fn a_web_server_that_says_nothing_is_given_up() {
     let web = Web::new([("/bundle", Page::Silence)]).await;
     let (fetched, ()) = tokio::join!(web.fetch("/bundle"), web.manual.wake(FETCH_LIMIT..=FETCH_LIMIT));
     assert_eq!(fetched.unwrap_err().to_string(), web.refused("/bundle", "no answer in full within 30 s"));
+}
+
+#[tokio::test]
+async fn whoever_listens_on_the_socket_is_told_how_far_the_agent_is() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let (dir, now) = (tempfile::tempdir().unwrap(), SystemTime::UNIX_EPOCH + Duration::from_secs(1_577_836_800));
+    let ca = Ca::new("example.org", now);
+    let socket = dir.path().join("s");
+    let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+    let pem = ca.root().to_pem();
+    let asked = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{pem}", pem.len());
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        String::from_utf8(head).unwrap()
+    });
+    let bootstrap = Bootstrap::UrlOnSocket {
+        url: "http://any.test/bundle?z=last&a=fir%20st".to_owned(),
+        socket,
+        format: BundleFormat::Pem,
+        told: vec![
+            ("spire-server-address", "server.test".to_owned()),
+            ("spire-server-port", "8081".to_owned()),
+            ("spiffe-trust-domain", "spiffe://example.org".to_owned()),
+        ],
+    };
+    let so_far = Bootstrapping { again: true, since: Some(now), attempts: 3 };
+    let clock = ManualClock::new(now).clock();
+    let authorities = load(&bootstrap, ca.trust_domain(), so_far, &clock).await.unwrap().unwrap();
+    assert_eq!(authorities, [ca.root().clone()]);
+    let asked = asked.await.unwrap();
+    assert_eq!(
+        asked.lines().next().unwrap(),
+        "GET /bundle?a=fir+st&spiffe-trust-domain=spiffe%3A%2F%2Fexample.org&spire-attest-mode=rebootstrap\
+         &spire-attest-start-time=2020-01-01T00%3A00%3A00Z&spire-connection-attempts=3\
+         &spire-server-address=server.test&spire-server-port=8081&z=last HTTP/1.1"
+    );
+}
+
+#[tokio::test]
+async fn a_socket_that_nobody_listens_on_is_told_with_its_url() {
+    let dir = tempfile::tempdir().unwrap();
+    let bootstrap = Bootstrap::UrlOnSocket {
+        url: "http://any.test/bundle".to_owned(),
+        socket: dir.path().join("s"),
+        format: BundleFormat::Pem,
+        told: Vec::new(),
+    };
+    let clock = ManualClock::new(SystemTime::UNIX_EPOCH).clock();
+    let trust_domain = TrustDomain::parse("example.org").unwrap();
+    let error = load(&bootstrap, &trust_domain, Bootstrapping::default(), &clock).await.unwrap_err().to_string();
+    assert!(
+        error.starts_with("unable to fetch trust bundle URL http://any.test/bundle?spire-attest-mode=bootstrap"),
+        "{error}"
+    );
+    assert!(error.contains("No such file or directory"), "{error}");
 }

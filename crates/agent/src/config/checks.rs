@@ -7,7 +7,7 @@ use steeple_config::duration::Duration as GoDuration;
 use steeple_spiffe::{SpiffeId, TrustDomain};
 
 use super::file::{Agent, Experimental, RateLimit};
-use super::{ConfigError, RateLimits, absolute};
+use super::{ConfigError, RateLimits, RebootstrapMode, absolute};
 
 /// Whether a URL begins with this scheme, in whatever case.
 pub(super) fn has_scheme(url: &str, scheme: &str) -> bool {
@@ -38,15 +38,21 @@ pub(super) fn platform(experimental: &Experimental) -> Result<(), ConfigError> {
     Ok(())
 }
 
-pub(super) fn rebootstrap(agent: &Agent) -> Result<(), ConfigError> {
-    match agent.rebootstrap_mode.as_str() {
-        "never" => {}
-        "auto" | "always" if agent.insecure_bootstrap => return Err(ConfigError::InsecureRebootstrap),
-        "auto" | "always" => {}
+pub(super) fn rebootstrap(agent: &Agent) -> Result<(RebootstrapMode, Duration), ConfigError> {
+    let mode = match agent.rebootstrap_mode.as_str() {
+        "never" => RebootstrapMode::Never,
+        "auto" => RebootstrapMode::Auto,
+        "always" => RebootstrapMode::Always,
         other => return Err(ConfigError::RebootstrapMode(other.to_owned())),
+    };
+    if mode != RebootstrapMode::Never && agent.insecure_bootstrap {
+        return Err(ConfigError::InsecureRebootstrap);
     }
     let parsed = agent.rebootstrap_delay.parse::<GoDuration>();
-    parsed.map(drop).map_err(|error| ConfigError::Duration { what: "error parsing rebootstrap delay duration", error })
+    let delay =
+        parsed.map_err(|error| ConfigError::Duration { what: "error parsing rebootstrap delay duration", error })?;
+    // Less than nothing is nothing.
+    Ok((mode, delay.to_std().unwrap_or_default()))
 }
 
 pub(super) fn hit_timeout(experimental: &Experimental) -> Result<Duration, ConfigError> {

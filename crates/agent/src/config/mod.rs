@@ -40,6 +40,10 @@ pub struct Config {
     pub log: logging::Options,
     /// `trust_bundle_*` and `insecure_bootstrap`
     pub bootstrap: Bootstrap,
+    /// `rebootstrap_mode`
+    pub rebootstrap_mode: RebootstrapMode,
+    /// `rebootstrap_delay`
+    pub rebootstrap_delay: Duration,
     /// `join_token`, or the content of `join_token_file`
     pub join_token: Option<Zeroizing<String>>,
     /// `experimental.sync_interval`: how often a server is asked that cannot push.
@@ -96,6 +100,28 @@ pub enum Bootstrap {
     Path(PathBuf, BundleFormat),
     /// The web.
     Url(String, BundleFormat),
+    /// Whoever listens on a Unix socket of this host.
+    UrlOnSocket {
+        /// What it is asked for.
+        url: String,
+        /// Where it listens.
+        socket: PathBuf,
+        /// In which form it answers.
+        format: BundleFormat,
+        /// What it is told of the agent, besides how far the agent is.
+        told: Vec<(&'static str, String)>,
+    },
+}
+
+/// `rebootstrap_mode`: what an agent does that does not know its server's authority any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RebootstrapMode {
+    /// It goes on asking.
+    Never,
+    /// After the delay it fetches the first bundle again, if it can prove itself again.
+    Auto,
+    /// The same; one that cannot prove itself again does not start.
+    Always,
 }
 
 /// `trust_bundle_format`
@@ -195,7 +221,7 @@ impl Config {
         }
         let bootstrap = bootstrap(&agent)?;
         checks::platform(&agent.experimental)?;
-        checks::rebootstrap(&agent)?;
+        let (rebootstrap_mode, rebootstrap_delay) = checks::rebootstrap(&agent)?;
         let sync_interval = sync_interval(&agent.experimental)?;
         let log = log_options(&agent)?;
         let jwt_hit_timeout = checks::hit_timeout(&agent.experimental)?;
@@ -223,6 +249,8 @@ impl Config {
             data_dir: agent.data_dir.into(),
             log,
             bootstrap,
+            rebootstrap_mode,
+            rebootstrap_delay,
             join_token,
             sync_interval,
             sync_by_stream: agent.experimental.use_sync_authorized_entries.unwrap_or(true),
@@ -320,7 +348,16 @@ fn bootstrap(agent: &Agent) -> Result<Bootstrap, ConfigError> {
             return Err(ConfigError::SocketWithoutUrl);
         }
         checks::url_on_socket(&agent.trust_bundle_url)?;
-        return Err(ConfigError::Missing("trust_bundle_url without trust_bundle_unix_socket (not built in yet)"));
+        return Ok(Bootstrap::UrlOnSocket {
+            url: agent.trust_bundle_url.clone(),
+            socket: agent.trust_bundle_unix_socket.clone().into(),
+            format,
+            told: vec![
+                ("spire-server-address", agent.server_address.clone()),
+                ("spire-server-port", agent.server_port.to_string()),
+                ("spiffe-trust-domain", agent.trust_domain.clone()),
+            ],
+        });
     }
     if url && !checks::has_scheme(&agent.trust_bundle_url, "https") {
         return Err(ConfigError::UrlScheme);

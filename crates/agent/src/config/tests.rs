@@ -75,19 +75,20 @@ fn each_mistake_is_told_in_the_references_words() {
 }
 
 #[test]
-fn a_url_on_a_socket_is_checked_as_in_the_reference_and_not_built_in_yet() {
+fn a_url_on_a_socket_is_checked_as_in_the_reference() {
     let parameter = |own| format!("trust_bundle_url query params can not start with {own}");
     let scheme = "trust bundle URL must start with http:// when used with trust bundle unix socket";
-    let unbuilt = "trust_bundle_url without trust_bundle_unix_socket (not built in yet) must be configured";
     for (url, expected) in [
         ("https://a/b", scheme.to_owned()),
         ("http://a/b?x=1&spire-a=1", parameter("spire-")),
         ("http://a/b?spiffe-a=1", parameter("spiffe-")),
-        ("http://a/b?x=spire-a#?spire-b", unbuilt.to_owned()),
-        ("HTTP://a/b", unbuilt.to_owned()),
     ] {
         let keys = format!("{LEAST}trust_bundle_url = \"{url}\"\ntrust_bundle_unix_socket = \"/s\"");
         assert_eq!(refusal(&keys), expected, "{url}");
+    }
+    for url in ["http://a/b?x=spire-a#?spire-b", "HTTP://a/b"] {
+        let config = parse(&format!("{LEAST}trust_bundle_url = \"{url}\"\ntrust_bundle_unix_socket = \"/s\"")).unwrap();
+        assert!(matches!(config.bootstrap, Bootstrap::UrlOnSocket { .. }), "{url}");
     }
 }
 

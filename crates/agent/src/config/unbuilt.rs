@@ -14,7 +14,6 @@ pub(super) fn of(file: &File) -> Vec<String> {
         (health_checks.as_ref().is_some_and(HealthChecks::asks), "health_checks"),
         (!agent.admin_socket_path.is_empty(), "admin_socket_path"),
         (!agent.authorized_delegates.is_empty(), "authorized_delegates"),
-        (agent.rebootstrap_mode != "never" && !agent.rebootstrap_mode.is_empty(), "rebootstrap_mode"),
         (agent.profiling_enabled, "profiling_enabled"),
         (agent.sds.is_some(), "sds"),
         (experimental.broker.is_some(), "experimental.broker"),

@@ -3,6 +3,7 @@ use tonic::Status;
 
 use super::*;
 use crate::config::Bootstrap;
+use crate::rebootstrap::PATIENCE;
 use crate::tests::{By, Host, SECOND};
 
 /// The pauses between attempts, in seconds, each drawn from a tenth below to a tenth above. Handshakes wait for other
@@ -15,7 +16,7 @@ async fn end_of(host: &Host, token: &'static str) -> (RunError, usize) {
     let upstream = host.upstream();
     let attestation = host.attestation(&upstream, Bootstrap::Insecure, By::Token(token));
     let (mut storage, clock) = (host.storage(), host.manual.clock());
-    let ended = async { attest(&attestation, &mut storage, &clock).await.unwrap_err() };
+    let ended = async { attest(&attestation, &mut storage, Rebootstrap::default(), &clock).await.unwrap_err() };
     let time = async {
         for pause in PAUSES {
             let pause = SECOND.mul_f64(pause * 0.9)..=SECOND.mul_f64(pause * 1.1);

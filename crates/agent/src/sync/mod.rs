@@ -19,6 +19,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::cache::{CachedBundle, Entry, Store};
 use crate::mint::{self, Minted};
+use crate::rebootstrap::Rebootstrap;
 use crate::rejection::{self, Rejection};
 use crate::storage::Storage;
 use crate::upstream::Upstream;
@@ -61,6 +62,7 @@ pub(crate) struct Sync {
     mint: mint::Options,
     interval: Duration,
     by_stream: bool,
+    rebootstrap: Rebootstrap,
     /// Told once, when the first sync is complete.
     ready: Option<oneshot::Sender<()>>,
     minted: (mpsc::Sender<Batch>, mpsc::Receiver<Batch>),
@@ -83,6 +85,8 @@ pub(crate) struct Options {
     pub interval: Duration,
     /// `experimental.use_sync_authorized_entries`
     pub by_stream: bool,
+    /// What to do when the server's authority is not known.
+    pub rebootstrap: Rebootstrap,
 }
 
 /// What the select loop does next.
@@ -102,7 +106,7 @@ impl Sync {
         options: Options,
         ready: oneshot::Sender<()>,
     ) -> Self {
-        let Options { mint, interval, by_stream } = options;
+        let Options { mint, interval, by_stream, rebootstrap } = options;
         Self {
             upstream,
             store,
@@ -111,6 +115,7 @@ impl Sync {
             mint,
             interval,
             by_stream,
+            rebootstrap,
             ready: Some(ready),
             minted: mpsc::channel(4),
             mint_pause: MINT_PAUSE,

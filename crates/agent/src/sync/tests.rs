@@ -55,7 +55,12 @@ impl Case {
         let storage = Arc::new(Mutex::new(host.storage()));
         let (told, ready) = oneshot::channel();
         let mint = mint::Options { key_type: KeyType::EcP256, renewal: Renewal::default() };
-        let options = Options { mint, interval: INTERVAL, by_stream: way == Way::AskedByStream };
+        let options = Options {
+            mint,
+            interval: INTERVAL,
+            by_stream: way == Way::AskedByStream,
+            rebootstrap: Rebootstrap::default(),
+        };
         let sync = Sync::new(upstream.clone(), store, Arc::clone(&storage), host.manual.clock(), options, told);
         let shutdown = Shutdown::new();
         let running = tokio::spawn(sync.run(shutdown.clone()));
