@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use steeple_catalog::Host;
 use steeple_catalog::load::{AgentBuiltIns, LoadError};
 use steeple_catalog::node_attestor::AgentPlugin;
 use steeple_runtime::logging::Log;
@@ -140,7 +141,8 @@ async fn start(
     let mut storage = Storage::open(&config.data_dir)?;
     let trust_domain = config.trust_domain.clone();
     let token = config.join_token.map(join_token);
-    let plugins = steeple_catalog::load::agent(&config.plugins, built_ins, token, &trust_domain)?;
+    let plugins =
+        steeple_catalog::load::agent(&config.plugins, built_ins, token, &trust_domain, &Host::new(clock.clone()))?;
     on_signals(&log, &shutdown).map_err(RunError::Signals)?;
 
     // Who the agent is.

@@ -31,6 +31,16 @@ impl PluginError {
         Self { code: Code::FailedPrecondition, message: message.to_string() }
     }
 
+    /// The other side has not proven what it says.
+    pub fn permission_denied(message: impl Display) -> Self {
+        Self { code: Code::PermissionDenied, message: message.to_string() }
+    }
+
+    /// What the plugin needs does not answer now.
+    pub fn unavailable(message: impl Display) -> Self {
+        Self { code: Code::Unavailable, message: message.to_string() }
+    }
+
     /// Something broke.
     pub fn internal(message: impl Display) -> Self {
         Self { code: Code::Internal, message: message.to_string() }

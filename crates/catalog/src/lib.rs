@@ -3,14 +3,16 @@
 #![warn(missing_docs)]
 
 mod error;
+mod host;
 pub mod key_manager;
 pub mod load;
 pub mod node_attestor;
 pub mod workload_attestor;
 
 pub use error::PluginError;
+pub use host::{Host, IdentityProvider};
 pub use key_manager::KeyManager;
-pub use node_attestor::AgentNodeAttestor;
+pub use node_attestor::{AgentNodeAttestor, ServerNodeAttestor};
 pub use workload_attestor::WorkloadAttestor;
 
 use steeple_config::plugins::PluginData;
@@ -23,6 +25,8 @@ pub struct Configuration {
     pub trust_domain: TrustDomain,
     /// What stands in its `plugin_data`, or where.
     pub data: PluginData,
+    /// The daemon.
+    pub host: Host,
 }
 
 impl Configuration {

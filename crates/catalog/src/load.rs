@@ -7,7 +7,7 @@ use steeple_config::plugins::PluginBlock;
 use steeple_spiffe::TrustDomain;
 use tracing::{debug, info, warn};
 
-use crate::{Configuration, PluginError, key_manager, node_attestor, workload_attestor};
+use crate::{Configuration, Host, PluginError, key_manager, node_attestor, workload_attestor};
 
 /// How a built-in of one type is made. `T` is the type's trait.
 pub struct BuiltIn<T: ?Sized + 'static> {
@@ -21,8 +21,8 @@ pub struct BuiltIn<T: ?Sized + 'static> {
 pub struct ServerBuiltIns {
     /// KeyManager.
     pub key_managers: &'static [BuiltIn<dyn key_manager::Plugin>],
-    /// NodeAttestor: names only, as far as the server itself does the attestation.
-    pub node_attestors: &'static [&'static str],
+    /// NodeAttestor.
+    pub node_attestors: &'static [BuiltIn<dyn node_attestor::ServerPlugin>],
 }
 
 /// The built-ins of an agent.
@@ -40,6 +40,8 @@ pub struct AgentBuiltIns {
 pub struct ServerPlugins {
     /// The one key manager.
     pub key_manager: key_manager::KeyManager,
+    /// Any number, in their order.
+    pub node_attestors: Vec<node_attestor::ServerNodeAttestor>,
 }
 
 /// The plugins of an agent.
@@ -109,6 +111,7 @@ pub fn server(
     blocks: &[PluginBlock],
     built_ins: &ServerBuiltIns,
     trust_domain: &TrustDomain,
+    host: &Host,
 ) -> Result<ServerPlugins, LoadError> {
     const KNOWN: &[(&str, &[&str])] = &[
         ("DataStore", &["sql"]),
@@ -122,22 +125,21 @@ pub fn server(
         ),
         ("CredentialComposer", &["uniqueid"]),
     ];
-    let blocks = Blocks::new(blocks, KNOWN, trust_domain)?;
+    let blocks = Blocks::new(blocks, KNOWN, trust_domain, host)?;
     let mut key_managers = blocks.load(key_manager::TYPE, built_ins.key_managers)?;
     let key_manager = exactly_one(key_manager::TYPE, &mut key_managers)?;
-    for block in blocks.of(node_attestor::TYPE) {
-        if block.cmd.is_some() {
-            let own = block.name == "join_token";
-            return Err(if own { LoadError::JoinTokenOverridden } else { LoadError::External(block.name.clone()) });
-        }
-        if !built_ins.node_attestors.contains(&block.name.as_str()) {
-            return Err(blocks.unknown(node_attestor::TYPE, &block.name));
-        }
+    if blocks.of(node_attestor::TYPE).any(|block| block.cmd.is_some() && block.name == "join_token") {
+        return Err(LoadError::JoinTokenOverridden);
     }
+    let node_attestors = blocks.load(node_attestor::TYPE, built_ins.node_attestors)?;
     for kind in ["UpstreamAuthority", "Notifier", "BundlePublisher", "CredentialComposer"] {
         blocks.load::<dyn Absent>(kind, &[])?;
     }
-    Ok(ServerPlugins { key_manager: key_manager::KeyManager::of_server(&key_manager.0, key_manager.1) })
+    let node_attestor = |(name, plugin): (String, _)| node_attestor::ServerNodeAttestor::new(&name, plugin);
+    Ok(ServerPlugins {
+        key_manager: key_manager::KeyManager::of_server(&key_manager.0, key_manager.1),
+        node_attestors: node_attestors.into_iter().map(node_attestor).collect(),
+    })
 }
 
 /// Loads an agent's plugins. `join_token`, when the agent has one, takes the node attestor's place; one must be named
@@ -150,6 +152,7 @@ pub fn agent(
     built_ins: &AgentBuiltIns,
     join_token: Option<Arc<dyn node_attestor::AgentPlugin>>,
     trust_domain: &TrustDomain,
+    host: &Host,
 ) -> Result<AgentPlugins, LoadError> {
     const KNOWN: &[(&str, &[&str])] = &[
         (key_manager::TYPE, &[]),
@@ -157,7 +160,7 @@ pub fn agent(
         (workload_attestor::TYPE, &["docker", "k8s", "slurm", "systemd"]),
         ("SVIDStore", &["aws_secretsmanager", "gcp_secretmanager"]),
     ];
-    let blocks = Blocks::new(blocks, KNOWN, trust_domain)?;
+    let blocks = Blocks::new(blocks, KNOWN, trust_domain, host)?;
     let mut key_managers = blocks.load(key_manager::TYPE, built_ins.key_managers)?;
     let key_manager = exactly_one(key_manager::TYPE, &mut key_managers)?;
     let node_attestor = match join_token {
@@ -206,6 +209,7 @@ struct Blocks<'a> {
     /// Types, and names that the reference has.
     known: &'static [(&'static str, &'static [&'static str])],
     trust_domain: &'a TrustDomain,
+    host: &'a Host,
 }
 
 impl<'a> Blocks<'a> {
@@ -213,6 +217,7 @@ impl<'a> Blocks<'a> {
         blocks: &'a [PluginBlock],
         known: &'static [(&'static str, &'static [&'static str])],
         trust_domain: &'a TrustDomain,
+        host: &'a Host,
     ) -> Result<Self, LoadError> {
         if let Some(block) = blocks.iter().find(|block| known.iter().all(|(kind, _)| *kind != block.kind)) {
             return Err(LoadError::UnsupportedType(block.kind.clone()));
@@ -221,7 +226,7 @@ impl<'a> Blocks<'a> {
         for block in disabled {
             debug!(target: "catalog", plugin_name = block.name, plugin_type = block.kind, "Not loading plugin; disabled");
         }
-        Ok(Self { enabled, known, trust_domain })
+        Ok(Self { enabled, known, trust_domain, host })
     }
 
     fn of(&self, kind: &str) -> impl Iterator<Item = &'a PluginBlock> {
@@ -241,7 +246,11 @@ impl<'a> Blocks<'a> {
             let Some(built_in) = built_ins.iter().find(|built_in| built_in.name == block.name) else {
                 return Err(self.unknown(kind, &block.name));
             };
-            let configuration = Configuration { trust_domain: self.trust_domain.clone(), data: block.data.clone() };
+            let configuration = Configuration {
+                trust_domain: self.trust_domain.clone(),
+                data: block.data.clone(),
+                host: self.host.clone(),
+            };
             let plugin = (built_in.build)(&configuration).map_err(|error| LoadError::Configure {
                 name: block.name.clone(),
                 error: error.of(kind, &block.name),

@@ -7,17 +7,20 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::Deserialize;
 use steeple_catalog::load::{self, AgentBuiltIns, BuiltIn, LoadError, ServerBuiltIns};
-use steeple_catalog::node_attestor::{AgentPlugin, AttestationStream};
-use steeple_catalog::{Configuration, PluginError, key_manager, node_attestor, workload_attestor};
+use steeple_catalog::node_attestor::{
+    AgentAttributes, AgentPlugin, AttestationStream, ChallengeStream, Evidence, ServerPlugin,
+};
+use steeple_catalog::{Configuration, Host, PluginError, key_manager, node_attestor, workload_attestor};
 use steeple_config::plugins::PluginBlock;
 use steeple_config::{hcl, plugins};
 use steeple_pki::KeyType;
+use steeple_runtime::Clock;
 use steeple_spiffe::TrustDomain;
 use steeple_testkit::MemoryKeys;
 
 const SERVER: ServerBuiltIns = ServerBuiltIns {
     key_managers: &[BuiltIn { name: "memory", build: keys }, BuiltIn { name: "disk", build: keys_at }],
-    node_attestors: &["join_token"],
+    node_attestors: &[BuiltIn { name: "join_token", build: looked_at }],
 };
 
 const AGENT: AgentBuiltIns = AgentBuiltIns {
@@ -48,6 +51,10 @@ fn attestor(_: &Configuration) -> Result<Arc<dyn AgentPlugin>, PluginError> {
     Ok(Arc::new(Nothing))
 }
 
+fn looked_at(_: &Configuration) -> Result<Arc<dyn ServerPlugin>, PluginError> {
+    Ok(Arc::new(Nothing))
+}
+
 fn everything(_: &Configuration) -> Result<Arc<dyn workload_attestor::Plugin>, PluginError> {
     Ok(Arc::new(Nothing))
 }
@@ -58,6 +65,21 @@ struct Nothing;
 impl AgentPlugin for Nothing {
     async fn aid_attestation(&self, _: &mut dyn AttestationStream) -> Result<(), PluginError> {
         Err(PluginError::unimplemented("not for attesting"))
+    }
+}
+
+#[async_trait]
+impl ServerPlugin for Nothing {
+    async fn attest(&self, evidence: Evidence, _: &mut dyn ChallengeStream) -> Result<AgentAttributes, PluginError> {
+        let spiffe_id = String::from_utf8_lossy(&evidence.payload).trim().to_owned();
+        Ok(AgentAttributes { spiffe_id, selector_values: Vec::new(), can_reattest: true })
+    }
+}
+
+#[async_trait]
+impl ChallengeStream for Nothing {
+    async fn ask(&mut self, _: Vec<u8>) -> Result<Vec<u8>, PluginError> {
+        Err(PluginError::unimplemented("not for asking"))
     }
 }
 
@@ -74,16 +96,20 @@ fn blocks(text: &str) -> Vec<PluginBlock> {
     plugins::read(&body).unwrap().unwrap_or_default()
 }
 
+fn host() -> Host {
+    Host::new(Clock::system())
+}
+
 fn trust_domain() -> TrustDomain {
     TrustDomain::parse("example.org").unwrap()
 }
 
 fn server(text: &str) -> Result<load::ServerPlugins, LoadError> {
-    load::server(&blocks(text), &SERVER, &trust_domain())
+    load::server(&blocks(text), &SERVER, &trust_domain(), &host())
 }
 
 fn agent(text: &str) -> Result<load::AgentPlugins, LoadError> {
-    load::agent(&blocks(text), &AGENT, None, &trust_domain())
+    load::agent(&blocks(text), &AGENT, None, &trust_domain(), &host())
 }
 
 fn refusal<T>(loaded: Result<T, LoadError>) -> String {
@@ -150,7 +176,7 @@ fn an_agent_needs_one_node_attestor_and_some_workload_attestor() {
 #[test]
 fn a_join_token_takes_the_place_of_whatever_node_attestor_is_named() {
     let named = OF_AN_AGENT.replace("join_token", "x509pop");
-    let load = |text: &str| load::agent(&blocks(text), &AGENT, Some(Arc::new(Nothing)), &trust_domain());
+    let load = |text: &str| load::agent(&blocks(text), &AGENT, Some(Arc::new(Nothing)), &trust_domain(), &host());
     assert_eq!(load(&named).unwrap().node_attestor.name(), "join_token");
     // As in the reference, one has to be named all the same.
     let none = format!("{MEMORY}\nWorkloadAttestor \"unix\" {{ plugin_data {{}} }}");
@@ -274,4 +300,35 @@ async fn an_error_is_prefixed_once_however_many_doors_it_passes() {
     let attestor = node_attestor::AgentNodeAttestor::new("join_token", Arc::new(Prefixed));
     let error = attestor.aid_attestation(&mut NoServer).await.unwrap_err();
     assert_eq!(error.to_string(), "nodeattestor(join_token): out of order");
+}
+
+#[tokio::test]
+async fn a_node_attestor_must_have_evidence_and_name_the_agent() {
+    let join_token = r#"NodeAttestor "join_token" { plugin_data {} }"#;
+    let loaded = server(&format!("{MEMORY}\n{join_token}")).unwrap();
+    let attestor = &loaded.node_attestors[0];
+    assert_eq!(attestor.name(), "join_token");
+    let attest = |payload: &str| {
+        let evidence = Evidence { payload: payload.into(), client_ip: None, untrusted_host: None };
+        async move { attestor.attest(evidence, &mut Nothing).await }
+    };
+    assert_eq!(attest("spiffe://example.org/a").await.unwrap().spiffe_id, "spiffe://example.org/a");
+    let error = attest("").await.unwrap_err();
+    assert_eq!(
+        (error.code, &*error.message),
+        (tonic::Code::InvalidArgument, "nodeattestor(join_token): payload cannot be empty")
+    );
+    let error = attest(" ").await.unwrap_err();
+    assert_eq!(
+        (error.code, &*error.message),
+        (tonic::Code::Internal, "nodeattestor(join_token): plugin response missing agent ID")
+    );
+}
+
+#[test]
+fn a_server_that_is_starting_has_no_authorities_for_its_plugins_yet() {
+    let host = host();
+    let error = host.x509_authorities().unwrap_err();
+    assert_eq!(error.message, "IdentityProvider host service has not been initialized");
+    assert_eq!(error.code, tonic::Code::FailedPrecondition);
 }

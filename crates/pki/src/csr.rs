@@ -71,7 +71,7 @@ impl CertificateRequest {
         }
         let malformed = |_| PkiError::MalformedRequest(asn1::header_fault(der, "certificateRequest"));
         let Parts { info, algorithm, signature, subject, spki, extensions } = Parts::read(der).map_err(malformed)?;
-        let SubjectAltNames { uris, dns } = SubjectAltNames::of(&extensions).map_err(malformed)?;
+        let SubjectAltNames { uris, dns, emails: _, ips: _ } = SubjectAltNames::of(&extensions).map_err(malformed)?;
         let subject = Name::from_der(subject).map_err(|_| malformed(der::ErrorKind::Failed.into()))?;
         let public_key =
             PublicKey::from_spki_der(spki).map_err(|error| PkiError::MalformedRequest(error.to_string()))?;

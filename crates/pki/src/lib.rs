@@ -10,6 +10,7 @@
 pub mod certificate;
 pub mod csr;
 pub mod jws;
+pub mod possession;
 
 mod key;
 mod signer;
@@ -27,12 +28,40 @@ use steeple_spiffe::{PublicKeyError, X509Error, pem::PemError};
 /// The key identifier of a public key: SHA-1 over the contents of its BIT STRING (RFC 5280, section 4.2.1.2, method 1).
 /// SHA-1 names the key here and protects nothing.
 pub fn ski(public_key: &PublicKey) -> [u8; 20] {
-    digest_of(&digest::SHA1_FOR_LEGACY_USE_ONLY, public_key.bits())
+    sha1(public_key.bits())
 }
 
 /// SHA-256, for fingerprints and digests of content.
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     digest_of(&digest::SHA256, bytes)
+}
+
+/// SHA-1, for fingerprints that SPIRE's selectors and IDs hold. It names and protects nothing.
+pub fn sha1(bytes: &[u8]) -> [u8; 20] {
+    digest_of(&digest::SHA1_FOR_LEGACY_USE_ONLY, bytes)
+}
+
+/// SHA-256 over what comes piece by piece.
+pub struct Sha256(digest::Context);
+
+impl Sha256 {
+    /// Over nothing yet.
+    #[allow(clippy::new_without_default, reason = "a digest of nothing is nobody's default")]
+    pub fn new() -> Self {
+        Self(digest::Context::new(&digest::SHA256))
+    }
+
+    /// And over this piece.
+    pub fn update(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    /// The digest of all pieces.
+    pub fn finish(self) -> [u8; 32] {
+        let mut output = [0; 32];
+        output.copy_from_slice(self.0.finish().as_ref());
+        output
+    }
 }
 
 /// A new name for a token signing key: 32 random letters and digits.
@@ -110,7 +139,11 @@ fn digest_of<const N: usize>(algorithm: &'static digest::Algorithm, bytes: &[u8]
     output
 }
 
-fn random<const N: usize>() -> Result<[u8; N], PkiError> {
+/// Bytes that nobody can foretell.
+///
+/// # Errors
+/// [`PkiError::Random`].
+pub fn random<const N: usize>() -> Result<[u8; N], PkiError> {
     let mut bytes = [0; N];
     rand::fill(&mut bytes).map_err(|_| PkiError::Random)?;
     Ok(bytes)
@@ -124,6 +157,11 @@ mod tests {
     fn fingerprints_are_those_of_the_standard() {
         // FIPS 180-2, appendix B.1.
         assert_eq!(sha256(b"abc")[..4], [0xba, 0x78, 0x16, 0xbf]);
+        assert_eq!(sha1(b"abc")[..4], [0xa9, 0x99, 0x3e, 0x36]);
+        let mut pieces = Sha256::new();
+        pieces.update(b"a");
+        pieces.update(b"bc");
+        assert_eq!(pieces.finish(), sha256(b"abc"));
     }
 
     #[test]

@@ -13,8 +13,10 @@ pub const SERVER: ServerBuiltIns = ServerBuiltIns {
         BuiltIn { name: "disk", build: key_manager::disk::server },
         BuiltIn { name: "memory", build: key_manager::memory::build },
     ],
-    // The server redeems join tokens itself: they are rows of its datastore.
-    node_attestors: &["join_token"],
+    node_attestors: &[
+        BuiltIn { name: "join_token", build: node_attestor::join_token::server },
+        BuiltIn { name: "x509pop", build: node_attestor::x509pop::server },
+    ],
 };
 
 /// What an agent has built in.
@@ -23,6 +25,9 @@ pub const AGENT: AgentBuiltIns = AgentBuiltIns {
         BuiltIn { name: "disk", build: key_manager::disk::agent },
         BuiltIn { name: "memory", build: key_manager::memory::build },
     ],
-    node_attestors: &[BuiltIn { name: "join_token", build: node_attestor::join_token::without_token }],
+    node_attestors: &[
+        BuiltIn { name: "join_token", build: node_attestor::join_token::without_token },
+        BuiltIn { name: "x509pop", build: node_attestor::x509pop::agent },
+    ],
     workload_attestors: &[BuiltIn { name: "unix", build: workload_attestor::unix::build }],
 };

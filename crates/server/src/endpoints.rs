@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::Stream;
+use steeple_catalog::ServerNodeAttestor;
 use steeple_runtime::logging::Log;
 use steeple_runtime::{Clock, Shutdown};
 use steeple_spiffe::x509::Certificate;
@@ -44,6 +45,8 @@ pub(crate) struct Listen {
     pub audit: bool,
     /// What else can change while listening.
     pub settings: Settings,
+    /// What looks at the evidence of agents.
+    pub node_attestors: Arc<[ServerNodeAttestor]>,
     /// `experimental.agent_spiffe_id_as_selector`
     pub agent_id_as_selector: bool,
     /// The server's own SVID.
@@ -73,6 +76,7 @@ pub(crate) struct Endpoints {
     agents: Arc<Agents>,
     settings: Settings,
     audit: Audit,
+    node_attestors: Arc<[ServerNodeAttestor]>,
     agent_id_as_selector: bool,
 }
 
@@ -82,7 +86,7 @@ impl Endpoints {
     /// # Errors
     /// See [`EndpointsError`].
     pub(crate) async fn bind(listen: Listen, parts: Parts) -> Result<Self, EndpointsError> {
-        let Listen { address, socket, audit, settings, agent_id_as_selector, credential } = listen;
+        let Listen { address, socket, audit, settings, node_attestors, agent_id_as_selector, credential } = listen;
         let clock = parts.clock.clone();
         let (policy, agents) = Policy::new(parts.store.clone(), Arc::clone(&parts.index), &settings, clock.clone());
         let peers = Peers {
@@ -104,6 +108,7 @@ impl Endpoints {
             agents,
             settings,
             audit: Audit::new(audit),
+            node_attestors,
             agent_id_as_selector,
         })
     }
@@ -113,7 +118,7 @@ impl Endpoints {
     /// # Errors
     /// [`EndpointsError::Serve`].
     pub(crate) async fn run(self, shutdown: Shutdown, log: Log) -> Result<(), EndpointsError> {
-        let Self { network, local, parts, policy, agents, settings, audit, agent_id_as_selector } = self;
+        let Self { network, local, parts, policy, agents, settings, audit, node_attestors, agent_id_as_selector } = self;
         info!(target: "endpoints", address = %network.address(), network = "tcp", "Starting Server APIs");
         info!(target: "endpoints", address = %local.path().display(), network = "unix", "Starting Server APIs");
         let clock = parts.clock.clone();
@@ -123,7 +128,7 @@ impl Endpoints {
         let shared = || {
             let mut routes = Routes::builder();
             routes
-                .add_service(api::agent::service(parts.clone(), agent_id_as_selector))
+                .add_service(api::agent::service(parts.clone(), Arc::clone(&node_attestors), agent_id_as_selector))
                 .add_service(api::bundle::service(parts.clone()))
                 .add_service(api::entry::service(parts.clone()))
                 .add_service(api::svid::service(parts.clone()))

@@ -5,12 +5,14 @@ use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 
 use steeple_catalog::load::{LoadError, ServerBuiltIns};
+use steeple_catalog::{Host, IdentityProvider, PluginError};
 use steeple_datastore::{DataStore, Error as StoreError, Feed};
 use steeple_runtime::health::Health;
 use steeple_runtime::logging::Log;
 use steeple_runtime::os::reason;
 use steeple_runtime::tasks::{PartFailed, Parts as Tasks};
 use steeple_runtime::{Clock, Shutdown};
+use steeple_spiffe::{Certificate, TrustDomain};
 use steeple_transport::listen::refuse_used;
 use tracing::{error, info, warn};
 
@@ -115,9 +117,10 @@ async fn start(config: Config, built_ins: &ServerBuiltIns, log: Log, shutdown: S
         .map_err(|error| RunError::DataDir { path: config.data_dir.clone(), error })?;
 
     // What is stored, and the plugins.
+    let host = Host::new(clock.clone());
     let store = DataStore::open(config.datastore, clock.clone()).await?;
     check_trust_domain(&store, trust_domain.name()).await?;
-    let plugins = steeple_catalog::load::server(&config.plugins, built_ins, &trust_domain)?;
+    let plugins = steeple_catalog::load::server(&config.plugins, built_ins, &trust_domain, &host)?;
 
     // What signs.
     let signing = Signing::default();
@@ -140,6 +143,8 @@ async fn start(config: Config, built_ins: &ServerBuiltIns, log: Log, shutdown: S
     let mut feed = store.feed();
     let index = Arc::new(Index::new(trust_domain.clone(), feed.snapshot().await?));
 
+    host.provide_identity(Arc::new(Own { trust_domain: trust_domain.clone(), index: Arc::clone(&index) }));
+
     // Where it can be reached.
     let parts = Parts {
         trust_domain: trust_domain.clone(),
@@ -154,6 +159,7 @@ async fn start(config: Config, built_ins: &ServerBuiltIns, log: Log, shutdown: S
         socket: config.socket_path,
         audit: config.audit_log_enabled,
         settings,
+        node_attestors: plugins.node_attestors.into(),
         agent_id_as_selector: config.agent_id_as_selector,
         credential,
     };
@@ -169,6 +175,19 @@ async fn start(config: Config, built_ins: &ServerBuiltIns, log: Log, shutdown: S
     tasks.start("pruning", part(pruning.run(shutdown.clone())));
     tasks.start("endpoints", part(endpoints.run(shutdown, log)));
     Ok(Started { tasks, store })
+}
+
+/// The authorities as the server verifies agents with them, for plugins.
+struct Own {
+    trust_domain: TrustDomain,
+    index: Arc<Index>,
+}
+
+impl IdentityProvider for Own {
+    fn x509_authorities(&self) -> Result<Arc<[Certificate]>, PluginError> {
+        let bundle = self.index.bundle(self.trust_domain.name());
+        bundle.map(|bundle| Arc::clone(&bundle.authorities)).ok_or_else(|| PluginError::unavailable("no bundle yet"))
+    }
 }
 
 async fn part<E: Into<RunError>>(run: impl Future<Output = Result<(), E>>) -> Result<(), RunError> {

@@ -11,7 +11,7 @@ pub use certificate::{Certificate, hex};
 pub use extensions::{Extension, KeyUsage, SubjectAltNames};
 pub use name::{DistinguishedName, ExtraName};
 pub use svid::X509Svid;
-pub use verify::{verify_chain, verify_x509_svid, verify_x509_svid_in};
+pub use verify::{verified_paths, verify_chain, verify_x509_svid, verify_x509_svid_in};
 
 use std::time::{Duration, SystemTime};
 

@@ -2,10 +2,12 @@
 
 use std::process::ExitCode;
 
+use steeple_catalog::Host;
 use steeple_catalog::load::{self, LoadError};
 use steeple_config::plugins::PluginBlock;
 use steeple_console::daemon::{install_log, log_warnings};
 use steeple_plugins::SERVER;
+use steeple_runtime::Clock;
 use steeple_server::config::ConfigError;
 
 use super::config::{ConfigFlags, parse, told};
@@ -65,7 +67,8 @@ fn check(program: &Program, flags: ConfigFlags) -> Result<(), Invalid> {
         install_log(config.log.clone()).map_err(|error| Invalid::File(error.to_string()))?;
         log_warnings(&config.warnings);
     }
-    match load::server(&config.plugins, &SERVER, &config.trust_domain) {
+    let host = Host::new(Clock::system());
+    match load::server(&config.plugins, &SERVER, &config.trust_domain, &host) {
         Ok(_unused) => Ok(()),
         Err(error) => Err(not_loaded(&config.plugins, &error)),
     }

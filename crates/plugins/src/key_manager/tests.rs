@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use steeple_catalog::Configuration;
 use steeple_catalog::key_manager::Plugin;
+use steeple_catalog::{Configuration, Host};
 use steeple_config::hcl;
 use steeple_config::plugins::PluginData;
 use steeple_pki::{KeyType, SignatureAlgorithm};
+use steeple_runtime::Clock;
 use steeple_spiffe::TrustDomain;
 use tempfile::TempDir;
 
@@ -25,7 +26,8 @@ fn all() -> (Vec<Named>, TempDir) {
     for (built_ins, disk) in [(SERVER.key_managers, of_server), (AGENT.key_managers, of_agent)] {
         for built_in in built_ins {
             let data = if built_in.name == "disk" { disk.clone() } else { PluginData::None };
-            let configuration = Configuration { trust_domain: TrustDomain::parse("example.org").unwrap(), data };
+            let trust_domain = TrustDomain::parse("example.org").unwrap();
+            let configuration = Configuration { trust_domain, data, host: Host::new(Clock::system()) };
             plugins.push((built_in.name, (built_in.build)(&configuration).unwrap()));
         }
     }

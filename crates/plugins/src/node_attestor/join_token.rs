@@ -1,10 +1,13 @@
 //! `join_token`: a secret that the operator carries from the server to the agent, good for one attestation. The server
-//! redeems it in its datastore; the agent only shows it.
+//! redeems it in its datastore, where tokens are rows, whether or not its configuration names the plugin; the agent only
+//! shows it.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use steeple_catalog::node_attestor::{AgentPlugin, AttestationStream};
+use steeple_catalog::node_attestor::{
+    AgentAttributes, AgentPlugin, AttestationStream, ChallengeStream, Evidence, ServerPlugin,
+};
 use steeple_catalog::{Configuration, PluginError};
 use zeroize::Zeroizing;
 
@@ -22,6 +25,23 @@ pub fn with_token(token: Zeroizing<String>) -> Arc<dyn AgentPlugin> {
 pub fn without_token(configuration: &Configuration) -> Result<Arc<dyn AgentPlugin>, PluginError> {
     configuration.none()?;
     Ok(Arc::new(JoinToken(None)))
+}
+
+/// The server's half, which is never asked. Any configuration will do.
+///
+/// # Errors
+/// None.
+pub fn server(_: &Configuration) -> Result<Arc<dyn ServerPlugin>, PluginError> {
+    Ok(Arc::new(ByTheServer))
+}
+
+struct ByTheServer;
+
+#[async_trait]
+impl ServerPlugin for ByTheServer {
+    async fn attest(&self, _: Evidence, _: &mut dyn ChallengeStream) -> Result<AgentAttributes, PluginError> {
+        Err(PluginError::unimplemented("join token attestation is currently implemented within the server"))
+    }
 }
 
 #[async_trait]

@@ -1,3 +1,6 @@
-//! Node attestors, both halves of one in the same folder.
+//! Node attestors, both halves of one in the same folder, and what they share: the templates of agents' paths.
 
 pub mod join_token;
+mod template;
+mod workload_api;
+pub mod x509pop;

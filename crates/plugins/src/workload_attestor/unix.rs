@@ -1,7 +1,10 @@
-//! `unix`: who a process runs as.
+//! `unix`: who a process runs as, and which program it runs.
 //!
 //! Selectors: `uid:N`, `user:NAME`, `gid:N`, `group:NAME`, of the effective IDs, and `supplementary_gid:N`,
-//! `supplementary_group:NAME`. Names that the host does not know are left out.
+//! `supplementary_group:NAME`. Names that the host does not know are left out. With `discover_workload_path` also
+//! `path:PATH` and `sha256:HEX` of the program.
+
+mod program;
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,34 +18,47 @@ use steeple_catalog::{Configuration, PluginError};
 use steeple_runtime::os::peer::proc_dir;
 use tracing::debug;
 
+use program::{Hashing, Programs};
+
 struct Unix {
     proc: PathBuf,
+    /// None when nobody asked for programs.
+    programs: Option<Programs>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Options {
     discover_workload_path: bool,
+    workload_size_limit: i64,
 }
 
 /// Reads its options.
 ///
 /// # Errors
-/// When one has the wrong type, or asks for what is not built in yet.
+/// When one has the wrong type.
 pub fn build(configuration: &Configuration) -> Result<Arc<dyn Plugin>, PluginError> {
-    let Options { discover_workload_path } = configuration.decode()?;
-    if discover_workload_path {
-        return Err(PluginError::unimplemented(
-            "discover_workload_path is not built in yet; remove it or set it to false",
-        ));
+    Ok(Arc::new(Unix::new(proc_dir(), configuration.decode()?)))
+}
+
+impl Unix {
+    fn new(proc: PathBuf, options: Options) -> Self {
+        let Options { discover_workload_path, workload_size_limit } = options;
+        let hashing = match u64::try_from(workload_size_limit) {
+            Err(_) => Hashing::Never,
+            Ok(0) => Hashing::Always,
+            Ok(limit) => Hashing::UpTo(limit),
+        };
+        let programs = discover_workload_path.then(|| Programs::new(hashing));
+        Self { proc, programs }
     }
-    Ok(Arc::new(Unix { proc: proc_dir() }))
 }
 
 #[async_trait]
 impl Plugin for Unix {
     async fn attest(&self, pid: i32) -> Result<Vec<String>, PluginError> {
-        let status = fs::read_to_string(self.proc.join(pid.to_string()).join("status"))
+        let process = self.proc.join(pid.to_string());
+        let status = fs::read_to_string(process.join("status"))
             .map_err(|error| PluginError::internal(format!("failed to get process: {error}")))?;
         let owner = Owner::of(&status)?;
         let mut selectors = vec![format!("uid:{}", owner.uid)];
@@ -52,6 +68,11 @@ impl Plugin for Unix {
         for gid in owner.groups {
             selectors.push(format!("supplementary_gid:{gid}"));
             selectors.extend(group_name(gid).map(|name| format!("supplementary_group:{name}")));
+        }
+        if let Some(programs) = &self.programs {
+            let program = programs.of(process).await?;
+            selectors.push(format!("path:{}", program.path));
+            selectors.extend(program.sha256.map(|digest| format!("sha256:{digest}")));
         }
         Ok(selectors)
     }
@@ -103,27 +124,4 @@ fn group_name(gid: u32) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_effective_ids_count() {
-        let status = "Name:\tx\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nGroups:\t10 20 \n";
-        assert_eq!(Owner::of(status).unwrap(), Owner { uid: 2, gid: 6, groups: vec![10, 20] });
-        assert_eq!(Owner::of("Uid:\t1\n").unwrap_err().message, "UIDs lookup: malformed Uid: line in process status");
-    }
-
-    #[tokio::test]
-    async fn this_process_has_its_own_ids() {
-        let unix = Unix { proc: proc_dir() };
-        let selectors = unix.attest(std::process::id() as i32).await.unwrap();
-        assert!(selectors.contains(&format!("uid:{}", Uid::effective())), "{selectors:?}");
-        assert!(selectors.contains(&format!("gid:{}", Gid::effective())), "{selectors:?}");
-    }
-
-    #[tokio::test]
-    async fn a_process_that_is_gone_is_an_error() {
-        let error = Unix { proc: proc_dir() }.attest(i32::MAX).await.unwrap_err();
-        assert!(error.message.starts_with("failed to get process: "), "{error}");
-    }
-}
+mod tests;

@@ -2,6 +2,9 @@
 
 mod attest;
 
+use std::sync::Arc;
+
+use steeple_catalog::ServerNodeAttestor;
 use steeple_datastore::entries::Entry as Row;
 use steeple_datastore::join_tokens::{CreateJoinToken, JoinToken};
 use steeple_datastore::nodes::{DeleteNode, NodeFilter, UpdateNode};
@@ -34,13 +37,18 @@ const VERSION: usize = 255;
 
 struct Service {
     parts: Parts,
+    attestors: Arc<[ServerNodeAttestor]>,
     /// Whether an agent's ID is one of its selectors (`agent_spiffe_id_as_selector`).
     id_as_selector: bool,
 }
 
 /// The service.
-pub(crate) fn service(parts: Parts, id_as_selector: bool) -> AgentServer<impl Agent> {
-    AgentServer::new(Service { parts, id_as_selector })
+pub(crate) fn service(
+    parts: Parts,
+    attestors: Arc<[ServerNodeAttestor]>,
+    id_as_selector: bool,
+) -> AgentServer<impl Agent> {
+    AgentServer::new(Service { parts, attestors, id_as_selector })
 }
 
 #[tonic::async_trait]
@@ -124,9 +132,13 @@ impl Agent for Service {
     ) -> Result<Response<BoxStream<AttestAgentResponse>>, Status> {
         let call = Call::of(&request)?;
         call.admit(1).await?;
-        let attestation = attest::Attestation { parts: &self.parts, call: &call, id_as_selector: self.id_as_selector };
-        let result = attestation.run(request.into_inner()).await?;
-        Ok(Response::new(Box::pin(tokio_stream::once(Ok(result)))))
+        let attestation = attest::Attestation {
+            parts: self.parts.clone(),
+            call,
+            attestors: Arc::clone(&self.attestors),
+            id_as_selector: self.id_as_selector,
+        };
+        Ok(Response::new(attestation.answer(request.into_inner()).await?))
     }
 
     async fn renew_agent(&self, request: Request<RenewAgentRequest>) -> Result<Response<RenewAgentResponse>, Status> {

@@ -107,7 +107,7 @@ impl Api {
         let shutdown = Shutdown::new();
         let mut routes = Routes::builder();
         routes
-            .add_service(super::agent::service(parts.clone(), false))
+            .add_service(super::agent::service(parts.clone(), agent::attestors(), false))
             .add_service(super::bundle::service(parts.clone()))
             .add_service(super::entry::service(parts.clone()))
             .add_service(super::svid::service(parts.clone()))

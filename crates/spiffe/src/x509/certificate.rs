@@ -1,4 +1,5 @@
 use std::fmt::{self, Write};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -93,6 +94,11 @@ impl Certificate {
         &self.0.issuer
     }
 
+    /// The issuer's name, read.
+    pub fn issuer(&self) -> DistinguishedName {
+        DistinguishedName::from_der(&self.0.issuer).unwrap_or_default()
+    }
+
     /// The subject's name, DER.
     pub fn subject_der(&self) -> &[u8] {
         &self.0.subject
@@ -117,6 +123,16 @@ impl Certificate {
     /// The DNS SANs, in their order.
     pub fn dns_sans(&self) -> &[String] {
         &self.0.names.dns
+    }
+
+    /// The e-mail SANs, in their order.
+    pub fn email_sans(&self) -> &[String] {
+        &self.0.names.emails
+    }
+
+    /// The IP SANs, in their order.
+    pub fn ip_sans(&self) -> &[IpAddr] {
+        &self.0.names.ips
     }
 
     /// The SPIFFE ID: that of the only URI SAN.

@@ -1,3 +1,5 @@
+use std::net::IpAddr;
+
 use const_oid::db::rfc5280;
 use der::asn1::{AnyRef, BitStringRef, Ia5StringRef, OctetStringRef};
 use der::{Decode, ErrorKind, Sequence, Tag, TagNumber, Tagged};
@@ -16,20 +18,24 @@ pub struct Extension {
     pub value: Vec<u8>,
 }
 
-/// The URI and DNS names of a subjectAltName (RFC 5280, section 4.2.1.6), each in its order. Other kinds are left out.
+/// The names of a subjectAltName (RFC 5280, section 4.2.1.6) of these kinds, each in its order. Others are left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SubjectAltNames {
     /// URIs.
     pub uris: Vec<String>,
     /// DNS names.
     pub dns: Vec<String>,
+    /// E-mail addresses.
+    pub emails: Vec<String>,
+    /// IP addresses; one that has neither 4 nor 16 bytes is left out.
+    pub ips: Vec<IpAddr>,
 }
 
 impl SubjectAltNames {
     /// Reads the value of the extension.
     ///
     /// # Errors
-    /// It is no list of general names, or a URI or DNS name is not ASCII.
+    /// It is no list of general names, or a URI, DNS name or e-mail address is not ASCII.
     pub fn from_der(value: &[u8]) -> der::Result<Self> {
         let mut names = Self::default();
         for name in asn1::members(AnyRef::from_der(value)?, Tag::Sequence)? {
@@ -37,6 +43,8 @@ impl SubjectAltNames {
             match name.tag() {
                 DNS_NAME => names.dns.push(text()?),
                 URI => names.uris.push(text()?),
+                EMAIL => names.emails.push(text()?),
+                IP_ADDRESS => names.ips.extend(ip_address(name.value())),
                 _ => {}
             }
         }
@@ -146,10 +154,17 @@ struct ExtensionRef<'a> {
     value: &'a OctetStringRef,
 }
 
+fn ip_address(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = || <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from);
+    v4().or_else(|| <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from))
+}
+
 const fn implicit(number: u32) -> Tag {
     Tag::ContextSpecific { constructed: false, number: TagNumber(number) }
 }
 
 const DNS_NAME: Tag = implicit(2);
 const URI: Tag = implicit(6);
+const EMAIL: Tag = implicit(1);
+const IP_ADDRESS: Tag = implicit(7);
 const KEY_IDENTIFIER: Tag = implicit(0);

@@ -1,3 +1,4 @@
+use std::cell::RefCell;
 use std::time::{Duration, SystemTime};
 
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
@@ -50,10 +51,10 @@ pub fn verify_x509_svid_in(
 /// As [`verify_x509_svid`].
 pub fn verify_chain(chain: &[Certificate], authorities: &[Certificate], now: SystemTime) -> Result<(), X509Error> {
     let (current, outdated): (Vec<_>, Vec<_>) = authorities.iter().partition(|a| a.is_valid_at(now));
-    let result = build_path(chain, &current, now);
+    let result = build_path(chain, &current, now, None);
     if result == Err(X509Error::UnknownAuthority) {
         // An authority that did sign, but whose time is over, is not unknown: a new bundle would not help the caller.
-        let signed_by = |authority: &&Certificate| build_path(chain, &[*authority], now).is_ok();
+        let signed_by = |authority: &&Certificate| build_path(chain, &[*authority], now, None).is_ok();
         if let Some(authority) = outdated.into_iter().find(signed_by) {
             return Err(outside_validity(authority, now));
         }
@@ -61,29 +62,89 @@ pub fn verify_chain(chain: &[Certificate], authorities: &[Certificate], now: Sys
     result
 }
 
-fn build_path(chain: &[Certificate], current: &[&Certificate], now: SystemTime) -> Result<(), X509Error> {
+/// As [`verify_chain`], and gives all paths that lead from the first certificate to an authority, each leaf first and
+/// authority last: for those to whom it matters which authorities have signed. As in Go, a leaf that is an authority
+/// itself is a path of its own, and the only one.
+///
+/// # Errors
+/// As [`verify_chain`]; [`X509Error::Path`] when there are more paths than anybody would look at.
+pub fn verified_paths(
+    chain: &[Certificate],
+    authorities: &[Certificate],
+    now: SystemTime,
+) -> Result<Vec<Vec<Certificate>>, X509Error> {
+    if let Some(leaf) = chain.first().filter(|leaf| authorities.contains(leaf)) {
+        return if leaf.is_valid_at(now) { Ok(vec![vec![leaf.clone()]]) } else { Err(outside_validity(leaf, now)) };
+    }
+    verify_chain(chain, authorities, now)?;
+    let current: Vec<_> = authorities.iter().filter(|authority| authority.is_valid_at(now)).collect();
+    let paths = RefCell::new(Vec::new());
+    let collect = |path: &VerifiedPath<'_>, authority: &Certificate| {
+        let of = |der: &[u8]| chain.iter().find(|certificate| certificate.der() == der);
+        let between: Vec<_> = path.intermediate_certificates().filter_map(|cert| of(&cert.der())).cloned().collect();
+        // An authority that was sent along, or another certificate of its key, says nothing new.
+        let is_authoritys = |other: &Certificate| {
+            (other.subject_der(), other.spki_der()) == (authority.subject_der(), authority.spki_der())
+        };
+        if !between.iter().any(is_authoritys) {
+            let path = chain[..1].iter().cloned().chain(between).chain([authority.clone()]);
+            paths.borrow_mut().push(path.collect());
+        }
+        // Not content with this one: the search goes on.
+        Err(webpki::Error::UnknownIssuer)
+    };
+    match build_path(chain, &current, now, Some(&collect)) {
+        Ok(()) | Err(X509Error::UnknownAuthority) => {}
+        // What is wrong with other certificates that were sent along is no matter, as long as the search went to its end.
+        Err(X509Error::Path(error)) if is_given_up(&error) => return Err(X509Error::Path(error)),
+        Err(_) => {}
+    }
+    Ok(paths.into_inner())
+}
+
+/// Whether path building stopped before it had seen everything.
+fn is_given_up(error: &webpki::Error) -> bool {
+    use webpki::Error as E;
+    matches!(
+        error,
+        E::MaximumSignatureChecksExceeded
+            | E::MaximumPathBuildCallsExceeded
+            | E::MaximumPathDepthExceeded
+            | E::MaximumNameConstraintComparisonsExceeded
+    )
+}
+
+/// What looks at each path that is found; an error makes the search go on.
+type OnPath<'a> = &'a dyn Fn(&VerifiedPath<'_>, &Certificate) -> Result<(), webpki::Error>;
+
+fn build_path(
+    chain: &[Certificate],
+    authorities: &[&Certificate],
+    now: SystemTime,
+    on_path: Option<OnPath<'_>>,
+) -> Result<(), X509Error> {
     let (leaf, intermediates) = chain.split_first().ok_or(X509Error::EmptyChain)?;
     let leaf = CertificateDer::from(leaf.der());
     let leaf = EndEntityCert::try_from(&leaf).map_err(X509Error::Path)?;
     let intermediates: Vec<CertificateDer<'_>> = intermediates.iter().map(|c| c.der().into()).collect();
-    let authorities: Vec<CertificateDer<'_>> = current.iter().map(|c| c.der().into()).collect();
+    let ders: Vec<CertificateDer<'_>> = authorities.iter().map(|c| c.der().into()).collect();
     // One authority that webpki cannot read must not disable the others.
-    let anchors: Vec<TrustAnchor<'_>> =
-        authorities.iter().filter_map(|der| webpki::anchor_from_trusted_cert(der).ok()).collect();
+    let (owners, anchors): (Vec<&Certificate>, Vec<TrustAnchor<'_>>) = authorities
+        .iter()
+        .zip(&ders)
+        .filter_map(|(authority, der)| Some((*authority, webpki::anchor_from_trusted_cert(der).ok()?)))
+        .unzip();
     let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let time = UnixTime::since_unix_epoch(since_epoch);
-    let is_within = |path: &VerifiedPath<'_>| check_length(path, current);
-    leaf.verify_for_usage(
-        webpki::ALL_VERIFICATION_ALGS,
-        &anchors,
-        &intermediates,
-        time,
-        AnyUsage,
-        None,
-        Some(&is_within),
-    )
-    .map(drop)
-    .map_err(|error| path_error(error, now))
+    let look = |path: &VerifiedPath<'_>| {
+        let at = anchors.iter().position(|anchor| std::ptr::eq(anchor, path.anchor()));
+        let owner = at.and_then(|at| owners.get(at)).copied().ok_or(webpki::Error::UnknownIssuer)?;
+        check_length(path, &[owner])?;
+        on_path.map_or(Ok(()), |on_path| on_path(path, owner))
+    };
+    leaf.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, &intermediates, time, AnyUsage, None, Some(&look))
+        .map(drop)
+        .map_err(|error| path_error(error, now))
 }
 
 /// RFC 5280 lets a verifier overlook the path length of a trust anchor, and webpki does. Go does not, and an authority

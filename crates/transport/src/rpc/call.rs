@@ -71,6 +71,8 @@ pub struct Call {
     pub method: &'static Method,
     /// Who calls.
     pub connection: Arc<Connection>,
+    /// Under which host the caller has called, as it says itself: `:authority` without its port.
+    pub host: Option<String>,
     /// As what the caller was let in.
     pub authorized: Authorized,
     limiter: Limiter,
@@ -82,11 +84,12 @@ impl Call {
     pub(super) fn new(
         method: &'static Method,
         connection: Arc<Connection>,
+        host: Option<String>,
         authorized: Authorized,
         limiter: Limiter,
         audit: Audit,
     ) -> Self {
-        Self { method, connection, authorized, limiter, audit, audited: Mutex::default() }
+        Self { method, connection, host, authorized, limiter, audit, audited: Mutex::default() }
     }
 
     /// The call that a request belongs to.

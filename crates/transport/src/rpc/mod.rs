@@ -162,7 +162,8 @@ impl Layers {
         // 4. limits: attached here, applied by the handler, which knows what a call costs
         let limiter = self.limits.borrow().limiter(method, &connection, request.headers());
         // 5. audit: the handler fills it, the end of the answer writes it
-        let call = Arc::new(Call::new(method, connection, authorized, limiter, self.audit));
+        let host = request.uri().authority().filter(|name| name.port().is_some()).map(|name| name.host().to_owned());
+        let call = Arc::new(Call::new(method, connection, host, authorized, limiter, self.audit));
         request.extensions_mut().insert(Arc::clone(&call));
 
         let Ok(response) = inner.call(request).await;

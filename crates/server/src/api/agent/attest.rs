@@ -1,8 +1,12 @@
 //! AttestAgent: evidence in, an agent's SVID out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
+use async_trait::async_trait;
+use futures::{StreamExt, TryStreamExt, stream};
+use steeple_catalog::node_attestor::{AgentAttributes, ChallengeStream, Evidence};
+use steeple_catalog::{PluginError, ServerNodeAttestor};
 use steeple_datastore::join_tokens::ConsumeJoinToken;
 use steeple_datastore::nodes::AttestNode;
 use steeple_datastore::{Error, Selector};
@@ -12,9 +16,13 @@ use steeple_proto::spire::api::server::agent::v1::{
 };
 use steeple_proto::spire::api::types;
 use steeple_spiffe::SpiffeId;
+use steeple_transport::connection::Connection;
 use steeple_transport::rpc::Call;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::codegen::BoxStream;
 use tonic::{Code, Status, Streaming};
-use tracing::warn;
+use tracing::{Instrument, Span, warn};
 
 use super::join_token_id;
 use crate::api::svid::x509_svid;
@@ -23,10 +31,17 @@ use crate::ca::sign::expires_at;
 
 /// An agent that connects sends its evidence at once; who does not, holds a stream for nothing.
 const FIRST_MESSAGE: Duration = Duration::from_secs(30);
+/// From the evidence to the last answer.
+const WHOLE: Duration = Duration::from_secs(60);
+/// No attestor asks more often than once; one that goes on and on has lost its way.
+const ROUNDS: usize = 8;
+/// Bytes of one answer: certificates and tokens of clouds stay far below.
+const ANSWER: usize = 128 << 10;
 
-pub(super) struct Attestation<'a> {
-    pub(super) parts: &'a Parts,
-    pub(super) call: &'a Call,
+pub(super) struct Attestation {
+    pub(super) parts: Parts,
+    pub(super) call: Arc<Call>,
+    pub(super) attestors: Arc<[ServerNodeAttestor]>,
     pub(super) id_as_selector: bool,
 }
 
@@ -37,24 +52,74 @@ struct Attested {
     can_reattest: bool,
 }
 
-impl Attestation<'_> {
-    pub(super) async fn run(&self, mut messages: Streaming<AttestAgentRequest>) -> Result<AttestAgentResponse, Status> {
+impl Attestation {
+    /// Challenges, if there are any, and the result. Nothing runs on when the agent has gone: the answer is what drives it.
+    ///
+    /// # Errors
+    /// The refusal, when it is the first thing that there is to say.
+    pub(super) async fn answer(
+        self,
+        messages: Streaming<AttestAgentRequest>,
+    ) -> Result<BoxStream<AttestAgentResponse>, Status> {
+        let (challenges, asked) = mpsc::channel(1);
+        let work = async move { self.run(messages, challenges).await }.instrument(Span::current());
+        let mut answers = Box::pin(stream::select(ReceiverStream::new(asked).map(Ok), stream::once(work)));
+        let first = answers.try_next().await?;
+        Ok(Box::pin(stream::iter(first.map(Ok)).chain(answers)))
+    }
+
+    async fn run(
+        &self,
+        mut messages: Streaming<AttestAgentRequest>,
+        challenges: mpsc::Sender<AttestAgentResponse>,
+    ) -> Result<AttestAgentResponse, Status> {
         let (data, csr) = self.first_message(&mut messages).await?;
-        self.call.audit("node_attestor_type", &data.r#type);
-        let mut attested = match data.r#type.as_str() {
-            "join_token" => self.redeem(&data.payload).await?,
-            kind => {
-                let message = format!("could not find node attestor type {kind:?}");
-                let refused = Status::failed_precondition(format!("error getting node attestor: {message}"));
-                return Err(status::log(refused));
-            }
+        let types::AttestationData { r#type: kind, payload } = data;
+        self.call.audit("node_attestor_type", &kind);
+        let mut attested = match kind.as_str() {
+            "join_token" => self.redeem(&payload).await?,
+            kind => self.ask_plugin(kind, payload, messages, challenges).await?,
         };
         if self.id_as_selector {
             attested.selectors.push(Selector::new("spiffe_id", attested.id.as_str()));
         }
         self.call.audit("agent_id", &attested.id);
-        self.admit(&attested.id, &data.r#type).await?;
-        self.issue(attested, data.r#type, &csr).await
+        self.admit(&attested.id, &kind).await?;
+        self.issue(attested, kind, &csr).await
+    }
+
+    async fn ask_plugin(
+        &self,
+        kind: &str,
+        payload: Vec<u8>,
+        messages: Streaming<AttestAgentRequest>,
+        challenges: mpsc::Sender<AttestAgentResponse>,
+    ) -> Result<Attested, Status> {
+        let Some(attestor) = self.attestors.iter().find(|attestor| attestor.name() == kind) else {
+            let message = format!("could not find node attestor type {kind:?}");
+            let refused = Status::failed_precondition(format!("error getting node attestor: {message}"));
+            return Err(status::log(refused));
+        };
+        let client_ip = match &*self.call.connection {
+            Connection::Remote(remote) => Some(remote.address.ip().to_canonical()),
+            Connection::Local(_) => None,
+        };
+        let evidence = Evidence { payload, client_ip, untrusted_host: self.call.host.clone() };
+        let mut agent = Agent { messages, challenges, rounds: 0 };
+        let attested = self.parts.clock.within(WHOLE, attestor.attest(evidence, &mut agent)).await;
+        let attested = attested.unwrap_or_else(|| {
+            Err(PluginError { code: Code::DeadlineExceeded, message: "attestation took too long".to_owned() })
+        });
+        let AgentAttributes { spiffe_id, selector_values, can_reattest } =
+            attested.map_err(|PluginError { code, message }| status::log(Status::new(code, message)))?;
+        let id = SpiffeId::parse(&spiffe_id).map_err(|error| status::internal("invalid agent ID", error))?;
+        if !id.is_member_of(&self.parts.trust_domain) {
+            let trust_domain = self.parts.trust_domain.name();
+            let foreign = format!("\"{id}\" is not a member of trust domain {trust_domain:?}");
+            return Err(status::internal("invalid agent ID", foreign));
+        }
+        let selectors = selector_values.iter().map(|value| Selector::new(kind, value)).collect();
+        Ok(Attested { id, selectors, can_reattest })
     }
 
     async fn first_message(
@@ -146,4 +211,38 @@ impl Attestation<'_> {
 /// Without details: an agent that attests anew has no reason to know more.
 fn banned() -> Status {
     status::log(Status::permission_denied("failed to attest: agent is banned"))
+}
+
+/// The agent, as a plugin talks to it.
+struct Agent {
+    messages: Streaming<AttestAgentRequest>,
+    challenges: mpsc::Sender<AttestAgentResponse>,
+    rounds: usize,
+}
+
+#[async_trait]
+impl ChallengeStream for Agent {
+    async fn ask(&mut self, challenge: Vec<u8>) -> Result<Vec<u8>, PluginError> {
+        self.rounds += 1;
+        if self.rounds > ROUNDS {
+            return Err(PluginError::internal(format!("more than {ROUNDS} challenges in one attestation")));
+        }
+        let challenge = AttestAgentResponse { step: Some(attest_agent_response::Step::Challenge(challenge)) };
+        let gone = |what: &str| PluginError::invalid_argument(format!("failed to receive request from stream: {what}"));
+        self.challenges.send(challenge).await.map_err(|_| gone("the agent has gone"))?;
+        let message = match self.messages.next().await {
+            Some(Ok(message)) => message,
+            Some(Err(error)) => return Err(gone(error.message())),
+            None => return Err(gone("EOF")),
+        };
+        match message.step {
+            Some(attest_agent_request::Step::ChallengeResponse(answer)) if answer.len() > ANSWER => {
+                let size = answer.len();
+                Err(PluginError::invalid_argument(format!("challenge response is too long ({size} > {ANSWER} bytes)")))
+            }
+            Some(attest_agent_request::Step::ChallengeResponse(answer)) => Ok(answer),
+            // As the reference takes it; no attestor is content with nothing.
+            Some(attest_agent_request::Step::Params(_)) | None => Ok(Vec::new()),
+        }
+    }
 }

@@ -145,3 +145,26 @@ fn authorities_of_every_kind_of_key_are_understood() {
         assert_eq!(id.unwrap().as_str(), "spiffe://example.org/foreign", "{name}");
     }
 }
+
+#[test]
+fn all_paths_are_found_and_an_authority_that_was_sent_along_adds_none() {
+    let (mut chain, roots) = nested();
+    let now = chain[0].not_before();
+    let whole: Vec<_> = chain.iter().chain(&roots).cloned().collect();
+    assert_eq!(verified_paths(&chain, &roots, now).unwrap(), std::slice::from_ref(&whole));
+    // Two authorities, one above the other, are two ways to end.
+    let both = [roots[0].clone(), chain[2].clone()];
+    let paths = verified_paths(&chain, &both, now).unwrap();
+    assert_eq!(paths, [whole[..3].to_vec(), whole.clone()]);
+    chain.push(roots[0].clone());
+    assert_eq!(verified_paths(&chain, &roots, now).unwrap(), [whole]);
+    assert_eq!(verified_paths(&chain, &[], now), Err(X509Error::UnknownAuthority));
+}
+
+#[test]
+fn a_leaf_that_is_an_authority_itself_is_its_own_path() {
+    let (chain, _) = minted();
+    let (leaf, end) = (&chain[..1], chain[0].not_after());
+    assert_eq!(verified_paths(leaf, leaf, end).unwrap(), [leaf.to_vec()]);
+    assert!(matches!(verified_paths(leaf, leaf, end + SECOND), Err(X509Error::Expired { .. })));
+}
