@@ -54,3 +54,6 @@ pub fn server(configuration: &Configuration) -> Result<Arc<dyn ServerPlugin>, Pl
 pub fn agent(configuration: &Configuration) -> Result<Arc<dyn AgentPlugin>, PluginError> {
     Ok(Arc::new(agent::Agent::new(configuration.decode()?)?))
 }
+
+#[cfg(test)]
+mod tests;

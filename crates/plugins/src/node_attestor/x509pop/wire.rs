@@ -188,7 +188,7 @@ mod tests {
         });
         assert_eq!(read(std::str::from_utf8(&both.unwrap()).unwrap()).unwrap().nonce(Algorithm::Rsa), None);
         assert_eq!(Challenge::new(Algorithm::Rsa, [1; 32]).nonce(Algorithm::Ecdsa), None);
-        for json in ["", "[]", r#"{"rsa_signature":{"nonce":"?"}}"#, r#"{"rsa_signature":7}"#] {
+        for json in ["", "7", r#"{"rsa_signature":{"nonce":"?"}}"#, r#"{"rsa_signature":7}"#] {
             let error = read(json).unwrap_err();
             assert!(error.message.starts_with("unable to unmarshal challenge: "), "{error}");
         }
