@@ -171,7 +171,7 @@ async fn start(
         by_stream: config.sync_by_stream,
         rebootstrap,
     };
-    let sync = Sync::new(upstream.clone(), store, Arc::clone(&storage), clock.clone(), options, ready);
+    let sync = Sync::new(upstream.clone(), store, Arc::clone(&storage), clock.clone(), options, attestation(), ready);
     let rotation = Rotation {
         upstream: upstream.clone(),
         keys: plugins.key_manager.clone(),

@@ -17,12 +17,13 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tonic::{Code, Status};
 use tracing::{debug, error, info, warn};
 
+use crate::attest::Attestation;
 use crate::cache::{CachedBundle, Entry, Store};
 use crate::mint::{self, Minted};
 use crate::rebootstrap::Rebootstrap;
 use crate::rejection::{self, Rejection};
 use crate::storage::Storage;
-use crate::upstream::Upstream;
+use crate::upstream::{Identity, Upstream};
 use follow::Stream;
 
 /// The longest pause after failures, whatever the interval.
@@ -63,6 +64,8 @@ pub(crate) struct Sync {
     interval: Duration,
     by_stream: bool,
     rebootstrap: Rebootstrap,
+    /// For a server that has forgotten an agent that can prove itself again.
+    attestation: Attestation,
     /// Told once, when the first sync is complete.
     ready: Option<oneshot::Sender<()>>,
     minted: (mpsc::Sender<Batch>, mpsc::Receiver<Batch>),
@@ -104,6 +107,7 @@ impl Sync {
         storage: Arc<Mutex<Storage>>,
         clock: Clock,
         options: Options,
+        attestation: Attestation,
         ready: oneshot::Sender<()>,
     ) -> Self {
         let Options { mint, interval, by_stream, rebootstrap } = options;
@@ -116,6 +120,7 @@ impl Sync {
             interval,
             by_stream,
             rebootstrap,
+            attestation,
             ready: Some(ready),
             minted: mpsc::channel(4),
             mint_pause: MINT_PAUSE,
@@ -126,11 +131,12 @@ impl Sync {
     /// Syncs until it is told to stop.
     ///
     /// # Errors
-    /// See [`SyncError`]; everything else is tried again.
+    /// See [`SyncError`]; everything else is tried again. A rejection is one only if the agent cannot attest again.
     pub(crate) async fn run(mut self, shutdown: Shutdown) -> Result<(), SyncError> {
         self.post_status().await;
         let mut pause = FIRST_PAUSE;
         loop {
+            let shown = self.upstream.identity();
             let Some(ended) = shutdown.unless_stopped(Box::pin(self.sync())).await else { return Ok(()) };
             let wait = match ended {
                 Ok(wait) => {
@@ -138,17 +144,20 @@ impl Sync {
                     wait
                 }
                 Err(status) => {
-                    self.check(&status)?;
-                    let message =
-                        if self.ready.is_some() { "Failed to initialize manager" } else { "Synchronize failed" };
-                    error!(
-                        target: "manager",
-                        error = %describe(&status),
-                        status_code = code_name(status.code()),
-                        status_message = status.message(),
-                        retry_interval = ?pause,
-                        "{message}"
-                    );
+                    let checking = Box::pin(self.check(&status, shown.as_ref()));
+                    let Some(checked) = shutdown.unless_stopped(checking).await else { return Ok(()) };
+                    if checked? == GoesOn::AsItIs {
+                        let message =
+                            if self.ready.is_some() { "Failed to initialize manager" } else { "Synchronize failed" };
+                        error!(
+                            target: "manager",
+                            error = %describe(&status),
+                            status_code = code_name(status.code()),
+                            status_message = status.message(),
+                            retry_interval = ?pause,
+                            "{message}"
+                        );
+                    }
                     let wait = jitter(pause);
                     pause = (pause * 3 / 2).min(LONGEST_PAUSE.min(self.interval * 48));
                     wait
@@ -332,16 +341,51 @@ impl Sync {
         }
     }
 
+    /// What a failure means for an agent that showed the identity `shown` meanwhile.
+    ///
+    /// # Errors
     /// What the agent cannot go on with.
-    fn check(&self, status: &Status) -> Result<(), SyncError> {
-        if let Some(rejection) = rejection::of(status) {
-            return Err(SyncError::Rejected { rejection, status: Box::new(status.clone()) });
+    async fn check(&self, status: &Status, shown: Option<&Identity>) -> Result<GoesOn, SyncError> {
+        let Some(rejection) = rejection::of(status) else {
+            if self.ready.is_none() && is_unknown_authority(status) {
+                return Err(SyncError::UnknownAuthority(Box::new(status.clone())));
+            }
+            return Ok(GoesOn::AsItIs);
+        };
+        let rejected = || SyncError::Rejected { rejection, status: Box::new(status.clone()) };
+        if rejection == Rejection::Banned {
+            return Err(rejected());
         }
-        if self.ready.is_none() && is_unknown_authority(status) {
-            return Err(SyncError::UnknownAuthority(Box::new(status.clone())));
+        // While the SVID is being renewed, whoever does that holds the storage; the server may refuse the old one as soon
+        // as the new one is on its way.
+        let mut storage = self.storage.lock().await;
+        let current = self.upstream.identity();
+        let is_shown = |current: &Identity| shown.is_some_and(|shown| shown.chain == current.chain);
+        let Some(current) = current.filter(is_shown) else { return Ok(GoesOn::WithAnotherIdentity) };
+        // As in the reference, an agent that is refused before its first sync ends, and attests when it is started again.
+        if self.ready.is_some() || !current.reattestable {
+            return Err(rejected());
         }
-        Ok(())
+        warn!(target: "manager", status_message = status.message(), "Agent needs to re-attest; attesting again");
+        match self.attestation.reattest(&mut storage).await {
+            Ok(()) => {
+                info!(target: "manager", spiffe_id = %current.id, "Successfully reattested node");
+                Ok(GoesOn::WithAnotherIdentity)
+            }
+            Err(failed) => {
+                error!(target: "manager", error = %failed, "Could not reattest agent");
+                Err(rejected())
+            }
+        }
     }
+}
+
+/// As whom syncing goes on after a failure.
+#[derive(PartialEq)]
+enum GoesOn {
+    AsItIs,
+    /// With another identity than the one that was refused.
+    WithAnotherIdentity,
 }
 
 /// A status, as an error that the metrics can label.

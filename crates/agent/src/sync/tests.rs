@@ -15,9 +15,9 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::cache::{Cache, Selector, Selectors, Subscription, Update};
+use crate::config::Bootstrap;
 use crate::renewal::Renewal;
-use crate::tests::{HOUR, Host, SECOND};
-use crate::upstream::Identity;
+use crate::tests::{By, HOUR, Host, SECOND};
 
 const INTERVAL: Duration = SECOND.saturating_mul(5);
 
@@ -46,6 +46,19 @@ fn about(pause: Duration) -> RangeInclusive<Duration> {
     pause.mul_f64(0.9)..=pause.mul_f64(1.1)
 }
 
+/// Waits for something while one pause after the other passes.
+async fn meanwhile<T>(host: &Host, work: impl Future<Output = T>) -> T {
+    let passing = async {
+        loop {
+            host.manual.wake(SECOND / 10..=SECOND * 8).await;
+        }
+    };
+    tokio::select! {
+        done = work => done,
+        () = passing => unreachable!("time passes on and on"),
+    }
+}
+
 impl Case {
     /// An agent that has attested and begins to sync; the cache holds so many SVIDs.
     fn start(host: Host, way: Way, size: usize) -> Self {
@@ -61,7 +74,9 @@ impl Case {
             by_stream: way == Way::AskedByStream,
             rebootstrap: Rebootstrap::default(),
         };
-        let sync = Sync::new(upstream.clone(), store, Arc::clone(&storage), host.manual.clock(), options, told);
+        let attestation = host.attestation(&upstream, Bootstrap::Insecure, By::Answering("a"));
+        let clock = host.manual.clock();
+        let sync = Sync::new(upstream.clone(), store, Arc::clone(&storage), clock, options, attestation, told);
         let shutdown = Shutdown::new();
         let running = tokio::spawn(sync.run(shutdown.clone()));
         Self { host, upstream, cache, storage, ready, shutdown, running }
@@ -443,6 +458,83 @@ async fn a_rejection_ends_the_agent_whenever_it_comes() {
             assert!(matches!(error, SyncError::Rejected { rejection, .. } if rejection == expected), "{error}");
         }
     }
+}
+
+/// A server that has forgotten the agent; it takes note of nothing but attestation.
+async fn forgotten(way: Way, reason: Reason) -> Case {
+    let case = Case::synced(way).await;
+    let identity = case.upstream.identity().unwrap();
+    case.host.server.change(|script| script.reattestable = true);
+    case.upstream.set_identity(Identity { reattestable: true, ..identity }).unwrap();
+    let denial = permission_denied("no", reason);
+    for method in ["Follow", "GetBundle"] {
+        case.host.server.misbehave(method, Some(Misbehaviour::Refuse(denial.clone())));
+    }
+    case.host.server.end_streams(Some(denial));
+    case
+}
+
+#[tokio::test]
+async fn an_agent_that_can_attests_again_when_it_is_refused_and_syncs_on() {
+    for reason in [Reason::AgentNotAttested, Reason::AgentExpired, Reason::AgentNotActive, Reason::AgentMustReattest] {
+        for way in [Way::Pushed, Way::Asked] {
+            let mut case = forgotten(way, reason).await;
+            let before = case.upstream.identity().unwrap();
+            meanwhile(&case.host, case.host.server.until_called("AttestAgent", 1)).await;
+            for method in ["Follow", "GetBundle"] {
+                case.host.server.misbehave(method, None);
+            }
+            let mut identities = case.upstream.identities();
+            let is_new = |now: &Option<Identity>| now.as_ref().is_some_and(|now| now.chain != before.chain);
+            let after = identities.wait_for(is_new).await.unwrap().clone().unwrap();
+            assert_eq!((&after.id, after.key_id.as_str()), (&before.id, "agent-svid-B"));
+            assert_eq!(case.storage.lock().await.svid().unwrap().chain, after.chain);
+
+            // What comes now comes to the new one.
+            let serial = after.chain[0].serial_decimal();
+            let method = if way == Way::Pushed { "Follow" } else { "GetAuthorizedEntries" };
+            let arrives = |seen: &steeple_testkit::server::Seen| {
+                seen.of(method).any(|call| call.serial.as_ref() == Some(&serial))
+            };
+            meanwhile(&case.host, case.host.server.until_seen(arrives)).await;
+            case.shutdown.stop();
+            (&mut case.running).await.unwrap().unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_fails_to_attest_again_ends_and_so_does_one_that_is_banned() {
+    let mut case = forgotten(Way::Pushed, Reason::AgentNotAttested).await;
+    case.host.server.misbehave("AttestAgent", Some(Misbehaviour::Refuse(Status::unavailable("going down"))));
+    let error = meanwhile(&case.host, &mut case.running).await.unwrap().unwrap_err();
+    assert!(matches!(error, SyncError::Rejected { rejection: Rejection::MustAttest, .. }), "{error}");
+
+    let mut case = forgotten(Way::Pushed, Reason::AgentBanned).await;
+    let error = meanwhile(&case.host, &mut case.running).await.unwrap().unwrap_err();
+    assert!(matches!(error, SyncError::Rejected { rejection: Rejection::Banned, .. }), "{error}");
+    assert_eq!(case.host.server.seen().count("AttestAgent"), 0);
+}
+
+#[tokio::test]
+async fn what_an_identity_is_refused_that_has_been_replaced_ends_nothing() {
+    let case = Case::synced(Way::Pushed).await;
+    // Somebody renews: the server may end the old identity's stream before the new identity is here.
+    let storage = Arc::clone(&case.storage);
+    let renewing = storage.lock().await;
+    let denial = permission_denied("superseded", Reason::AgentNotActive);
+    case.host.server.misbehave("Follow", Some(Misbehaviour::Refuse(denial.clone())));
+    let streams = case.host.server.seen().count("Follow");
+    case.host.server.end_streams(Some(denial));
+    let now = case.host.manual.now();
+    let svid = case.host.ca.svid("/spire/agent/test/a", now..now + HOUR);
+    let (id, signer) = (svid.id.clone(), svid.signer());
+    let renewed = Identity { id, chain: svid.chain, signer, reattestable: false, key_id: "agent-svid-B".to_owned() };
+    case.host.server.misbehave("Follow", None);
+    case.upstream.set_identity(renewed).unwrap();
+    drop(renewing);
+    meanwhile(&case.host, case.host.server.until_seen(|seen| seen.count("Follow") > streams)).await;
+    assert!(!case.running.is_finished());
 }
 
 #[tokio::test]

@@ -1,3 +1,6 @@
 //! Workload attestors.
 
 pub mod unix;
+
+#[cfg(test)]
+mod tests;

@@ -49,15 +49,17 @@ impl Peer {
     /// # Errors
     /// See [`PeerError`].
     pub fn of(stream: &UnixStream) -> Result<Self, PeerError> {
+        Self::held(stream, |stream, pid| given_or_opened(peer_pidfd(stream), pid))
+    }
+
+    /// With what gets hold of the process.
+    fn held(
+        stream: &UnixStream,
+        hold: impl FnOnce(&UnixStream, i32) -> Result<OwnedFd, PeerError>,
+    ) -> Result<Self, PeerError> {
         let credentials = stream.peer_cred()?;
         let pid = credentials.pid().filter(|pid| *pid > 0).ok_or(PeerError::OtherNamespace)?;
-        let process = match peer_pidfd(stream) {
-            Ok(process) => process,
-            Err(error) if is_unsupported(&error) => open_pidfd(pid)?,
-            // The peer has gone before it was asked for.
-            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Err(PeerError::Ended),
-            Err(error) => return Err(error.into()),
-        };
+        let process = hold(stream, pid)?;
         // SAFETY: an OwnedFd names one descriptor and keeps it open; the AsyncFd owns it and gives it to nobody.
         let process = unsafe { AsyncFd::register(process) }.map_err(io::Error::from)?;
         let peer = Self { pid, uid: credentials.uid(), gid: credentials.gid(), process };
@@ -94,7 +96,8 @@ pub fn proc_dir() -> PathBuf {
     std::env::var_os("HOST_PROC").filter(|dir| !dir.is_empty()).map_or_else(|| PathBuf::from("/proc"), PathBuf::from)
 }
 
-/// The user and group that own `/proc/PID`: the effective ones, or root's when the process hides its memory.
+/// The user and group that own `/proc/PID`. The directory itself belongs to the effective ones also when the process hides
+/// its memory (is not dumpable) and what is in it belongs to root.
 fn owner_of(pid: i32) -> io::Result<(u32, u32)> {
     use std::os::unix::fs::MetadataExt;
     let meta = std::fs::metadata(format!("/proc/{pid}"))?;
@@ -130,20 +133,37 @@ fn peer_pidfd(stream: &UnixStream) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-fn is_unsupported(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENOPROTOOPT | libc::EINVAL))
+/// What the kernel gave, or what the number opens where the kernel cannot give it. A kernel that can, and says that there
+/// is no process any more (ESRCH, before 6.16 EINVAL), is believed: the number may be another's by now.
+fn given_or_opened(given: io::Result<OwnedFd>, pid: i32) -> Result<OwnedFd, PeerError> {
+    match given {
+        Ok(process) => Ok(process),
+        Err(error) => match error.raw_os_error() {
+            Some(libc::ENOPROTOOPT) => open_pidfd(pid, start_time),
+            Some(libc::ESRCH | libc::EINVAL) => Err(PeerError::Ended),
+            _ => Err(error.into()),
+        },
+    }
 }
 
 /// For kernels without SO_PEERPIDFD. The pid may have been reused between the connection and now; a process that has
 /// started in between shows by a start time that differs before and after the pidfd was opened.
-fn open_pidfd(pid: i32) -> Result<OwnedFd, PeerError> {
-    let before = start_time(pid)?;
+fn open_pidfd(pid: i32, mut start_time: impl FnMut(i32) -> io::Result<u64>) -> Result<OwnedFd, PeerError> {
+    let before = start_time(pid).map_err(gone)?;
     let raw = Pid::from_raw(pid).ok_or(PeerError::OtherNamespace)?;
-    let process = pidfd_open(raw, PidfdFlags::empty()).map_err(io::Error::from)?;
-    if start_time(pid)? != before {
+    let process = pidfd_open(raw, PidfdFlags::empty()).map_err(|error| gone(error.into()))?;
+    if start_time(pid).map_err(gone)? != before {
         return Err(PeerError::Ended);
     }
     Ok(process)
+}
+
+/// A process that is not there has ended: it has been.
+fn gone(error: io::Error) -> PeerError {
+    match error.raw_os_error() {
+        Some(libc::ENOENT | libc::ESRCH) => PeerError::Ended,
+        _ => PeerError::System(error),
+    }
 }
 
 /// Field 22 of /proc/PID/stat, in clock ticks since boot. The second field may hold spaces and parentheses.
@@ -157,59 +177,4 @@ fn start_time(pid: i32) -> io::Result<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::net::UnixListener;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_peer_is_this_process_and_lives() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("s");
-        let listener = UnixListener::bind(&path).unwrap();
-        let _client = UnixStream::connect(&path).await.unwrap();
-        let (stream, _) = listener.accept().await.unwrap();
-        let peer = Peer::of(&stream).unwrap();
-        assert_eq!(peer.pid, std::process::id() as i32);
-        peer.check().unwrap();
-    }
-
-    /// Not a test of its own: the process that the next test starts, by the name of this function.
-    #[test]
-    #[allow(clippy::zombie_processes, reason = "the child is to outlive this process")]
-    fn connects_and_leaves_its_socket_to_a_child() {
-        let Some(path) = std::env::var_os("STEEPLE_TEST_CONNECT_TO") else { return };
-        let stream = std::os::unix::net::UnixStream::connect(path).unwrap();
-        // As its standard input, the child inherits the socket and outlives this process.
-        std::process::Command::new("sleep").arg("20").stdin(OwnedFd::from(stream)).spawn().unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_peer_that_ends_is_noticed_though_its_socket_stays_open() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("s");
-        let listener = UnixListener::bind(&path).unwrap();
-        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "os::peer::tests::connects_and_leaves_its_socket_to_a_child"])
-            .env("STEEPLE_TEST_CONNECT_TO", &path)
-            .stdout(std::process::Stdio::null())
-            .spawn()
-            .unwrap();
-        let (stream, _) = listener.accept().await.unwrap();
-        match Peer::of(&stream) {
-            Ok(peer) => {
-                peer.ended().await;
-                assert!(matches!(peer.check(), Err(PeerError::Ended)));
-            }
-            Err(error) => assert!(matches!(error, PeerError::Ended | PeerError::System(_)), "{error}"),
-        }
-        child.wait().unwrap();
-    }
-
-    #[test]
-    fn the_start_time_of_this_process_is_stable() {
-        let pid = std::process::id() as i32;
-        assert_eq!(start_time(pid).unwrap(), start_time(pid).unwrap());
-        assert!(open_pidfd(pid).is_ok());
-    }
-}
+mod tests;

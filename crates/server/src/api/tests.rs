@@ -2,6 +2,7 @@
 //! answers is held by `tests/golden`; here stands what it does not have, and what needs the time to pass.
 
 mod agent;
+mod attest;
 mod follow;
 mod requests;
 mod settings;
@@ -107,7 +108,7 @@ impl Api {
         let shutdown = Shutdown::new();
         let mut routes = Routes::builder();
         routes
-            .add_service(super::agent::service(parts.clone(), agent::attestors(), false))
+            .add_service(super::agent::service(parts.clone(), attest::attestors(), false))
             .add_service(super::bundle::service(parts.clone()))
             .add_service(super::entry::service(parts.clone()))
             .add_service(super::svid::service(parts.clone()))

@@ -139,7 +139,7 @@ fn build_path(
     let look = |path: &VerifiedPath<'_>| {
         let at = anchors.iter().position(|anchor| std::ptr::eq(anchor, path.anchor()));
         let owner = at.and_then(|at| owners.get(at)).copied().ok_or(webpki::Error::UnknownIssuer)?;
-        check_length(path, &[owner])?;
+        check_length(path, owner)?;
         on_path.map_or(Ok(()), |on_path| on_path(path, owner))
     };
     leaf.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, &intermediates, time, AnyUsage, None, Some(&look))
@@ -149,17 +149,10 @@ fn build_path(
 
 /// RFC 5280 lets a verifier overlook the path length of a trust anchor, and webpki does. Go does not, and an authority
 /// that was given a length by its owner should keep it.
-fn check_length(path: &VerifiedPath<'_>, authorities: &[&Certificate]) -> Result<(), webpki::Error> {
-    let anchor = path.anchor();
-    // An anchor has both without their headers.
-    let is_anchor = |authority: &&&Certificate| {
-        authority.subject_der().ends_with(&anchor.subject)
-            && authority.spki_der().ends_with(&anchor.subject_public_key_info)
-    };
+fn check_length(path: &VerifiedPath<'_>, authority: &Certificate) -> Result<(), webpki::Error> {
     // Self-issued ones do not count (RFC 5280, section 6.1.4, l).
     let between = path.intermediate_certificates().filter(|cert| cert.issuer() != cert.subject()).count();
-    let allows = |authority: &&Certificate| authority.path_len().is_none_or(|most| between <= usize::from(most));
-    if authorities.iter().filter(is_anchor).any(allows) {
+    if authority.path_len().is_none_or(|most| between <= usize::from(most)) {
         Ok(())
     } else {
         Err(webpki::Error::PathLenConstraintViolated)

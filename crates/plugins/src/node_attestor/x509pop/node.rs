@@ -1,9 +1,11 @@
 //! What a verified certificate says about its node: the agent's ID, by a template, and selectors.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
 
 use steeple_catalog::PluginError;
-use steeple_pki::sha1;
+use steeple_pki::{PublicKeyKind, sha1};
+use steeple_runtime::clock::unix_seconds;
 use steeple_spiffe::x509::{Certificate, DistinguishedName, hex};
 use steeple_spiffe::{SpiffeId, TrustDomain};
 use tracing::warn;
@@ -12,15 +14,25 @@ use crate::node_attestor::template::{Template, Value};
 
 /// A node, by its certificate.
 pub(super) struct Node<'a> {
-    pub leaf: &'a Certificate,
-    /// All paths to authorities.
-    pub paths: &'a [Vec<Certificate>],
-    pub trust_domain: &'a TrustDomain,
-    /// Of an SVID, what stands behind the prefix.
-    pub svid_path: Option<&'a str>,
+    leaf: &'a Certificate,
+    paths: &'a [Vec<Certificate>],
+    trust_domain: &'a TrustDomain,
+    svid_path: Option<&'a str>,
+    /// Of the URI SANs that are selectors, key and value.
+    sans: Vec<(String, String)>,
 }
 
-impl Node<'_> {
+impl<'a> Node<'a> {
+    /// With all paths from the leaf to authorities and, of an SVID, what stands behind the prefix of its path.
+    pub(super) fn new(
+        leaf: &'a Certificate,
+        paths: &'a [Vec<Certificate>],
+        trust_domain: &'a TrustDomain,
+        svid_path: Option<&'a str>,
+    ) -> Self {
+        Self { leaf, paths, trust_domain, svid_path, sans: uri_san_selectors(leaf, trust_domain) }
+    }
+
     pub(super) fn agent_id(&self, template: &Template) -> Result<String, PluginError> {
         let failed =
             |error: &dyn std::fmt::Display| PluginError::internal(format!("failed to make spiffe id: {error}"));
@@ -38,7 +50,7 @@ impl Node<'_> {
         let authorities: BTreeSet<_> = self.paths.iter().flat_map(|path| &path[1..]).map(fingerprint).collect();
         selectors.extend(authorities.into_iter().map(|fingerprint| format!("ca:fingerprint:{fingerprint}")));
         selectors.push(format!("serialnumber:{}", self.serial_number()));
-        selectors.extend(self.uri_san_selectors().into_iter().map(|(key, value)| format!("san:{key}:{value}")));
+        selectors.extend(self.sans.iter().map(|(key, value)| format!("san:{key}:{value}")));
         selectors
     }
 
@@ -47,24 +59,10 @@ impl Node<'_> {
         if serial.is_empty() { "00".to_owned() } else { serial }
     }
 
-    /// `x509pop://TRUST DOMAIN/KEY/VALUE`, where the value is all that is left.
-    fn uri_san_selectors(&self) -> Vec<(String, String)> {
-        let own = format!("x509pop://{}/", self.trust_domain.name());
-        let mut selectors = Vec::new();
-        for rest in self.leaf.uri_sans().iter().filter_map(|uri| uri.strip_prefix(&own)) {
-            match rest.split_once('/') {
-                Some((key, value)) => selectors.push((key.to_owned(), value.to_owned())),
-                None => warn!(target: "node_attestor", uri = %format!("{own}{rest}"), "Cannot extract san selectors"),
-            }
-        }
-        selectors
-    }
-
     /// What a template can name.
     fn data(&self) -> Value {
         let mut fields = certificate(self.leaf);
-        let sans: BTreeMap<_, _> =
-            self.uri_san_selectors().into_iter().map(|(key, value)| (key, Value::Text(value))).collect();
+        let sans = self.sans.iter().cloned().map(|(key, value)| (key, Value::Text(value))).collect();
         fields.extend(
             [
                 ("SerialNumberHex", Value::Text(self.serial_number())),
@@ -78,6 +76,26 @@ impl Node<'_> {
         );
         Value::Struct { text: String::new(), fields }
     }
+}
+
+/// `x509pop://TRUST DOMAIN/KEY/VALUE`, where the value is all that is left.
+fn uri_san_selectors(leaf: &Certificate, trust_domain: &TrustDomain) -> Vec<(String, String)> {
+    let own = format!("x509pop://{}/", trust_domain.name());
+    let mut selectors = Vec::new();
+    for uri in leaf.uri_sans() {
+        let Some(rest) = uri.strip_prefix(&own) else { continue };
+        match rest.split_once('/') {
+            Some((key, value)) => selectors.push((key.to_owned(), value.to_owned())),
+            None => warn!(
+                target: "catalog",
+                plugin_name = "x509pop",
+                plugin_type = "NodeAttestor",
+                external = false,
+                "cannot extract x509pop san selectors from {uri}"
+            ),
+        }
+    }
+    selectors
 }
 
 fn fingerprint(certificate: &Certificate) -> String {
@@ -97,11 +115,30 @@ fn certificate(leaf: &Certificate) -> BTreeMap<String, Value> {
         ("IPAddresses", Value::List(leaf.ip_sans().iter().map(|ip| Value::Text(ip.to_string())).collect())),
         ("URIs", Value::List(leaf.uri_sans().iter().map(|uri| url(uri)).collect())),
         ("IsCA", Value::Bool(leaf.is_ca())),
+        ("NotBefore", time(leaf.not_before())),
+        ("NotAfter", time(leaf.not_after())),
+        ("PublicKeyAlgorithm", Value::from(key_algorithm(leaf))),
         ("SubjectKeyId", Value::Bytes(leaf.subject_key_id().unwrap_or_default().into())),
         ("AuthorityKeyId", Value::Bytes(leaf.authority_key_id().unwrap_or_default().into())),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into()
+}
+
+/// Go's `time.Time`.
+fn time(at: SystemTime) -> Value {
+    let seconds = unix_seconds(at);
+    let text =
+        jiff::Timestamp::from_second(seconds).map(|time| time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string());
+    Value::structure(&text.unwrap_or_default(), [("Unix", Value::Int(seconds))])
+}
+
+fn key_algorithm(leaf: &Certificate) -> &'static str {
+    match leaf.public_key().map(|key| key.kind()) {
+        Ok(PublicKeyKind::Rsa(_)) => "RSA",
+        Ok(PublicKeyKind::Ed25519) => "Ed25519",
+        _ => "ECDSA",
+    }
 }
 
 /// Go's `pkix.Name`.

@@ -90,7 +90,7 @@ impl Server {
             (template, _) => template,
         };
         let template = Template::parse(template).map_err(|error| {
-            PluginError::invalid_argument(format!("failed to parse agent svid template: {:?}", error.to_string()))
+            PluginError::invalid_argument(format!("failed to parse agent svid template: {template:?}: {error}"))
         })?;
         let positive = |key: &str, value: Option<i64>, default| match value.map(usize::try_from) {
             None => Ok(default),
@@ -191,7 +191,7 @@ impl ServerPlugin for Server {
         possession::verify(&key, &wire::message(&of_server, &of_agent), &proof).map_err(|error| failed(&error))?;
 
         let svid_path = self.svid_path(leaf)?;
-        let node = Node { leaf, paths: &paths, trust_domain: &self.trust_domain, svid_path: svid_path.as_deref() };
+        let node = Node::new(leaf, &paths, &self.trust_domain, svid_path.as_deref());
         Ok(AgentAttributes {
             spiffe_id: node.agent_id(&self.template)?,
             selector_values: node.selectors(),

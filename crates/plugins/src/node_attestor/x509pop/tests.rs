@@ -172,6 +172,10 @@ async fn a_path_is_made_by_the_template() {
         ("/td/{{ .TrustDomain }}", "/td/example.org"),
         ("/uri{{ (index .URIs 0).Path }}", "/uri/env/prod/eu"),
         ("/ip/{{ index .IPAddresses 0 }}", "/ip/10.0.0.7"),
+        (
+            "/{{ .PublicKeyAlgorithm }}/{{ .NotAfter.Unix }}/{{ print .NotAfter | trunc 10 }}",
+            "/ECDSA/4041954253/2098-01-30",
+        ),
     ] {
         let text = below_ca(&format!("agent_path_template = {template:?}"));
         let attributes = case().attests(&text, "node1").await;
@@ -295,7 +299,7 @@ fn a_server_says_what_is_wrong_with_its_configuration() {
         assert_eq!(case.refused(&text), error);
     }
     let error = case.refused(&below_ca("agent_path_template = \"/{{ .CommonName\""));
-    assert!(error.starts_with("failed to parse agent svid template: \"template: "), "{error}");
+    assert_eq!(error, "failed to parse agent svid template: \"/{{ .CommonName\": template: 1: unclosed action");
 }
 
 #[test]

@@ -63,7 +63,7 @@ fn first(args: &[Value]) -> Result<Value, String> {
 }
 
 fn rest(args: &[Value]) -> Result<Value, String> {
-    Ok(list_of(&args[0])?.split_first().map_or(Value::Nil, |(_, rest)| Value::List(rest.to_vec())))
+    Ok(Value::List(list_of(&args[0])?.iter().skip(1).cloned().collect()))
 }
 
 fn last(args: &[Value]) -> Result<Value, String> {
@@ -71,7 +71,7 @@ fn last(args: &[Value]) -> Result<Value, String> {
 }
 
 fn initial(args: &[Value]) -> Result<Value, String> {
-    Ok(list_of(&args[0])?.split_last().map_or(Value::Nil, |(_, initial)| Value::List(initial.to_vec())))
+    Ok(Value::List(list_of(&args[0])?.split_last().map_or_else(Vec::new, |(_, initial)| initial.to_vec())))
 }
 
 fn reverse(args: &[Value]) -> Result<Value, String> {

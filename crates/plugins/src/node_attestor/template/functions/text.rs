@@ -23,26 +23,26 @@ pub(super) const FUNCTIONS: &[Function] = &[
         }
     }),
     function("trim", 1, 1, |args| Ok(Value::from(text_of(&args[0])?.trim()))),
-    function("upper", 1, 1, |args| Ok(Value::Text(text_of(&args[0])?.to_uppercase()))),
-    function("lower", 1, 1, |args| Ok(Value::Text(text_of(&args[0])?.to_lowercase()))),
+    function("upper", 1, 1, |args| Ok(Value::Text(text_of(&args[0])?.chars().map(upper).collect()))),
+    function("lower", 1, 1, |args| Ok(Value::Text(text_of(&args[0])?.chars().map(lower).collect()))),
     function("title", 1, 1, |args| {
         let is_inside = |before: Option<char>| before.is_some_and(|c| c.is_alphanumeric() || c == '_');
         Ok(Value::Text(by_position(text_of(&args[0])?, |c, before| match is_inside(before) {
-            true => c.to_string(),
-            false => c.to_uppercase().collect(),
+            true => c,
+            false => upper(c),
         })))
     }),
     function("untitle", 1, 1, |args| {
         let is_inside = |before: Option<char>| before.is_some_and(|c| !c.is_whitespace());
         Ok(Value::Text(by_position(text_of(&args[0])?, |c, before| match is_inside(before) {
-            true => c.to_string(),
-            false => c.to_lowercase().collect(),
+            true => c,
+            false => lower(c),
         })))
     }),
     function("swapcase", 1, 1, |args| {
         Ok(Value::Text(by_position(text_of(&args[0])?, |c, _| match c.is_uppercase() {
-            true => c.to_lowercase().collect(),
-            false => c.to_uppercase().collect(),
+            true => lower(c),
+            false => upper(c),
         })))
     }),
     function("initials", 1, 1, |args| {
@@ -130,8 +130,19 @@ fn part(text: &str, start: usize, end: usize) -> Result<&str, String> {
     text.get(start..end).ok_or_else(|| format!("cannot cut {text:?} from {start} to {end}"))
 }
 
+/// Go turns characters one by one: what would become two stays as it is.
+fn upper(c: char) -> char {
+    let mut upper = c.to_uppercase();
+    if upper.len() == 1 { upper.next().unwrap_or(c) } else { c }
+}
+
+fn lower(c: char) -> char {
+    let mut lower = c.to_lowercase();
+    if lower.len() == 1 { lower.next().unwrap_or(c) } else { c }
+}
+
 /// Each character, by what stands before it.
-fn by_position(text: &str, mut turned: impl FnMut(char, Option<char>) -> String) -> String {
+fn by_position(text: &str, mut turned: impl FnMut(char, Option<char>) -> char) -> String {
     let mut before = None;
     text.chars().map(|c| turned(c, before.replace(c))).collect()
 }
