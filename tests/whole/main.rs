@@ -18,3 +18,5 @@ mod harness;
 mod mistakes;
 #[cfg(test)]
 mod slice;
+#[cfg(test)]
+mod x509pop;

@@ -99,6 +99,44 @@ async fn an_untracked_connection_says_nothing_about_its_process() {
     assert!(matches!(&*connection, Connection::Local(local) if local.peer.is_none()));
 }
 
+/// Not a test of its own, but what the process does that the next test starts: connects, waits for a word, and leaves the
+/// connection to another process.
+#[test]
+#[allow(clippy::zombie_processes, reason = "the child is to outlive this process; it ends with the connection")]
+fn leaves_its_connection_to_another() {
+    use std::os::fd::OwnedFd;
+    let Some(path) = std::env::var_os("STEEPLE_TEST_CONNECT_TO") else { return };
+    let stream = std::os::unix::net::UnixStream::connect(path).unwrap();
+    std::io::Read::read_exact(&mut std::io::stdin(), &mut [0]).unwrap();
+    let input = OwnedFd::from(stream.try_clone().unwrap());
+    std::process::Command::new("cat").stdin(input).stdout(OwnedFd::from(stream)).spawn().unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_ends_with_its_process_whoever_else_holds_it() {
+    use tokio::io::AsyncWriteExt;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("api.sock");
+    let mut listener = UnixListener::bind(socket(&path)).await.unwrap();
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "listen::leaves_its_connection_to_another"])
+        .env("STEEPLE_TEST_CONNECT_TO", &path)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut stream = listener.next().await.unwrap().unwrap();
+    std::io::Write::write_all(child.stdin.as_mut().unwrap(), b"\n").unwrap();
+    // Reading waits, as a stream does on which nothing is due, until the process ends.
+    let mut byte = [0];
+    let error = stream.read(&mut byte).await.unwrap_err();
+    assert_eq!(error.to_string(), "the calling process has ended");
+    child.wait().unwrap();
+    // The heir is there and would answer; it is not heard.
+    stream.write_all(b"?").await.unwrap();
+    assert!(stream.read(&mut byte).await.is_err());
+}
+
 pub(crate) struct Network {
     pub(crate) manual: ManualClock,
     pub(crate) ca: Ca,

@@ -1,0 +1,107 @@
+//! Attestation with a certificate that the node has anyway.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+use steeple_tests::{Agent, Domain, Scratch, case, until, within};
+use tonic::{Code, Streaming};
+
+/// The certificates of `crates/plugins`, good until 2098.
+const TESTDATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/plugins/src/node_attestor/x509pop/testdata");
+const ID: &str = "spiffe://example.org/spire/agent/x509pop/node1";
+
+const JOIN_TOKEN: &str = "NodeAttestor \"join_token\" {\n        plugin_data {}\n    }";
+
+/// A server that takes nodes by their certificates' names, and an agent with such a certificate.
+async fn domain_and_agent(scratch: &Scratch) -> Result<(Domain, Agent)> {
+    let mut domain = Domain::builder().write(scratch)?;
+    let of_server = format!(
+        "NodeAttestor \"x509pop\" {{\n        plugin_data {{\n            ca_bundle_path = \"{TESTDATA}/ca.pem\"\n            \
+         agent_path_template = \"/{{{{ .PluginName }}}}/{{{{ .Subject.CommonName }}}}\"\n        }}\n    }}"
+    );
+    put(&domain.server.conf, &of_server)?;
+    domain.server.start().await?;
+    let mut agent = domain.new_agent("node1").await?;
+    let of_agent = format!(
+        "NodeAttestor \"x509pop\" {{\n        plugin_data {{\n            private_key_path = \"{TESTDATA}/node1.key\"\n            \
+         certificate_path = \"{TESTDATA}/node1.pem\"\n            intermediates_path = \"{TESTDATA}/intermediate.pem\"\n        \
+         }}\n    }}"
+    );
+    put(&agent.conf, &of_agent)?;
+    agent.start().await?;
+    agent.id = ID.to_owned();
+    Ok((domain, agent))
+}
+
+/// In place of the attestor that a configuration file has.
+fn put(conf: &std::path::Path, attestor: &str) -> Result<()> {
+    let text = fs::read_to_string(conf)?;
+    anyhow::ensure!(text.contains(JOIN_TOKEN), "no attestor in {}", conf.display());
+    Ok(fs::write(conf, text.replace(JOIN_TOKEN, attestor))?)
+}
+
+#[test]
+fn a_node_attests_with_its_certificate_and_needs_nobody_to_do_so_again() -> Result<()> {
+    case(async |scratch| {
+        let (domain, mut agent) = domain_and_agent(scratch).await?;
+        domain.entry(&agent.id, "/web", &[]).await?;
+        agent.workload().follow().until_id("spiffe://example.org/web").await?;
+        let shown = domain.server.command(&["agent", "show", "-spiffeID", ID]).await?.ok()?;
+        for line in ["x509pop:subject:cn:node1", "x509pop:serialnumber:0abc", "Can re-attest     : true"] {
+            assert!(shown.contains(line), "no {line} in {shown}");
+        }
+        // It loses everything, and is the same agent.
+        agent.kill();
+        fs::remove_dir_all(&agent.data_dir)?;
+        agent.start().await?;
+        agent.workload().follow().until_id("spiffe://example.org/web").await?;
+        Ok(())
+    })
+}
+
+#[test]
+fn an_agent_that_is_evicted_attests_again_and_its_workloads_keep_their_streams() -> Result<()> {
+    case(async |scratch| {
+        let (domain, agent) = domain_and_agent(scratch).await?;
+        domain.entry(&agent.id, "/web", &[]).await?;
+        let mut follower = agent.workload().follow();
+        follower.until_id("spiffe://example.org/web").await?;
+        let mut stream: Streaming<_> = follower.into_stream()?;
+        domain.server.command(&["agent", "evict", "-spiffeID", ID]).await?.ok()?;
+        until("the agent is there again", async || {
+            let shown = domain.server.command(&["agent", "show", "-spiffeID", ID]).await.ok()?;
+            shown.ok().ok()
+        })
+        .await?;
+        domain.entry(&agent.id, "/api", &[]).await?;
+        within("the second SVID on the same stream", async {
+            loop {
+                let update = stream.message().await?.context("the stream ended")?;
+                let update: steeple_proto::workload::X509svidResponse = update;
+                if update.svids.iter().any(|svid| svid.spiffe_id == "spiffe://example.org/api") {
+                    return anyhow::Ok(());
+                }
+            }
+        })
+        .await??;
+        Ok(())
+    })
+}
+
+#[test]
+fn an_agent_that_is_banned_does_not_come_back() -> Result<()> {
+    case(async |scratch| {
+        let (domain, mut agent) = domain_and_agent(scratch).await?;
+        domain.entry(&agent.id, "/web", &[]).await?;
+        let mut follower = agent.workload().follow();
+        follower.until_id("spiffe://example.org/web").await?;
+        let mut stream = follower.into_stream()?;
+        domain.server.command(&["agent", "ban", "-spiffeID", ID]).await?.ok()?;
+        within("the end of the stream", async { while let Ok(Some(_)) = stream.message().await {} }).await?;
+        assert!(agent.launch(&[]).is_ok());
+        assert!(agent.healthy().await.is_err(), "a banned agent serves");
+        let status = agent.workload().x509_svids().await.err().context("somebody answers")?;
+        assert_eq!(status.code(), Code::Unavailable);
+        Ok(())
+    })
+}
