@@ -118,7 +118,8 @@ impl Endpoints {
     /// # Errors
     /// [`EndpointsError::Serve`].
     pub(crate) async fn run(self, shutdown: Shutdown, log: Log) -> Result<(), EndpointsError> {
-        let Self { network, local, parts, policy, agents, settings, audit, node_attestors, agent_id_as_selector } = self;
+        let Self { network, local, parts, policy, agents, settings, audit, node_attestors, agent_id_as_selector } =
+            self;
         info!(target: "endpoints", address = %network.address(), network = "tcp", "Starting Server APIs");
         info!(target: "endpoints", address = %local.path().display(), network = "unix", "Starting Server APIs");
         let clock = parts.clock.clone();

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use steeple_catalog::load::{BuiltIn, ServerBuiltIns};
+use steeple_catalog::node_attestor::{AgentAttributes, ChallengeStream, Evidence, ServerPlugin};
 use steeple_catalog::{Configuration, PluginError, key_manager};
 use steeple_datastore::{DataStore, Options};
 use steeple_runtime::logging::{Log, Options as LogOptions};
@@ -82,8 +83,24 @@ impl Running {
     }
 }
 
-const BUILT_INS: ServerBuiltIns =
-    ServerBuiltIns { key_managers: &[BuiltIn { name: "disk", build: keys }], node_attestors: &["join_token"] };
+const BUILT_INS: ServerBuiltIns = ServerBuiltIns {
+    key_managers: &[BuiltIn { name: "disk", build: keys }],
+    node_attestors: &[BuiltIn { name: "join_token", build: by_the_server }],
+};
+
+fn by_the_server(_: &Configuration) -> Result<Arc<dyn ServerPlugin>, PluginError> {
+    Ok(Arc::new(ByTheServer))
+}
+
+/// The server redeems tokens itself and never asks.
+struct ByTheServer;
+
+#[tonic::async_trait]
+impl ServerPlugin for ByTheServer {
+    async fn attest(&self, _: Evidence, _: &mut dyn ChallengeStream) -> Result<AgentAttributes, PluginError> {
+        Err(PluginError::unimplemented("the server has asked"))
+    }
+}
 
 /// In memory, whatever file is named.
 fn keys(_: &Configuration) -> Result<Arc<dyn key_manager::Plugin>, PluginError> {
