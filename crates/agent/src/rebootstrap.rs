@@ -94,3 +94,66 @@ impl Rebootstrap {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::{HOUR, Host, SECOND};
+
+    const DELAY: Duration = Duration::from_secs(600);
+
+    fn rule(mode: RebootstrapMode) -> Rebootstrap {
+        Rebootstrap { mode, delay: DELAY }
+    }
+
+    /// An agent that has a bundle, and an SVID that says whether it can attest again.
+    async fn storage(reattestable: bool) -> (Host, Storage) {
+        let host = Host::new().await;
+        let mut storage = host.storage();
+        let svid = host.ca.svid("/spire/agent/test/a", host.manual.now()..host.manual.now() + HOUR);
+        storage.store_svid(&svid.chain, reattestable).unwrap();
+        storage.store_bundle(&[host.ca.root().clone()]).unwrap();
+        (host, storage)
+    }
+
+    #[tokio::test]
+    async fn the_bundle_is_forgotten_when_the_authority_was_unknown_for_the_whole_delay() {
+        for mode in [RebootstrapMode::Auto, RebootstrapMode::Always] {
+            let (host, mut storage) = storage(true).await;
+            let now = host.manual.now();
+            rule(mode).while_attesting(&mut storage, now).unwrap();
+            rule(mode).while_attesting(&mut storage, now + DELAY - SECOND).unwrap();
+            assert!(storage.bundle().is_some());
+            rule(mode).while_attesting(&mut storage, now + DELAY).unwrap();
+            assert!(storage.bundle().is_none() && storage.svid().is_some());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_was_known_in_between_starts_the_delay_anew() {
+        let (host, mut storage) = storage(true).await;
+        let (rule, now) = (rule(RebootstrapMode::Auto), host.manual.now());
+        rule.while_attesting(&mut storage, now).unwrap();
+        storage.bootstrapped().unwrap();
+        rule.while_attesting(&mut storage, now + DELAY).unwrap();
+        assert!(storage.bundle().is_some());
+    }
+
+    #[tokio::test]
+    async fn without_the_mode_the_bundle_stays() {
+        let (host, mut storage) = storage(true).await;
+        for after in [Duration::ZERO, DELAY * 10] {
+            Rebootstrap::default().while_attesting(&mut storage, host.manual.now() + after).unwrap();
+        }
+        assert!(storage.bundle().is_some());
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_attests_once_does_not_begin_anew() {
+        let (_host, storage) = storage(false).await;
+        assert_eq!(rule(RebootstrapMode::Auto).check(&storage).unwrap().mode, RebootstrapMode::Never);
+        let refused = rule(RebootstrapMode::Always).check(&storage).unwrap_err();
+        assert!(refused.to_string().starts_with("you have requested rebootstrap support"), "{refused}");
+        assert!(rule(RebootstrapMode::Never).check(&storage).is_ok());
+    }
+}

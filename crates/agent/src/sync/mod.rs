@@ -19,10 +19,11 @@ use tracing::{debug, error, info, warn};
 
 use crate::attest::Attestation;
 use crate::cache::{CachedBundle, Entry, Store};
+use crate::config::RebootstrapMode;
 use crate::mint::{self, Minted};
 use crate::rebootstrap::Rebootstrap;
 use crate::rejection::{self, Rejection};
-use crate::storage::Storage;
+use crate::storage::{Storage, StorageError};
 use crate::upstream::{Identity, Upstream};
 use follow::Stream;
 
@@ -49,9 +50,12 @@ pub enum SyncError {
         /// What the server said.
         status: Box<Status>,
     },
-    /// The server's certificate chains to no authority that the agent knows: its own, or the agent's, bundle is another's.
-    #[error("failed to sync with SPIRE Server: {}", describe(.0))]
-    UnknownAuthority(Box<Status>),
+    /// The server's certificate has been of no authority that the agent knows for so long that it is to begin anew.
+    #[error("shutting down for rebootstrapping: {}", describe(.0))]
+    Rebootstrap(Box<Status>),
+    /// What the agent knows cannot be kept.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
 }
 
 /// The sync task.
@@ -157,6 +161,10 @@ impl Sync {
                             retry_interval = ?pause,
                             "{message}"
                         );
+                    }
+                    if is_unknown_authority(&status) && self.rebootstrap.mode != RebootstrapMode::Never {
+                        // The delay is looked at again soon.
+                        pause = FIRST_PAUSE;
                     }
                     let wait = jitter(pause);
                     pause = (pause * 3 / 2).min(LONGEST_PAUSE.min(self.interval * 48));
@@ -316,7 +324,8 @@ impl Sync {
             let authorities = own.authorities();
             self.upstream.set_authorities(authorities.clone());
             self.upstream.set_tainted(own.tainted());
-            if let Err(failed) = self.storage.lock().await.store_bundle(&authorities) {
+            let mut storage = self.storage.lock().await;
+            if let Err(failed) = storage.store_bundle(&authorities).and_then(|()| storage.bootstrapped()) {
                 warn!(target: "manager", error = %failed, "Could not store bundle");
             }
         }
@@ -341,14 +350,26 @@ impl Sync {
         }
     }
 
+    /// The server's certificate is of no authority that the agent knows. What it has goes on to be served, unlike in the
+    /// reference, unless it is told to begin anew and it is time for that.
+    async fn begin_anew_if_due(&self, status: &Status) -> Result<(), SyncError> {
+        let (mut storage, now) = (self.storage.lock().await, self.clock.now());
+        if self.rebootstrap.is_due(&mut storage, now)? {
+            warn!(target: "manager", "Trust Bundle and Server don't agree, rebootstrapping");
+            storage.begin_anew(now)?;
+            return Err(SyncError::Rebootstrap(Box::new(status.clone())));
+        }
+        Ok(())
+    }
+
     /// What a failure means for an agent that showed the identity `shown` meanwhile.
     ///
     /// # Errors
     /// What the agent cannot go on with.
     async fn check(&self, status: &Status, shown: Option<&Identity>) -> Result<GoesOn, SyncError> {
         let Some(rejection) = rejection::of(status) else {
-            if self.ready.is_none() && is_unknown_authority(status) {
-                return Err(SyncError::UnknownAuthority(Box::new(status.clone())));
+            if is_unknown_authority(status) {
+                self.begin_anew_if_due(status).await?;
             }
             return Ok(GoesOn::AsItIs);
         };

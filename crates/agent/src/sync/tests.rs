@@ -62,18 +62,17 @@ async fn meanwhile<T>(host: &Host, work: impl Future<Output = T>) -> T {
 impl Case {
     /// An agent that has attested and begins to sync; the cache holds so many SVIDs.
     fn start(host: Host, way: Way, size: usize) -> Self {
+        Self::start_with(host, way, size, Rebootstrap::default())
+    }
+
+    fn start_with(host: Host, way: Way, size: usize, rebootstrap: Rebootstrap) -> Self {
         host.server.change(|script| script.pushes = way == Way::Pushed);
         let upstream = host.attested();
         let (cache, store) = Cache::new(host.ca.trust_domain().clone(), size);
         let storage = Arc::new(Mutex::new(host.storage()));
         let (told, ready) = oneshot::channel();
         let mint = mint::Options { key_type: KeyType::EcP256, renewal: Renewal::default() };
-        let options = Options {
-            mint,
-            interval: INTERVAL,
-            by_stream: way == Way::AskedByStream,
-            rebootstrap: Rebootstrap::default(),
-        };
+        let options = Options { mint, interval: INTERVAL, by_stream: way == Way::AskedByStream, rebootstrap };
         let attestation = host.attestation(&upstream, Bootstrap::Insecure, By::Answering("a"));
         let clock = host.manual.clock();
         let sync = Sync::new(upstream.clone(), store, Arc::clone(&storage), clock, options, attestation, told);
@@ -84,13 +83,27 @@ impl Case {
 
     /// With one entry, `a` for uid 1, and everything that a first sync brings.
     async fn synced(way: Way) -> Self {
+        Self::synced_with(way, Rebootstrap::default()).await
+    }
+
+    async fn synced_with(way: Way, rebootstrap: Rebootstrap) -> Self {
         let host = Host::new().await;
         let one = of(&host, "a", "unix:uid:1");
         host.server.change(|script| script.entries = vec![one]);
-        let mut case = Self::start(host, way, 100);
+        let mut case = Self::start_with(host, way, 100, rebootstrap);
         (&mut case.ready).await.unwrap();
         case.until("unix:uid:1", Update::is_complete).await;
         case
+    }
+
+    /// From now on the server shows a certificate of an authority that the agent does not know.
+    async fn show_another_authority(&self) {
+        let now = self.host.manual.now();
+        self.host.server.show(&Ca::new("example.org", now).svid("/spire/server", now..now + HOUR));
+        self.upstream.reconnect();
+        self.host.server.end_streams(None);
+        self.host.manual.wake(STREAM_PAUSE..=STREAM_PAUSE).await;
+        self.host.manual.until_somebody_sleeps(about(FIRST_PAUSE)).await;
     }
 
     fn subscribe(&self, selector: &str) -> Subscription {
@@ -550,15 +563,41 @@ async fn a_denial_without_a_reason_ends_nothing() {
 }
 
 #[tokio::test]
-async fn a_server_below_an_unknown_authority_ends_an_agent_that_has_synced_before() {
+async fn an_agent_keeps_what_it_has_while_its_server_is_below_an_unknown_authority() {
     let case = Case::synced(Way::Pushed).await;
+    case.show_another_authority().await;
+    let mut pause = FIRST_PAUSE;
+    for _ in 0..5 {
+        case.host.manual.wake(about(pause)).await;
+        pause = pause * 3 / 2;
+    }
+    assert!(case.until("unix:uid:1", has(1)).await.is_complete());
+    assert!(!case.running.is_finished());
+    // And goes on when its server is back.
     let now = case.host.manual.now();
-    case.host.server.show(&Ca::new("example.org", now).svid("/spire/server", now..now + HOUR));
-    case.upstream.reconnect();
-    case.host.server.end_streams(None);
-    case.host.manual.wake(STREAM_PAUSE..=STREAM_PAUSE).await;
-    let error = case.running.await.unwrap().unwrap_err();
-    assert!(matches!(error, SyncError::UnknownAuthority(_)), "{error}");
+    case.host.server.show(&case.host.ca.svid("/spire/server", now..now + HOUR));
+    case.change(vec![of(&case.host, "a", "unix:uid:1"), of(&case.host, "b", "unix:uid:1")]);
+    meanwhile(&case.host, case.until("unix:uid:1", has(2))).await;
+}
+
+#[tokio::test]
+async fn an_agent_that_is_told_to_begins_anew_when_its_server_stays_unknown() {
+    const DELAY: Duration = SECOND.saturating_mul(60);
+    let rebootstrap = Rebootstrap { mode: RebootstrapMode::Auto, delay: DELAY };
+    let mut case = Case::synced_with(Way::Pushed, rebootstrap).await;
+    let svid = case.host.ca.svid("/spire/agent/test/a", case.host.manual.now()..case.host.manual.now() + HOUR);
+    case.storage.lock().await.store_svid(&svid.chain, true).unwrap();
+    case.show_another_authority().await;
+    let seen_first = case.storage.lock().await.bootstrapping().since.unwrap();
+    // Not before its time.
+    case.host.manual.wake(about(FIRST_PAUSE)).await;
+    case.host.manual.until_somebody_sleeps(about(FIRST_PAUSE)).await;
+    assert!(!case.running.is_finished());
+    let error = meanwhile(&case.host, &mut case.running).await.unwrap().unwrap_err();
+    assert!(error.to_string().starts_with("shutting down for rebootstrapping: "), "{error}");
+    assert!(case.host.manual.now() >= seen_first + DELAY);
+    let storage = case.host.storage();
+    assert!(storage.svid().is_none() && storage.bundle().is_none() && storage.bootstrapping().again);
 }
 
 #[tokio::test]
