@@ -7,9 +7,11 @@
 //! | JWT-SVID | [`JwtSvid`], [`jwt`] |
 //! | WIT-SVID | [`WitSvid`], [`wit`] |
 //! | SPIFFE trust domain and bundle | [`Bundle`], [`BundleSet`], [`bundle`] |
+//! | TLS between X.509-SVIDs | `tls`, with the feature `rustls` |
 //!
-//! Nothing here does I/O, reads a clock or knows an async runtime; whoever verifies passes the time. Every parser takes
-//! bytes that others wrote: it has a bound on what it accepts, does not recurse on them, and never panics.
+//! But for that feature, nothing here does I/O, reads a clock or knows an async runtime; whoever verifies passes
+//! the time. Every parser takes bytes that others wrote: it has a bound on what it accepts, does not recurse on them, and
+//! never panics.
 //!
 //! Where an error text stands in the output of SPIRE, ours is the same, because people and scripts match on it.
 #![warn(missing_docs)]
@@ -19,6 +21,8 @@ pub mod bundle;
 pub mod jwk;
 pub mod jwt;
 pub mod pem;
+#[cfg(feature = "rustls")]
+pub mod tls;
 pub mod wit;
 pub mod x509;
 
