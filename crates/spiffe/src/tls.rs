@@ -1,7 +1,20 @@
 //! TLS by SPIFFE ID with rustls: no host names, only identities (X509-SVID, section 5). TLS 1.2 and 1.3, post-quantum key
 //! exchange preferred, no resumption: a resumed session would outlive the identity that it was made with.
 //!
-//! A configuration asks its sources at each handshake, so that rotation needs no new one.
+//! A configuration asks its sources at each handshake, so that rotation needs no new one:
+//!
+//! ```no_run
+//! # #[cfg(feature = "workload-api")]
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! use steeple_spiffe::tls::{self, Authorize};
+//! use steeple_spiffe::workload_api::X509Source;
+//!
+//! let source = X509Source::new().await?;
+//! let server = tls::server_config(&source, Authorize::member_of("example.org".parse()?))?;
+//! let client = tls::client_config(&source, Authorize::one("spiffe://example.org/db".parse()?))?;
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! What the application speaks above TLS (`alpn_protocols`) is for the caller to set in the configuration. rustls wants a
 //! server name of its clients; any will do, since it is neither sent nor looked at.
