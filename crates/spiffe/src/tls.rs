@@ -34,7 +34,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
-use rustls::{ClientConfig, ServerConfig, SignatureScheme};
+use rustls::{ClientConfig, ServerConfig, SignatureScheme, SupportedProtocolVersion};
 
 use crate::{BundleSource, Certificate, X509Svid};
 
@@ -68,13 +68,16 @@ pub struct Config {
     peers: Arc<dyn Peers>,
     identity: Option<Arc<dyn CredentialSource>>,
     time: Arc<dyn TimeProvider>,
+    versions: Vec<&'static SupportedProtocolVersion>,
     anonymous_clients: bool,
 }
 
 impl Config {
     /// Without an identity, by the clock of this machine.
     pub fn new(peers: impl Peers) -> Self {
-        Self { peers: Arc::new(peers), identity: None, time: Arc::new(DefaultTimeProvider), anonymous_clients: false }
+        let versions = vec![&rustls::version::TLS13, &rustls::version::TLS12];
+        let time = Arc::new(DefaultTimeProvider);
+        Self { peers: Arc::new(peers), identity: None, time, versions, anonymous_clients: false }
     }
 
     /// Shows what `source` has at each handshake: a server must, a client may. Where it has nothing, a server's
@@ -90,6 +93,12 @@ impl Config {
         Self { time, ..self }
     }
 
+    /// Speaks these versions of TLS alone; without this, 1.3 and 1.2.
+    #[must_use]
+    pub fn with_versions(self, versions: &[&'static SupportedProtocolVersion]) -> Self {
+        Self { versions: versions.to_vec(), ..self }
+    }
+
     /// Lets a server accept clients that show no certificate. One that is shown is verified none the less.
     #[must_use]
     pub fn with_anonymous_clients(self) -> Self {
@@ -101,9 +110,9 @@ impl Config {
     /// # Errors
     /// [`TlsError::Configuration`].
     pub fn server(self) -> Result<ServerConfig, TlsError> {
-        let Self { peers, identity, time, anonymous_clients } = self;
+        let Self { peers, identity, time, versions, anonymous_clients } = self;
         let mut config = ServerConfig::builder_with_details(provider(), time)
-            .with_protocol_versions(VERSIONS)
+            .with_protocol_versions(&versions)
             .map_err(TlsError::Configuration)?
             .with_client_cert_verifier(Arc::new(verify::Verifier::new(peers, !anonymous_clients)))
             .with_cert_resolver(Arc::new(Shown(identity)));
@@ -117,9 +126,9 @@ impl Config {
     /// # Errors
     /// [`TlsError::Configuration`].
     pub fn client(self) -> Result<ClientConfig, TlsError> {
-        let Self { peers, identity, time, anonymous_clients: _ } = self;
+        let Self { peers, identity, time, versions, anonymous_clients: _ } = self;
         let mut config = ClientConfig::builder_with_details(provider(), time)
-            .with_protocol_versions(VERSIONS)
+            .with_protocol_versions(&versions)
             .map_err(TlsError::Configuration)?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verify::Verifier::new(peers, true)))
@@ -246,5 +255,3 @@ impl fmt::Debug for Shown {
 fn der_chain(chain: &[Certificate]) -> Vec<CertificateDer<'static>> {
     chain.iter().map(|certificate| CertificateDer::from(certificate.der().to_vec())).collect()
 }
-
-const VERSIONS: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
