@@ -49,7 +49,7 @@ pub use answer::{
 };
 pub use backoff::Backoff;
 pub use bundle_source::{BundleAnswer, BundleUpdates, JwtBundleSource, LiveBundles, WitBundleSource, X509BundleSource};
-pub use client::{Answers, ClientError, ValidatedJwtSvid, WorkloadApiClient};
+pub use client::{Answers, ClientError, SecurityHeader, Stub, ValidatedJwtSvid, WorkloadApiClient};
 pub use clock::SystemClock;
 pub use endpoint::{ENDPOINT_VARIABLE, Endpoint, EndpointError};
 pub use jwt_source::JwtSource;

@@ -152,6 +152,12 @@ impl WorkloadApiClient {
         self.open(A::Request::default()).await
     }
 
+    /// The calls as the .proto file has them, with the header and the limit on messages, but unread: for those who show
+    /// what is said. A message of X.509-SVIDs can be read by [`X509Context::from_message`].
+    pub fn stub(&self) -> Stub {
+        self.stub.clone()
+    }
+
     async fn open<A: Answer>(&self, request: A::Request) -> Result<Answers<A>, ClientError> {
         Ok(Answers(A::open(&mut self.stub.clone(), request).await?.into_inner()))
     }
@@ -187,11 +193,6 @@ impl<A: Answer> Answers<A> {
     pub async fn next(&mut self) -> Result<A, ClientError> {
         let message = self.0.message().await?.ok_or(ClientError::Ended)?;
         Ok(A::read(message)?)
-    }
-
-    /// The stream of messages as they come, for those who read them themselves.
-    pub fn into_messages(self) -> Streaming<A::Message> {
-        self.0
     }
 }
 
@@ -288,10 +289,11 @@ impl From<Status> for ClientError {
     }
 }
 
-pub(super) type Stub = SpiffeWorkloadApiClient<InterceptedService<Channel, SecurityHeader>>;
+/// What is generated of the .proto file, with the header on each call.
+pub type Stub = SpiffeWorkloadApiClient<InterceptedService<Channel, SecurityHeader>>;
 
 /// Adds the header without which the Workload API answers nobody.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct SecurityHeader;
 
 impl Interceptor for SecurityHeader {
