@@ -367,7 +367,7 @@ pub enum AnswerError {
 
 fn x509_svid(index: usize, svid: X509svid) -> Result<(X509Svid, Bundle), AnswerError> {
     let X509svid { spiffe_id, x509_svid, x509_svid_key, bundle, hint } = svid;
-    // A buffer that nobody shares becomes ours, and leaves no copy.
+    // From here on the key is erased when it is done with; the buffer that it came in is the connection's.
     let key = Zeroizing::new(Vec::from(x509_svid_key));
     let id = named_id(index, &spiffe_id)?;
     for (field, value) in [("x509_svid", &*x509_svid), ("x509_svid_key", &key), ("bundle", &bundle)] {

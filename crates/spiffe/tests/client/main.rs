@@ -33,7 +33,10 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let now = SystemTime::UNIX_EPOCH + HOUR * 24 * 365 * 50;
+        Self::at(SystemTime::UNIX_EPOCH + HOUR * 24 * 365 * 50)
+    }
+
+    fn at(now: SystemTime) -> Self {
         Self { endpoint: FakeEndpoint::start(), clock: ManualClock::new(now), ca: Ca::new("example.org", now) }
     }
 

@@ -7,9 +7,9 @@ use rustls::pki_types::{ServerName, UnixTime};
 use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, HandshakeKind, NamedGroup, ProtocolVersion, ServerConfig, SupportedProtocolVersion};
 use steeple_proto::workload::X509svidResponse;
-use steeple_spiffe::SpiffeId;
 use steeple_spiffe::tls::{self, Authorize, Authorized, Config};
-use steeple_spiffe::workload_api::{X509Source, X509Updates};
+use steeple_spiffe::workload_api::{SystemClock, X509Source, X509Updates};
+use steeple_spiffe::{Clock, SpiffeId};
 use steeple_testkit::workload::Held;
 use steeple_testkit::{Ca, ManualClock};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -66,7 +66,10 @@ const TLS13: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 
 impl Case {
     async fn new() -> Self {
-        let world = World::new();
+        Self::of(World::new()).await
+    }
+
+    async fn of(world: World) -> Self {
         let server = Fed::new(&world, world.x509(&[&world.svid("/server")])).await;
         let client = Fed::new(&world, world.x509(&[&world.svid("/client")])).await;
         Self { world, server, client }
@@ -317,11 +320,20 @@ async fn a_client_without_an_identity_is_let_in_only_where_it_may_be_anonymous()
 }
 
 #[tokio::test]
-async fn the_short_way_makes_the_same_configurations() {
+async fn the_short_way_verifies_by_the_clock_of_this_machine() {
+    let configurations = |case: &Case| {
+        let server = tls::server_config(&case.server.source, Authorize::one(id("/client"))).unwrap();
+        let client = tls::client_config(&case.client.source, Authorize::one(id("/server"))).unwrap();
+        assert!(server.alpn_protocols.is_empty() && !client.enable_sni);
+        (server, client)
+    };
+    let case = Case::of(World::at(SystemClock.now())).await;
+    let (server, client) = configurations(&case);
+    let (server, client) = handshake(&server, &client).await;
+    assert_eq!((server.unwrap().peer, client.unwrap().peer), (Some(id("/client")), Some(id("/server"))));
+    // These SVIDs have ended years ago.
     let case = Case::new().await;
-    // By the clock of this machine, for which all SVIDs here have their time before or behind them.
-    let server = tls::server_config(&case.server.source, Authorize::any()).unwrap();
-    let client = tls::client_config(&case.client.source, Authorize::any()).unwrap();
-    assert!(handshake(&server, &client).await.1.is_err());
-    assert!(server.alpn_protocols.is_empty() && !client.enable_sni);
+    let (server, client) = configurations(&case);
+    let (server, client) = handshake(&server, &client).await;
+    assert!(server.is_err() && client.is_err());
 }
