@@ -389,13 +389,22 @@ async fn unknown_keys_of_a_jwks_are_ignored_and_malformed_ones_refuse_the_answer
     let client = world.client();
     let document = String::from_utf8(jwt_bundles(&[&world.ca]).bundles["spiffe://example.org"].to_vec()).unwrap();
     let with = |key: &str| keys(&document.replacen("\"keys\": [", &format!("\"keys\": [{key},"), 1));
+    // One of the own keys, under other names and for other uses.
+    let own: serde_json::Value = serde_json::from_str(&document).unwrap();
+    let used = |key_use: &str| {
+        let mut key = own["keys"][0].clone();
+        (key["use"], key["kid"]) = (key_use.into(), "other".into());
+        key.to_string()
+    };
+    let [enc, x509, wit] = ["enc", "x509-svid", "wit-svid"].map(used);
     let ignored = [
+        &*enc,
+        &x509,
+        &wit,
         r#"{"kty":"AKP","kid":"a","alg":"ML-DSA-65","x":5}"#,
         r#"{"kty":"EC","kid":"a","crv":"secp256k1","x":"AA","y":"AA"}"#,
         r#"{"kty":"OKP","kid":"a","crv":"X25519","x":"AA"}"#,
-        r#"{"kty":"EC","kid":"a","use":"enc"}"#,
         r#"{"kty":"EC","use":"x509-svid","x5c":["AAAA"]}"#,
-        r#"{"kty":"EC","kid":"a","use":"wit-svid"}"#,
     ];
     let refused = [r#"{"kty":"EC","kid":"a","crv":"P-256","x":"AA","y":"AA"}"#, r#"{"kty":"EC","crv":"P-256"}"#, "5"];
     let cases = ignored.iter().map(|key| (with(key), true)).chain(refused.iter().map(|key| (with(key), false)));

@@ -150,8 +150,19 @@ async fn an_endpoint_that_is_not_there_yet_or_goes_away_is_asked_again_after_a_p
 async fn an_unavailable_endpoint_is_asked_again_after_growing_pauses_and_the_last_answer_kept() {
     let world = World::new();
     let (web, source) = (world.svid("/web"), world.source());
+    // Nothing was served yet: not at once.
+    soon(world.endpoint.x509_svids.next()).await.refuse(Status::unavailable("starting"));
+    soon(world.clock.wake(SHORTEST..LONGEST)).await;
     let stream = soon(world.endpoint.x509_svids.next()).await.answer(world.x509(&[&web]));
     soon(source.ready()).await.unwrap();
+    // This stream lasts.
+    soon(world.clock.wake(SHORTEST..LONGEST)).await;
+    soon(async {
+        while world.clock.sleepers() > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     stream.fail(Status::unavailable("going away"));
     // The first time at once.
     soon(world.endpoint.x509_svids.next()).await.refuse(Status::unavailable("starting"));
