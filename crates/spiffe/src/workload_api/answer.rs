@@ -15,11 +15,11 @@ use tonic::{Response, Status, Streaming};
 use zeroize::Zeroizing;
 
 use super::client::Stub;
-use crate::bundle::{WitAuthority, X509Authority, jwks};
+use crate::bundle::{X509Authority, jwks};
 use crate::jwk::Jwk;
 use crate::x509::parse_chain_der;
 use crate::{
-    Bundle, BundleError, BundleSet, Certificate, IdError, JwtError, JwtSvid, PublicKeyError, SpiffeId, TrustDomain,
+    Bundle, BundleError, BundleSet, Certificate, IdError, JwtError, JwtSvid, SpiffeId, TrustDomain, WitError, WitSvid,
     X509Error, X509Svid,
 };
 
@@ -134,10 +134,8 @@ pub struct FetchedJwtSvid {
 /// A WIT-SVID as the Workload API gave it to its owner: not verified.
 #[derive(Clone, PartialEq)]
 pub struct FetchedWitSvid {
-    /// The SPIFFE ID that the Workload API names.
-    pub id: SpiffeId,
-    /// The token, in compact serialization.
-    pub token: String,
+    /// The token and what it says.
+    pub svid: WitSvid,
     /// The private key that the token is bound to, as a JWK.
     pub key_jwk: Zeroizing<String>,
     /// As for a [`FetchedJwtSvid`].
@@ -146,8 +144,8 @@ pub struct FetchedWitSvid {
 
 impl fmt::Debug for FetchedWitSvid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { id, token: _, key_jwk: _, hint } = self;
-        f.debug_struct("FetchedWitSvid").field("id", id).field("hint", hint).finish_non_exhaustive()
+        let Self { svid, key_jwk: _, hint } = self;
+        f.debug_struct("FetchedWitSvid").field("svid", svid).field("hint", hint).finish_non_exhaustive()
     }
 }
 
@@ -224,8 +222,14 @@ impl sealed::Sealed for WitSvids {
             let id = named_id(index, &spiffe_id)?;
             present(index, "wit_svid", wit_svid.as_bytes())?;
             present(index, "wit_svid_key", key_jwk.as_bytes())?;
+            let svid = WitSvid::parse_unverified(&wit_svid).map_err(|reason| AnswerError::Wit { index, reason })?;
+            same_id(index, &id, &svid.id)?;
+            let key: Jwk = serde_json::from_str(&key_jwk).map_err(|_| AnswerError::WitKey { index })?;
+            if key.public_key().ok().as_ref() != Some(&svid.public_key) {
+                return Err(AnswerError::WitKey { index });
+            }
             if hint.is_empty() || hints.insert(hint.clone()) {
-                read.push(FetchedWitSvid { id, token: wit_svid, key_jwk, hint });
+                read.push(FetchedWitSvid { svid, key_jwk, hint });
             }
         }
         Ok(Self { svids: read })
@@ -329,6 +333,20 @@ pub enum AnswerError {
         index: usize,
         /// Why it is refused.
         reason: JwtError,
+    },
+    /// The token is no WIT-SVID.
+    #[error("SVID {index}: {reason}")]
+    Wit {
+        /// Which SVID.
+        index: usize,
+        /// Why it is refused.
+        reason: WitError,
+    },
+    /// The private key of a WIT-SVID is no JWK, or says that it is another's than the one that the token is bound to.
+    #[error("SVID {index} is not bound to the key that came with it")]
+    WitKey {
+        /// Which SVID.
+        index: usize,
     },
     /// The token is not for one of those that it was asked for.
     #[error("SVID {index} is not for {missing:?}")]
@@ -460,34 +478,26 @@ fn parse_keys(trust_domain: &TrustDomain, document: &[u8], key_use: &str) -> Res
     }
     let mut set: Value = serde_json::from_slice(document).map_err(json)?;
     if let Some(keys) = set.get_mut("keys").and_then(Value::as_array_mut) {
+        if let Some(index) = keys.iter().position(|key| !key.is_object()) {
+            return Err(BundleError::Json(format!("key {index} is no object")));
+        }
         keys.retain(|key| is_for(key, key_use));
         for key in keys.iter_mut().filter_map(Value::as_object_mut) {
-            key.insert("use".into(), JWT_SVID.into());
+            key.insert("use".into(), key_use.into());
         }
     }
     let mut bundle = jwks::parse(trust_domain, &serde_json::to_vec(&set).map_err(json)?, jwks::Mode::Standard)?;
     // What a bundle document says beside its keys has no place in this one.
     (bundle.sequence_number, bundle.refresh_hint) = (0, None);
-    if key_use == WIT_SVID {
-        let wit = |authority: crate::JwtAuthority| {
-            let crate::JwtAuthority { key_id, public_key, expires_at, tainted } = authority;
-            WitAuthority { key_id, public_key, expires_at, tainted }
-        };
-        bundle.wit_authorities = bundle.jwt_authorities.drain(..).map(wit).collect();
-    }
     Ok(bundle)
 }
 
-/// What is no key at all is not ignored: reading it tells what is wrong.
+/// By RFC 7517, a key may say that it signs; by the bundle document, what kind of SVID; most say nothing.
 fn is_for(key: &Value, key_use: &str) -> bool {
-    let for_it = match key.get("use") {
+    match key.get("use") {
         None | Some(Value::Null) => true,
         Some(stated) => stated == key_use || stated == "sig",
-    };
-    // One of another type may have members that mean something else: it is not even read.
-    let known_type = key.get("kty").and_then(Value::as_str).is_none_or(|kty| ["EC", "RSA", "OKP"].contains(&kty));
-    let known = |key: Jwk| !matches!(key.public_key(), Err(PublicKeyError::Unsupported(_)));
-    for_it && known_type && serde_json::from_value(key.clone()).map_or(true, known)
+    }
 }
 
 const JWT_SVID: &str = "jwt-svid";

@@ -6,8 +6,8 @@ use prost_types::value::Kind;
 use steeple_proto::workload::{
     JwtBundlesResponse, ValidateJwtsvidResponse, WitBundlesResponse, Witsvid, WitsvidResponse, X509BundlesResponse,
 };
-use steeple_spiffe::BundleSource;
 use steeple_spiffe::workload_api::{AnswerError, ClientError, Endpoint, WorkloadApiClient, X509Context, X509Source};
+use steeple_spiffe::{BundleSource, WitSvid};
 use steeple_testkit::FakeEndpoint;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
@@ -267,24 +267,36 @@ async fn the_answer_to_a_validation_has_an_id_and_claims() {
     }
 }
 
+fn wit_svid(world: &World, path: &str) -> Witsvid {
+    let id = world.ca.id(path);
+    let (wit_svid, wit_svid_key) = world.ca.wit_svid(&id, world.hour());
+    Witsvid { spiffe_id: id.to_string(), wit_svid, wit_svid_key, hint: "internal".into() }
+}
+
 #[tokio::test]
-async fn mandatory_fields_of_a_wit_svid_are_wanted_and_hints_told_once() {
+async fn defects_of_a_wit_answer_have_their_errors_and_hints_count_once() {
     let world = World::new();
     let client = world.client();
-    let svid = |id: &str, token: &str, key: &str, hint: &str| Witsvid {
-        spiffe_id: id.into(),
-        wit_svid: token.into(),
-        wit_svid_key: key.into(),
-        hint: hint.into(),
-    };
-    let id = "spiffe://example.org/web";
+    let (web, db) = (wit_svid(&world, "/web"), wit_svid(&world, "/db"));
     let missing = |field| Some(AnswerError::Missing { index: 0, field });
+    let other = Some(AnswerError::OtherId { index: 0, expected: world.ca.id("/db"), found: world.ca.id("/web") });
+    let not_the_key = || Some(AnswerError::WitKey { index: 0 });
+    let malformed = WitSvid::parse_unverified("token").unwrap_err();
+    let with = |change: &dyn Fn(&mut Witsvid)| {
+        let mut svid = web.clone();
+        change(&mut svid);
+        vec![svid]
+    };
     let cases = [
         (vec![], Some(AnswerError::NoSvids)),
-        (vec![svid("", "token", "key", "")], missing("spiffe_id")),
-        (vec![svid(id, "", "key", "")], missing("wit_svid")),
-        (vec![svid(id, "token", "", "")], missing("wit_svid_key")),
-        (vec![svid(id, "token", "key", "a"), svid(id, "other", "key", "a")], None),
+        (with(&|svid| svid.spiffe_id.clear()), missing("spiffe_id")),
+        (with(&|svid| svid.wit_svid.clear()), missing("wit_svid")),
+        (with(&|svid| svid.wit_svid_key.clear()), missing("wit_svid_key")),
+        (with(&|svid| svid.spiffe_id.clone_from(&db.spiffe_id)), other),
+        (with(&|svid| svid.wit_svid = "token".into()), Some(AnswerError::Wit { index: 0, reason: malformed })),
+        (with(&|svid| svid.wit_svid_key.clone_from(&db.wit_svid_key)), not_the_key()),
+        (with(&|svid| svid.wit_svid_key = "key".into()), not_the_key()),
+        (vec![web.clone(), db.clone()], None),
     ];
     for (svids, expected) in cases {
         let (outcome, _held) = soon(async {
@@ -295,9 +307,10 @@ async fn mandatory_fields_of_a_wit_svid_are_wanted_and_hints_told_once() {
         .await;
         match (outcome, expected) {
             (Ok(answer), None) => {
-                assert_eq!(answer.svids.len(), 1);
-                assert_eq!(answer.svids[0].token, "token");
-                assert!(!format!("{answer:?}").contains("key"), "a private key is shown");
+                let paths: Vec<_> = answer.svids.iter().map(|fetched| fetched.svid.id.path()).collect();
+                assert_eq!(paths, ["/web"]);
+                assert!(answer.svids[0].key_jwk.contains("private"));
+                assert!(!format!("{answer:?}").contains("private"), "a private key is shown");
             }
             (Err(ClientError::Answer(error)), Some(expected)) => assert_eq!(error, expected),
             (outcome, _) => panic!("{outcome:?}"),
