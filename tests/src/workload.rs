@@ -3,32 +3,38 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use steeple_proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
 use steeple_proto::workload::{
     JwtBundlesRequest, JwtBundlesResponse, Jwtsvid, JwtsvidRequest, ValidateJwtsvidRequest, ValidateJwtsvidResponse,
     X509BundlesRequest, X509BundlesResponse, X509svid, X509svidRequest, X509svidResponse,
 };
 use steeple_runtime::Clock;
+use steeple_spiffe::workload_api::{Stub, WorkloadApiClient};
 use steeple_spiffe::x509::{X509Svid, parse_chain_der, verify_x509_svid};
 use steeple_transport::dial;
-use tonic::metadata::MetadataValue;
-use tonic::service::Interceptor;
-use tonic::service::interceptor::InterceptedService;
-use tonic::transport::Channel;
-use tonic::{Code, Request, Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use crate::wait::{POLL, within};
 
-/// A client of the Workload API.
+/// A client of the Workload API. It hands out the messages as they are, since the cases look at what an agent says; what a
+/// program makes of them is [`Workload::client`]'s.
 #[derive(Clone)]
 pub struct Workload {
-    client: SpiffeWorkloadApiClient<InterceptedService<Channel, SecurityHeader>>,
+    client: WorkloadApiClient,
 }
 
 impl Workload {
     /// One that connects to `socket` when first used, and again whenever the connection broke.
     pub fn at(socket: &Path) -> Self {
-        Self { client: SpiffeWorkloadApiClient::with_interceptor(dial::local(socket), SecurityHeader) }
+        Self { client: WorkloadApiClient::with_channel(dial::local(socket)) }
+    }
+
+    /// The client that programs have, for its typed calls and its sources.
+    pub fn client(&self) -> &WorkloadApiClient {
+        &self.client
+    }
+
+    fn calls(&self) -> Stub {
+        self.client.stub()
     }
 
     /// Opens a stream of X.509-SVIDs.
@@ -36,7 +42,7 @@ impl Workload {
     /// # Errors
     /// The agent's.
     pub async fn x509_svids(&self) -> Result<Streaming<X509svidResponse>, Status> {
-        Ok(self.client.clone().fetch_x509svid(X509svidRequest {}).await?.into_inner())
+        Ok(self.calls().fetch_x509svid(X509svidRequest {}).await?.into_inner())
     }
 
     /// Opens a stream of X.509 bundles.
@@ -44,7 +50,7 @@ impl Workload {
     /// # Errors
     /// The agent's.
     pub async fn x509_bundles(&self) -> Result<Streaming<X509BundlesResponse>, Status> {
-        Ok(self.client.clone().fetch_x509_bundles(X509BundlesRequest {}).await?.into_inner())
+        Ok(self.calls().fetch_x509_bundles(X509BundlesRequest {}).await?.into_inner())
     }
 
     /// Opens a stream of JWT bundles.
@@ -52,7 +58,7 @@ impl Workload {
     /// # Errors
     /// The agent's.
     pub async fn jwt_bundles(&self) -> Result<Streaming<JwtBundlesResponse>, Status> {
-        Ok(self.client.clone().fetch_jwt_bundles(JwtBundlesRequest {}).await?.into_inner())
+        Ok(self.calls().fetch_jwt_bundles(JwtBundlesRequest {}).await?.into_inner())
     }
 
     /// A JWT-SVID of each identity of this workload.
@@ -61,7 +67,7 @@ impl Workload {
     /// The agent's.
     pub async fn jwt_svids(&self, audience: &str) -> Result<Vec<Jwtsvid>, Status> {
         let request = JwtsvidRequest { audience: vec![audience.to_owned()], spiffe_id: String::new() };
-        Ok(self.client.clone().fetch_jwtsvid(request).await?.into_inner().svids)
+        Ok(self.calls().fetch_jwtsvid(request).await?.into_inner().svids)
     }
 
     /// Has the agent validate a JWT-SVID.
@@ -70,7 +76,7 @@ impl Workload {
     /// The agent's.
     pub async fn validate_jwt(&self, audience: &str, svid: &str) -> Result<ValidateJwtsvidResponse, Status> {
         let request = ValidateJwtsvidRequest { audience: audience.to_owned(), svid: svid.to_owned() };
-        Ok(self.client.clone().validate_jwtsvid(request).await?.into_inner())
+        Ok(self.calls().validate_jwtsvid(request).await?.into_inner())
     }
 
     /// Follows the X.509-SVIDs as workloads do, over any number of streams.
@@ -142,15 +148,4 @@ pub fn verified(svid: &X509svid) -> Result<X509Svid> {
     anyhow::ensure!(id.to_string() == *spiffe_id, "the SVID of {spiffe_id} names {id}");
     read.hint.clone_from(hint);
     Ok(read)
-}
-
-/// Adds the header without which the Workload API answers nobody.
-#[derive(Clone)]
-struct SecurityHeader;
-
-impl Interceptor for SecurityHeader {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request.metadata_mut().insert("workload.spiffe.io", MetadataValue::from_static("true"));
-        Ok(request)
-    }
 }

@@ -7,6 +7,8 @@ mod bench;
 #[cfg(test)]
 mod bootstrap;
 #[cfg(test)]
+mod client;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod disk;

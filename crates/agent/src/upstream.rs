@@ -8,7 +8,7 @@ use steeple_runtime::Clock;
 use steeple_spiffe::x509::Certificate;
 use steeple_spiffe::{SpiffeId, TrustDomain};
 use steeple_transport::dial::{self, Proxy};
-use steeple_transport::tls::{Credential, Expect, TlsError, client_config};
+use steeple_transport::tls::{Credential, Expect, TlsError, client_config, credential_with_signer};
 use tokio::sync::watch;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -81,7 +81,7 @@ impl Upstream {
     /// # Errors
     /// When TLS cannot use its key.
     pub(crate) fn set_identity(&self, identity: Identity) -> Result<(), TlsError> {
-        let credential = Credential::with_signer(&identity.chain, Arc::clone(&identity.signer))?;
+        let credential = credential_with_signer(&identity.chain, Arc::clone(&identity.signer))?;
         self.0.credential.send_replace(Some(credential));
         self.0.identity.send_replace(Some(identity));
         self.reconnect();

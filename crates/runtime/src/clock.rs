@@ -90,6 +90,12 @@ impl steeple_spiffe::Clock for Clock {
     }
 }
 
+impl steeple_spiffe::Timer for Clock {
+    fn sleep(&self, length: Duration) -> BoxFuture<'static, ()> {
+        self.0.sleep(length)
+    }
+}
+
 impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Clock")

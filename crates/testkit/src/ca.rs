@@ -8,11 +8,13 @@ use futures::FutureExt;
 use serde_json::{Map, Value, json};
 use steeple_pki::certificate::svid_subject;
 use steeple_pki::{
-    Issuer, KeyType, Kind, LocalSigner, Name, PkiError, PrivateKey, PublicKey, Serial, Signer, Template, jws,
+    Issuer, KeyType, Kind, LocalSigner, Name, PkiError, PrivateKey, PublicKey, Serial, SignatureAlgorithm, Signer,
+    Template, jws,
 };
 use steeple_proto::spire::api::types;
 use steeple_runtime::clock::unix_seconds;
 use steeple_spiffe::bundle::{JwtAuthority, X509Authority};
+use steeple_spiffe::jwk::Jwk;
 use steeple_spiffe::x509::Certificate;
 use steeple_spiffe::{Bundle, SpiffeId, TrustDomain};
 use steeple_transport::tls::Credential;
@@ -133,6 +135,19 @@ impl Ca {
         all.insert("iat".into(), json!(unix_seconds(validity.start)));
         all.insert("exp".into(), json!(unix_seconds(validity.end)));
         made(jws::sign_jwt_svid(&all, &self.jwt_key_id, &self.jwt))
+    }
+
+    /// A WIT-SVID with a key of its own, good within `validity`, and that key as a JWK. Nothing can be signed with it: its
+    /// private part is not one.
+    pub fn wit_svid(&self, id: &SpiffeId, validity: Range<SystemTime>) -> (String, String) {
+        let workload = PrivateKey::generate(KeyType::EcP256).unwrap();
+        let key = workload.public_key();
+        let claims = json!({"sub": id.as_str(), "exp": unix_seconds(validity.end)});
+        let claims = claims.as_object().unwrap();
+        let signing = jws::sign_wit_svid(claims, key, SignatureAlgorithm::EcdsaSha256, &self.jwt_key_id, &self.jwt);
+        let mut jwk = serde_json::to_value(Jwk::new(key)).unwrap();
+        jwk["d"] = "private".into();
+        (made(signing), jwk.to_string())
     }
 
     /// The bundle with both authorities.

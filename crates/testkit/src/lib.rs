@@ -20,9 +20,11 @@ pub mod record;
 pub mod server;
 pub mod web;
 pub mod wire;
+pub mod workload;
 
 pub use ca::Ca;
 pub use clock::ManualClock;
 pub use keys::MemoryKeys;
 pub use server::FakeServer;
 pub use web::WebServer;
+pub use workload::FakeEndpoint;

@@ -7,7 +7,7 @@ use anyhow::{anyhow, bail};
 use steeple_config::duration::Duration as GoDuration;
 use steeple_config::flags::{FlagSet, FlagValue};
 use steeple_console::dialling;
-use steeple_proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
+use steeple_spiffe::workload_api::WorkloadApiClient;
 use steeple_transport::dial;
 use tonic::Status;
 use tonic::transport::Channel;
@@ -79,8 +79,8 @@ impl Agent {
     }
 
     /// A client of the Workload API.
-    pub(crate) fn workload(&self) -> SpiffeWorkloadApiClient<Channel> {
-        SpiffeWorkloadApiClient::new(self.channel())
+    pub(crate) fn workload(&self) -> WorkloadApiClient {
+        WorkloadApiClient::with_channel(self.channel())
     }
 
     /// A failed call in the reference's words.

@@ -93,7 +93,7 @@ impl Steps<'_> {
     async fn watch(&self, token: &str, screen: &mut Screen) -> Result<Infallible> {
         let Self { programs: _, place, domain, clock } = self;
         self.create_entry(token, screen).await?;
-        let workload = Workload::new(&place.agent_socket());
+        let workload = Workload::new(&place.agent_socket())?;
         let mut updates = workload.x509_updates((*clock).clone());
         screen.begin("identity", "waiting for the agent");
         let began = clock.now();

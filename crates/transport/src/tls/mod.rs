@@ -1,47 +1,27 @@
-//! TLS between workload identities: no host names, only SPIFFE IDs. TLS 1.2 and 1.3, post-quantum key exchange
-//! preferred, no session tickets (a resumed session would outlive the identity it was made with).
+//! The daemons' TLS: [`steeple_spiffe::tls`] with what they have of their own, which is a clock that tests advance, keys
+//! that may live in another process, and whom a server lets in.
 
 mod signer;
-mod verify;
 
-use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use rustls::client::ResolvesClientCert;
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
-use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
+use rustls::pki_types::UnixTime;
 use rustls::time_provider::TimeProvider;
-use rustls::{ClientConfig, ServerConfig, SignatureScheme};
+use rustls::{ClientConfig, ServerConfig};
 use steeple_pki::Signer;
 use steeple_runtime::Clock;
-use steeple_spiffe::x509::Certificate;
+use steeple_spiffe::tls::{Config, PeerError, Peers};
+use steeple_spiffe::x509::{self, Certificate, X509Error};
 use steeple_spiffe::{SpiffeId, TrustDomain};
 use tokio::sync::watch;
-use zeroize::Zeroizing;
 
-pub(crate) use verify::in_words;
-pub use verify::is_unknown_authority;
+pub use steeple_spiffe::tls::{Credential, TlsError, is_unknown_authority, provider};
+
+pub(crate) use steeple_spiffe::tls::in_words;
 
 /// The protocol that gRPC speaks.
 const H2: &[u8] = b"h2";
-
-/// Why a TLS configuration cannot be made.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// The private key is not one that TLS can sign with, or does not fit the certificate.
-    #[error("unusable TLS key: {0}")]
-    Key(rustls::Error),
-    /// The protocol versions and the provider do not go together.
-    #[error("unable to configure TLS: {0}")]
-    Configuration(rustls::Error),
-}
-
-/// A certificate chain and its key, ready for handshakes. Cheap to clone.
-#[derive(Clone)]
-pub struct Credential(Arc<CertifiedKey>);
 
 /// The credential in use, replaced at each rotation. Handshakes fail while there is none.
 pub type CredentialWatch = watch::Receiver<Option<Credential>>;
@@ -71,34 +51,12 @@ pub enum Expect {
     },
 }
 
-impl Credential {
-    /// A chain, leaf first, and the PKCS#8 form of the leaf's key.
-    ///
-    /// # Errors
-    /// When the key is unusable or another's.
-    pub fn new(chain: &[Certificate], key_pkcs8: &Zeroizing<Vec<u8>>) -> Result<Self, TlsError> {
-        let chain = chain.iter().map(|certificate| CertificateDer::from(certificate.der().to_vec())).collect();
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key_pkcs8.as_slice()));
-        let signer = provider().key_provider.load_private_key(key.clone_key()).map_err(TlsError::Key)?;
-        let certified = CertifiedKey::new(chain, signer);
-        certified.keys_match().map_err(TlsError::Key)?;
-        Ok(Self(Arc::new(certified)))
-    }
-
-    /// A chain, leaf first, and the leaf's key, which may live elsewhere.
-    ///
-    /// # Errors
-    /// When TLS knows no scheme for the signer's algorithm.
-    pub fn with_signer(chain: &[Certificate], signer: Arc<dyn Signer>) -> Result<Self, TlsError> {
-        let chain = chain.iter().map(|certificate| CertificateDer::from(certificate.der().to_vec())).collect();
-        Ok(Self(Arc::new(CertifiedKey::new(chain, Arc::new(signer::HandshakeKey::new(signer)?)))))
-    }
-}
-
-impl fmt::Debug for Credential {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Credential")
-    }
+/// A chain, leaf first, and the leaf's key, which may live elsewhere.
+///
+/// # Errors
+/// [`TlsError::Key`] when TLS knows no scheme for the signer's algorithm.
+pub fn credential_with_signer(chain: &[Certificate], signer: Arc<dyn Signer>) -> Result<Credential, TlsError> {
+    Ok(Credential::with_key(chain, Arc::new(signer::HandshakeKey::new(signer)?)))
 }
 
 /// The configuration of a listener: a client certificate is asked for, but not required.
@@ -110,15 +68,9 @@ pub fn server_config(
     admission: Arc<dyn Admission>,
     clock: Clock,
 ) -> Result<ServerConfig, TlsError> {
-    let verifier = verify::ClientVerifier::new(admission, clock.clone());
-    let mut config = ServerConfig::builder_with_details(provider(), Arc::new(Time(clock)))
-        .with_protocol_versions(VERSIONS)
-        .map_err(TlsError::Configuration)?
-        .with_client_cert_verifier(Arc::new(verifier))
-        .with_cert_resolver(Arc::new(Current(credential)));
+    let config = Config::new(Admitted(admission)).with_identity(shown(credential)).with_time(Arc::new(Time(clock)));
+    let mut config = config.with_anonymous_clients().server()?;
     config.alpn_protocols = vec![H2.to_vec()];
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.send_tls13_tickets = 0;
     Ok(config)
 }
 
@@ -131,30 +83,55 @@ pub fn client_config(
     expect: Expect,
     clock: Clock,
 ) -> Result<ClientConfig, TlsError> {
-    let verifier = verify::ServerVerifier::new(expect, clock.clone());
-    let builder = ClientConfig::builder_with_details(provider(), Arc::new(Time(clock)))
-        .with_protocol_versions(VERSIONS)
-        .map_err(TlsError::Configuration)?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier));
-    let mut config = match credential {
-        Some(credential) => builder.with_client_cert_resolver(Arc::new(Current(credential))),
-        None => builder.with_no_client_auth(),
-    };
+    let mut config = Config::new(expect).with_time(Arc::new(Time(clock)));
+    if let Some(credential) = credential {
+        config = config.with_identity(shown(credential));
+    }
+    let mut config = config.client()?;
     config.alpn_protocols = vec![H2.to_vec()];
-    config.resumption = rustls::client::Resumption::disabled();
-    config.enable_sni = false;
     Ok(config)
 }
 
-/// The one crypto back end.
-pub fn provider() -> Arc<CryptoProvider> {
-    use std::sync::OnceLock;
-    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
-    Arc::clone(PROVIDER.get_or_init(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider())))
+fn shown(credential: CredentialWatch) -> impl Fn() -> Option<Credential> + Send + Sync + 'static {
+    move || credential.borrow().clone()
 }
 
-const VERSIONS: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
+/// Who is let in by a listener.
+struct Admitted(Arc<dyn Admission>);
+
+impl Peers for Admitted {
+    fn accept(&self, chain: &[Certificate], now: SystemTime) -> Result<(), PeerError> {
+        let id = claimed_id(chain)?;
+        // Before the chain is looked at: whoever may not come in costs no signature.
+        if !self.0.admits(&id) {
+            return Err(PeerError::Unexpected(id));
+        }
+        let trust_domain = id.trust_domain();
+        let authorities = self.0.authorities(&trust_domain).ok_or(X509Error::UnknownTrustDomain(trust_domain))?;
+        x509::verify_x509_svid(chain, &authorities, now)?;
+        Ok(())
+    }
+}
+
+impl Peers for Expect {
+    fn accept(&self, chain: &[Certificate], now: SystemTime) -> Result<(), PeerError> {
+        let (expected, found) = match self {
+            Self::Verified { id, authorities } => {
+                let authorities = Arc::clone(&authorities.borrow());
+                (id, x509::verify_x509_svid(chain, &authorities, now)?)
+            }
+            Self::DangerouslyUnverified { id } => (id, claimed_id(chain)?),
+        };
+        if *expected != found {
+            return Err(PeerError::Another { found, expected: expected.clone() });
+        }
+        Ok(())
+    }
+}
+
+fn claimed_id(chain: &[Certificate]) -> Result<SpiffeId, X509Error> {
+    chain.first().ok_or(X509Error::EmptyChain)?.spiffe_id()
+}
 
 #[derive(Debug)]
 struct Time(Clock);
@@ -163,26 +140,5 @@ impl TimeProvider for Time {
     fn current_time(&self) -> Option<UnixTime> {
         let seconds = self.0.unix_seconds();
         Some(UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(seconds).ok()?)))
-    }
-}
-
-/// The credential in use, looked up at each handshake.
-#[derive(Debug)]
-struct Current(CredentialWatch);
-
-impl ResolvesServerCert for Current {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.0.borrow().as_ref().map(|credential| Arc::clone(&credential.0))
-    }
-}
-
-/// Whatever authorities the server hints at.
-impl ResolvesClientCert for Current {
-    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        self.0.borrow().as_ref().map(|credential| Arc::clone(&credential.0))
-    }
-
-    fn has_certs(&self) -> bool {
-        self.0.borrow().is_some()
     }
 }

@@ -14,7 +14,9 @@ use steeple_testkit::ca::Svid;
 use steeple_testkit::{Ca, ManualClock};
 use steeple_transport::dial;
 use steeple_transport::listen::TlsListener;
-use steeple_transport::tls::{Credential, CredentialWatch, Expect, client_config, is_unknown_authority, server_config};
+use steeple_transport::tls::{
+    Credential, CredentialWatch, Expect, client_config, credential_with_signer, is_unknown_authority, server_config,
+};
 use tokio::sync::watch;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tonic::Code;
@@ -277,7 +279,7 @@ async fn a_key_that_lives_elsewhere_signs_handshakes_of_both_versions() {
     let now = case.manual.now();
     let svid = ca.svid("/spire/server", now..now + HOUR);
     let signer = Arc::new(Elsewhere(LocalSigner(Arc::clone(&svid.key))));
-    case.server.send_replace(Some(Credential::with_signer(&svid.chain, signer).unwrap()));
+    case.server.send_replace(Some(credential_with_signer(&svid.chain, signer).unwrap()));
     case.handshake(case.client(&ca, "/spire/server")).await.1.unwrap();
 
     let tls12 = ClientConfig::builder_with_provider(steeple_transport::tls::provider())
@@ -319,7 +321,7 @@ fn a_credential_needs_its_own_key() {
     assert!(Credential::new(&one.chain, &one.key_der()).is_ok());
     let error = Credential::new(&one.chain, &other.key_der()).unwrap_err();
     assert!(error.to_string().starts_with("unusable TLS key: "), "{error}");
-    assert!(Credential::new(&one.chain, &b"nothing".to_vec().into()).is_err());
+    assert!(Credential::new(&one.chain, b"nothing").is_err());
 }
 
 /// What an agent sees of a server that is not the one it knows.

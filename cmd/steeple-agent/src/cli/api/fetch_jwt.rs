@@ -9,7 +9,6 @@ use super::json;
 use crate::cli::client::{AgentFlags, Timeout};
 use crate::cli::output::{Format, Output, print_json};
 use crate::cli::{console, usage};
-use steeple_transport::security_header;
 
 /// Prints a JWT-SVID for each identity that the agent has for this process, or for one of them, and the bundles that
 /// validate such tokens.
@@ -30,7 +29,7 @@ pub(crate) async fn fetch_jwt(args: &[String]) -> anyhow::Result<()> {
     ensure!(!audience.is_empty(), "audience must be specified");
     let agent = agent.agent()?;
     let bundles = timeout.limit(async {
-        let stream = agent.workload().fetch_jwt_bundles(security_header::with(JwtBundlesRequest {})).await?;
+        let stream = agent.workload().stub().fetch_jwt_bundles(JwtBundlesRequest {}).await?;
         stream.into_inner().message().await
     });
     let bundles = match bundles.await {
@@ -39,9 +38,8 @@ pub(crate) async fn fetch_jwt(args: &[String]) -> anyhow::Result<()> {
         Err(status) if steeple_console::dialling::answered(&status) => return Err(agent.failed(&status)),
         Err(status) => return Err(agent.failed(&status)).context("failed to receive JWT bundles"),
     };
-    let mut client = agent.workload();
-    let svids =
-        timeout.limit(client.fetch_jwtsvid(security_header::with(JwtsvidRequest { audience, spiffe_id }))).await;
+    let mut calls = agent.workload().stub();
+    let svids = timeout.limit(calls.fetch_jwtsvid(JwtsvidRequest { audience, spiffe_id })).await;
     let svids = svids.map_err(|status| agent.failed(&status))?.into_inner();
     match output.borrow().format() {
         Format::Json => print_json(&[json::jwt_svids(&svids), json::jwt_bundles(&bundles)].into_iter().collect()),

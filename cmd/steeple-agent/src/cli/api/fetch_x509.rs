@@ -7,6 +7,7 @@ use steeple_config::flags::FlagSet;
 use steeple_proto::workload::X509svidRequest;
 use steeple_runtime::Clock;
 use steeple_runtime::os::files::replace_private;
+use steeple_spiffe::workload_api::X509Context;
 use steeple_spiffe::{pem, x509};
 
 use super::json;
@@ -14,7 +15,6 @@ use super::update::{Identity, Style, Update};
 use crate::cli::client::{AgentFlags, Timeout};
 use crate::cli::output::{Format, Output, print_json};
 use crate::cli::{console, usage};
-use steeple_transport::security_header;
 
 /// Prints the X509-SVIDs that the agent has for this process, and writes them into files if that is asked for.
 pub(crate) async fn fetch_x509(args: &[String]) -> anyhow::Result<()> {
@@ -30,13 +30,13 @@ pub(crate) async fn fetch_x509(args: &[String]) -> anyhow::Result<()> {
     let agent = agent.agent()?;
     let start = Instant::now();
     let first = timeout.limit(async {
-        let stream = agent.workload().fetch_x509svid(security_header::with(X509svidRequest {})).await?;
+        let stream = agent.workload().stub().fetch_x509svid(X509svidRequest {}).await?;
         stream.into_inner().message().await
     });
     let response = first.await.map_err(|status| agent.failed(&status))?.ok_or_else(|| anyhow!("EOF"))?;
     let waited = start.elapsed();
     let answer = json::x509_svids(&response);
-    let update = Update::parse(response)?;
+    let update = Update::from(X509Context::from_message(response)?);
     update.verify(Clock::system().now())?;
     match output.format() {
         Format::Json => print_json(&answer),

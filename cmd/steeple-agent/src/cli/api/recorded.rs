@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 use steeple_proto::workload::{JwtBundlesResponse, Jwtsvid, JwtsvidResponse, X509svid, X509svidResponse};
+use steeple_spiffe::workload_api::X509Context;
 
 use super::update::{Style, Update};
 use super::{fetch_jwt, fetch_x509, json};
@@ -73,7 +74,7 @@ fn x509_svids_are_printed_as_the_reference_prints_them() {
     let line = printed("fetch-x509-json");
     let answer = serde_json::from_str(&line).unwrap();
     assert_eq!(json::x509_svids(&x509_svids(&answer)), answer);
-    let update = Update::parse(x509_svids(&answer)).unwrap();
+    let update = Update::from(X509Context::from_message(x509_svids(&answer)).unwrap());
     for (record, nanos, style) in [("fetch-x509", 4_017_897, Style::Fetch), ("watch-two", 2_527_922, Style::Watch)] {
         assert_eq!(update.pretty(Duration::from_nanos(nanos), style), printed(record), "{record}");
     }
@@ -94,7 +95,7 @@ fn jwt_svids_are_printed_as_the_reference_prints_them() {
 #[test]
 fn files_are_written_as_the_reference_writes_them() {
     let answer = serde_json::from_str(&printed("fetch-x509-json")).unwrap();
-    let update = Update::parse(x509_svids(&answer)).unwrap();
+    let update = Update::from(X509Context::from_message(x509_svids(&answer)).unwrap());
     let dir = tempfile::tempdir().unwrap();
     let (out, mut said) = (dir.path().join("out"), String::new());
     fs::create_dir(&out).unwrap();

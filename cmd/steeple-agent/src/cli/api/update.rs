@@ -2,25 +2,25 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use steeple_config::duration::Duration as GoDuration;
 use steeple_console::time;
-use steeple_proto::workload::{X509svid, X509svidResponse};
 use steeple_runtime::clock::unix_seconds;
-use steeple_spiffe::x509::parse_chain_der;
-use steeple_spiffe::{Certificate, X509Error, X509Svid, verify_x509_svid};
+use steeple_spiffe::workload_api::X509Context;
+use steeple_spiffe::{Bundle, Certificate, X509Error, X509Svid, verify_x509_svid};
 
-/// An answer, parsed.
+/// An answer, in the order in which it is shown.
 pub(super) struct Update {
     pub(super) svids: Vec<Identity>,
-    /// By the trust domain's SPIFFE ID, as it was sent.
+    /// By the trust domain's SPIFFE ID.
     pub(super) federated_bundles: BTreeMap<String, Vec<Certificate>>,
 }
 
 /// An SVID, and the authorities of its trust domain.
 pub(super) struct Identity {
-    pub(super) svid: X509Svid,
+    pub(super) svid: Arc<X509Svid>,
     pub(super) bundle: Vec<Certificate>,
 }
 
@@ -33,19 +33,25 @@ pub(super) enum Style {
     Watch,
 }
 
-impl Update {
-    /// # Errors
-    /// A certificate or a key is malformed.
-    pub(super) fn parse(response: X509svidResponse) -> Result<Self, X509Error> {
+impl From<X509Context> for Update {
+    fn from(context: X509Context) -> Self {
         // Nothing is revoked by lists: SVIDs are short-lived.
-        let X509svidResponse { svids, crl: _, federated_bundles } = response;
-        let bundles = federated_bundles.into_iter().map(|(id, bundle)| parse_chain_der(&bundle).map(|it| (id, it)));
-        Ok(Self {
-            svids: svids.into_iter().map(Identity::parse).collect::<Result<_, _>>()?,
-            federated_bundles: bundles.collect::<Result<_, _>>()?,
-        })
+        let X509Context { svids, mut bundles, crls: _ } = context;
+        let certificates = |bundle: &Arc<Bundle>| bundle.x509_certificates().cloned().collect();
+        let identity = |svid: Arc<X509Svid>| {
+            let bundle = bundles.get(&svid.id.trust_domain()).map(certificates).unwrap_or_default();
+            Identity { svid, bundle }
+        };
+        let svids: Vec<Identity> = svids.into_iter().map(identity).collect();
+        for Identity { svid, bundle: _ } in &svids {
+            bundles.remove(&svid.id.trust_domain());
+        }
+        let federated = bundles.iter().map(|bundle| (bundle.trust_domain.id().to_string(), certificates(bundle)));
+        Self { svids, federated_bundles: federated.collect() }
     }
+}
 
+impl Update {
     /// Whether each SVID is signed by an authority of its own bundle, now.
     ///
     /// # Errors
@@ -63,7 +69,7 @@ impl Update {
         let waited = GoDuration::try_from(waited).unwrap_or_default();
         let _ = writeln!(text, "Received {} {noun} after {waited}", svids.len());
         for Identity { svid, bundle } in svids {
-            let X509Svid { id, chain, key_pkcs8: _, hint } = svid;
+            let X509Svid { id, chain, key_pkcs8: _, hint } = &**svid;
             let _ = writeln!(text, "\nSPIFFE ID:\t\t{id}");
             if style == Style::Fetch && !hint.is_empty() {
                 let _ = writeln!(text, "Hint:\t\t\t{hint}");
@@ -80,15 +86,6 @@ impl Update {
         }
         text.push('\n');
         text
-    }
-}
-
-impl Identity {
-    fn parse(svid: X509svid) -> Result<Self, X509Error> {
-        // The certificate says who it is for.
-        let X509svid { spiffe_id: _, x509_svid, x509_svid_key, bundle, hint } = svid;
-        let svid = X509Svid { hint, ..X509Svid::parse(&x509_svid, &x509_svid_key)? };
-        Ok(Self { svid, bundle: parse_chain_der(&bundle)? })
     }
 }
 

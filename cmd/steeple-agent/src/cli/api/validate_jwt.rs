@@ -1,7 +1,6 @@
 use anyhow::{Context, bail, ensure};
 use steeple_config::flags::FlagSet;
 use steeple_proto::workload::{ValidateJwtsvidRequest, ValidateJwtsvidResponse};
-use steeple_transport::security_header;
 use tonic::Code;
 
 use super::json;
@@ -23,9 +22,9 @@ pub(crate) async fn validate_jwt(args: &[String]) -> anyhow::Result<()> {
     ensure!(!audience.is_empty(), "audience must be specified");
     ensure!(!svid.is_empty(), "svid must be specified");
     let agent = agent.agent()?;
-    let mut client = agent.workload();
-    let request = security_header::with(ValidateJwtsvidRequest { audience, svid });
-    let response = match timeout.limit(client.validate_jwtsvid(request)).await {
+    let mut calls = agent.workload().stub();
+    let request = ValidateJwtsvidRequest { audience, svid };
+    let response = match timeout.limit(calls.validate_jwtsvid(request)).await {
         Ok(response) => response.into_inner(),
         Err(status) if status.code() == Code::InvalidArgument => bail!("SVID is not valid: {}", status.message()),
         Err(status) => return Err(agent.failed(&status)).context("unable to validate JWT SVID"),

@@ -2,8 +2,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail};
 use steeple_config::flags::FlagSet;
-use steeple_proto::workload::X509svidRequest;
-use steeple_transport::security_header;
+use steeple_spiffe::workload_api::{ClientError, X509Context};
 use tonic::{Code, Status};
 
 use super::update::{Style, Update};
@@ -58,11 +57,9 @@ impl Watch {
 
     /// Prints what comes on one stream.
     async fn follow(&mut self) -> Result<std::convert::Infallible, Ended> {
-        let mut stream =
-            self.agent.workload().fetch_x509svid(security_header::with(X509svidRequest {})).await?.into_inner();
+        let mut answers = self.agent.workload().stream::<X509Context>().await?;
         loop {
-            let response = stream.message().await?.ok_or_else(|| Ended::Unusable(anyhow!("EOF")))?;
-            let update = Update::parse(response).map_err(|error| Ended::Unusable(error.into()))?;
+            let update = Update::from(answers.next().await?);
             console::out(&update.pretty(self.since.elapsed(), Style::Watch));
             (self.since, self.failures) = (Instant::now(), 0);
         }
@@ -79,11 +76,14 @@ enum Ended {
     Unusable(anyhow::Error),
 }
 
-impl From<Status> for Ended {
-    fn from(status: Status) -> Self {
-        match status.code() {
-            Code::InvalidArgument => Self::Refused(status),
-            _ => Self::Broken(status),
+impl From<ClientError> for Ended {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Status(status) if status.code() == Code::InvalidArgument => Self::Refused(*status),
+            ClientError::Status(status) => Self::Broken(*status),
+            ClientError::Ended => Self::Unusable(anyhow!("EOF")),
+            ClientError::Answer(error) => Self::Unusable(error.into()),
+            other => Self::Unusable(other.into()),
         }
     }
 }

@@ -1,3 +1,5 @@
+use steeple_spiffe::workload_api::ClientError;
+
 use super::*;
 use crate::up::testdata::{certificate, svid, token};
 
@@ -11,7 +13,7 @@ fn moment() -> Moment {
 
 fn update(svids: &[(&str, &str)], authorities: &[&str]) -> X509Update {
     X509Update {
-        svids: svids.iter().map(|(id, file)| svid(id, certificate(file))).collect(),
+        svids: svids.iter().map(|(id, file)| svid(id, certificate(file)).into()).collect(),
         authorities: authorities.iter().map(|file| certificate(file)).collect(),
     }
 }
@@ -73,8 +75,8 @@ fn identities_that_come_and_go_are_told_and_several_of_one_id_are_kept_apart() {
 fn an_agent_that_is_away_changes_nothing() {
     let first = update(&[(ID, "workload-plain.pem")], &["ca.pem"]);
     let mut seen = Seen::new(&first, &[token("workload.jwt")]);
-    assert!(seen.x509(Err(WorkloadError::Ended), &moment()).is_err());
-    assert!(seen.jwt(Err(WorkloadError::Ended), &moment()).is_err());
+    assert!(seen.x509(Err(WorkloadError::Client(ClientError::Ended)), &moment()).is_err());
+    assert!(seen.jwt(Err(WorkloadError::Client(ClientError::Ended)), &moment()).is_err());
     assert_eq!(lines(seen.x509(Ok(first), &moment()).unwrap()), [""; 0]);
     assert_eq!(lines(seen.jwt(Ok(vec![token("workload.jwt")]), &moment()).unwrap()), [""; 0]);
 }
