@@ -6,13 +6,14 @@ mod follow;
 
 use futures::{StreamExt, stream};
 use steeple_datastore::Page;
-use steeple_datastore::entries::{CreateEntries, Created, DeleteEntry};
+use steeple_datastore::entries::{CreateEntries, Created, DeleteEntry, EntryMask, UpdateEntries};
 use steeple_proto::spire::api::server::entry::v1::entry_server::{Entry, EntryServer};
 use steeple_proto::spire::api::server::entry::v1::{
     BatchCreateEntryRequest, BatchCreateEntryResponse, BatchDeleteEntryRequest, BatchDeleteEntryResponse,
-    CountEntriesRequest, CountEntriesResponse, GetAuthorizedEntriesRequest, GetAuthorizedEntriesResponse,
-    GetEntryRequest, ListEntriesRequest, ListEntriesResponse, SyncAuthorizedEntriesRequest,
-    SyncAuthorizedEntriesResponse, batch_create_entry_response, batch_delete_entry_response,
+    BatchUpdateEntryRequest, BatchUpdateEntryResponse, CountEntriesRequest, CountEntriesResponse,
+    GetAuthorizedEntriesRequest, GetAuthorizedEntriesResponse, GetEntryRequest, ListEntriesRequest,
+    ListEntriesResponse, SyncAuthorizedEntriesRequest, SyncAuthorizedEntriesResponse, batch_create_entry_response,
+    batch_delete_entry_response, batch_update_entry_response,
 };
 use steeple_proto::spire::api::types;
 use steeple_transport::rpc::Call;
@@ -20,13 +21,10 @@ use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::error;
 
-use super::{Parts, status};
+use super::{AT_ONCE, Parts, status};
 use crate::entries::api_entry;
 pub(super) use convert::selectors_of;
-use convert::{masked, stored};
-
-/// Deletions of one call that share commits.
-const AT_ONCE: usize = 256;
+use convert::{fields_of, masked, stored};
 
 struct Service(Parts);
 
@@ -86,7 +84,8 @@ impl Entry for Service {
         request: Request<BatchCreateEntryRequest>,
     ) -> Result<Response<BatchCreateEntryResponse>, Status> {
         let BatchCreateEntryRequest { entries, output_mask } = request.into_inner();
-        let converted: Vec<_> = entries.into_iter().map(|entry| stored(entry, &self.0.trust_domain)).collect();
+        let converted: Vec<_> =
+            entries.into_iter().map(|entry| stored(entry, EntryMask::ALL, &self.0.trust_domain)).collect();
         let sound: Vec<_> = converted.iter().filter_map(|entry| entry.as_ref().ok().cloned()).collect();
         let mut created = match self.0.store.write(CreateEntries { entries: sound }).await {
             Ok(created) => Ok(created.into_iter()),
@@ -110,6 +109,38 @@ impl Entry for Service {
             batch_create_entry_response::Result { status: Some(status::item(&result)), entry }
         });
         Ok(Response::new(BatchCreateEntryResponse { results: results.collect() }))
+    }
+
+    async fn batch_update_entry(
+        &self,
+        request: Request<BatchUpdateEntryRequest>,
+    ) -> Result<Response<BatchUpdateEntryResponse>, Status> {
+        const FAILED: &str = "failed to update entry";
+        let BatchUpdateEntryRequest { entries, input_mask, output_mask } = request.into_inner();
+        let mask = fields_of(input_mask);
+        let converted: Vec<_> = entries.into_iter().map(|entry| stored(entry, mask, &self.0.trust_domain)).collect();
+        let sound: Vec<_> = converted.iter().filter_map(|entry| entry.as_ref().ok().cloned()).collect();
+        let mut updated = match self.0.store.write(UpdateEntries { entries: sound, mask }).await {
+            Ok(updated) => Ok(updated.into_iter()),
+            Err(error) => Err(status::datastore(FAILED, &error)),
+        };
+        let results = converted.into_iter().map(|entry| {
+            let result = match entry {
+                Err(status) => Err(status),
+                // One outcome for each that was handed over, in the same order.
+                Ok(_) => match updated.as_mut().map(Iterator::next) {
+                    Err(status) => Err(status.clone()),
+                    Ok(Some(Ok(row))) => api_entry(&row)
+                        .ok_or_else(|| status::internal("failed to convert entry", "malformed SPIFFE ID")),
+                    Ok(Some(Err(error))) => Err(status::datastore(FAILED, &error)),
+                    Ok(None) => Err(status::internal(FAILED, "no outcome")),
+                },
+            };
+            let (status, entry) = status::item_of(result);
+            let entry = entry.map(|entry| masked(entry, output_mask.as_ref()));
+            batch_update_entry_response::Result { status: Some(status), entry }
+        });
+        Ok(Response::new(BatchUpdateEntryResponse { results: results.collect() }))
     }
 
     async fn batch_delete_entry(

@@ -21,6 +21,9 @@ use steeple_spiffe::TrustDomain;
 use crate::ca::Ca;
 use crate::entries::Index;
 
+/// Items of one call that are written at once, so that they share commits.
+const AT_ONCE: usize = 256;
+
 /// What the services stand on. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Parts {

@@ -28,10 +28,11 @@ pub(super) fn internal(message: &str, inner: impl Display) -> Status {
     log(with_cause(Code::Internal, message, inner))
 }
 
-/// With the code of the datastore's error; what it has no code for is INTERNAL.
+/// With the code of the datastore's error; what it has no code for is INTERNAL. That something is not there needs no
+/// cause.
 pub(super) fn datastore(message: &str, error: &steeple_datastore::Error) -> Status {
     let code = match error.code() {
-        "NotFound" => Code::NotFound,
+        "NotFound" => return not_found(message),
         "AlreadyExists" => Code::AlreadyExists,
         "InvalidArgument" => Code::InvalidArgument,
         "FailedPrecondition" => Code::FailedPrecondition,
@@ -53,5 +54,13 @@ pub(super) fn item(result: &Result<(), Status>) -> types::Status {
     match result {
         Ok(()) => types::Status { code: 0, message: "OK".to_owned() },
         Err(status) => types::Status { code: status.code() as i32, message: status.message().to_owned() },
+    }
+}
+
+/// The status of one item of a batch, and what came of it.
+pub(super) fn item_of<T>(result: Result<T, Status>) -> (types::Status, Option<T>) {
+    match result {
+        Ok(value) => (item(&Ok(())), Some(value)),
+        Err(status) => (item(&Err(status)), None),
     }
 }
