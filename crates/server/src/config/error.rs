@@ -83,6 +83,17 @@ pub enum ConfigError {
         /// Why.
         error: steeple_pki::PkiError,
     },
+    /// `max_attested_node_info_staleness`
+    #[error("could not parse max attested node staleness {value:?}: {error}")]
+    Staleness {
+        /// What it says.
+        value: String,
+        /// Why.
+        error: steeple_config::Error,
+    },
+    /// `prune_attested_nodes_expired_for`
+    #[error("could not parse prune_attested_nodes_expired_for: {0}")]
+    PruneNodes(steeple_config::Error),
     /// A duration of `experimental`.
     #[error("could not parse {what}: {error}")]
     ExperimentalDuration {

@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use rustls::client::ResolvesClientCert;
 use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::kx_group;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
-use rustls::{ClientConfig, ServerConfig, SignatureScheme};
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, ServerConfig, SignatureScheme, SupportedProtocolVersion};
 use steeple_pki::Signer;
 use steeple_runtime::Clock;
 use steeple_spiffe::x509::Certificate;
@@ -45,6 +47,16 @@ pub struct Credential(Arc<CertifiedKey>);
 
 /// The credential in use, replaced at each rotation. Handshakes fail while there is none.
 pub type CredentialWatch = watch::Receiver<Option<Credential>>;
+
+/// Which key exchange handshakes may use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeyExchange {
+    /// TLS 1.2 and 1.3; one that quantum computers do not break is preferred.
+    #[default]
+    PreferPostQuantum,
+    /// TLS 1.3 with the groups X25519MLKEM768 and SecP256r1MLKEM768 alone (`require_pq_kem`).
+    RequirePostQuantum,
+}
 
 /// Whom a server lets in, asked at each handshake that shows a certificate.
 pub trait Admission: Send + Sync + 'static {
@@ -101,6 +113,25 @@ impl fmt::Debug for Credential {
     }
 }
 
+impl KeyExchange {
+    fn provider(self) -> Arc<CryptoProvider> {
+        match self {
+            Self::PreferPostQuantum => provider(),
+            Self::RequirePostQuantum => {
+                let kx_groups = vec![kx_group::X25519MLKEM768, kx_group::SECP256R1MLKEM768];
+                Arc::new(CryptoProvider { kx_groups, ..(*provider()).clone() })
+            }
+        }
+    }
+
+    fn versions(self) -> &'static [&'static SupportedProtocolVersion] {
+        match self {
+            Self::PreferPostQuantum => VERSIONS,
+            Self::RequirePostQuantum => NEW_VERSION,
+        }
+    }
+}
+
 /// The configuration of a listener: a client certificate is asked for, but not required.
 ///
 /// # Errors
@@ -110,9 +141,22 @@ pub fn server_config(
     admission: Arc<dyn Admission>,
     clock: Clock,
 ) -> Result<ServerConfig, TlsError> {
+    server_config_with(KeyExchange::default(), credential, admission, clock)
+}
+
+/// As [`server_config`], with a policy for the key exchange.
+///
+/// # Errors
+/// [`TlsError::Configuration`].
+pub fn server_config_with(
+    key_exchange: KeyExchange,
+    credential: CredentialWatch,
+    admission: Arc<dyn Admission>,
+    clock: Clock,
+) -> Result<ServerConfig, TlsError> {
     let verifier = verify::ClientVerifier::new(admission, clock.clone());
-    let mut config = ServerConfig::builder_with_details(provider(), Arc::new(Time(clock)))
-        .with_protocol_versions(VERSIONS)
+    let mut config = ServerConfig::builder_with_details(key_exchange.provider(), Arc::new(Time(clock)))
+        .with_protocol_versions(key_exchange.versions())
         .map_err(TlsError::Configuration)?
         .with_client_cert_verifier(Arc::new(verifier))
         .with_cert_resolver(Arc::new(Current(credential)));
@@ -131,9 +175,22 @@ pub fn client_config(
     expect: Expect,
     clock: Clock,
 ) -> Result<ClientConfig, TlsError> {
+    client_config_with(KeyExchange::default(), credential, expect, clock)
+}
+
+/// As [`client_config`], with a policy for the key exchange.
+///
+/// # Errors
+/// [`TlsError::Configuration`].
+pub fn client_config_with(
+    key_exchange: KeyExchange,
+    credential: Option<CredentialWatch>,
+    expect: Expect,
+    clock: Clock,
+) -> Result<ClientConfig, TlsError> {
     let verifier = verify::ServerVerifier::new(expect, clock.clone());
-    let builder = ClientConfig::builder_with_details(provider(), Arc::new(Time(clock)))
-        .with_protocol_versions(VERSIONS)
+    let builder = ClientConfig::builder_with_details(key_exchange.provider(), Arc::new(Time(clock)))
+        .with_protocol_versions(key_exchange.versions())
         .map_err(TlsError::Configuration)?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier));
@@ -154,7 +211,8 @@ pub fn provider() -> Arc<CryptoProvider> {
     Arc::clone(PROVIDER.get_or_init(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider())))
 }
 
-const VERSIONS: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
+const VERSIONS: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
+const NEW_VERSION: &[&SupportedProtocolVersion] = &[&TLS13];
 
 #[derive(Debug)]
 struct Time(Clock);
