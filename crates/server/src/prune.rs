@@ -183,3 +183,75 @@ impl Every<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use steeple_datastore::Page;
+    use steeple_datastore::nodes::{AttestNode, NodeFilter, UpdateNode};
+    use steeple_testkit::ManualClock;
+
+    use super::*;
+    use crate::tests::{manual, store};
+
+    fn pruning(store: &DataStore, manual: &ManualClock, nodes: NodePruning) -> Pruning {
+        let trust_domain = TrustDomain::parse("example.org").unwrap();
+        Pruning::new(store.clone(), trust_domain, manual.clock(), crate::tests::DAY, Some(nodes))
+    }
+
+    async fn attest(store: &DataStore, name: &str, expires_at: i64, can_reattest: bool) {
+        let node = AttestNode {
+            spiffe_id: name.to_owned(),
+            attestation_type: "x509pop".to_owned(),
+            serial: "1".to_owned(),
+            expires_at,
+            can_reattest,
+            selectors: Vec::new(),
+        };
+        store.write(node).await.unwrap();
+    }
+
+    async fn names(store: &DataStore) -> Vec<String> {
+        let all = store.list_nodes(&NodeFilter::default(), &Page::default(), false).await.unwrap();
+        all.rows.into_iter().map(|node| node.spiffe_id).collect()
+    }
+
+    #[tokio::test]
+    async fn agents_that_are_long_over_are_forgotten_about_once_an_hour() {
+        let manual = manual();
+        let (store, _dir) = store(&manual).await;
+        let now = manual.clock().unix_seconds();
+        for (name, ended, can_reattest) in
+            [("long", 7200, true), ("tofu", 7200, false), ("banned", 7200, true), ("just", 0, true)]
+        {
+            attest(&store, name, now - ended, can_reattest).await;
+        }
+        let serial = Some(String::new());
+        store.write(UpdateNode { spiffe_id: "banned".into(), serial, ..UpdateNode::default() }).await.unwrap();
+
+        let mut feed = store.feed();
+        feed.snapshot().await.unwrap();
+        let nodes = NodePruning { expired_for: 2 * HOUR, include_tofu: false, batch: 1000 };
+        let shutdown = Shutdown::new();
+        let running = tokio::spawn(pruning(&store, &manual, nodes).run(shutdown.clone()));
+        manual.wake(HOUR - NODES_SPREAD..=HOUR + NODES_SPREAD).await;
+        feed.next().await.unwrap();
+        assert_eq!(names(&store).await, ["tofu", "banned", "just"]);
+        shutdown.stop();
+        running.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_cannot_attest_again_goes_if_asked_for_and_no_more_at_once_than_the_batch() {
+        let manual = manual();
+        let (store, _dir) = store(&manual).await;
+        for name in ["a", "b", "c"] {
+            attest(&store, name, 1, false).await;
+        }
+        let nodes = NodePruning { expired_for: HOUR, include_tofu: true, batch: 2 };
+        let pruning = pruning(&store, &manual, nodes);
+        pruning.nodes(nodes).await.unwrap();
+        assert_eq!(names(&store).await, ["c"]);
+        pruning.nodes(nodes).await.unwrap();
+        assert!(names(&store).await.is_empty());
+    }
+}

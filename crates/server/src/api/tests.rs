@@ -2,6 +2,7 @@
 //! answers is held by `tests/golden`; here stands what it does not have, and what needs the time to pass.
 
 mod agent;
+mod bundle;
 mod follow;
 mod requests;
 mod settings;
