@@ -65,7 +65,6 @@ const LATER: &[(&str, &str)] = &[
     ("bundle-show-jwt-tainted", TAINT),
     ("bundle-show-jwt-tainted-json", TAINT),
     ("bundle-show-jwt-tainted-spiffe", TAINT),
-    ("validate-server-bad-cidr", "the PROXY protocol"),
     ("validate-server-federates-no-url", FEDERATION),
     ("validate-server-federates-http-url", FEDERATION),
     ("validate-server-federates-no-profile", FEDERATION),

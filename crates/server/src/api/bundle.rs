@@ -19,10 +19,10 @@ use steeple_proto::spire::api::server::bundle::v1::{
 };
 use steeple_proto::spire::api::types;
 use steeple_spiffe::TrustDomain;
-use steeple_transport::rpc::Call;
+use steeple_transport::rpc::{Call, Fields};
 use tonic::{Request, Response, Status};
 
-use super::{AT_ONCE, Parts, status};
+use super::{AT_ONCE, Parts, audited, status};
 use crate::entries::api_bundle;
 use convert::{fields_of, jwt_key, masked, own_root, stored};
 
@@ -120,9 +120,12 @@ impl Bundle for Service {
         &self,
         request: Request<BatchCreateFederatedBundleRequest>,
     ) -> Result<Response<BatchCreateFederatedBundleResponse>, Status> {
+        let call = Call::of(&request)?;
         let BatchCreateFederatedBundleRequest { bundle, output_mask } = request.into_inner();
         let results = stream::iter(bundle).map(async |bundle| {
+            let fields = if call.audit_is_on() { audited::bundle(&bundle) } else { Fields::new() };
             let (status, bundle) = status::item_of(self.create(bundle).await);
+            call.audit_item(&status, fields);
             let bundle = bundle.map(|bundle| masked(api_bundle(&bundle), output_mask.as_ref()));
             batch_create_federated_bundle_response::Result { status: Some(status), bundle }
         });
@@ -133,9 +136,12 @@ impl Bundle for Service {
         &self,
         request: Request<BatchUpdateFederatedBundleRequest>,
     ) -> Result<Response<BatchUpdateFederatedBundleResponse>, Status> {
+        let call = Call::of(&request)?;
         let BatchUpdateFederatedBundleRequest { bundle, input_mask, output_mask } = request.into_inner();
         let results = stream::iter(bundle).map(async |bundle| {
+            let fields = if call.audit_is_on() { audited::bundle(&bundle) } else { Fields::new() };
             let (status, bundle) = status::item_of(self.update(bundle, input_mask).await);
+            call.audit_item(&status, fields);
             let bundle = bundle.map(|bundle| masked(api_bundle(&bundle), output_mask.as_ref()));
             batch_update_federated_bundle_response::Result { status: Some(status), bundle }
         });
@@ -146,9 +152,12 @@ impl Bundle for Service {
         &self,
         request: Request<BatchSetFederatedBundleRequest>,
     ) -> Result<Response<BatchSetFederatedBundleResponse>, Status> {
+        let call = Call::of(&request)?;
         let BatchSetFederatedBundleRequest { bundle, output_mask } = request.into_inner();
         let results = stream::iter(bundle).map(async |bundle| {
+            let fields = if call.audit_is_on() { audited::bundle(&bundle) } else { Fields::new() };
             let (status, bundle) = status::item_of(self.set(bundle).await);
+            call.audit_item(&status, fields);
             let bundle = bundle.map(|bundle| masked(api_bundle(&bundle), output_mask.as_ref()));
             batch_set_federated_bundle_response::Result { status: Some(status), bundle }
         });
@@ -159,7 +168,9 @@ impl Bundle for Service {
         &self,
         request: Request<BatchDeleteFederatedBundleRequest>,
     ) -> Result<Response<BatchDeleteFederatedBundleResponse>, Status> {
+        let call = Call::of(&request)?;
         let BatchDeleteFederatedBundleRequest { trust_domains, mode } = request.into_inner();
+        let asked = mode;
         let mode = match Mode::try_from(mode) {
             Ok(Mode::Restrict) => DeleteMode::Restrict,
             Ok(Mode::Delete) => DeleteMode::Delete,
@@ -170,8 +181,10 @@ impl Bundle for Service {
             }
         };
         let results = stream::iter(trust_domains).map(async |trust_domain| {
-            let result = self.delete(&trust_domain, mode).await;
-            batch_delete_federated_bundle_response::Result { status: Some(status::item(&result)), trust_domain }
+            let status = status::item(&self.delete(&trust_domain, mode).await);
+            let fields = [audited::field("trust_domain_id", &trust_domain), audited::field("mode", asked)];
+            call.audit_item(&status, fields.into());
+            batch_delete_federated_bundle_response::Result { status: Some(status), trust_domain }
         });
         Ok(Response::new(BatchDeleteFederatedBundleResponse { results: results.buffered(AT_ONCE).collect().await }))
     }

@@ -16,12 +16,12 @@ use steeple_proto::spire::api::server::entry::v1::{
     batch_delete_entry_response, batch_update_entry_response,
 };
 use steeple_proto::spire::api::types;
-use steeple_transport::rpc::Call;
+use steeple_transport::rpc::{Call, Fields};
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::error;
 
-use super::{AT_ONCE, Parts, status};
+use super::{AT_ONCE, Parts, audited, status};
 use crate::entries::api_entry;
 pub(super) use convert::selectors_of;
 use convert::{fields_of, masked, stored};
@@ -83,7 +83,9 @@ impl Entry for Service {
         &self,
         request: Request<BatchCreateEntryRequest>,
     ) -> Result<Response<BatchCreateEntryResponse>, Status> {
+        let call = Call::of(&request)?;
         let BatchCreateEntryRequest { entries, output_mask } = request.into_inner();
+        let mut audited = audited(&call, &entries, EntryMask::ALL).into_iter();
         let converted: Vec<_> =
             entries.into_iter().map(|entry| stored(entry, EntryMask::ALL, &self.0.trust_domain)).collect();
         let sound: Vec<_> = converted.iter().filter_map(|entry| entry.as_ref().ok().cloned()).collect();
@@ -105,8 +107,10 @@ impl Entry for Service {
                     Ok(None) => (None, Err(status::internal("failed to create entry", "no outcome"))),
                 },
             };
+            let status = status::item(&result);
+            call.audit_item(&status, audited.next().unwrap_or_default());
             let entry = row.as_ref().and_then(api_entry).map(|entry| masked(entry, output_mask.as_ref()));
-            batch_create_entry_response::Result { status: Some(status::item(&result)), entry }
+            batch_create_entry_response::Result { status: Some(status), entry }
         });
         Ok(Response::new(BatchCreateEntryResponse { results: results.collect() }))
     }
@@ -116,8 +120,10 @@ impl Entry for Service {
         request: Request<BatchUpdateEntryRequest>,
     ) -> Result<Response<BatchUpdateEntryResponse>, Status> {
         const FAILED: &str = "failed to update entry";
+        let call = Call::of(&request)?;
         let BatchUpdateEntryRequest { entries, input_mask, output_mask } = request.into_inner();
         let mask = fields_of(input_mask);
+        let mut audited = audited(&call, &entries, mask).into_iter();
         let converted: Vec<_> = entries.into_iter().map(|entry| stored(entry, mask, &self.0.trust_domain)).collect();
         let sound: Vec<_> = converted.iter().filter_map(|entry| entry.as_ref().ok().cloned()).collect();
         let mut updated = match self.0.store.write(UpdateEntries { entries: sound, mask }).await {
@@ -137,6 +143,7 @@ impl Entry for Service {
                 },
             };
             let (status, entry) = status::item_of(result);
+            call.audit_item(&status, audited.next().unwrap_or_default());
             let entry = entry.map(|entry| masked(entry, output_mask.as_ref()));
             batch_update_entry_response::Result { status: Some(status), entry }
         });
@@ -147,10 +154,12 @@ impl Entry for Service {
         &self,
         request: Request<BatchDeleteEntryRequest>,
     ) -> Result<Response<BatchDeleteEntryResponse>, Status> {
+        let call = Call::of(&request)?;
         // Many at once, so that they share commits; they reach the store in the order of the request.
         let results = stream::iter(request.into_inner().ids).map(async |id| {
-            let result = self.delete(&id).await;
-            batch_delete_entry_response::Result { status: Some(status::item(&result)), id }
+            let status = status::item(&self.delete(&id).await);
+            call.audit_item(&status, vec![audited::field("entry_id", &id)]);
+            batch_delete_entry_response::Result { status: Some(status), id }
         });
         Ok(Response::new(BatchDeleteEntryResponse { results: results.buffered(AT_ONCE).collect().await }))
     }
@@ -175,6 +184,11 @@ impl Entry for Service {
         let authorized = self.0.index.authorized(call.agent()?.as_str());
         Ok(Response::new(follow::answer(authorized, request.into_inner())))
     }
+}
+
+/// What an audit record says of each entry of a batch.
+fn audited(call: &Call, entries: &[types::Entry], written: EntryMask) -> Vec<Fields> {
+    if call.audit_is_on() { entries.iter().map(|entry| audited::entry(entry, written)).collect() } else { Vec::new() }
 }
 
 impl Service {

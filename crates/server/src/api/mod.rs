@@ -2,6 +2,7 @@
 //! become statuses ([`status`]).
 
 pub(crate) mod agent;
+mod audited;
 pub(crate) mod bundle;
 pub(crate) mod entry;
 pub(crate) mod health;

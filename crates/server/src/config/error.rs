@@ -24,6 +24,9 @@ pub enum ConfigError {
     /// An old name and its new one.
     #[error("both experimental sql_transaction_timeout and event_timeout set, only set event_timeout")]
     BothEventTimeouts,
+    /// One of `proxy_protocol_trusted_cidrs`
+    #[error("invalid proxy_protocol_trusted_cidrs value {0:?}: invalid CIDR address: {0}")]
+    Proxies(String),
     /// For Windows alone.
     #[error("invalid configuration: named_pipe_name is not supported in this platform; please use socket_path instead")]
     NamedPipe,

@@ -6,7 +6,7 @@ mod file;
 mod unbuilt;
 mod warnings;
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -128,6 +128,10 @@ impl Config {
             return Err(ConfigError::Missing("plugins section"));
         }
         check_experimental(&server.experimental)?;
+        check_proxies(&server.proxy_protocol_trusted_cidrs)?;
+        if !server.experimental.named_pipe_name.is_empty() {
+            return Err(ConfigError::NamedPipe);
+        }
         let log = log_options(&server)?;
         let bind_address = resolve(&server.bind_address, server.bind_port)?;
         let socket_path = std::path::absolute(&server.socket_path)
@@ -216,10 +220,22 @@ fn check_experimental(experimental: &Experimental) -> Result<(), ConfigError> {
     if !experimental.event_timeout.is_empty() && !experimental.sql_transaction_timeout.is_empty() {
         return Err(ConfigError::BothEventTimeouts);
     }
-    if !experimental.named_pipe_name.is_empty() {
-        return Err(ConfigError::NamedPipe);
-    }
     Ok(())
+}
+
+/// The PROXY protocol is not built yet, but what names nobody is told as later.
+fn check_proxies(networks: &[String]) -> Result<(), ConfigError> {
+    let is_network = |text: &String| {
+        let (address, length) = text.split_once('/')?;
+        let most = if address.parse::<IpAddr>().ok()?.is_ipv4() { 32 } else { 128 };
+        // As Go reads it: digits alone.
+        let digits = length.bytes().all(|byte| byte.is_ascii_digit());
+        length.parse::<u8>().ok().filter(|length| digits && *length <= most)
+    };
+    match networks.iter().find(|text| is_network(text).is_none()) {
+        Some(text) => Err(ConfigError::Proxies(text.clone())),
+        None => Ok(()),
+    }
 }
 
 /// It is checked and has no effect: what is known of an agent is as new as the feed.

@@ -70,6 +70,14 @@ fn each_mistake_is_told_in_the_references_words() {
             "prune_attested_nodes_expired_for = \"x\"\nnonsense = 1",
             "could not parse prune_attested_nodes_expired_for: time: invalid duration \"x\"",
         ),
+        (
+            "proxy_protocol_trusted_cidrs = [\"10.0.0.0/8\", \"::1/128\", \"10.0.0.1\"]",
+            "invalid proxy_protocol_trusted_cidrs value \"10.0.0.1\": invalid CIDR address: 10.0.0.1",
+        ),
+        (
+            "proxy_protocol_trusted_cidrs = [\"10.0.0.0/33\"]",
+            "invalid proxy_protocol_trusted_cidrs value \"10.0.0.0/33\": invalid CIDR address: 10.0.0.0/33",
+        ),
         ("admin_ids = [\"example.org/a\"]", "could not parse admin ID \"example.org/a\": scheme is missing or invalid"),
         (
             "experimental { feature_flags = [\"zzz\", \"aaa\"] }",
