@@ -126,22 +126,22 @@ impl Entry for Service {
         let mut audited = audited(&call, &entries, mask).into_iter();
         let converted: Vec<_> = entries.into_iter().map(|entry| stored(entry, mask, &self.0.trust_domain)).collect();
         let sound: Vec<_> = converted.iter().filter_map(|entry| entry.as_ref().ok().cloned()).collect();
-        let mut updated = match self.0.store.write(UpdateEntries { entries: sound, mask }).await {
-            Ok(updated) => Ok(updated.into_iter()),
-            Err(error) => Err(status::datastore(FAILED, &error)),
-        };
+        // Not all of a large batch in one transaction, so that other writers are not held up for long.
+        let mut updated = Vec::with_capacity(sound.len());
+        for some in sound.chunks(AT_ONCE) {
+            match self.0.store.write(UpdateEntries { entries: some.to_vec(), mask }).await {
+                Ok(outcome) => updated
+                    .extend(outcome.into_iter().map(|one| one.map_err(|error| status::datastore(FAILED, &error)))),
+                Err(error) => updated.extend(vec![Err(status::datastore(FAILED, &error)); some.len()]),
+            }
+        }
+        let mut updated = updated.into_iter();
         let results = converted.into_iter().map(|entry| {
-            let result = match entry {
-                Err(status) => Err(status),
-                // One outcome for each that was handed over, in the same order.
-                Ok(_) => match updated.as_mut().map(Iterator::next) {
-                    Err(status) => Err(status.clone()),
-                    Ok(Some(Ok(row))) => api_entry(&row)
-                        .ok_or_else(|| status::internal("failed to convert entry", "malformed SPIFFE ID")),
-                    Ok(Some(Err(error))) => Err(status::datastore(FAILED, &error)),
-                    Ok(None) => Err(status::internal(FAILED, "no outcome")),
-                },
-            };
+            // One outcome for each that was handed over, in the same order.
+            let row = entry.and_then(|_| updated.next().unwrap_or_else(|| Err(status::internal(FAILED, "no outcome"))));
+            let result = row.and_then(|row| {
+                api_entry(&row).ok_or_else(|| status::internal("failed to convert entry", "malformed SPIFFE ID"))
+            });
             let (status, entry) = status::item_of(result);
             call.audit_item(&status, audited.next().unwrap_or_default());
             let entry = entry.map(|entry| masked(entry, output_mask.as_ref()));
