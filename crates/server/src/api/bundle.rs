@@ -21,6 +21,7 @@ use steeple_proto::spire::api::types;
 use steeple_spiffe::TrustDomain;
 use steeple_transport::rpc::{Call, Fields};
 use tonic::{Request, Response, Status};
+use tracing::{Instrument, Span, error_span, info};
 
 use super::{AT_ONCE, Parts, audited, status};
 use crate::entries::api_bundle;
@@ -112,7 +113,8 @@ impl Bundle for Service {
         let call = Call::of(&request)?;
         let GetFederatedBundleRequest { trust_domain, output_mask } = request.into_inner();
         call.audit("trust_domain_id", &trust_domain);
-        self.fetch(&self.foreign(&trust_domain, GETTING)?, output_mask).await
+        let span = named(&trust_domain);
+        async { self.fetch(&self.foreign(&trust_domain, GETTING)?, output_mask).await }.instrument(span).await
     }
 
     /// Here and below: many items at once, so that they share commits; they reach the store in the order of the request.
@@ -124,7 +126,8 @@ impl Bundle for Service {
         let BatchCreateFederatedBundleRequest { bundle, output_mask } = request.into_inner();
         let results = stream::iter(bundle).map(async |bundle| {
             let fields = if call.audit_is_on() { audited::bundle(&bundle) } else { Fields::new() };
-            let (status, bundle) = status::item_of(self.create(bundle).await);
+            let span = named(&bundle.trust_domain);
+            let (status, bundle) = status::item_of(self.create(bundle).instrument(span).await);
             call.audit_item(&status, fields);
             let bundle = bundle.map(|bundle| masked(api_bundle(&bundle), output_mask.as_ref()));
             batch_create_federated_bundle_response::Result { status: Some(status), bundle }
@@ -140,7 +143,8 @@ impl Bundle for Service {
         let BatchUpdateFederatedBundleRequest { bundle, input_mask, output_mask } = request.into_inner();
         let results = stream::iter(bundle).map(async |bundle| {
             let fields = if call.audit_is_on() { audited::bundle(&bundle) } else { Fields::new() };
-            let (status, bundle) = status::item_of(self.update(bundle, input_mask).await);
+            let span = named(&bundle.trust_domain);
+            let (status, bundle) = status::item_of(self.update(bundle, input_mask).instrument(span).await);
             call.audit_item(&status, fields);
             let bundle = bundle.map(|bundle| masked(api_bundle(&bundle), output_mask.as_ref()));
             batch_update_federated_bundle_response::Result { status: Some(status), bundle }
@@ -156,7 +160,8 @@ impl Bundle for Service {
         let BatchSetFederatedBundleRequest { bundle, output_mask } = request.into_inner();
         let results = stream::iter(bundle).map(async |bundle| {
             let fields = if call.audit_is_on() { audited::bundle(&bundle) } else { Fields::new() };
-            let (status, bundle) = status::item_of(self.set(bundle).await);
+            let span = named(&bundle.trust_domain);
+            let (status, bundle) = status::item_of(self.set(bundle).instrument(span).await);
             call.audit_item(&status, fields);
             let bundle = bundle.map(|bundle| masked(api_bundle(&bundle), output_mask.as_ref()));
             batch_set_federated_bundle_response::Result { status: Some(status), bundle }
@@ -181,7 +186,8 @@ impl Bundle for Service {
             }
         };
         let results = stream::iter(trust_domains).map(async |trust_domain| {
-            let status = status::item(&self.delete(&trust_domain, mode).await);
+            let span = named(&trust_domain);
+            let status = status::item(&self.delete(&trust_domain, mode).instrument(span).await);
             let fields = [audited::field("trust_domain_id", &trust_domain), audited::field("mode", asked)];
             call.audit_item(&status, fields.into());
             batch_delete_federated_bundle_response::Result { status: Some(status), trust_domain }
@@ -244,7 +250,10 @@ impl Service {
     async fn set(&self, bundle: types::Bundle) -> Result<Stored, Status> {
         let bundle = self.sent(bundle, SETTING)?;
         match self.0.store.write(SetBundle(bundle.clone())).await {
-            Ok(()) => Ok(bundle),
+            Ok(()) => {
+                info!(target: "api", "Bundle set successfully");
+                Ok(bundle)
+            }
             Err(error) => Err(status::internal("failed to set bundle", error)),
         }
     }
@@ -257,6 +266,11 @@ impl Service {
             Err(error) => Err(status::datastore("failed to delete federated bundle", &error)),
         }
     }
+}
+
+/// Names the trust domain in what is logged of an item.
+fn named(trust_domain: &str) -> Span {
+    error_span!(target: "api", "bundle", trust_domain_id = trust_domain)
 }
 
 const NOT_FOUND: &str = "bundle not found";

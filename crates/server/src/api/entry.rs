@@ -5,6 +5,7 @@ mod filter;
 mod follow;
 
 use futures::{StreamExt, stream};
+use steeple_datastore as datastore;
 use steeple_datastore::Page;
 use steeple_datastore::entries::{CreateEntries, Created, DeleteEntry, EntryMask, UpdateEntries};
 use steeple_proto::spire::api::server::entry::v1::entry_server::{Entry, EntryServer};
@@ -19,7 +20,7 @@ use steeple_proto::spire::api::types;
 use steeple_transport::rpc::{Call, Fields};
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
-use tracing::error;
+use tracing::{Instrument, Span, error, error_span};
 
 use super::{AT_ONCE, Parts, audited, status};
 use crate::entries::api_entry;
@@ -73,7 +74,7 @@ impl Entry for Service {
         call.audit("entry_id", &id);
         let row = self.0.store.fetch_entry(&id).await;
         let row = row.map_err(|error| status::internal("failed to fetch entry", error))?;
-        let row = row.ok_or_else(|| status::not_found("entry not found"))?;
+        let row = row.ok_or_else(|| named(&id).in_scope(|| status::not_found("entry not found")))?;
         let entry =
             api_entry(&row).ok_or_else(|| status::internal("failed to convert entry", "malformed SPIFFE ID"))?;
         Ok(Response::new(masked(entry, output_mask.as_ref())))
@@ -97,13 +98,16 @@ impl Entry for Service {
             let (row, result) = match entry {
                 Err(status) => (None, Err(status)),
                 // One outcome for each that was handed over, in the same order.
-                Ok(_) => match created.as_mut().map(Iterator::next) {
+                Ok(datastore::Entry { spiffe_id, .. }) => match created.as_mut().map(Iterator::next) {
                     Err(status) => (None, Err(status.clone())),
                     Ok(Some(Ok(Created::New(row)))) => (Some(row), Ok(())),
                     Ok(Some(Ok(Created::Similar(row)))) => {
-                        (Some(row), Err(status::log(Status::already_exists("similar entry already exists"))))
+                        (Some(row), Err(Status::already_exists("similar entry already exists")))
                     }
-                    Ok(Some(Err(error))) => (None, Err(status::datastore("failed to create entry", &error))),
+                    Ok(Some(Err(error))) => {
+                        let span = error_span!(target: "api", "entry", spiffe_id);
+                        (None, Err(span.in_scope(|| status::datastore("failed to create entry", &error))))
+                    }
                     Ok(None) => (None, Err(status::internal("failed to create entry", "no outcome"))),
                 },
             };
@@ -124,14 +128,18 @@ impl Entry for Service {
         let BatchUpdateEntryRequest { entries, input_mask, output_mask } = request.into_inner();
         let mask = fields_of(input_mask);
         let mut audited = audited(&call, &entries, mask).into_iter();
-        let converted: Vec<_> = entries.into_iter().map(|entry| stored(entry, mask, &self.0.trust_domain)).collect();
+        let converted: Vec<_> = entries
+            .into_iter()
+            .map(|entry| named(&entry.id).in_scope(|| stored(entry, mask, &self.0.trust_domain)))
+            .collect();
         let sound: Vec<_> = converted.iter().filter_map(|entry| entry.as_ref().ok().cloned()).collect();
         // Not all of a large batch in one transaction, so that other writers are not held up for long.
         let mut updated = Vec::with_capacity(sound.len());
         for some in sound.chunks(AT_ONCE) {
             match self.0.store.write(UpdateEntries { entries: some.to_vec(), mask }).await {
-                Ok(outcome) => updated
-                    .extend(outcome.into_iter().map(|one| one.map_err(|error| status::datastore(FAILED, &error)))),
+                Ok(outcome) => updated.extend(outcome.into_iter().zip(some).map(|(one, entry)| {
+                    one.map_err(|error| named(&entry.entry_id).in_scope(|| status::datastore(FAILED, &error)))
+                })),
                 Err(error) => updated.extend(vec![Err(status::datastore(FAILED, &error)); some.len()]),
             }
         }
@@ -157,7 +165,7 @@ impl Entry for Service {
         let call = Call::of(&request)?;
         // Many at once, so that they share commits; they reach the store in the order of the request.
         let results = stream::iter(request.into_inner().ids).map(async |id| {
-            let status = status::item(&self.delete(&id).await);
+            let status = status::item(&self.delete(&id).instrument(named(&id)).await);
             call.audit_item(&status, vec![audited::field("entry_id", &id)]);
             batch_delete_entry_response::Result { status: Some(status), id }
         });
@@ -184,6 +192,11 @@ impl Entry for Service {
         let authorized = self.0.index.authorized(call.agent()?.as_str());
         Ok(Response::new(follow::answer(authorized, request.into_inner())))
     }
+}
+
+/// Names the entry in what is logged of it.
+fn named(entry_id: &str) -> Span {
+    error_span!(target: "api", "entry", entry_id)
 }
 
 /// What an audit record says of each entry of a batch.
