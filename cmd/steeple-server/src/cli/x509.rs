@@ -112,3 +112,23 @@ fn pem(ders: &[Vec<u8>]) -> anyhow::Result<String> {
     }
     Ok(to_pem(&certificates))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_its_owners_alone_whatever_stood_in_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key.pem");
+        fs::write(&path, "old").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        let key = PrivateKey::generate(KeyType::EcP256).unwrap();
+        let pem = key.to_pkcs8_pem().unwrap();
+        Minted { chain: Vec::new(), key, roots: Vec::new() }.write(dir.path()).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), *pem);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}
