@@ -10,7 +10,7 @@ use steeple_runtime::metrics::measure;
 
 pub use create::{CreateEntries, CreateEntry, Created};
 pub use delete::{DeleteEntry, PruneEntries};
-pub use update::{EntryMask, UpdateEntry};
+pub use update::{EntryMask, UpdateEntries, UpdateEntry};
 
 pub(crate) use delete::delete_rows;
 

@@ -8,6 +8,11 @@ pub fn jitter(length: Duration) -> Duration {
     length.mul_f64(0.9 + 0.2 * fraction())
 }
 
+/// `length`, give or take up to `spread`, which must not be longer.
+pub fn spread(length: Duration, spread: Duration) -> Duration {
+    length.saturating_sub(spread) + (spread * 2).mul_f64(fraction())
+}
+
 /// From 0 to 1, evenly. Not for secrets.
 fn fraction() -> f64 {
     use std::collections::hash_map::RandomState;
@@ -28,5 +33,13 @@ mod tests {
             let length = jitter(second);
             assert!(length >= second * 9 / 10 && length <= second * 11 / 10, "{length:?}");
         }
+    }
+
+    #[test]
+    fn a_spread_length_stays_within_its_spread() {
+        let (hour, quarter) = (Duration::from_secs(3600), Duration::from_secs(900));
+        let lengths: Vec<_> = (0..1000).map(|_| spread(hour, quarter)).collect();
+        assert!(lengths.iter().all(|length| (hour - quarter..=hour + quarter).contains(length)));
+        assert!(lengths.iter().any(|length| *length < hour) && lengths.iter().any(|length| *length > hour));
     }
 }

@@ -14,7 +14,7 @@ use steeple_spiffe::{SpiffeId, TrustDomain};
 use steeple_transport::connection::Connection;
 use steeple_transport::listen::{ListenError, TlsListener, Tracking, UnixListener, UnixSocket};
 use steeple_transport::rpc::{Audit, Layers, Methods};
-use steeple_transport::tls::{Admission, CredentialWatch, TlsError};
+use steeple_transport::tls::{Admission, CredentialWatch, KeyExchange, TlsError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tonic::service::Routes;
@@ -51,6 +51,8 @@ pub(crate) struct Listen {
     pub agent_id_as_selector: bool,
     /// The server's own SVID.
     pub credential: CredentialWatch,
+    /// `experimental.require_pq_kem`
+    pub key_exchange: KeyExchange,
 }
 
 /// Why the server cannot listen, or stopped.
@@ -86,7 +88,8 @@ impl Endpoints {
     /// # Errors
     /// See [`EndpointsError`].
     pub(crate) async fn bind(listen: Listen, parts: Parts) -> Result<Self, EndpointsError> {
-        let Listen { address, socket, audit, settings, node_attestors, agent_id_as_selector, credential } = listen;
+        let Listen { address, socket, audit, settings, node_attestors, agent_id_as_selector, credential, key_exchange } =
+            listen;
         let clock = parts.clock.clone();
         let (policy, agents) = Policy::new(parts.store.clone(), Arc::clone(&parts.index), &settings, clock.clone());
         let peers = Peers {
@@ -94,7 +97,7 @@ impl Endpoints {
             index: Arc::clone(&parts.index),
             admin_ids: settings.admin_ids.subscribe(),
         };
-        let tls = steeple_transport::tls::server_config(credential, Arc::new(peers), clock.clone())?;
+        let tls = steeple_transport::tls::server_config_with(key_exchange, credential, Arc::new(peers), clock.clone())?;
         // The socket first: whoever starts a second server by mistake is told about the one that runs.
         let tracking = if audit { Tracking::On } else { Tracking::Off };
         let local =

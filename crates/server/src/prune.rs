@@ -1,15 +1,17 @@
-//! What is over is removed: entries, join tokens, authorities, events.
+//! What is over is removed: entries, join tokens, agents, authorities, events.
 
 use std::time::Duration;
 
+use steeple_config::duration::Duration as GoDuration;
 use steeple_datastore::bundles::PruneBundle;
 use steeple_datastore::entries::PruneEntries;
 use steeple_datastore::events::{PruneEntryEvents, PruneNodeEvents};
 use steeple_datastore::join_tokens::PruneJoinTokens;
 use steeple_datastore::journals::PruneCaJournals;
+use steeple_datastore::nodes::PruneNodes;
 use steeple_datastore::{DataStore, Error};
 use steeple_runtime::metrics::measure;
-use steeple_runtime::{Clock, Shutdown};
+use steeple_runtime::{Clock, Shutdown, spread};
 use steeple_spiffe::TrustDomain;
 use tracing::{error, info};
 
@@ -26,6 +28,27 @@ const BUNDLE_AFTER: i64 = DAY;
 const JOURNALS_EVERY: Duration = HOUR.saturating_mul(8);
 const JOURNALS_AFTER: i64 = 14 * DAY;
 
+/// Agents are looked for about once an hour. Which time it is exactly each server draws for itself, so that those of one
+/// database do not all come at once.
+const NODES_EVERY: Duration = HOUR;
+const NODES_SPREAD: Duration = MINUTE.saturating_mul(15);
+
+/// Which agents are forgotten. Banned ones never are: that would end the ban.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodePruning {
+    /// `prune_attested_nodes_expired_for`: how long the SVID in use has been over.
+    pub expired_for: Duration,
+    /// `prune_tofu_nodes`: also those that cannot attest again while they are known.
+    pub include_tofu: bool,
+    /// `prune_attested_nodes_batch_size`: the most that go at once.
+    pub batch: u32,
+}
+
+impl NodePruning {
+    /// The most that go at once unless the configuration says something else.
+    pub const BATCH: u32 = 1000;
+}
+
 /// Removes what is over.
 pub(crate) struct Pruning {
     store: DataStore,
@@ -33,12 +56,19 @@ pub(crate) struct Pruning {
     clock: Clock,
     /// `prune_events_older_than`
     events_older_than: Duration,
+    nodes: Option<NodePruning>,
 }
 
 impl Pruning {
     /// Of one server's database.
-    pub(crate) fn new(store: DataStore, trust_domain: TrustDomain, clock: Clock, events_older_than: Duration) -> Self {
-        Self { store, trust_domain, clock, events_older_than }
+    pub(crate) fn new(
+        store: DataStore,
+        trust_domain: TrustDomain,
+        clock: Clock,
+        events_older_than: Duration,
+        nodes: Option<NodePruning>,
+    ) -> Self {
+        Self { store, trust_domain, clock, events_older_than, nodes }
     }
 
     /// Removes until it is told to stop.
@@ -52,7 +82,42 @@ impl Pruning {
             every(BUNDLE_EVERY).run(|| self.bundle()),
             every(JOURNALS_EVERY).run(|| self.journals()),
             every((self.events_older_than / 2).max(MINUTE)).run(|| self.events()),
+            self.nodes_until(&shutdown),
         );
+        Ok(())
+    }
+
+    async fn nodes_until(&self, shutdown: &Shutdown) {
+        let Some(pruning) = self.nodes else { return };
+        let interval = spread(NODES_EVERY, NODES_SPREAD);
+        info!(
+            target: "node_manager",
+            expired_for = %told(pruning.expired_for),
+            include_tofu = pruning.include_tofu,
+            retry_interval = %told(interval),
+            "Periodic prune of expired nodes started"
+        );
+        Every { interval, clock: &self.clock, shutdown }.run(|| self.nodes(pruning)).await;
+    }
+
+    async fn nodes(&self, pruning: NodePruning) -> Result<(), Error> {
+        let NodePruning { expired_for, include_tofu, batch } = pruning;
+        let expired_for = i64::try_from(expired_for.as_secs()).unwrap_or(i64::MAX);
+        let prune = PruneNodes {
+            expires_before: self.clock.unix_seconds().saturating_sub(expired_for),
+            include_non_reattestable: include_tofu,
+            limit: batch,
+        };
+        match measure("node.manager.prune", self.store.write(prune)).await {
+            Ok(pruned) => {
+                for spiffe_id in pruned {
+                    info!(target: "node_manager", spiffe_id, "Pruned an expired agent");
+                }
+            }
+            Err(error) => {
+                error!(target: "node_manager", error = %error, "Failed during periodic pruning of expired nodes");
+            }
+        }
         Ok(())
     }
 
@@ -97,6 +162,11 @@ impl Pruning {
     }
 }
 
+/// A length as Go prints it, in whole seconds.
+fn told(length: Duration) -> GoDuration {
+    GoDuration::from_secs(i64::try_from(length.as_secs()).unwrap_or(i64::MAX))
+}
+
 /// One kind of removal, again and again.
 struct Every<'a> {
     interval: Duration,
@@ -111,5 +181,77 @@ impl Every<'_> {
                 error!(target: "registration_manager", error = %error, "Failed to prune");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use steeple_datastore::Page;
+    use steeple_datastore::nodes::{AttestNode, NodeFilter, UpdateNode};
+    use steeple_testkit::ManualClock;
+
+    use super::*;
+    use crate::tests::{manual, store};
+
+    fn pruning(store: &DataStore, manual: &ManualClock, nodes: NodePruning) -> Pruning {
+        let trust_domain = TrustDomain::parse("example.org").unwrap();
+        Pruning::new(store.clone(), trust_domain, manual.clock(), crate::tests::DAY, Some(nodes))
+    }
+
+    async fn attest(store: &DataStore, name: &str, expires_at: i64, can_reattest: bool) {
+        let node = AttestNode {
+            spiffe_id: name.to_owned(),
+            attestation_type: "x509pop".to_owned(),
+            serial: "1".to_owned(),
+            expires_at,
+            can_reattest,
+            selectors: Vec::new(),
+        };
+        store.write(node).await.unwrap();
+    }
+
+    async fn names(store: &DataStore) -> Vec<String> {
+        let all = store.list_nodes(&NodeFilter::default(), &Page::default(), false).await.unwrap();
+        all.rows.into_iter().map(|node| node.spiffe_id).collect()
+    }
+
+    #[tokio::test]
+    async fn agents_that_are_long_over_are_forgotten_about_once_an_hour() {
+        let manual = manual();
+        let (store, _dir) = store(&manual).await;
+        let now = manual.clock().unix_seconds();
+        for (name, ended, can_reattest) in
+            [("long", 7200, true), ("tofu", 7200, false), ("banned", 7200, true), ("just", 0, true)]
+        {
+            attest(&store, name, now - ended, can_reattest).await;
+        }
+        let serial = Some(String::new());
+        store.write(UpdateNode { spiffe_id: "banned".into(), serial, ..UpdateNode::default() }).await.unwrap();
+
+        let mut feed = store.feed();
+        feed.snapshot().await.unwrap();
+        let nodes = NodePruning { expired_for: 2 * HOUR, include_tofu: false, batch: 1000 };
+        let shutdown = Shutdown::new();
+        let running = tokio::spawn(pruning(&store, &manual, nodes).run(shutdown.clone()));
+        manual.wake(HOUR - NODES_SPREAD..=HOUR + NODES_SPREAD).await;
+        feed.next().await.unwrap();
+        assert_eq!(names(&store).await, ["tofu", "banned", "just"]);
+        shutdown.stop();
+        running.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_cannot_attest_again_goes_if_asked_for_and_no_more_at_once_than_the_batch() {
+        let manual = manual();
+        let (store, _dir) = store(&manual).await;
+        for name in ["a", "b", "c"] {
+            attest(&store, name, 1, false).await;
+        }
+        let nodes = NodePruning { expired_for: HOUR, include_tofu: true, batch: 2 };
+        let pruning = pruning(&store, &manual, nodes);
+        pruning.nodes(nodes).await.unwrap();
+        assert_eq!(names(&store).await, ["c"]);
+        pruning.nodes(nodes).await.unwrap();
+        assert!(names(&store).await.is_empty());
     }
 }

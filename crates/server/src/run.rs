@@ -14,7 +14,8 @@ use steeple_runtime::tasks::{PartFailed, Parts as Tasks};
 use steeple_runtime::{Clock, Shutdown};
 use steeple_spiffe::{Certificate, TrustDomain};
 use steeple_transport::listen::refuse_used;
-use tracing::{error, info, warn};
+use steeple_transport::tls::KeyExchange;
+use tracing::{debug, error, info, warn};
 
 use crate::api::Parts;
 use crate::ca::authorities::Authorities;
@@ -108,6 +109,12 @@ async fn start(config: Config, built_ins: &ServerBuiltIns, log: Log, shutdown: S
         version = steeple_runtime::COMPATIBLE,
         "Configured"
     );
+    if config.key_exchange == KeyExchange::RequirePostQuantum {
+        debug!(
+            "Experimental option 'require_pq_kem' is enabled; all TLS connections will require use of a post-quantum safe \
+             KEM"
+        );
+    }
     // Before anything is written: whoever starts a second server by mistake is told about the one that runs.
     refuse_used(&config.socket_path).await.map_err(EndpointsError::Listen)?;
     DirBuilder::new()
@@ -162,11 +169,12 @@ async fn start(config: Config, built_ins: &ServerBuiltIns, log: Log, shutdown: S
         node_attestors: plugins.node_attestors.into(),
         agent_id_as_selector: config.agent_id_as_selector,
         credential,
+        key_exchange: config.key_exchange,
     };
     let endpoints = Endpoints::bind(listen, parts).await?;
 
     // From here on all parts run together.
-    let pruning = Pruning::new(store.clone(), trust_domain, clock, config.prune_events_older_than);
+    let pruning = Pruning::new(store.clone(), trust_domain, clock, config.prune_events_older_than, config.prune_nodes);
     reopen_log_on_signal(&log, &shutdown).map_err(RunError::Signals)?;
     let mut tasks = Tasks::new(shutdown.clone());
     tasks.start("feed", follow(feed, index, health, shutdown.clone()));

@@ -30,6 +30,7 @@ use std::sync::{Arc, OnceLock};
 
 use rustls::client::ResolvesClientCert;
 use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::kx_group;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SigningKey};
@@ -62,6 +63,16 @@ where
     Config::new(Authorized::new(source.clone(), authorized)).with_identity(source.clone()).client()
 }
 
+/// Which key exchange handshakes may use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeyExchange {
+    /// Any of the library's; one that quantum computers do not break is preferred.
+    #[default]
+    PreferPostQuantum,
+    /// TLS 1.3 with the groups X25519MLKEM768 and SecP256r1MLKEM768 alone (`require_pq_kem`).
+    RequirePostQuantum,
+}
+
 /// What configurations are made of.
 #[derive(Clone)]
 pub struct Config {
@@ -69,6 +80,7 @@ pub struct Config {
     identity: Option<Arc<dyn CredentialSource>>,
     time: Arc<dyn TimeProvider>,
     versions: Vec<&'static SupportedProtocolVersion>,
+    provider: Arc<CryptoProvider>,
     anonymous_clients: bool,
 }
 
@@ -77,7 +89,8 @@ impl Config {
     pub fn new(peers: impl Peers) -> Self {
         let versions = vec![&rustls::version::TLS13, &rustls::version::TLS12];
         let time = Arc::new(DefaultTimeProvider);
-        Self { peers: Arc::new(peers), identity: None, time, versions, anonymous_clients: false }
+        let peers = Arc::new(peers);
+        Self { peers, identity: None, time, versions, provider: provider(), anonymous_clients: false }
     }
 
     /// Shows what `source` has at each handshake: a server must, a client may. Where it has nothing, a server's
@@ -99,6 +112,19 @@ impl Config {
         Self { versions: versions.to_vec(), ..self }
     }
 
+    /// Exchanges keys in no other way.
+    #[must_use]
+    pub fn with_key_exchange(self, key_exchange: KeyExchange) -> Self {
+        match key_exchange {
+            KeyExchange::PreferPostQuantum => Self { provider: provider(), ..self },
+            KeyExchange::RequirePostQuantum => {
+                let kx_groups = vec![kx_group::X25519MLKEM768, kx_group::SECP256R1MLKEM768];
+                let provider = Arc::new(CryptoProvider { kx_groups, ..(*provider()).clone() });
+                Self { provider, versions: vec![&rustls::version::TLS13], ..self }
+            }
+        }
+    }
+
     /// Lets a server accept clients that show no certificate. One that is shown is verified none the less.
     #[must_use]
     pub fn with_anonymous_clients(self) -> Self {
@@ -110,8 +136,8 @@ impl Config {
     /// # Errors
     /// [`TlsError::Configuration`].
     pub fn server(self) -> Result<ServerConfig, TlsError> {
-        let Self { peers, identity, time, versions, anonymous_clients } = self;
-        let mut config = ServerConfig::builder_with_details(provider(), time)
+        let Self { peers, identity, time, versions, provider, anonymous_clients } = self;
+        let mut config = ServerConfig::builder_with_details(provider, time)
             .with_protocol_versions(&versions)
             .map_err(TlsError::Configuration)?
             .with_client_cert_verifier(Arc::new(verify::Verifier::new(peers, !anonymous_clients)))
@@ -126,8 +152,8 @@ impl Config {
     /// # Errors
     /// [`TlsError::Configuration`].
     pub fn client(self) -> Result<ClientConfig, TlsError> {
-        let Self { peers, identity, time, versions, anonymous_clients: _ } = self;
-        let mut config = ClientConfig::builder_with_details(provider(), time)
+        let Self { peers, identity, time, versions, provider, anonymous_clients: _ } = self;
+        let mut config = ClientConfig::builder_with_details(provider, time)
             .with_protocol_versions(&versions)
             .map_err(TlsError::Configuration)?
             .dangerous()

@@ -12,8 +12,10 @@ use metrics::{
     SharedString, Unit,
 };
 use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
 
 /// Counts counters and timers.
 pub struct Counted {
@@ -99,7 +101,7 @@ impl Recorder for Counts {
 /// make this value before the code under test first logs, in every test that runs it.
 pub struct Logged(());
 
-/// One line's fields; the text is the field `message`, the level `level`.
+/// One line's fields, with those that the spans around it began with; the text is the field `message`, the level `level`.
 pub type Line = BTreeMap<String, String>;
 
 thread_local! {
@@ -135,11 +137,24 @@ impl Drop for Logged {
 
 struct Keep;
 
-impl<S: Subscriber> Layer<S> for Keep {
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for Keep {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let mut fields = Fields(Line::new());
+        attributes.record(&mut fields);
+        if let Some(span) = context.span(id) {
+            span.extensions_mut().insert(fields);
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         LINES.with_borrow_mut(|lines| {
             let Some(lines) = lines else { return };
             let mut line = Fields(Line::new());
+            for span in context.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
+                if let Some(Fields(outer)) = span.extensions().get() {
+                    line.0.extend(outer.clone());
+                }
+            }
             line.0.insert("level".to_owned(), event.metadata().level().to_string());
             event.record(&mut line);
             lines.push(line.0);

@@ -4,10 +4,15 @@
 use serde_json::Value;
 use steeple_console::json::{bytes, list, long, message, object, text};
 use steeple_proto::spire::api::server::agent::v1::ListAgentsResponse;
-use steeple_proto::spire::api::server::entry::v1::{
-    BatchCreateEntryResponse, BatchDeleteEntryResponse, ListEntriesResponse, batch_create_entry_response,
-    batch_delete_entry_response,
+use steeple_proto::spire::api::server::bundle::v1::{
+    BatchDeleteFederatedBundleResponse, BatchSetFederatedBundleResponse, ListFederatedBundlesResponse,
+    batch_delete_federated_bundle_response, batch_set_federated_bundle_response,
 };
+use steeple_proto::spire::api::server::entry::v1::{
+    BatchCreateEntryResponse, BatchDeleteEntryResponse, BatchUpdateEntryResponse, ListEntriesResponse,
+    batch_create_entry_response, batch_delete_entry_response, batch_update_entry_response,
+};
+use steeple_proto::spire::api::server::svid::v1::MintJwtsvidResponse;
 use steeple_proto::spire::api::types;
 
 /// `ListEntriesResponse`
@@ -16,7 +21,7 @@ pub(crate) fn entries(response: &ListEntriesResponse) -> Value {
     object([("entries", list(entries, entry)), ("next_page_token", text(next_page_token))])
 }
 
-/// `CountEntriesResponse` and `CountAgentsResponse`
+/// `CountEntriesResponse`, `CountAgentsResponse` and `CountBundlesResponse`
 pub(crate) fn count(count: i32) -> Value {
     object([("count", count.into())])
 }
@@ -32,6 +37,16 @@ pub(crate) fn created(response: &BatchCreateEntryResponse) -> Value {
     let result = |result: &batch_create_entry_response::Result| {
         let batch_create_entry_response::Result { status, entry: created } = result;
         object([("entry", message(created, entry)), ("status", message(status, self::status))])
+    };
+    object([("results", list(results, result))])
+}
+
+/// `BatchUpdateEntryResponse`
+pub(crate) fn updated(response: &BatchUpdateEntryResponse) -> Value {
+    let BatchUpdateEntryResponse { results } = response;
+    let result = |result: &batch_update_entry_response::Result| {
+        let batch_update_entry_response::Result { status, entry: updated } = result;
+        object([("entry", message(updated, entry)), ("status", message(status, self::status))])
     };
     object([("results", list(results, result))])
 }
@@ -97,6 +112,54 @@ fn named_key(public_key: &[u8], key_id: &str, expires_at: i64, tainted: bool) ->
         ("expires_at", long(expires_at)),
         ("tainted", tainted.into()),
     ])
+}
+
+/// `ListFederatedBundlesResponse`
+pub(crate) fn bundles(response: &ListFederatedBundlesResponse) -> Value {
+    let ListFederatedBundlesResponse { bundles, next_page_token } = response;
+    object([("bundles", list(bundles, bundle)), ("next_page_token", text(next_page_token))])
+}
+
+/// `BatchSetFederatedBundleResponse`
+pub(crate) fn bundles_set(response: &BatchSetFederatedBundleResponse) -> Value {
+    let BatchSetFederatedBundleResponse { results } = response;
+    let result = |result: &batch_set_federated_bundle_response::Result| {
+        let batch_set_federated_bundle_response::Result { status, bundle: set } = result;
+        object([("bundle", message(set, bundle)), ("status", message(status, self::status))])
+    };
+    object([("results", list(results, result))])
+}
+
+/// `BatchDeleteFederatedBundleResponse`
+pub(crate) fn bundles_deleted(response: &BatchDeleteFederatedBundleResponse) -> Value {
+    let BatchDeleteFederatedBundleResponse { results } = response;
+    let result = |result: &batch_delete_federated_bundle_response::Result| {
+        let batch_delete_federated_bundle_response::Result { status, trust_domain } = result;
+        object([("trust_domain", text(trust_domain)), ("status", message(status, self::status))])
+    };
+    object([("results", list(results, result))])
+}
+
+/// `Logger`
+pub(crate) fn logger(logger: &types::Logger) -> Value {
+    let name = |level: types::LogLevel| level.as_str_name().into();
+    object([("current_level", name(logger.current_level())), ("launch_level", name(logger.launch_level()))])
+}
+
+/// `MintJWTSVIDResponse`
+pub(crate) fn minted_jwt(response: &MintJwtsvidResponse) -> Value {
+    let MintJwtsvidResponse { svid } = response;
+    let svid_of = |svid: &types::Jwtsvid| {
+        let types::Jwtsvid { token, id, expires_at, issued_at, hint } = svid;
+        object([
+            ("token", text(token)),
+            ("id", message(id, spiffe_id)),
+            ("expires_at", long(*expires_at)),
+            ("issued_at", long(*issued_at)),
+            ("hint", text(hint)),
+        ])
+    };
+    object([("svid", message(svid, svid_of))])
 }
 
 /// `Agent`

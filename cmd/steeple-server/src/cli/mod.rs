@@ -8,9 +8,13 @@ mod entry;
 mod healthcheck;
 mod id;
 mod json;
+mod jwt;
+mod logger;
+mod mint;
 mod run;
 mod token;
 mod validate;
+mod x509;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -35,15 +39,30 @@ fn commands(program: &Program) -> Commands<Run> {
         asking("count", "agent count", "Counts attested agents", agent::count),
         asking("evict", "agent evict", "Makes an agent attest itself again", agent::evict),
         asking("list", "agent list", "Lists attested agents", agent::list),
+        asking("purge", "agent purge", "Makes agents that are long over attest themselves again", agent::purge),
         asking("show", "agent show", "Prints an attested agent", agent::show),
     ];
-    let bundle = vec![asking("show", "bundle show", "Prints the server's own bundle", bundle::show)];
+    let bundle = vec![
+        asking("count", "bundle count", "Counts bundles", bundle::count),
+        asking("delete", "bundle delete", "Deletes the bundle of another trust domain", bundle::delete),
+        asking("list", "bundle list", "Prints the bundles of other trust domains", bundle::list),
+        asking("set", "bundle set", "Brings the bundle of another trust domain", bundle::set),
+        asking("show", "bundle show", "Prints the server's own bundle", bundle::show),
+    ];
     let entry = vec![
         asking("count", "entry count", "Counts registration entries", entry::count),
         asking("create", "entry create", "Creates registration entries", entry::create),
         asking("delete", "entry delete", "Deletes registration entries", entry::delete),
         asking("show", "entry show", "Prints registration entries", entry::show),
+        asking("update", "entry update", "Replaces registration entries", entry::update),
     ];
+    let jwt = vec![asking("mint", "jwt mint", "Makes a JWT-SVID", jwt::mint)];
+    let logger = vec![
+        asking("get", "logger get", "Tells how much the server logs", logger::get),
+        asking("reset", "logger reset", "Has the server log as much as when it was started", logger::reset),
+        asking("set", "logger set", "Has the server log more or less", logger::set),
+    ];
+    let x509 = vec![asking("mint", "x509 mint", "Makes an X509-SVID", x509::mint)];
     let token = vec![asking("generate", "generate", "Makes a join token", token::generate)];
     Commands::new(
         program.name(),
@@ -52,9 +71,12 @@ fn commands(program: &Program) -> Commands<Run> {
             Command::group("bundle", bundle),
             Command::group("entry", entry),
             asking("healthcheck", "healthcheck", "Tells whether the server is healthy", healthcheck::run),
+            Command::group("jwt", jwt),
+            Command::group("logger", logger),
             Command::new("run", "run", "Runs the server", Box::new(run::run)),
             Command::group("token", token),
             Command::new("validate", "validate", "Checks a configuration file", Box::new(validate::run)),
+            Command::group("x509", x509),
         ],
     )
 }

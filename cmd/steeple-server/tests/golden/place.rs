@@ -6,16 +6,16 @@ use std::process::{Child, Command};
 use std::time::Duration;
 
 use steeple_datastore::bundles::SetBundle;
-use steeple_datastore::entries::{DeleteEntry, EntryFilter};
+use steeple_datastore::entries::{CreateEntry, DeleteEntry, EntryFilter, EntryMask, UpdateEntry};
 use steeple_datastore::nodes::{AttestNode, UpdateNode};
-use steeple_datastore::{Bundle, DataStore, Mutation, Options, Page};
+use steeple_datastore::{Bundle, DataStore, Entry, Mutation, Options, Page, Selector};
 use steeple_runtime::Clock;
 use steeple_testkit::commands::{self, Outcome, Record};
 use tempfile::TempDir;
 
 pub(crate) struct Place {
     dir: TempDir,
-    server: Option<Server>,
+    servers: Vec<Server>,
 }
 
 /// Is killed with the place.
@@ -30,7 +30,15 @@ impl Drop for Server {
 
 impl Place {
     pub(crate) fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap(), server: None }
+        let dir = tempfile::tempdir().unwrap();
+        let inputs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/inputs");
+        fs::create_dir(dir.path().join("inputs")).unwrap();
+        for input in fs::read_dir(inputs).unwrap() {
+            let input = input.unwrap();
+            fs::copy(input.path(), dir.path().join("inputs").join(input.file_name())).unwrap();
+        }
+        fs::create_dir(dir.path().join("mint")).unwrap();
+        Self { dir, servers: Vec::new() }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -47,17 +55,15 @@ impl Place {
     fn prepare(&mut self, record: &str) {
         let golden = |name: &str| format!("spiffe://example.org/spire/agent/join_token/golden-{name}");
         match record {
-            "healthcheck" => self.server = Some(self.start()),
+            "healthcheck" => self.start("server", ""),
             "entry-create-generated-id" => {
-                // The entries of the tokens had gone. Bundles had come, by `bundle set`: who signs there does not matter.
-                self.write_with(async |store| {
+                // The entries of the tokens had gone.
+                self.write_with("server", async |store| {
                     let all = store.list_entries(&EntryFilter::default(), &Page::default()).await.unwrap();
                     for entry in all.rows {
                         store.write(DeleteEntry { entry_id: entry.entry_id }).await.unwrap();
                     }
                 });
-                let bundle = |name| Bundle { trust_domain_id: format!("spiffe://{name}.test"), ..Bundle::default() };
-                self.write(["static", "static2", "static3"].map(|name| SetBundle(bundle(name))));
             }
             "agent-list" => {
                 let agent = |name| AttestNode {
@@ -68,53 +74,113 @@ impl Place {
                     can_reattest: false,
                     selectors: Vec::new(),
                 };
-                self.write(["2", "3", "1"].map(agent));
+                self.write("server", ["2", "3", "1"].map(agent));
                 let version = Some("1.15.3".to_owned());
                 let report = |name| UpdateNode {
                     spiffe_id: golden(name),
                     agent_version: version.clone(),
                     ..UpdateNode::default()
                 };
-                self.write(["2", "3", "1"].map(report));
+                self.write("server", ["2", "3", "1"].map(report));
             }
+            "bundle-count-after-federation" => {
+                // Three relationships with their bundles had come.
+                let bundle = |name| Bundle { trust_domain_id: format!("spiffe://{name}.test"), ..Bundle::default() };
+                self.write("server", ["one", "two", "three"].map(|name| SetBundle(bundle(name))));
+            }
+            "bundle-delete-restrict" => self.write("server", [CreateEntry { entry: federated() }]),
+            "bundle-delete-delete-json" => {
+                // The bundle had come back, and the entry federated with it again.
+                let id = "spiffe://static3.test".to_owned();
+                self.write("server", [SetBundle(Bundle { trust_domain_id: id, ..Bundle::default() })]);
+                let mask = EntryMask { federates_with: true, ..EntryMask::default() };
+                self.write("server", [UpdateEntry { entry: federated(), mask }]);
+            }
+            "agent-list-x509pop" => {
+                self.start("pu", "");
+                self.attest_x509pop(&[NODE_1, NODE_2]);
+            }
+            "agent-purge-json" => self.attest_x509pop(&[NODE_1]),
+            "disabled-jwt-mint" => self.start("dj", "disable_jwt_svids = true"),
             _ => {}
         }
     }
 
-    fn start(&self) -> Server {
+    /// Agents that have attested by x509pop and ended a short while ago.
+    fn attest_x509pop(&self, nodes: &[[&str; 3]]) {
+        let spiffe_id = |node: &[&str; 3]| format!("spiffe://example.org/spire/agent/x509pop/{}", node[0]);
+        let attested = |node: &[&str; 3]| AttestNode {
+            spiffe_id: spiffe_id(node),
+            attestation_type: "x509pop".into(),
+            serial: "212394676814195563106033511406606751".into(),
+            expires_at: Clock::system().unix_seconds() - 60,
+            can_reattest: true,
+            selectors: [
+                "ca:fingerprint:f6d7752c4e8f56c04927003518f5019df3e39216".into(),
+                format!("serialnumber:{}", node[1]),
+                format!("subject:cn:{}", node[2]),
+            ]
+            .map(|value| Selector::new("x509pop", value))
+            .into(),
+        };
+        self.write("pu", nodes.iter().map(attested));
+        let agent_version = Some("1.15.3".to_owned());
+        let report = |node: &[&str; 3]| UpdateNode {
+            spiffe_id: spiffe_id(node),
+            agent_version: agent_version.clone(),
+            ..UpdateNode::default()
+        };
+        self.write("pu", nodes.iter().map(report));
+    }
+
+    /// Starts a server with files and a socket of this name, and with more keys than all of them have.
+    fn start(&mut self, name: &str, more: &str) {
         let dir = self.dir.path();
-        fs::write(dir.join("server.conf"), SERVER.replace("ADDRESS", &loopback())).unwrap();
-        let log = fs::File::create(dir.join("server.log")).unwrap();
-        let run = ["run", "-config", "server.conf"];
+        let conf = SERVER.replace("ADDRESS", &loopback(self.servers.len())).replace("NAME", name).replace("MORE", more);
+        fs::write(dir.join(format!("{name}.conf")), conf).unwrap();
+        let log = fs::File::create(dir.join(format!("{name}.log"))).unwrap();
+        let run = ["run", "-config", &format!("{name}.conf")];
         let server = Server(program(dir).args(run).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
-        let healthy =
-            || program(dir).args(["healthcheck", "-socketPath", "server.sock"]).output().unwrap().status.success();
+        self.servers.push(server);
+        let healthcheck = ["healthcheck", "-socketPath", &format!("{name}.sock")];
+        let healthy = || program(dir).args(healthcheck).output().unwrap().status.success();
         for _ in 0..3000 {
             if healthy() {
-                return server;
+                return;
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        panic!("the server is not healthy:\n{}", fs::read_to_string(dir.join("server.log")).unwrap());
+        panic!("the server is not healthy:\n{}", fs::read_to_string(dir.join(format!("{name}.log"))).unwrap());
     }
 
-    /// Writes into the server's database, as another server would.
-    fn write<M: Mutation>(&self, mutations: impl IntoIterator<Item = M>) {
-        self.write_with(async |store| {
+    /// Writes into a server's database, as another server would.
+    fn write<M: Mutation>(&self, name: &str, mutations: impl IntoIterator<Item = M>) {
+        self.write_with(name, async |store| {
             for mutation in mutations {
                 store.write(mutation).await.unwrap();
             }
         });
     }
 
-    fn write_with(&self, write: impl AsyncFnOnce(&DataStore)) {
+    fn write_with(&self, name: &str, write: impl AsyncFnOnce(&DataStore)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let options = Options::sqlite(self.dir.path().join("db.sqlite3"));
+            let options = Options::sqlite(self.dir.path().join(format!("{name}.sqlite3")));
             let store = DataStore::open(options, Clock::system()).await.unwrap();
             write(&store).await;
             store.close().await;
         });
+    }
+}
+
+fn federated() -> Entry {
+    Entry {
+        entry_id: "e-fed".into(),
+        spiffe_id: "spiffe://example.org/fed".into(),
+        parent_id: "spiffe://example.org/node1".into(),
+        selectors: vec![Selector::new("unix", "uid:50")],
+        federates_with: vec!["spiffe://static3.test".into()],
+        ..Entry::default()
     }
 }
 
@@ -123,22 +189,27 @@ fn program(dir: &Path) -> Command {
 }
 
 /// A loopback address that no other process takes from us, so that the port is free there.
-fn loopback() -> String {
+fn loopback(server: usize) -> String {
     let [_, a, b, c] = std::process::id().to_be_bytes();
-    format!("127.{}.{b}.{c}", 128 | a)
+    format!("127.{}.{b}.{c}", 128 | a | u8::try_from(server).unwrap() << 5)
 }
+
+/// What the ID, the serial number and the subject of an agent's certificate end in.
+const NODE_1: [&str; 3] = ["ea423628b001b8d1c46c384dce9f8c51edbeca74", "d3", "node1"];
+const NODE_2: [&str; 3] = ["433170a1b915dbe052f5e35f766ee70f3b2ad2c6", "d4", "node2"];
 
 const SERVER: &str = r#"
 server {
   trust_domain = "example.org"
   bind_address = "ADDRESS"
   bind_port = 28081
-  socket_path = "server.sock"
+  socket_path = "NAME.sock"
+  MORE
   data_dir = "."
   log_level = "DEBUG"
 }
 plugins {
-  DataStore "sql" { plugin_data { database_type = "sqlite3" connection_string = "db.sqlite3" } }
+  DataStore "sql" { plugin_data { database_type = "sqlite3" connection_string = "NAME.sqlite3" } }
   KeyManager "memory" {}
   NodeAttestor "join_token" {}
 }

@@ -17,6 +17,16 @@ pub struct UpdateEntry {
     pub mask: EntryMask,
 }
 
+/// Replaces the same fields of several entries, each for itself and in this order: what is wrong with one does not touch
+/// the others.
+#[derive(Clone, Debug)]
+pub struct UpdateEntries {
+    /// The ids, and the new values.
+    pub entries: Vec<Entry>,
+    /// Which fields to replace.
+    pub mask: EntryMask,
+}
+
 /// The fields of an [`Entry`] that can be replaced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs, clippy::struct_excessive_bools, reason = "one flag a field, under the field's name")]
@@ -61,32 +71,62 @@ impl Mutation for UpdateEntry {
     const KEY: &'static str = "datastore.registration_entry.update";
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Entry, Error> {
-        let Self { entry, mask } = self;
-        let select = format!("SELECT id FROM registered_entries WHERE entry_id = ?{}", tx.db.dialect().row_lock());
-        let id = tx.db.row(Sql::new(select).bind(&entry.entry_id), |row| row.integer(0)).await?;
-        let id = id.ok_or(Error::NotFound)?;
-        validate(entry, *mask)?;
-
-        tx.db.execute(update_row(entry, *mask, tx.now, id)).await?;
-        if mask.selectors {
-            tx.db.execute(Sql::new("DELETE FROM selectors WHERE registered_entry_id = ?").bind(id)).await?;
-            tx.db.insert(INSERT_SELECTORS, selector_rows(tx.now, id, &entry.selectors).collect::<Vec<_>>()).await?;
-        }
-        if mask.dns_names {
-            tx.db.execute(Sql::new("DELETE FROM dns_names WHERE registered_entry_id = ?").bind(id)).await?;
-            tx.db.insert(INSERT_DNS_NAMES, dns_rows(tx.now, id, &entry.dns_names).collect::<Vec<_>>()).await?;
-        }
-        if mask.federates_with {
-            let bundles = bundle_ids(tx, entry.federates_with.iter()).await?;
-            let federated: Vec<_> = federation(entry, &bundles)?.into_iter().map(|(bundle, _)| bundle).collect();
-            let delete = "DELETE FROM federated_registration_entries WHERE registered_entry_id = ?";
-            tx.db.execute(Sql::new(delete).bind(id)).await?;
-            tx.db.insert(INSERT_BUNDLES, bundle_rows(id, federated).collect::<Vec<_>>()).await?;
-        }
-        tx.entry_events([entry.entry_id.as_str()]).await?;
-        let updated = super::by_entry_ids(tx.db, std::slice::from_ref(&entry.entry_id)).await?.pop();
-        updated.map(Entry::sorted).ok_or(Error::NotFound)
+        update(tx, &self.entry, self.mask).await
     }
+}
+
+impl Mutation for UpdateEntries {
+    /// The entries after the update, in the order of the request.
+    type Output = Vec<Result<Entry, Error>>;
+    const KEY: &'static str = "datastore.registration_entry.update";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Self::Output, Error> {
+        let mut outcome = Vec::with_capacity(self.entries.len());
+        for entry in &self.entries {
+            tx.db.savepoint().await?;
+            let updated = update(tx, entry, self.mask).await;
+            match &updated {
+                Ok(_) => tx.db.keep().await?,
+                Err(error) if is_of_one_entry(error) => tx.db.undo().await.map_err(|_| error.clone())?,
+                Err(error) => return Err(error.clone()),
+            }
+            outcome.push(updated);
+        }
+        Ok(outcome)
+    }
+}
+
+/// Whether the entry is at fault, and not the database.
+fn is_of_one_entry(error: &Error) -> bool {
+    matches!(error, Error::NotFound | Error::Constraint(_) | Error::Validation(_) | Error::FederatedBundleMissing(_))
+}
+
+/// After an error, parts of it may be written.
+async fn update(tx: &mut Tx<'_>, entry: &Entry, mask: EntryMask) -> Result<Entry, Error> {
+    let select = format!("SELECT id FROM registered_entries WHERE entry_id = ?{}", tx.db.dialect().row_lock());
+    let id = tx.db.row(Sql::new(select).bind(&entry.entry_id), |row| row.integer(0)).await?;
+    let id = id.ok_or(Error::NotFound)?;
+    validate(entry, mask)?;
+
+    tx.db.execute(update_row(entry, mask, tx.now, id)).await?;
+    if mask.selectors {
+        tx.db.execute(Sql::new("DELETE FROM selectors WHERE registered_entry_id = ?").bind(id)).await?;
+        tx.db.insert(INSERT_SELECTORS, selector_rows(tx.now, id, &entry.selectors).collect::<Vec<_>>()).await?;
+    }
+    if mask.dns_names {
+        tx.db.execute(Sql::new("DELETE FROM dns_names WHERE registered_entry_id = ?").bind(id)).await?;
+        tx.db.insert(INSERT_DNS_NAMES, dns_rows(tx.now, id, &entry.dns_names).collect::<Vec<_>>()).await?;
+    }
+    if mask.federates_with {
+        let bundles = bundle_ids(tx, entry.federates_with.iter()).await?;
+        let federated: Vec<_> = federation(entry, &bundles)?.into_iter().map(|(bundle, _)| bundle).collect();
+        let delete = "DELETE FROM federated_registration_entries WHERE registered_entry_id = ?";
+        tx.db.execute(Sql::new(delete).bind(id)).await?;
+        tx.db.insert(INSERT_BUNDLES, bundle_rows(id, federated).collect::<Vec<_>>()).await?;
+    }
+    tx.entry_events([entry.entry_id.as_str()]).await?;
+    let updated = super::by_entry_ids(tx.db, std::slice::from_ref(&entry.entry_id)).await?.pop();
+    updated.map(Entry::sorted).ok_or(Error::NotFound)
 }
 
 /// Only what the update brings is looked at, as in the reference: an entry with selectors of several kinds can be made

@@ -2,7 +2,7 @@ use std::time::Instant;
 
 use steeple_datastore::bundles::CreateBundle;
 use steeple_datastore::entries::{
-    CreateEntries, CreateEntry, Created, DeleteEntry, EntryFilter, EntryMask, PruneEntries, UpdateEntry,
+    CreateEntries, CreateEntry, Created, DeleteEntry, EntryFilter, EntryMask, PruneEntries, UpdateEntries, UpdateEntry,
 };
 use steeple_datastore::{AdditionalAttributes, Bundle, Entry, Error, Page};
 use steeple_runtime::metrics::Coded;
@@ -259,6 +259,37 @@ pub(crate) async fn refuses_updates_the_reference_refuses_and_changes_nothing_th
     // Only the selectors of the same update are looked at.
     let store_svid = EntryMask { store_svid: true, ..EntryMask::default() };
     store.write(UpdateEntry { entry: Entry { store_svid: true, ..mixed }, mask: store_svid }).await.unwrap();
+}
+
+pub(crate) async fn updates_a_batch_and_keeps_its_errors_apart(store: Opened) {
+    for id in ["a", "b", "c"] {
+        store.create(entry(id)).await;
+    }
+    let hint = |id: &str, hint: &str| Entry { hint: hint.into(), ..entry(id) };
+    let entries = vec![
+        hint("a", "one"),
+        hint("none", "two"),
+        // Found out only after parts of it have been written.
+        Entry { selectors: selectors(&["x:y", "x:y"]), ..hint("b", "three") },
+        Entry { federates_with: vec!["spiffe://none.test".into()], ..hint("b", "four") },
+        Entry { x509_svid_ttl: -1, ..hint("b", "five") },
+        hint("c", "six"),
+        hint("a", "seven"),
+    ];
+    let mask =
+        EntryMask { hint: true, selectors: true, federates_with: true, x509_svid_ttl: true, ..Default::default() };
+    let outcome = store.write(UpdateEntries { entries, mask }).await.unwrap();
+    let outcome: Vec<_> = outcome
+        .iter()
+        .map(|one| one.as_ref().map(|it| (it.hint.as_str(), it.revision_number)).map_err(Coded::code))
+        .collect();
+    let refused = [Err("NotFound"), Err("AlreadyExists"), Err("Unknown"), Err("InvalidArgument")];
+    assert_eq!(outcome[0], Ok(("one", 1)));
+    assert_eq!(outcome[1..5], refused);
+    assert_eq!(outcome[5..], [Ok(("six", 1)), Ok(("seven", 2))]);
+    let untouched = store.fetch_entry("b").await.unwrap().unwrap();
+    assert_eq!((untouched.selectors, untouched.hint, untouched.revision_number), (entry("b").selectors, "".into(), 0));
+    assert_eq!(store.entry_events().await, ["a", "b", "c", "a", "c", "a"]);
 }
 
 pub(crate) async fn deletes_an_entry_with_its_lists(store: Opened) {

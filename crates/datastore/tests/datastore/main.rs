@@ -48,6 +48,7 @@ suite! {
         updates_only_what_the_mask_names
         raises_the_revision_even_if_nothing_is_named
         refuses_updates_the_reference_refuses_and_changes_nothing_then
+        updates_a_batch_and_keeps_its_errors_apart
         deletes_an_entry_with_its_lists
         prunes_entries_that_have_expired
         writes_one_event_for_each_change

@@ -24,7 +24,7 @@ use steeple_transport::rpc::Call;
 use steeple_transport::status::permission_denied;
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
-use tracing::warn;
+use tracing::{Instrument, debug, error_span, info, warn};
 use uuid::Uuid;
 
 use super::svid::x509_svid;
@@ -96,18 +96,27 @@ impl Agent for Service {
         let call = Call::of(&request)?;
         let GetAgentRequest { id, output_mask } = request.into_inner();
         let id = self.agent_id(&call, id.as_ref())?;
-        let agent = agent_of(self.node(&id).await?, output_mask.as_ref());
+        let span = error_span!(target: "api", "agent", spiffe_id = %id);
+        let agent = agent_of(self.node(&id).instrument(span).await?, output_mask.as_ref());
         agent.map(Response::new).ok_or_else(|| status::internal("failed to convert agent", "malformed SPIFFE ID"))
     }
 
     async fn delete_agent(&self, request: Request<DeleteAgentRequest>) -> Result<Response<()>, Status> {
         let call = Call::of(&request)?;
         let id = self.agent_id(&call, request.get_ref().id.as_ref())?;
-        match self.parts.store.write(DeleteNode { spiffe_id: id.to_string() }).await {
-            Ok(_) => Ok(Response::new(())),
-            Err(steeple_datastore::Error::NotFound) => Err(status::not_found("agent not found")),
-            Err(error) => Err(status::internal("failed to remove agent", error)),
+        let span = error_span!(target: "api", "agent", spiffe_id = %id);
+        async {
+            match self.parts.store.write(DeleteNode { spiffe_id: id.to_string() }).await {
+                Ok(_) => {
+                    info!(target: "api", "Agent deleted");
+                    Ok(Response::new(()))
+                }
+                Err(steeple_datastore::Error::NotFound) => Err(status::not_found("agent not found")),
+                Err(error) => Err(status::internal("failed to remove agent", error)),
+            }
         }
+        .instrument(span)
+        .await
     }
 
     async fn ban_agent(&self, request: Request<BanAgentRequest>) -> Result<Response<()>, Status> {
@@ -119,11 +128,19 @@ impl Agent for Service {
             new_serial: Some(String::new()),
             ..UpdateNode::default()
         };
-        match self.parts.store.write(ban).await {
-            Ok(_) => Ok(Response::new(())),
-            Err(steeple_datastore::Error::NotFound) => Err(status::not_found("agent not found")),
-            Err(error) => Err(status::internal("failed to ban agent", error)),
+        let span = error_span!(target: "api", "agent", spiffe_id = %id);
+        async {
+            match self.parts.store.write(ban).await {
+                Ok(_) => {
+                    info!(target: "api", "Agent banned");
+                    Ok(Response::new(()))
+                }
+                Err(steeple_datastore::Error::NotFound) => Err(status::not_found("agent not found")),
+                Err(error) => Err(status::internal("failed to ban agent", error)),
+            }
         }
+        .instrument(span)
+        .await
     }
 
     async fn attest_agent(
@@ -157,6 +174,7 @@ impl Agent for Service {
         call.audit("csr", x509::hex(&steeple_pki::sha256(&params.csr)));
         let csr = CertificateRequest::parse_and_verify(&params.csr)
             .map_err(|error| status::invalid("failed to parse CSR", error))?;
+        info!(target: "api", "Renewing agent SVID");
         let chain = self.parts.ca.sign_agent(id, &csr.public_key).await;
         let chain = chain.map_err(|error| status::internal("failed to sign X509 SVID", error))?;
         // Beside the one in use, which stays good until the agent shows the new one.
@@ -214,7 +232,9 @@ impl Agent for Service {
         if !agent_version.is_empty() {
             call.audit("agent_version", &agent_version);
             let spiffe_id = id.to_string();
-            self.update(UpdateNode { spiffe_id, agent_version: Some(agent_version), ..UpdateNode::default() }).await?;
+            let version = Some(agent_version.clone());
+            self.update(UpdateNode { spiffe_id, agent_version: version, ..UpdateNode::default() }).await?;
+            debug!(target: "api", spiffe_id = %id, agent_version, "Agent status updated");
         }
         Ok(Response::new(PostStatusResponse {}))
     }

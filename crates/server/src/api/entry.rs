@@ -5,28 +5,27 @@ mod filter;
 mod follow;
 
 use futures::{StreamExt, stream};
+use steeple_datastore as datastore;
 use steeple_datastore::Page;
-use steeple_datastore::entries::{CreateEntries, Created, DeleteEntry};
+use steeple_datastore::entries::{CreateEntries, Created, DeleteEntry, EntryMask, UpdateEntries};
 use steeple_proto::spire::api::server::entry::v1::entry_server::{Entry, EntryServer};
 use steeple_proto::spire::api::server::entry::v1::{
     BatchCreateEntryRequest, BatchCreateEntryResponse, BatchDeleteEntryRequest, BatchDeleteEntryResponse,
-    CountEntriesRequest, CountEntriesResponse, GetAuthorizedEntriesRequest, GetAuthorizedEntriesResponse,
-    GetEntryRequest, ListEntriesRequest, ListEntriesResponse, SyncAuthorizedEntriesRequest,
-    SyncAuthorizedEntriesResponse, batch_create_entry_response, batch_delete_entry_response,
+    BatchUpdateEntryRequest, BatchUpdateEntryResponse, CountEntriesRequest, CountEntriesResponse,
+    GetAuthorizedEntriesRequest, GetAuthorizedEntriesResponse, GetEntryRequest, ListEntriesRequest,
+    ListEntriesResponse, SyncAuthorizedEntriesRequest, SyncAuthorizedEntriesResponse, batch_create_entry_response,
+    batch_delete_entry_response, batch_update_entry_response,
 };
 use steeple_proto::spire::api::types;
-use steeple_transport::rpc::Call;
+use steeple_transport::rpc::{Call, Fields};
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
-use tracing::error;
+use tracing::{Instrument, Span, error, error_span};
 
-use super::{Parts, status};
+use super::{AT_ONCE, Parts, audited, status};
 use crate::entries::api_entry;
 pub(super) use convert::selectors_of;
-use convert::{masked, stored};
-
-/// Deletions of one call that share commits.
-const AT_ONCE: usize = 256;
+use convert::{fields_of, masked, stored};
 
 struct Service(Parts);
 
@@ -75,7 +74,7 @@ impl Entry for Service {
         call.audit("entry_id", &id);
         let row = self.0.store.fetch_entry(&id).await;
         let row = row.map_err(|error| status::internal("failed to fetch entry", error))?;
-        let row = row.ok_or_else(|| status::not_found("entry not found"))?;
+        let row = row.ok_or_else(|| named(&id).in_scope(|| status::not_found("entry not found")))?;
         let entry =
             api_entry(&row).ok_or_else(|| status::internal("failed to convert entry", "malformed SPIFFE ID"))?;
         Ok(Response::new(masked(entry, output_mask.as_ref())))
@@ -85,8 +84,11 @@ impl Entry for Service {
         &self,
         request: Request<BatchCreateEntryRequest>,
     ) -> Result<Response<BatchCreateEntryResponse>, Status> {
+        let call = Call::of(&request)?;
         let BatchCreateEntryRequest { entries, output_mask } = request.into_inner();
-        let converted: Vec<_> = entries.into_iter().map(|entry| stored(entry, &self.0.trust_domain)).collect();
+        let mut audited = audited(&call, &entries, EntryMask::ALL).into_iter();
+        let converted: Vec<_> =
+            entries.into_iter().map(|entry| stored(entry, EntryMask::ALL, &self.0.trust_domain)).collect();
         let sound: Vec<_> = converted.iter().filter_map(|entry| entry.as_ref().ok().cloned()).collect();
         let mut created = match self.0.store.write(CreateEntries { entries: sound }).await {
             Ok(created) => Ok(created.into_iter()),
@@ -96,30 +98,76 @@ impl Entry for Service {
             let (row, result) = match entry {
                 Err(status) => (None, Err(status)),
                 // One outcome for each that was handed over, in the same order.
-                Ok(_) => match created.as_mut().map(Iterator::next) {
+                Ok(datastore::Entry { spiffe_id, .. }) => match created.as_mut().map(Iterator::next) {
                     Err(status) => (None, Err(status.clone())),
                     Ok(Some(Ok(Created::New(row)))) => (Some(row), Ok(())),
                     Ok(Some(Ok(Created::Similar(row)))) => {
-                        (Some(row), Err(status::log(Status::already_exists("similar entry already exists"))))
+                        (Some(row), Err(Status::already_exists("similar entry already exists")))
                     }
-                    Ok(Some(Err(error))) => (None, Err(status::datastore("failed to create entry", &error))),
+                    Ok(Some(Err(error))) => {
+                        let span = error_span!(target: "api", "entry", spiffe_id);
+                        (None, Err(span.in_scope(|| status::datastore("failed to create entry", &error))))
+                    }
                     Ok(None) => (None, Err(status::internal("failed to create entry", "no outcome"))),
                 },
             };
+            let status = status::item(&result);
+            call.audit_item(&status, audited.next().unwrap_or_default());
             let entry = row.as_ref().and_then(api_entry).map(|entry| masked(entry, output_mask.as_ref()));
-            batch_create_entry_response::Result { status: Some(status::item(&result)), entry }
+            batch_create_entry_response::Result { status: Some(status), entry }
         });
         Ok(Response::new(BatchCreateEntryResponse { results: results.collect() }))
+    }
+
+    async fn batch_update_entry(
+        &self,
+        request: Request<BatchUpdateEntryRequest>,
+    ) -> Result<Response<BatchUpdateEntryResponse>, Status> {
+        const FAILED: &str = "failed to update entry";
+        let call = Call::of(&request)?;
+        let BatchUpdateEntryRequest { entries, input_mask, output_mask } = request.into_inner();
+        let mask = fields_of(input_mask);
+        let mut audited = audited(&call, &entries, mask).into_iter();
+        let converted: Vec<_> = entries
+            .into_iter()
+            .map(|entry| named(&entry.id).in_scope(|| stored(entry, mask, &self.0.trust_domain)))
+            .collect();
+        let sound: Vec<_> = converted.iter().filter_map(|entry| entry.as_ref().ok().cloned()).collect();
+        // Not all of a large batch in one transaction, so that other writers are not held up for long.
+        let mut updated = Vec::with_capacity(sound.len());
+        for some in sound.chunks(AT_ONCE) {
+            match self.0.store.write(UpdateEntries { entries: some.to_vec(), mask }).await {
+                Ok(outcome) => updated.extend(outcome.into_iter().zip(some).map(|(one, entry)| {
+                    one.map_err(|error| named(&entry.entry_id).in_scope(|| status::datastore(FAILED, &error)))
+                })),
+                Err(error) => updated.extend(vec![Err(status::datastore(FAILED, &error)); some.len()]),
+            }
+        }
+        let mut updated = updated.into_iter();
+        let results = converted.into_iter().map(|entry| {
+            // One outcome for each that was handed over, in the same order.
+            let row = entry.and_then(|_| updated.next().unwrap_or_else(|| Err(status::internal(FAILED, "no outcome"))));
+            let result = row.and_then(|row| {
+                api_entry(&row).ok_or_else(|| status::internal("failed to convert entry", "malformed SPIFFE ID"))
+            });
+            let (status, entry) = status::item_of(result);
+            call.audit_item(&status, audited.next().unwrap_or_default());
+            let entry = entry.map(|entry| masked(entry, output_mask.as_ref()));
+            batch_update_entry_response::Result { status: Some(status), entry }
+        });
+        Ok(Response::new(BatchUpdateEntryResponse { results: results.collect() }))
     }
 
     async fn batch_delete_entry(
         &self,
         request: Request<BatchDeleteEntryRequest>,
     ) -> Result<Response<BatchDeleteEntryResponse>, Status> {
+        let call = Call::of(&request)?;
         // Many at once, so that they share commits; they reach the store in the order of the request.
         let results = stream::iter(request.into_inner().ids).map(async |id| {
-            let result = self.delete(&id).await;
-            batch_delete_entry_response::Result { status: Some(status::item(&result)), id }
+            let status = status::item(&self.delete(&id).instrument(named(&id)).await);
+            call.audit_item(&status, vec![audited::field("entry_id", &id)]);
+            batch_delete_entry_response::Result { status: Some(status), id }
         });
         Ok(Response::new(BatchDeleteEntryResponse { results: results.buffered(AT_ONCE).collect().await }))
     }
@@ -144,6 +192,16 @@ impl Entry for Service {
         let authorized = self.0.index.authorized(call.agent()?.as_str());
         Ok(Response::new(follow::answer(authorized, request.into_inner())))
     }
+}
+
+/// Names the entry in what is logged of it.
+fn named(entry_id: &str) -> Span {
+    error_span!(target: "api", "entry", entry_id)
+}
+
+/// What an audit record says of each entry of a batch.
+fn audited(call: &Call, entries: &[types::Entry], written: EntryMask) -> Vec<Fields> {
+    if call.audit_is_on() { entries.iter().map(|entry| audited::entry(entry, written)).collect() } else { Vec::new() }
 }
 
 impl Service {

@@ -19,6 +19,7 @@ pub(crate) fn service(log: Log) -> LoggerServer<impl Logger> {
 #[tonic::async_trait]
 impl Logger for Service {
     async fn get_logger(&self, _: Request<GetLoggerRequest>) -> Result<Response<types::Logger>, Status> {
+        info!(target: "api", "GetLogger Called");
         Ok(Response::new(self.levels()))
     }
 
@@ -38,7 +39,7 @@ impl Logger for Service {
 
     async fn reset_log_level(&self, _: Request<ResetLogLevelRequest>) -> Result<Response<types::Logger>, Status> {
         self.0.set_level(self.0.launch_level());
-        info!(target: "api", "ResetLogLevel Called");
+        info!(target: "api", launch_log_level = %self.0.launch_level(), "ResetLogLevel Called");
         Ok(Response::new(self.levels()))
     }
 }

@@ -2,6 +2,7 @@
 //! become statuses ([`status`]).
 
 pub(crate) mod agent;
+mod audited;
 pub(crate) mod bundle;
 pub(crate) mod entry;
 pub(crate) mod health;
@@ -20,6 +21,9 @@ use steeple_spiffe::TrustDomain;
 
 use crate::ca::Ca;
 use crate::entries::Index;
+
+/// Items of one call that are written at once, so that they share commits.
+const AT_ONCE: usize = 256;
 
 /// What the services stand on. Cheap to clone.
 #[derive(Clone)]

@@ -10,7 +10,7 @@ use tracing::error;
 
 /// A refusal of what the caller sent: `message: inner`.
 pub(super) fn invalid(message: &str, inner: impl Display) -> Status {
-    log(with_cause(Code::InvalidArgument, message, inner))
+    with_inner(Code::InvalidArgument, message, inner)
 }
 
 /// A refusal of what the caller sent, without a cause.
@@ -25,27 +25,41 @@ pub(super) fn not_found(message: &str) -> Status {
 
 /// Something broke here: `message: inner`.
 pub(super) fn internal(message: &str, inner: impl Display) -> Status {
-    log(with_cause(Code::Internal, message, inner))
+    with_inner(Code::Internal, message, inner)
 }
 
-/// With the code of the datastore's error; what it has no code for is INTERNAL.
+fn with_inner(code: Code, message: &str, inner: impl Display) -> Status {
+    error!(target: "api", error = %inner, "{}", line(code, message));
+    with_cause(code, message, inner)
+}
+
+/// With the code of the datastore's error; what it has no code for is INTERNAL. That something is not there needs no
+/// cause.
 pub(super) fn datastore(message: &str, error: &steeple_datastore::Error) -> Status {
     let code = match error.code() {
-        "NotFound" => Code::NotFound,
+        "NotFound" => return not_found(message),
         "AlreadyExists" => Code::AlreadyExists,
         "InvalidArgument" => Code::InvalidArgument,
         "FailedPrecondition" => Code::FailedPrecondition,
         "Unavailable" => Code::Unavailable,
         _ => Code::Internal,
     };
-    log(with_cause(code, message, error))
+    with_inner(code, message, error)
 }
 
 /// A status that is logged as it is.
 pub(super) fn log(status: Status) -> Status {
-    let prefix = if status.code() == Code::InvalidArgument { "Invalid argument: " } else { "" };
-    error!(target: "api", "{prefix}{}", status.message());
+    error!(target: "api", "{}", line(status.code(), status.message()));
     status
+}
+
+/// A message as the log has it: a mistake of the caller's is marked as one, others begin with a capital letter.
+fn line(code: Code, message: &str) -> String {
+    if code == Code::InvalidArgument {
+        return format!("Invalid argument: {message}");
+    }
+    let mut rest = message.chars();
+    rest.next().map_or_else(String::new, |first| first.to_uppercase().chain(rest).collect())
 }
 
 /// The status of one item of a batch.
@@ -53,5 +67,25 @@ pub(super) fn item(result: &Result<(), Status>) -> types::Status {
     match result {
         Ok(()) => types::Status { code: 0, message: "OK".to_owned() },
         Err(status) => types::Status { code: status.code() as i32, message: status.message().to_owned() },
+    }
+}
+
+/// The status of one item of a batch, and what came of it.
+pub(super) fn item_of<T>(result: Result<T, Status>) -> (types::Status, Option<T>) {
+    match result {
+        Ok(value) => (item(&Ok(())), Some(value)),
+        Err(status) => (item(&Err(status)), None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_marks_mistakes_of_the_caller_and_begins_others_with_a_capital() {
+        assert_eq!(line(Code::InvalidArgument, "missing ID"), "Invalid argument: missing ID");
+        assert_eq!(line(Code::NotFound, "entry not found"), "Entry not found");
+        assert_eq!(line(Code::Internal, ""), "");
     }
 }

@@ -3,6 +3,7 @@
 
 mod agent;
 mod attest;
+mod bundle;
 mod follow;
 mod requests;
 mod settings;

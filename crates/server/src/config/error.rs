@@ -24,6 +24,9 @@ pub enum ConfigError {
     /// An old name and its new one.
     #[error("both experimental sql_transaction_timeout and event_timeout set, only set event_timeout")]
     BothEventTimeouts,
+    /// One of `proxy_protocol_trusted_cidrs`
+    #[error("invalid proxy_protocol_trusted_cidrs value {0:?}: invalid CIDR address: {0}")]
+    Proxies(String),
     /// For Windows alone.
     #[error("invalid configuration: named_pipe_name is not supported in this platform; please use socket_path instead")]
     NamedPipe,
@@ -83,6 +86,17 @@ pub enum ConfigError {
         /// Why.
         error: steeple_pki::PkiError,
     },
+    /// `max_attested_node_info_staleness`
+    #[error("could not parse max attested node staleness {value:?}: {error}")]
+    Staleness {
+        /// What it says.
+        value: String,
+        /// Why.
+        error: steeple_config::Error,
+    },
+    /// `prune_attested_nodes_expired_for`
+    #[error("could not parse prune_attested_nodes_expired_for: {0}")]
+    PruneNodes(steeple_config::Error),
     /// A duration of `experimental`.
     #[error("could not parse {what}: {error}")]
     ExperimentalDuration {

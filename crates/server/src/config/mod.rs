@@ -6,7 +6,7 @@ mod file;
 mod unbuilt;
 mod warnings;
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,10 +19,12 @@ use steeple_datastore::SqlConfig;
 use steeple_pki::KeyType;
 use steeple_runtime::logging;
 use steeple_spiffe::{SpiffeId, TrustDomain};
+use steeple_transport::tls::KeyExchange;
 
 use crate::ca::sign::Lifetimes;
 use crate::ca::{CaConfig, CaSubject};
 use crate::limits::RateLimits;
+pub use crate::prune::NodePruning;
 pub use error::ConfigError;
 use file::{Experimental, File, Server};
 
@@ -55,6 +57,10 @@ pub struct Config {
     pub agent_id_as_selector: bool,
     /// `experimental.prune_events_older_than`
     pub prune_events_older_than: Duration,
+    /// `prune_attested_nodes_*` and `prune_tofu_nodes`; None when agents are kept.
+    pub prune_nodes: Option<NodePruning>,
+    /// `experimental.require_pq_kem`
+    pub key_exchange: KeyExchange,
     /// Every plugin but the datastore, in the order of the file.
     pub plugins: Vec<PluginBlock>,
     /// `DataStore "sql"`
@@ -122,12 +128,17 @@ impl Config {
             return Err(ConfigError::Missing("plugins section"));
         }
         check_experimental(&server.experimental)?;
+        check_proxies(&server.proxy_protocol_trusted_cidrs)?;
+        if !server.experimental.named_pipe_name.is_empty() {
+            return Err(ConfigError::NamedPipe);
+        }
         let log = log_options(&server)?;
         let bind_address = resolve(&server.bind_address, server.bind_port)?;
         let socket_path = std::path::absolute(&server.socket_path)
             .map_err(|error| ConfigError::SocketPath { path: server.socket_path.clone(), error })?;
         let trust_domain = TrustDomain::parse(&server.trust_domain)
             .map_err(|error| ConfigError::TrustDomain { value: server.trust_domain.clone(), error })?;
+        check_staleness(&server)?;
         let admin_ids = server
             .admin_ids
             .iter()
@@ -137,6 +148,7 @@ impl Config {
         let ca = ca(&server)?;
         let blocks = plugins::read(body)?.unwrap_or_default();
         let (stores, plugins): (Vec<_>, Vec<_>) = blocks.into_iter().partition(|block| block.kind == "DataStore");
+        let prune_nodes = node_pruning(&server)?;
         if !unknown.is_empty() {
             return Err(ConfigError::UnknownKeys(unknown));
         }
@@ -159,6 +171,12 @@ impl Config {
             jwt_issuer: (!server.disable_jwt_svids).then_some(server.jwt_issuer),
             agent_id_as_selector: server.experimental.agent_spiffe_id_as_selector,
             prune_events_older_than,
+            prune_nodes,
+            key_exchange: if server.experimental.require_pq_kem {
+                KeyExchange::RequirePostQuantum
+            } else {
+                KeyExchange::PreferPostQuantum
+            },
             plugins,
             datastore: datastore(&stores)?,
             unbuilt,
@@ -202,10 +220,48 @@ fn check_experimental(experimental: &Experimental) -> Result<(), ConfigError> {
     if !experimental.event_timeout.is_empty() && !experimental.sql_transaction_timeout.is_empty() {
         return Err(ConfigError::BothEventTimeouts);
     }
-    if !experimental.named_pipe_name.is_empty() {
-        return Err(ConfigError::NamedPipe);
-    }
     Ok(())
+}
+
+/// The PROXY protocol is not built yet, but what names nobody is told as later.
+fn check_proxies(networks: &[String]) -> Result<(), ConfigError> {
+    let is_network = |text: &String| {
+        let (address, length) = text.split_once('/')?;
+        let most = if address.parse::<IpAddr>().ok()?.is_ipv4() { 32 } else { 128 };
+        // As Go reads it: digits alone.
+        let digits = length.bytes().all(|byte| byte.is_ascii_digit());
+        length.parse::<u8>().ok().filter(|length| digits && *length <= most)
+    };
+    match networks.iter().find(|text| is_network(text).is_none()) {
+        Some(text) => Err(ConfigError::Proxies(text.clone())),
+        None => Ok(()),
+    }
+}
+
+/// It is checked and has no effect: what is known of an agent is as new as the feed.
+fn check_staleness(server: &Server) -> Result<(), ConfigError> {
+    let Some(text) = &server.max_attested_node_info_staleness else { return Ok(()) };
+    match text.parse::<GoDuration>() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(ConfigError::Staleness { value: text.clone(), error }),
+    }
+}
+
+/// A length that is not above zero keeps all agents. The reference takes a negative one for the time before the end of an
+/// SVID, and so throws out agents that are well.
+fn node_pruning(server: &Server) -> Result<Option<NodePruning>, ConfigError> {
+    let text = &server.prune_attested_nodes_expired_for;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let expired_for: GoDuration = text.parse().map_err(ConfigError::PruneNodes)?;
+    let batch = server.prune_attested_nodes_batch_size;
+    let expired_for = expired_for.to_std().filter(|length| !length.is_zero());
+    Ok(expired_for.map(|expired_for| NodePruning {
+        expired_for,
+        include_tofu: server.prune_tofu_nodes,
+        batch: if batch <= 0 { NodePruning::BATCH } else { u32::try_from(batch).unwrap_or(u32::MAX) },
+    }))
 }
 
 /// Each is checked, though most of them tune what works otherwise here.

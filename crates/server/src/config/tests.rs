@@ -62,6 +62,22 @@ fn each_mistake_is_told_in_the_references_words() {
         ("log_level = \"loud\"", "could not start logger: not a valid logrus Level: \"loud\""),
         ("log_format = \"xml\"", "could not start logger: unknown logger format: \"xml\""),
         ("bind_port = 99999", "could not resolve bind address \"0.0.0.0:99999\": address 99999: invalid port"),
+        (
+            "max_attested_node_info_staleness = \"\"\nadmin_ids = [\"x\"]",
+            "could not parse max attested node staleness \"\": time: invalid duration \"\"",
+        ),
+        (
+            "prune_attested_nodes_expired_for = \"x\"\nnonsense = 1",
+            "could not parse prune_attested_nodes_expired_for: time: invalid duration \"x\"",
+        ),
+        (
+            "proxy_protocol_trusted_cidrs = [\"10.0.0.0/8\", \"::1/128\", \"10.0.0.1\"]",
+            "invalid proxy_protocol_trusted_cidrs value \"10.0.0.1\": invalid CIDR address: 10.0.0.1",
+        ),
+        (
+            "proxy_protocol_trusted_cidrs = [\"10.0.0.0/33\"]",
+            "invalid proxy_protocol_trusted_cidrs value \"10.0.0.0/33\": invalid CIDR address: 10.0.0.0/33",
+        ),
         ("admin_ids = [\"example.org/a\"]", "could not parse admin ID \"example.org/a\": scheme is missing or invalid"),
         (
             "experimental { feature_flags = [\"zzz\", \"aaa\"] }",
@@ -74,6 +90,32 @@ fn each_mistake_is_told_in_the_references_words() {
     ] {
         assert_eq!(refusal(&format!("{LEAST}{key}")), expected, "{key}");
     }
+}
+
+#[test]
+fn agents_are_pruned_only_when_they_have_been_over_for_some_time() {
+    let pruning = |keys: &str| parse(&format!("{LEAST}{keys}")).unwrap().prune_nodes;
+    let pruned = |expired_for, include_tofu, batch| {
+        Some(NodePruning { expired_for: Duration::from_secs(expired_for), include_tofu, batch })
+    };
+    assert_eq!(pruning("prune_tofu_nodes = true"), None);
+    assert_eq!(pruning("prune_attested_nodes_expired_for = \"1h\""), pruned(3600, false, 1000));
+    let batch = |batch: &str| {
+        let keys = "prune_attested_nodes_expired_for = \"1m\"\nprune_tofu_nodes = true\n";
+        pruning(&format!("{keys}prune_attested_nodes_batch_size = {batch}"))
+    };
+    assert_eq!(batch("7"), pruned(60, true, 7));
+    assert_eq!(batch("-5"), pruned(60, true, 1000));
+    for nothing in ["0s", "-1h"] {
+        assert_eq!(pruning(&format!("prune_attested_nodes_expired_for = \"{nothing}\"")), None, "{nothing}");
+    }
+}
+
+#[test]
+fn post_quantum_key_exchange_is_preferred_and_can_be_required() {
+    let exchange = |keys: &str| parse(&format!("{LEAST}{keys}")).unwrap().key_exchange;
+    assert_eq!(exchange(""), KeyExchange::PreferPostQuantum);
+    assert_eq!(exchange("experimental { require_pq_kem = true }"), KeyExchange::RequirePostQuantum);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use prost::Message;
 use steeple_datastore as datastore;
 use steeple_proto::spire::{api::types, common};
 use steeple_spiffe::SpiffeId;
-use steeple_spiffe::x509::Certificate;
+use steeple_spiffe::x509::parse_chain_der;
 
 use super::IndexedBundle;
 
@@ -82,11 +82,12 @@ pub(crate) fn id_of(id: &SpiffeId) -> types::Spiffeid {
     types::Spiffeid { trust_domain: id.trust_domain_name().to_owned(), path: id.path().to_owned() }
 }
 
-/// A stored bundle as the Bundle API shows it, and its certificates. One that does not parse is left out of the latter.
+/// A stored bundle as the Bundle API shows it, and its certificates. An authority may be several certificates, one behind
+/// the other. What does not parse is left out.
 pub(super) fn bundle(stored: &common::Bundle) -> IndexedBundle {
     let api = api_bundle(stored);
-    let parsed = api.x509_authorities.iter().filter_map(|authority| Certificate::from_der(&authority.asn1).ok());
-    IndexedBundle { authorities: parsed.collect(), api }
+    let parsed = api.x509_authorities.iter().filter_map(|authority| parse_chain_der(&authority.asn1).ok());
+    IndexedBundle { authorities: parsed.flatten().collect(), api }
 }
 
 /// A stored bundle as the Bundle API shows it.

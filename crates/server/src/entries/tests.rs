@@ -185,6 +185,20 @@ fn a_changed_entry_takes_its_new_place() {
 }
 
 #[test]
+fn an_authority_of_several_certificates_verifies_with_each() {
+    let new = || steeple_testkit::Ca::new("partner.org", crate::tests::manual().now()).root().der().to_vec();
+    let root = |der_bytes| common::Certificate { der_bytes, tainted_key: false };
+    let stored = common::Bundle {
+        trust_domain_id: "spiffe://partner.org".to_owned(),
+        root_cas: vec![root([new(), new()].concat()), root(b"garbage".to_vec()), root(Vec::new()), root(new())],
+        ..common::Bundle::default()
+    };
+    let index = index([], []);
+    index.apply(put_bundle("spiffe://partner.org", Some(stored)));
+    assert_eq!(index.bundle("partner.org").unwrap().authorities.len(), 3);
+}
+
+#[test]
 fn agents_get_entries_with_the_fields_that_they_use() {
     let row = Entry {
         x509_svid_ttl: 60,

@@ -1,11 +1,13 @@
 //! One call: who makes it, as what, and what it did.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use steeple_proto::spire::api::types;
 use steeple_spiffe::SpiffeId;
-use tonic::Status;
+use tonic::{Code, Status};
 use tracing::Span;
 use uuid::Uuid;
 
@@ -77,7 +79,39 @@ pub struct Call {
     pub authorized: Authorized,
     limiter: Limiter,
     audit: Audit,
-    audited: Mutex<Vec<(&'static str, String)>>,
+    audited: Mutex<Audited>,
+}
+
+/// Fields of an audit record, in the order in which they are written.
+pub type Fields = Vec<(Cow<'static, str>, String)>;
+
+/// What is to be written of a call.
+#[derive(Debug, Default)]
+struct Audited {
+    fields: Fields,
+    /// Of a batch, each item.
+    items: Vec<Record>,
+}
+
+/// One audit record.
+#[derive(Debug)]
+pub(super) struct Record {
+    fields: Fields,
+    /// How it ended.
+    pub(super) code: Code,
+    /// What the caller was told.
+    pub(super) message: String,
+}
+
+impl Record {
+    /// The fields as text.
+    pub(super) fn details(&self) -> String {
+        let mut text = String::new();
+        for (field, value) in &self.fields {
+            let _ = write!(text, "{}{field}={value}", if text.is_empty() { "" } else { " " });
+        }
+        text
+    }
 }
 
 impl Call {
@@ -122,20 +156,34 @@ impl Call {
     /// Adds a field to the call's audit value.
     pub fn audit(&self, field: &'static str, value: impl ToString) {
         if self.audit_is_on() {
-            self.audited.lock().unwrap_or_else(PoisonError::into_inner).push((field, value.to_string()));
+            self.audited().fields.push((field.into(), value.to_string()));
         }
     }
 
-    pub(super) fn audit_is_on(&self) -> bool {
+    /// Has one item of a batch audited by a record of its own, which takes the place of the call's.
+    pub fn audit_item(&self, status: &types::Status, fields: Fields) {
+        if self.audit_is_on() {
+            let record = Record { fields, code: Code::from_i32(status.code), message: status.message.clone() };
+            self.audited().items.push(record);
+        }
+    }
+
+    /// Whether anybody will read what is audited; else its fields need not be made.
+    pub fn audit_is_on(&self) -> bool {
         self.audit.is_on()
     }
 
-    pub(super) fn audited(&self) -> String {
-        let mut text = String::new();
-        for (field, value) in self.audited.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            let _ = write!(text, "{}{field}={value}", if text.is_empty() { "" } else { " " });
+    /// The records of a call that ends: those of its items, if it was a batch and came so far.
+    pub(super) fn records(&self, code: Code, message: &str) -> Vec<Record> {
+        let Audited { fields, items } = std::mem::take(&mut *self.audited());
+        if code == Code::Ok && !items.is_empty() {
+            return items;
         }
-        text
+        vec![Record { fields, code, message: message.to_owned() }]
+    }
+
+    fn audited(&self) -> MutexGuard<'_, Audited> {
+        self.audited.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

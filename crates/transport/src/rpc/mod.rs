@@ -23,7 +23,7 @@ use tower::{Layer, Service};
 use tracing::{Instrument, Span, error, info};
 
 use crate::connection::Connection;
-pub use call::{Audit, Authorized, Call};
+pub use call::{Audit, Authorized, Call, Fields};
 pub use limits::{Buckets, Limiter, Limits, Rate};
 pub use method::{Method, Methods, ServiceName};
 
@@ -186,12 +186,17 @@ impl Ending {
             && call.audit_is_on()
         {
             let _in_span = span.enter();
-            let fields = call.audited();
-            if code == Code::Ok {
-                info!(target: "api", r#type = "audit", status = "success", details = %fields, "API accessed");
-            } else {
-                let status_code = crate::status::code_name(code);
-                info!(target: "api", r#type = "audit", status = "error", status_code, status_message = message, details = %fields, "API accessed");
+            for record in call.records(code, message) {
+                let (details, message) = (record.details(), &record.message);
+                if record.code == Code::Ok {
+                    info!(target: "api", r#type = "audit", status = "success", details, "API accessed");
+                } else {
+                    let status_code = crate::status::code_name(record.code);
+                    info!(
+                        target: "api", r#type = "audit", status = "error", status_code, status_message = message, details,
+                        "API accessed"
+                    );
+                }
             }
         }
         steeple_runtime::metrics::called(method.metric, crate::status::code_name(code), started);

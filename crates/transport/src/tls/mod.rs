@@ -16,7 +16,7 @@ use steeple_spiffe::x509::{self, Certificate, X509Error};
 use steeple_spiffe::{SpiffeId, TrustDomain};
 use tokio::sync::watch;
 
-pub use steeple_spiffe::tls::{Credential, TlsError, is_unknown_authority, provider};
+pub use steeple_spiffe::tls::{Credential, KeyExchange, TlsError, is_unknown_authority, provider};
 
 pub(crate) use steeple_spiffe::tls::in_words;
 
@@ -68,8 +68,21 @@ pub fn server_config(
     admission: Arc<dyn Admission>,
     clock: Clock,
 ) -> Result<ServerConfig, TlsError> {
+    server_config_with(KeyExchange::default(), credential, admission, clock)
+}
+
+/// As [`server_config`], with a policy for the key exchange.
+///
+/// # Errors
+/// [`TlsError::Configuration`].
+pub fn server_config_with(
+    key_exchange: KeyExchange,
+    credential: CredentialWatch,
+    admission: Arc<dyn Admission>,
+    clock: Clock,
+) -> Result<ServerConfig, TlsError> {
     let config = Config::new(Admitted(admission)).with_identity(shown(credential)).with_time(Arc::new(Time(clock)));
-    let mut config = config.with_anonymous_clients().server()?;
+    let mut config = config.with_key_exchange(key_exchange).with_anonymous_clients().server()?;
     config.alpn_protocols = vec![H2.to_vec()];
     Ok(config)
 }
@@ -83,7 +96,20 @@ pub fn client_config(
     expect: Expect,
     clock: Clock,
 ) -> Result<ClientConfig, TlsError> {
-    let mut config = Config::new(expect).with_time(Arc::new(Time(clock)));
+    client_config_with(KeyExchange::default(), credential, expect, clock)
+}
+
+/// As [`client_config`], with a policy for the key exchange.
+///
+/// # Errors
+/// [`TlsError::Configuration`].
+pub fn client_config_with(
+    key_exchange: KeyExchange,
+    credential: Option<CredentialWatch>,
+    expect: Expect,
+    clock: Clock,
+) -> Result<ClientConfig, TlsError> {
+    let mut config = Config::new(expect).with_time(Arc::new(Time(clock))).with_key_exchange(key_exchange);
     if let Some(credential) = credential {
         config = config.with_identity(shown(credential));
     }

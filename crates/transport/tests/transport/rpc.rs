@@ -10,7 +10,10 @@ use futures::{StreamExt, stream};
 use http::{Request as HttpRequest, Response as HttpResponse};
 use steeple_proto::spire::api::server::bundle::v1::bundle_client::BundleClient;
 use steeple_proto::spire::api::server::bundle::v1::bundle_server::{Bundle, BundleServer};
-use steeple_proto::spire::api::server::bundle::v1::{AppendBundleRequest, CountBundlesRequest, GetBundleRequest};
+use steeple_proto::spire::api::server::bundle::v1::{
+    AppendBundleRequest, BatchDeleteFederatedBundleRequest, BatchDeleteFederatedBundleResponse, CountBundlesRequest,
+    GetBundleRequest,
+};
 use steeple_proto::spire::api::server::debug::v1::GetInfoRequest;
 use steeple_proto::spire::api::server::debug::v1::debug_client::DebugClient;
 use steeple_proto::spire::api::types;
@@ -42,7 +45,7 @@ const SERVICES: &[ServiceName] = &[
         log: "bundle.v1.Bundle",
         metric: "bundle.v1.bundle",
         // AppendBundle is left out: a method that the layers do not know.
-        methods: &["GetBundle", "CountBundles"],
+        methods: &["GetBundle", "CountBundles", "BatchDeleteFederatedBundle"],
     },
     ServiceName {
         full: "SpiffeWorkloadAPI",
@@ -82,6 +85,19 @@ impl Bundle for Handlers {
             None => Ok(Response::new(types::Bundle::default())),
             Some(_) => Err(Status::not_found("bundle not found")),
         }
+    }
+
+    /// Two items, of which the second goes wrong.
+    async fn batch_delete_federated_bundle(
+        &self,
+        request: Request<BatchDeleteFederatedBundleRequest>,
+    ) -> Result<Response<BatchDeleteFederatedBundleResponse>, Status> {
+        let call = Call::of(&request)?;
+        for (name, code, message) in [("a", Code::Ok, "OK"), ("b", Code::NotFound, "bundle not found")] {
+            let status = types::Status { code: code.into(), message: message.to_owned() };
+            call.audit_item(&status, vec![("trust_domain_id".into(), name.to_owned()), ("x.0".into(), "y".to_owned())]);
+        }
+        Ok(Response::new(BatchDeleteFederatedBundleResponse::default()))
     }
 }
 
@@ -274,6 +290,18 @@ async fn each_admitted_call_leaves_one_audit_line_with_what_its_handler_told() {
     case.audit.switch(false);
     client.get_bundle(good()).await.unwrap();
     assert_eq!(case.logged.with("API accessed").len(), 2);
+}
+
+#[tokio::test]
+async fn each_item_of_a_batch_leaves_an_audit_line_of_its_own() {
+    let case = Case::new(None);
+    let mut client = BundleClient::new(case.wire());
+    client.batch_delete_federated_bundle(BatchDeleteFederatedBundleRequest::default()).await.unwrap();
+    let lines = case.logged.with("API accessed");
+    assert_eq!(lines.len(), 2);
+    assert_eq!((&*lines[0]["status"], &*lines[0]["details"]), ("success", "trust_domain_id=a x.0=y"));
+    assert_eq!((&*lines[1]["status_code"], &*lines[1]["details"]), ("NotFound", "trust_domain_id=b x.0=y"));
+    assert_eq!(lines[1]["status_message"], "bundle not found");
 }
 
 #[tokio::test]

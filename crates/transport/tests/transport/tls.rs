@@ -4,8 +4,14 @@ use std::io;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::aws_lc_rs::kx_group;
+use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, HandshakeKind, NamedGroup, ProtocolVersion, ServerConfig};
+use rustls::version::{TLS12, TLS13};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, HandshakeKind, NamedGroup, ProtocolVersion, ServerConfig,
+    SupportedProtocolVersion,
+};
 use steeple_pki::{LocalSigner, PublicKey, SignError, SignatureAlgorithm, Signer};
 use steeple_proto::spire::api::server::bundle::v1::GetBundleRequest;
 use steeple_proto::spire::api::server::bundle::v1::bundle_client::BundleClient;
@@ -15,7 +21,8 @@ use steeple_testkit::{Ca, ManualClock};
 use steeple_transport::dial;
 use steeple_transport::listen::TlsListener;
 use steeple_transport::tls::{
-    Credential, CredentialWatch, Expect, client_config, credential_with_signer, is_unknown_authority, server_config,
+    Credential, CredentialWatch, Expect, KeyExchange, client_config, client_config_with, credential_with_signer,
+    is_unknown_authority, provider, server_config, server_config_with,
 };
 use tokio::sync::watch;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -273,6 +280,43 @@ async fn post_quantum_key_exchange_is_preferred() {
     assert_eq!(server.group, Some(NamedGroup::X25519MLKEM768));
 }
 
+type Negotiated = Result<Option<NamedGroup>, String>;
+
+/// What a listener that requires it makes of a client that offers this group and version.
+async fn required(group: &'static dyn SupportedKxGroup, version: &'static SupportedProtocolVersion) -> Negotiated {
+    let (mut case, ca) = case();
+    let members = Members { cas: vec![ca.clone()], admitted: Vec::new() };
+    let (exchange, shown) = (KeyExchange::RequirePostQuantum, case.server.subscribe());
+    case.server_config = Arc::new(server_config_with(exchange, shown, Arc::new(members), case.clock()).unwrap());
+    let provider = CryptoProvider { kx_groups: vec![group], ..(*provider()).clone() };
+    let client = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Credulous))
+        .with_no_client_auth();
+    let (server, _) = case.handshake(client).await;
+    server.map(|server| server.group).map_err(|error| error.to_string())
+}
+
+#[tokio::test]
+async fn required_post_quantum_key_exchange_takes_no_other() {
+    for group in [kx_group::X25519MLKEM768, kx_group::SECP256R1MLKEM768] {
+        assert_eq!(required(group, &TLS13).await, Ok(Some(group.name())));
+    }
+    for group in [kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1] {
+        assert!(required(group, &TLS13).await.is_err(), "{group:?}");
+    }
+    // TLS 1.2 has no such key exchange.
+    assert!(required(kx_group::X25519, &TLS12).await.is_err());
+
+    let (case, ca) = case();
+    let expect = verified(&ca, "/spire/server");
+    let client = client_config_with(KeyExchange::RequirePostQuantum, None, expect, case.clock()).unwrap();
+    let (server, _) = case.handshake(client).await;
+    assert_eq!(server.unwrap().group, Some(NamedGroup::X25519MLKEM768));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_lives_elsewhere_signs_handshakes_of_both_versions() {
     let (case, ca) = case();
@@ -350,7 +394,7 @@ async fn an_unknown_authority_is_told_through_a_calls_status() {
     assert!(!is_unknown_authority(&status), "{status:?}");
 }
 
-/// A client that only speaks TLS 1.2 and asks nothing.
+/// A client that asks nothing.
 #[derive(Debug)]
 struct Credulous;
 
@@ -378,11 +422,12 @@ impl ServerCertVerifier for Credulous {
 
     fn verify_tls13_signature(
         &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        unreachable!("this client speaks TLS 1.2 alone")
+        let algorithms = steeple_transport::tls::provider().signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, &algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {

@@ -46,7 +46,8 @@ pub(crate) async fn count(args: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn all(server: &Server, filter: list_agents_request::Filter) -> anyhow::Result<Vec<types::Agent>> {
+/// The agents that a filter lets through, page by page.
+pub(super) async fn all(server: &Server, filter: list_agents_request::Filter) -> anyhow::Result<Vec<types::Agent>> {
     const PAGE_SIZE: i32 = 1000;
     let mut client = AgentClient::new(server.channel());
     let (mut agents, mut page_token) = (Vec::new(), String::new());

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use steeple_datastore as datastore;
+use steeple_datastore::entries::EntryMask;
 use steeple_proto::spire::api::types;
 use steeple_spiffe::TrustDomain;
 use tonic::Status;
@@ -13,8 +14,12 @@ use crate::dns_name;
 /// The longest hint, in bytes.
 const HINT: usize = 1024;
 
-/// An entry that a caller sent, checked.
-pub(super) fn stored(entry: types::Entry, trust_domain: &TrustDomain) -> Result<datastore::Entry, Status> {
+/// An entry that a caller sent. The fields that `fields` names are checked; the others are left empty.
+pub(super) fn stored(
+    entry: types::Entry,
+    fields: EntryMask,
+    trust_domain: &TrustDomain,
+) -> Result<datastore::Entry, Status> {
     let types::Entry {
         id,
         spiffe_id,
@@ -33,42 +38,90 @@ pub(super) fn stored(entry: types::Entry, trust_domain: &TrustDomain) -> Result<
         created_at: _,
         additional_attributes,
     } = entry;
-    let parent_id =
-        ids::member(parent_id.as_ref(), trust_domain).map_err(|error| refuse("invalid parent ID: ", error))?;
-    let spiffe_id =
-        ids::workload(spiffe_id.as_ref(), trust_domain).map_err(|error| refuse("invalid spiffe ID: ", error))?;
-    if selectors.is_empty() {
-        return Err(refuse("", "selector list is empty"));
+    let mut stored = datastore::Entry { entry_id: id, ..datastore::Entry::default() };
+    if fields.parent_id {
+        let parent_id = ids::member(parent_id.as_ref(), trust_domain);
+        stored.parent_id = parent_id.map_err(|error| refuse("invalid parent ID: ", error))?.to_string();
     }
-    let selectors = selectors_of(selectors).map_err(|error| refuse("", error))?;
-    for name in &dns_names {
-        dns_name::check(name).map_err(|error| refuse("invalid DNS name: ", error))?;
+    if fields.spiffe_id {
+        let spiffe_id = ids::workload(spiffe_id.as_ref(), trust_domain);
+        stored.spiffe_id = spiffe_id.map_err(|error| refuse("invalid spiffe ID: ", error))?.to_string();
     }
-    if hint.len() > HINT {
-        return Err(refuse("", "hint is too long, max length is 1024 characters"));
+    if fields.selectors {
+        if selectors.is_empty() {
+            return Err(refuse("", "selector list is empty"));
+        }
+        stored.selectors = selectors_of(selectors).map_err(|error| refuse("", error))?;
     }
+    if fields.dns_names {
+        for name in &dns_names {
+            dns_name::check(name).map_err(|error| refuse("invalid DNS name: ", error))?;
+        }
+        stored.dns_names = dns_names;
+    }
+    if fields.hint {
+        if hint.len() > HINT {
+            return Err(refuse("", "hint is too long, max length is 1024 characters"));
+        }
+        stored.hint = hint;
+    }
+    if fields.federates_with {
+        let trust_domains = trust_domains_of(&federates_with);
+        stored.federates_with = trust_domains.map_err(|error| refuse("invalid federated trust domain: ", error))?;
+    }
+    let additional_attributes = additional_attributes.map(|attributes| {
+        let types::entry::AdditionalAttributes { disable_x509_svid_prefetch, jwt_svid_include_jti } = attributes;
+        datastore::AdditionalAttributes { disable_x509_svid_prefetch, jwt_svid_include_jti }
+    });
+    // What any value will do for here; the datastore refuses negative lifetimes.
     Ok(datastore::Entry {
-        entry_id: id,
-        spiffe_id: spiffe_id.to_string(),
-        parent_id: parent_id.to_string(),
+        x509_svid_ttl: keep(fields.x509_svid_ttl, x509_svid_ttl),
+        jwt_svid_ttl: keep(fields.jwt_svid_ttl, jwt_svid_ttl),
+        admin: keep(fields.admin, admin),
+        downstream: keep(fields.downstream, downstream),
+        expires_at: keep(fields.expires_at, expires_at),
+        store_svid: keep(fields.store_svid, store_svid),
+        additional_attributes: keep(fields.additional_attributes, additional_attributes),
+        ..stored
+    })
+}
+
+/// The fields that an input mask names; without a mask all. The revision number and the time of creation are the
+/// server's, whatever the mask says.
+pub(super) fn fields_of(mask: Option<types::EntryMask>) -> EntryMask {
+    let Some(mask) = mask else { return EntryMask::ALL };
+    let types::EntryMask {
+        spiffe_id,
+        parent_id,
         selectors,
-        federates_with: trust_domains_of(&federates_with)
-            .map_err(|error| refuse("invalid federated trust domain: ", error))?,
+        x509_svid_ttl,
+        federates_with,
+        admin,
+        downstream,
+        expires_at,
+        dns_names,
+        revision_number: _,
+        store_svid,
+        jwt_svid_ttl,
+        hint,
+        created_at: _,
+        additional_attributes,
+    } = mask;
+    EntryMask {
+        spiffe_id,
+        parent_id,
+        selectors,
+        federates_with,
         x509_svid_ttl,
         jwt_svid_ttl,
         admin,
         downstream,
         expires_at,
         dns_names,
-        revision_number: 0,
         store_svid,
         hint,
-        additional_attributes: additional_attributes.map(|attributes| {
-            let types::entry::AdditionalAttributes { disable_x509_svid_prefetch, jwt_svid_include_jti } = attributes;
-            datastore::AdditionalAttributes { disable_x509_svid_prefetch, jwt_svid_include_jti }
-        }),
-        created_at: 0,
-    })
+        additional_attributes,
+    }
 }
 
 fn refuse(what: &str, error: impl Display) -> Status {

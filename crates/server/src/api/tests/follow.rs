@@ -6,6 +6,13 @@ use prost::Message;
 use steeple_datastore::bundles::{DeleteBundle, DeleteMode, SetBundle};
 use steeple_datastore::entries::{DeleteEntry, EntryMask, UpdateEntry};
 use steeple_datastore::nodes::{DeleteNode, UpdateNode};
+use steeple_proto::spire::api::server::bundle::v1::batch_delete_federated_bundle_request::Mode;
+use steeple_proto::spire::api::server::bundle::v1::bundle_client::BundleClient;
+use steeple_proto::spire::api::server::bundle::v1::{
+    BatchDeleteFederatedBundleRequest, BatchSetFederatedBundleRequest, BatchUpdateFederatedBundleRequest,
+};
+use steeple_proto::spire::api::server::entry::v1::BatchUpdateEntryRequest;
+use steeple_proto::spire::api::server::entry::v1::entry_client::EntryClient;
 use steeple_proto::spire::api::types;
 use steeple_proto::spire::api::types::permission_denied_details::Reason;
 use steeple_proto::spire::common;
@@ -224,6 +231,37 @@ async fn a_bundle_that_is_deleted_is_told() {
     api.store.write(delete).await.unwrap();
     let told = followed.told().await;
     assert_eq!(told[0], "no bundle partner.org", "{told:?}");
+}
+
+#[tokio::test]
+async fn what_operators_change_by_hand_is_told() {
+    let api = Api::new().await;
+    let agent = api.agent("one").await;
+    api.entry("a", &agent).await;
+    api.indexed(&agent, 1).await;
+    let mut followed = Followed::open(&api, &agent, Vec::new()).await;
+    followed.told().await;
+    let (mut bundles, mut entries) = (BundleClient::new(api.local()), EntryClient::new(api.local()));
+
+    let partner = steeple_testkit::Ca::new("partner.org", api.manual.now());
+    let set = BatchSetFederatedBundleRequest { bundle: vec![partner.api_bundle()], output_mask: None };
+    bundles.batch_set_federated_bundle(set).await.unwrap();
+    let federated =
+        types::Entry { id: "a".to_owned(), federates_with: vec!["partner.org".to_owned()], ..types::Entry::default() };
+    let input_mask = Some(types::EntryMask { federates_with: true, ..types::EntryMask::default() });
+    let update = BatchUpdateEntryRequest { entries: vec![federated], input_mask, output_mask: None };
+    entries.batch_update_entry(update).await.unwrap();
+    assert_eq!(followed.told().await, ["bundle partner.org 1", "entries a@1"]);
+
+    let bundle = types::Bundle { x509_authorities: Vec::new(), ..partner.api_bundle() };
+    let update = BatchUpdateFederatedBundleRequest { bundle: vec![bundle], input_mask: None, output_mask: None };
+    bundles.batch_update_federated_bundle(update).await.unwrap();
+    assert_eq!(followed.told().await, ["bundle partner.org 0"]);
+
+    let trust_domains = vec!["partner.org".to_owned()];
+    let delete = BatchDeleteFederatedBundleRequest { trust_domains, mode: Mode::Delete.into() };
+    bundles.batch_delete_federated_bundle(delete).await.unwrap();
+    assert_eq!(followed.told().await, ["no bundle partner.org", "removed a"]);
 }
 
 #[tokio::test]

@@ -1,0 +1,36 @@
+//! What became of entries that were to be created or updated.
+
+use anyhow::bail;
+use steeple_proto::spire::api::types;
+use tonic::Code;
+
+use super::pretty;
+use crate::cli::console;
+
+/// Whether the server refused an item.
+pub(super) fn failed(status: Option<&types::Status>) -> bool {
+    status.is_some_and(|status| status.code != Code::Ok as i32)
+}
+
+/// Prints entries for people: those that were written, then those that were not, and why.
+///
+/// # Errors
+/// At least one was not.
+pub(super) fn print(
+    verb: &str,
+    results: impl Iterator<Item = (Option<types::Status>, Option<types::Entry>)>,
+) -> anyhow::Result<()> {
+    let (refused, written): (Vec<_>, Vec<_>) = results.partition(|(status, _)| failed(status.as_ref()));
+    for entry in written.iter().filter_map(|(_, entry)| entry.as_ref()) {
+        console::out(&pretty::block(entry));
+    }
+    for (status, entry) in &refused {
+        let reason = status.as_ref().map(pretty::reason).unwrap_or_default();
+        let block = entry.as_ref().map(pretty::block).unwrap_or_default();
+        console::err(&format!("Failed to {verb} the following entry {reason}:\n{block}"));
+    }
+    if !refused.is_empty() {
+        bail!("failed to {verb} one or more entries");
+    }
+    Ok(())
+}
