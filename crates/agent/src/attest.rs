@@ -15,7 +15,7 @@ use steeple_proto::spire::api::server::bundle::v1::GetBundleRequest;
 use steeple_proto::spire::api::server::bundle::v1::bundle_client::BundleClient;
 use steeple_proto::spire::api::types;
 use steeple_runtime::Clock;
-use steeple_runtime::metrics::{Coded, measure};
+use steeple_runtime::metrics::{Coded, measure, measure_of};
 use steeple_spiffe::X509Error;
 use steeple_spiffe::x509::Certificate;
 use steeple_transport::status::{code_name, describe};
@@ -145,8 +145,8 @@ impl Attestation {
             warn!(target: "attestor", "Insecure bootstrap enabled; skipping server certificate verification");
         }
         let taken = self.stored_key_id(storage).await?;
-        measure("node.attestor.new_svid", self.in_time(Box::pin(self.attest(storage, insecure, taken.as_deref()))))
-            .await
+        let attesting = self.in_time(Box::pin(self.attest(storage, insecure, taken.as_deref())));
+        measure_of("node.attestor.new_svid", ("attestor", self.attestor.name()), attesting).await
     }
 
     /// Attests anew; the key goes beside the one that is in use.

@@ -66,6 +66,8 @@ pub(crate) async fn mint(
 
 struct Request {
     csr: Vec<u8>,
+    /// SPKI, DER.
+    public_key: Vec<u8>,
     key_pkcs8: Zeroizing<Vec<u8>>,
 }
 
@@ -76,7 +78,8 @@ async fn requests(key_type: KeyType, entries: Vec<Arc<Entry>>) -> Result<Vec<Req
         let request = |entry: Arc<Entry>| {
             let key = PrivateKey::generate(key_type)?;
             let csr = csr::build(&subject, Some(&entry.spiffe_id), &[], &key)?;
-            Ok(Request { csr, key_pkcs8: key.to_pkcs8_der()? })
+            let public_key = key.public_key().spki_der().to_vec();
+            Ok(Request { csr, public_key, key_pkcs8: key.to_pkcs8_der()? })
         };
         entries.into_iter().map(request).collect::<Result<Vec<_>, PkiError>>()
     });
@@ -112,6 +115,10 @@ fn svid_of(
         refused("the server sent an SVID of another identity");
         return None;
     };
+    if leaf.spki_der() != request.public_key {
+        refused("the server sent an SVID of another key");
+        return None;
+    }
     info!(
         target: "manager",
         entry_id = %entry.id,
@@ -135,5 +142,35 @@ struct Wiped(Zeroizing<Vec<u8>>);
 impl AsRef<[u8]> for Wiped {
     fn as_ref(&self) -> &[u8] {
         &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use steeple_proto::spire::api::types;
+    use steeple_testkit::{Ca, server};
+
+    use super::*;
+    use crate::tests::HOUR;
+
+    /// What becomes of a certificate for `path` and `certified` when one for `/a` and `asked` was asked for.
+    fn answered(path: &str, asked: &PrivateKey, certified: &PrivateKey) -> Option<Svid> {
+        let now = SystemTime::UNIX_EPOCH + HOUR * 24 * 365 * 50;
+        let ca = Ca::new("example.org", now);
+        let entry = Entry::from_api(server::entry("a", &ca.id("/a"), &["unix:uid:1"])).unwrap();
+        let leaf = ca.certify(&ca.id(path), certified.public_key(), now..now + HOUR);
+        let svid = types::X509svid { cert_chain: vec![leaf.der().to_vec()], ..types::X509svid::default() };
+        let result = batch_new_x509svid_response::Result { status: None, svid: Some(svid) };
+        let public_key = asked.public_key().spki_der().to_vec();
+        let request = Request { csr: Vec::new(), public_key, key_pkcs8: asked.to_pkcs8_der().unwrap() };
+        svid_of(&entry, request, result, Renewal::default(), now)
+    }
+
+    #[test]
+    fn an_svid_of_another_identity_or_key_than_was_asked_for_is_none() {
+        let [key, other] = [(); 2].map(|()| PrivateKey::generate(KeyType::EcP256).unwrap());
+        assert!(answered("/a", &key, &key).is_some());
+        assert!(answered("/b", &key, &key).is_none());
+        assert!(answered("/a", &key, &other).is_none());
     }
 }

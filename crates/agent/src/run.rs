@@ -196,6 +196,7 @@ async fn start(
             allowed_foreign_claims: config.allowed_foreign_jwt_claims,
             log_selectors: config.log_selectors,
             limits: config.rate_limits,
+            own_pid: i32::try_from(std::process::id()).ok(),
         },
     };
 

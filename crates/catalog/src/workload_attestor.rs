@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use steeple_runtime::metrics::measure;
+use steeple_runtime::metrics::measure_of;
 
 use crate::PluginError;
 
@@ -41,6 +41,6 @@ impl WorkloadAttestor {
     /// The plugin's.
     pub async fn attest(&self, pid: i32) -> Result<Vec<String>, PluginError> {
         let call = async { self.plugin.attest(pid).await.map_err(|error| error.of(TYPE, &self.name)) };
-        measure("workload_api.workload_attestor", call).await
+        measure_of("workload_api.workload_attestor", ("attestor", &self.name), call).await
     }
 }

@@ -20,6 +20,22 @@ pub async fn measure<T, E: Coded>(key: &'static str, call: impl Future<Output = 
     result
 }
 
+/// As [`measure`], with one more label.
+pub async fn measure_of<T, E: Coded>(
+    key: &'static str,
+    (label, value): (&'static str, &str),
+    call: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    let started = Instant::now();
+    let result = call.await;
+    let status = result.as_ref().err().map_or("OK", Coded::code);
+    let labels = [metrics::Label::new("status", status), metrics::Label::new(label, value.to_owned())];
+    metrics::counter!(key, labels.iter()).increment(1);
+    let elapsed = started.elapsed().as_secs_f64() * 1000.0;
+    metrics::histogram!(elapsed_time_of(key), labels.iter()).record(elapsed);
+    result
+}
+
 /// As [`measure`], for calls that the reference only counts, without labels, and only when they succeed.
 pub async fn measure_success<T, E>(key: &'static str, call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     let result = call.await;

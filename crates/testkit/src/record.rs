@@ -11,6 +11,7 @@ use metrics::{
     Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, LocalRecorderGuard, Metadata, Recorder,
     SharedString, Unit,
 };
+use steeple_runtime::logging::more_fields;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
 use tracing::{Event, Subscriber};
@@ -156,6 +157,7 @@ impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for Keep {
                 }
             }
             line.0.insert("level".to_owned(), event.metadata().level().to_string());
+            line.0.extend(more_fields().into_iter().map(|(name, value)| (name.into_owned(), value.to_string())));
             event.record(&mut line);
             lines.push(line.0);
         });

@@ -51,6 +51,8 @@ pub(crate) struct Options {
     pub log_selectors: Vec<String>,
     /// `experimental.ratelimit`
     pub limits: RateLimits,
+    /// The agent's own process, whose calls (its health checks) are neither limited nor told in the log.
+    pub own_pid: Option<i32>,
 }
 
 /// Why the agent cannot be reached by its workloads.
@@ -80,8 +82,14 @@ impl Endpoint {
     /// See [`EndpointError`].
     pub(crate) async fn bind(socket: PathBuf, parts: Parts) -> Result<Self, EndpointError> {
         let Parts { cache, attestor, jwt_svids, clock, options } = parts;
-        let Options { disabled, allow_unauthenticated_verifiers, allowed_foreign_claims, log_selectors, limits } =
-            options;
+        let Options {
+            disabled,
+            allow_unauthenticated_verifiers,
+            allowed_foreign_claims,
+            log_selectors,
+            limits,
+            own_pid,
+        } = options;
         let service = workload::Service {
             cache,
             attestor,
@@ -91,6 +99,7 @@ impl Endpoint {
             allow_unauthenticated_verifiers,
             allowed_foreign_claims: allowed_foreign_claims.into(),
             log_selectors: log_selectors.into(),
+            own_pid,
         };
         let reflection = || {
             tonic_reflection::server::Builder::configure()

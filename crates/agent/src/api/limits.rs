@@ -36,9 +36,7 @@ impl Limits {
     /// # Errors
     /// UNAVAILABLE, as the reference has it.
     pub(super) fn admit(&self, call: &Call, selectors: &Selectors) -> Result<(), Status> {
-        // The agent's own health checks call like any workload.
-        let is_own = call.connection.peer().is_some_and(|peer| u32::try_from(peer.pid) == Ok(std::process::id()));
-        if is_own || self.has_room(call.method.name, selectors) {
+        if self.has_room(call.method.name, selectors) {
             return Ok(());
         }
         steeple_runtime::metrics::count_of("workload_api.rate_limit_exceeded", "method", call.method.name);

@@ -33,6 +33,7 @@ mod standard;
 
 use super::*;
 use crate::cache::{Cache, CachedBundle, Entry, Store};
+use crate::config::RateLimits;
 use crate::jwt::{self, JwtSvids};
 use crate::tests::{HOUR, Host, SECOND, svid_for};
 use crate::workload::Attestor;
@@ -527,4 +528,29 @@ async fn the_log_tells_those_selectors_of_a_stranger_that_it_may() {
     *case.unix.0.lock().unwrap() = Ok(vec!["user:me", "uid:7", "gid:7"]);
     case.follow().await.message().await.unwrap_err();
     assert_eq!(logged.with("No identity issued")[0]["selectors"], "unix:uid:7");
+}
+
+#[tokio::test]
+async fn the_agents_own_calls_are_neither_limited_nor_told_in_the_log() {
+    let logged = steeple_testkit::record::Logged::new();
+    let own_pid = i32::try_from(std::process::id()).ok();
+    let limits = RateLimits { fetch_x509_svid: 1, ..RateLimits::default() };
+    let case = Case::with(Options { limits, own_pid, ..Options::default() }).await;
+    for _ in 0..3 {
+        let status = case.follow().await.message().await.unwrap_err();
+        assert_eq!(status.message(), "no identity issued");
+    }
+    assert!(logged.with("No identity issued").is_empty());
+}
+
+#[tokio::test]
+async fn a_workload_that_calls_too_often_is_refused_by_the_methods_name() {
+    let limits = RateLimits { fetch_x509_svid: 1, ..RateLimits::default() };
+    let case = Case::with(Options { limits, ..Options::default() }).await;
+    case.follow().await.message().await.unwrap_err();
+    let status = case.client().fetch_x509svid(X509svidRequest {}).await.unwrap_err();
+    assert_eq!(
+        (status.code(), status.message()),
+        (Code::Unavailable, "rate limit exceeded for /SpiffeWorkloadAPI/FetchX509SVID")
+    );
 }

@@ -36,6 +36,8 @@ pub(super) struct Service {
     pub(super) allowed_foreign_claims: Arc<[String]>,
     /// Which of a caller's selectors the log may tell.
     pub(super) log_selectors: Arc<[String]>,
+    /// The agent's own process.
+    pub(super) own_pid: Option<i32>,
 }
 
 /// The service.
@@ -51,8 +53,8 @@ impl SpiffeWorkloadApi for Service {
     ) -> Result<Response<BoxStream<X509svidResponse>>, Status> {
         let call = Call::of(&request)?;
         let selectors = self.attest(&call).await?;
-        self.limits.admit(&call, &selectors)?;
-        let no_identity = self.no_identity(&selectors);
+        self.admit(&call, &selectors)?;
+        let no_identity = self.no_identity(&call, &selectors);
         let updates = Updates::of(&self.cache, selectors, true);
         let clock = self.clock.clone();
         let stream = updates.into_stream(move |update| {
@@ -97,12 +99,12 @@ impl SpiffeWorkloadApi for Service {
             id => Some(SpiffeId::parse(id).map_err(|error| invalid(&format!("invalid requested SPIFFE ID: {error}")))?),
         };
         let selectors = self.attest(&call).await?;
-        self.limits.admit(&call, &selectors)?;
+        self.admit(&call, &selectors)?;
         // Hints first: an identity that another one's hint hides cannot be asked for either.
         let mut entries = crate::cache::without_duplicate_hints(self.cache.snapshot().matching(&selectors));
         entries.retain(|entry| wanted.as_ref().is_none_or(|wanted| *wanted == entry.spiffe_id));
         if entries.is_empty() {
-            return Err(self.no_identity(&selectors)());
+            return Err(self.no_identity(&call, &selectors)());
         }
         let mut svids = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -172,8 +174,8 @@ impl Service {
         answer: impl Fn(&Update) -> T + Send + 'static,
     ) -> Result<Response<BoxStream<T>>, Status> {
         let selectors = self.attest(call).await?;
-        self.limits.admit(call, &selectors)?;
-        let no_identity = self.no_identity(&selectors);
+        self.admit(call, &selectors)?;
+        let no_identity = self.no_identity(call, &selectors);
         let updates = Updates::of(&self.cache, selectors, false);
         let open = self.allow_unauthenticated_verifiers;
         let mut last = None;
@@ -191,13 +193,25 @@ impl Service {
         Ok(Response::new(stream))
     }
 
+    /// Whether it is the agent that calls itself, as its health check does.
+    fn is_own(&self, call: &Call) -> bool {
+        self.own_pid.is_some() && call.connection.peer().map(|peer| peer.pid) == self.own_pid
+    }
+
+    fn admit(&self, call: &Call, selectors: &Selectors) -> Result<(), Status> {
+        if self.is_own(call) { Ok(()) } else { self.limits.admit(call, selectors) }
+    }
+
     /// The refusal of a caller with these selectors. The log tells those of them that it may.
-    fn no_identity(&self, selectors: &Selectors) -> impl Fn() -> Status + Send + Sync + use<> {
+    fn no_identity(&self, call: &Call, selectors: &Selectors) -> impl Fn() -> Status + Send + Sync + use<> {
+        let is_own = self.is_own(call);
         let may_be_told = |selector: &&Selector| self.log_selectors.iter().any(|prefix| selector.is_below(prefix));
         let told: Vec<_> = selectors.iter().filter(may_be_told).map(ToString::to_string).collect();
         let told = (!told.is_empty()).then(|| told.join(","));
         move || {
-            error!(target: "endpoints", registered = false, selectors = told, "No identity issued");
+            if !is_own {
+                error!(target: "endpoints", registered = false, selectors = told, "No identity issued");
+            }
             Status::permission_denied("no identity issued")
         }
     }

@@ -3,6 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use steeple_runtime::metrics::measure;
+
 use super::bundles::{BundleRow, Known};
 use super::{ChangedRows, Position, Snapshot};
 use crate::connection::{Connection, Row};
@@ -26,10 +28,11 @@ pub(super) struct Found {
 /// All rows.
 pub(super) async fn everything(db: &mut Connection) -> Result<(Snapshot, Known), Error> {
     let position = newest(db).await?;
-    let entries = entries::load(db, Conditions::default(), None).await?;
-    let entries = shared(entries);
-    let nodes = nodes::load(db, Conditions::default(), None, true).await?;
-    let rows = all_bundles(db).await?;
+    let entries = entries::load(db, Conditions::default(), None);
+    let entries = shared(measure("datastore.registration_entry.list", entries).await?);
+    let nodes = nodes::load(db, Conditions::default(), None, true);
+    let nodes = measure("datastore.node.list", nodes).await?;
+    let rows = measure("datastore.bundle.list", all_bundles(db)).await?;
     let known = Known::new(position, &entries, &rows);
     let snapshot = Snapshot {
         entries,
@@ -54,17 +57,19 @@ pub(super) async fn since(db: &mut Connection, known: &Known, with_bundles: bool
     if newest.entries < entries || newest.nodes < nodes {
         return Ok(None);
     }
-    let entry_events = events(db, ENTRY_EVENTS, "entry_id", entries, newest.entries).await?;
-    let node_events = events(db, NODE_EVENTS, "spiffe_id", nodes, newest.nodes).await?;
-    let bundles = if with_bundles { Some(all_bundles(db).await?) } else { None };
+    let entry_events = events(db, ENTRY_EVENTS, "entry_id", entries, newest.entries);
+    let entry_events = measure("datastore.registration_entry_event.list", entry_events).await?;
+    let node_events = events(db, NODE_EVENTS, "spiffe_id", nodes, newest.nodes);
+    let node_events = measure("datastore.node_event.list", node_events).await?;
+    let bundles = if with_bundles { Some(measure("datastore.bundle.list", all_bundles(db)).await?) } else { None };
     let (changed_bundles, unfederated) = bundles.as_ref().map(|rows| known.compare(rows)).unwrap_or_default();
 
     let entry_ids = unique(entry_events.names.into_iter().chain(unfederated));
-    let found = entries::by_entry_ids(db, &entry_ids).await?;
+    let found = measure("datastore.registration_entry.fetch", entries::by_entry_ids(db, &entry_ids)).await?;
     let entries = paired(entry_ids, found.into_iter().map(|entry| (entry.entry_id.clone(), Arc::new(entry))));
 
     let spiffe_ids = unique(node_events.names);
-    let found = nodes::by_spiffe_ids(db, &spiffe_ids).await?;
+    let found = measure("datastore.node.fetch", nodes::by_spiffe_ids(db, &spiffe_ids)).await?;
     let nodes = paired(spiffe_ids, found.into_iter().map(|node| (node.spiffe_id.clone(), node)));
 
     Ok(Some(Found {

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use jiff::fmt::temporal::DateTimePrinter;
 use jiff::{Timestamp, Unit, Zoned, tz::TimeZone};
 
+use super::fields::Field;
 use super::{Level, Sink};
 
 /// The form of a log line.
@@ -40,20 +41,12 @@ impl FromStr for Format {
     }
 }
 
-#[derive(Clone, Debug)]
-pub(super) enum Value {
-    Text(String),
-    Integer(i128),
-    Float(f64),
-    Bool(bool),
-}
-
 pub(super) struct Line<'a> {
     pub(super) at: SystemTime,
     pub(super) level: Level,
     pub(super) message: &'a str,
     /// Sorted by name.
-    pub(super) fields: &'a [(&'static str, Value)],
+    pub(super) fields: &'a [Field],
 }
 
 impl Line<'_> {
@@ -111,28 +104,6 @@ impl Line<'_> {
         line = line.replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e");
         line.push('\n');
         line
-    }
-}
-
-impl std::fmt::Display for Value {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Text(text) => f.write_str(text),
-            Self::Integer(number) => number.fmt(f),
-            Self::Float(number) => number.fmt(f),
-            Self::Bool(value) => value.fmt(f),
-        }
-    }
-}
-
-impl Value {
-    fn to_json(&self) -> serde_json::Value {
-        match self {
-            Self::Text(text) => text.as_str().into(),
-            Self::Integer(number) => i64::try_from(*number).map_or_else(|_| number.to_string().into(), Into::into),
-            Self::Float(number) => (*number).into(),
-            Self::Bool(value) => (*value).into(),
-        }
     }
 }
 
@@ -197,9 +168,10 @@ fn whole_seconds(zoned: &Zoned) -> Zoned {
 mod tests {
     use std::time::Duration;
 
+    use super::super::Value;
     use super::*;
 
-    fn line<'a>(message: &'a str, fields: &'a [(&'static str, Value)]) -> Line<'a> {
+    fn line<'a>(message: &'a str, fields: &'a [Field]) -> Line<'a> {
         let at = SystemTime::UNIX_EPOCH + Duration::new(1_795_538_896, 429_000_000);
         Line { at, level: Level::Warn, message, fields }
     }
@@ -207,10 +179,10 @@ mod tests {
     #[test]
     fn text_quotes_what_is_not_plain() {
         let fields = [
-            ("authorized_via", Value::Text(String::new())),
-            ("error", Value::Text("a \"b\"\n".into())),
-            ("id", Value::Text("spiffe://a".into())),
-            ("level", Value::Integer(3)),
+            ("authorized_via".into(), Value::Text(String::new())),
+            ("error".into(), Value::Text("a \"b\"\n".into())),
+            ("id".into(), Value::Text("spiffe://a".into())),
+            ("level".into(), Value::Integer(3)),
         ];
         let text = line("Ready now", &fields).text(Unit::Second);
         let (_, rest) = text.split_once("\" level").unwrap();
@@ -223,7 +195,7 @@ mod tests {
 
     #[test]
     fn json_sorts_its_keys_and_escapes_html() {
-        let fields = [("selector", Value::Text("<&>".into())), ("count", Value::Integer(2))];
+        let fields = [("selector".into(), Value::Text("<&>".into())), ("count".into(), Value::Integer(2))];
         let json = line("x", &fields).json();
         assert!(
             json.starts_with(r#"{"count":2,"level":"warning","msg":"x","selector":"\u003c\u0026\u003e","time":"20"#)

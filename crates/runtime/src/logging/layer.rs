@@ -1,5 +1,6 @@
 //! From tracing's events to lines.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,7 +11,8 @@ use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
-use super::format::{Line, Value};
+use super::fields::{Field as LineField, Value, more_fields};
+use super::format::Line;
 use super::{Level, Sink};
 
 pub(super) struct Layer {
@@ -23,7 +25,7 @@ struct SpanFields(Fields);
 #[derive(Default)]
 struct Fields {
     message: String,
-    fields: Vec<(&'static str, Value)>,
+    fields: Vec<LineField>,
 }
 
 impl Layer {
@@ -63,10 +65,13 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> tracing_subscriber::Layer<S> for La
         let mut own = Fields::default();
         event.record(&mut own);
         let Fields { message, mut fields } = own;
+        for (name, value) in more_fields() {
+            set(&mut fields, name, || value);
+        }
         for span in context.event_scope(event).into_iter().flatten() {
             if let Some(SpanFields(outer)) = span.extensions().get() {
                 for (name, value) in &outer.fields {
-                    set(&mut fields, name, || value.clone());
+                    set(&mut fields, name.clone(), || value.clone());
                 }
             }
         }
@@ -80,14 +85,15 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> tracing_subscriber::Layer<S> for La
             set(&mut fields, "file", || Value::Text(format!("{file}:{line}")));
             set(&mut fields, "func", || Value::Text(metadata.module_path().unwrap_or_default().to_owned()));
         }
-        fields.sort_by_key(|(name, _)| *name);
+        fields.sort_by(|(a, _), (b, _)| a.cmp(b));
         let line = Line { at: self.sink.clock.now(), level: level_of(metadata), message: &message, fields: &fields };
         self.sink.write(&line.render(&self.sink));
     }
 }
 
 /// The innermost value of a name wins: the event's, then that of the nearest span.
-fn set(fields: &mut Vec<(&'static str, Value)>, name: &'static str, value: impl FnOnce() -> Value) {
+fn set(fields: &mut Vec<LineField>, name: impl Into<Cow<'static, str>>, value: impl FnOnce() -> Value) {
+    let name = name.into();
     if !fields.iter().any(|(known, _)| *known == name) {
         fields.push((name, value()));
     }
@@ -139,7 +145,7 @@ impl Fields {
         let name = field.name();
         match self.fields.iter_mut().find(|(known, _)| *known == name) {
             Some(known) => known.1 = value,
-            None => self.fields.push((name, value)),
+            None => self.fields.push((name.into(), value)),
         }
     }
 }

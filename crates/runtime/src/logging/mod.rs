@@ -3,6 +3,7 @@
 //! An event's target is its `subsystem_name` (`info!(target: "ca_manager", …)`) unless it is a module path. Fields of
 //! the surrounding spans stand in every line, so a call's `request_id` or `caller_id` is written once.
 
+mod fields;
 mod format;
 mod layer;
 
@@ -19,6 +20,7 @@ use std::time::Instant;
 use tracing_subscriber::layer::SubscriberExt;
 
 use crate::Clock;
+pub use fields::{Field, Value, more_fields, with_fields};
 pub use format::{Format, UnknownFormat};
 
 /// How a daemon logs.

@@ -84,6 +84,16 @@ impl Peer {
         }
     }
 
+    /// The program that the process runs.
+    ///
+    /// # Errors
+    /// It may not be read, or the process has ended.
+    pub fn executable(&self) -> Result<PathBuf, PeerError> {
+        let path = std::fs::read_link(proc_dir().join(self.pid.to_string()).join("exe"))?;
+        self.check()?;
+        Ok(path)
+    }
+
     /// Completes when the process has ended.
     pub async fn ended(&self) {
         // A pidfd turns readable when its process ends and stays so. An error of the reactor means that it shuts down.

@@ -28,7 +28,7 @@ use tracing::{Instrument, debug, error_span, info, warn};
 use uuid::Uuid;
 
 use super::svid::x509_svid;
-use super::{Parts, ids, keep, status};
+use super::{Parts, audited, ids, keep, status};
 use crate::ca::sign::expires_at;
 use crate::entries::{api_id, api_selector};
 
@@ -58,6 +58,7 @@ impl Agent for Service {
         request: Request<CountAgentsRequest>,
     ) -> Result<Response<CountAgentsResponse>, Status> {
         const FAILED: &str = "failed to count agents";
+        let call = Call::of(&request)?;
         let filter = request.into_inner().filter.map(|filter| {
             let count_agents_request::Filter {
                 by_attestation_type,
@@ -74,6 +75,7 @@ impl Agent for Service {
                 by_expires_before,
             }
         });
+        call.audit_fields(|| audited::agent_filter(filter.as_ref()));
         let filter = filter.map_or(Ok(NodeFilter::default()), |filter| filter_of(filter, FAILED))?;
         let count = self.parts.store.count_nodes(&filter).await;
         let count = count.map_err(|error| status::internal(FAILED, error))?;
@@ -81,8 +83,10 @@ impl Agent for Service {
     }
 
     async fn list_agents(&self, request: Request<ListAgentsRequest>) -> Result<Response<ListAgentsResponse>, Status> {
-        let ListAgentsRequest { filter, output_mask: mask, page_size, page_token } = request.into_inner();
         const FAILED: &str = "failed to list agents";
+        let call = Call::of(&request)?;
+        let ListAgentsRequest { filter, output_mask: mask, page_size, page_token } = request.into_inner();
+        call.audit_fields(|| audited::agent_filter(filter.as_ref()));
         let filter = filter.map_or(Ok(NodeFilter::default()), |filter| filter_of(filter, FAILED))?;
         let page = Page { size: u32::try_from(page_size).unwrap_or(0), token: page_token };
         let with_selectors = mask.as_ref().is_none_or(|mask| mask.selectors);
@@ -207,7 +211,7 @@ impl Agent for Service {
         const ENTRY: &str = "failed to create join token registration entry";
         let entry = match agent_id {
             Some(agent_id) => {
-                call.audit("spiffe_id", &agent_id);
+                call.audit("spiffe_id", agent_id.as_str());
                 let entry = alias(&self.parts.trust_domain, &token, &agent_id);
                 Some(entry.map_err(|error| status::internal(ENTRY, error))?)
             }
@@ -225,6 +229,7 @@ impl Agent for Service {
         let call = Call::of(&request)?;
         call.admit(1).await?;
         let id = call.agent()?;
+        call.audit("spiffe_id", id.as_str());
         let PostStatusRequest { current_bundle_serial: _, agent_version } = request.into_inner();
         if agent_version.len() > VERSION {
             return Err(status::invalid_argument("agent version is too long (max 255 characters)"));
@@ -244,7 +249,7 @@ impl Service {
     fn agent_id(&self, call: &Call, id: Option<&types::Spiffeid>) -> Result<SpiffeId, Status> {
         let id =
             ids::agent(id, &self.parts.trust_domain).map_err(|error| status::invalid("invalid agent ID", error))?;
-        call.audit("spiffe_id", &id);
+        call.audit("spiffe_id", id.as_str());
         Ok(id)
     }
 

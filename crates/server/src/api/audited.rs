@@ -1,11 +1,13 @@
 //! What audit records say of the items of batches, in the reference's fields.
 
-use std::borrow::Cow;
-
 use steeple_datastore::entries::EntryMask;
+use steeple_proto::spire::api::server::agent::v1::list_agents_request;
+use steeple_proto::spire::api::server::entry::v1::list_entries_request;
+use steeple_proto::spire::api::server::svid::v1::NewX509svidParams;
 use steeple_proto::spire::api::types;
+use steeple_runtime::logging::{Field, Value};
 use steeple_spiffe::x509::hex;
-use steeple_transport::rpc::Fields;
+use steeple_transport::rpc::{Call, Fields};
 
 /// An entry as a caller sent it: the fields that are to be written.
 pub(super) fn entry(entry: &types::Entry, written: EntryMask) -> Fields {
@@ -31,23 +33,23 @@ pub(super) fn entry(entry: &types::Entry, written: EntryMask) -> Fields {
         id.as_ref().map_or_else(String::new, |id| format!("spiffe://{}{}", id.trust_domain, id.path))
     };
     let selectors: Vec<_> = selectors.iter().map(|it| format!("{}:{}", it.r#type, it.value)).collect();
-    let said = |field: &'static str, value: String| (Cow::from(field), value);
+    let said = field::<Value>;
     let fields = [
-        (!id.is_empty(), said("entry_id", id.clone())),
-        (written.spiffe_id, said("spiffe_id", id_of(spiffe_id))),
-        (written.parent_id, said("parent_id", id_of(parent_id))),
-        (written.selectors, said("selectors", selectors.join(","))),
-        (written.x509_svid_ttl, said("x509_svid_ttl", x509_svid_ttl.to_string())),
-        (written.jwt_svid_ttl, said("jwt_svid_ttl", jwt_svid_ttl.to_string())),
-        (written.federates_with && !federates_with.is_empty(), said("federates_with", federates_with.join(","))),
-        (written.admin, said("admin", admin.to_string())),
-        (written.downstream, said("downstream", downstream.to_string())),
-        (written.expires_at, said("expires_at", expires_at.to_string())),
-        (written.dns_names && !dns_names.is_empty(), said("dns_name", dns_names.join(","))),
-        (true, said("revision_number", revision_number.to_string())),
-        (written.store_svid, said("store_svid", store_svid.to_string())),
-        (written.hint, said("hint", hint.clone())),
-        (true, said("created_at", created_at.to_string())),
+        (!id.is_empty(), said("entry_id", id.into())),
+        (written.spiffe_id, said("spiffe_id", id_of(spiffe_id).into())),
+        (written.parent_id, said("parent_id", id_of(parent_id).into())),
+        (written.selectors, said("selectors", selectors.join(",").into())),
+        (written.x509_svid_ttl, said("x509_svid_ttl", (*x509_svid_ttl).into())),
+        (written.jwt_svid_ttl, said("jwt_svid_ttl", (*jwt_svid_ttl).into())),
+        (written.federates_with && !federates_with.is_empty(), said("federates_with", federates_with.join(",").into())),
+        (written.admin, said("admin", (*admin).into())),
+        (written.downstream, said("downstream", (*downstream).into())),
+        (written.expires_at, said("expires_at", (*expires_at).into())),
+        (written.dns_names && !dns_names.is_empty(), said("dns_name", dns_names.join(",").into())),
+        (true, said("revision_number", (*revision_number).into())),
+        (written.store_svid, said("store_svid", (*store_svid).into())),
+        (written.hint, said("hint", hint.into())),
+        (true, said("created_at", (*created_at).into())),
     ];
     fields.into_iter().filter(|(is_said, _)| *is_said).map(|(_, field)| field).collect()
 }
@@ -62,26 +64,107 @@ pub(super) fn bundle(bundle: &types::Bundle) -> Fields {
         sequence_number,
         wit_authorities: _,
     } = bundle;
-    let sha256 = |bytes: &[u8]| hex(&steeple_pki::sha256(bytes));
     let mut fields = vec![
-        ("trust_domain_id".into(), trust_domain.clone()),
-        ("refresh_hint".into(), refresh_hint.to_string()),
-        ("sequence_number".into(), sequence_number.to_string()),
+        field("trust_domain_id", trust_domain),
+        field("refresh_hint", *refresh_hint),
+        field("sequence_number", *sequence_number),
     ];
-    for (i, authority) in x509_authorities.iter().enumerate() {
-        fields.push((format!("x509_authorities_asn1_sha256.{i}").into(), sha256(&authority.asn1)));
-    }
-    for (i, key) in jwt_authorities.iter().enumerate() {
-        fields.push((format!("jwt_authority_expires_at.{i}").into(), key.expires_at.to_string()));
-        fields.push((format!("jwt_authority_key_id.{i}").into(), key.key_id.clone()));
-        fields.push((format!("jwt_authority_public_key_sha256.{i}").into(), sha256(&key.public_key)));
-    }
+    fields.extend(authorities(x509_authorities, jwt_authorities));
     fields
 }
 
+/// Authorities, by their digests.
+pub(super) fn authorities(x509: &[types::X509Certificate], jwt: &[types::JwtKey]) -> Fields {
+    let x509 = x509.iter().enumerate().map(|(i, authority)| {
+        let digest = hex(&steeple_pki::sha256(&authority.asn1));
+        (format!("x509_authorities_asn1_sha256.{i}").into(), digest.into())
+    });
+    x509.chain(jwt.iter().enumerate().flat_map(|(i, key)| jwt_authority(&format!(".{i}"), key))).collect()
+}
+
+/// A JWT authority; its fields' names end in `place`.
+pub(super) fn jwt_authority(place: &str, key: &types::JwtKey) -> [Field; 3] {
+    let types::JwtKey { public_key, key_id, expires_at, tainted: _ } = key;
+    [
+        (format!("jwt_authority_expires_at{place}").into(), (*expires_at).into()),
+        (format!("jwt_authority_key_id{place}").into(), key_id.into()),
+        (format!("jwt_authority_public_key_sha256{place}").into(), hex(&steeple_pki::sha256(public_key)).into()),
+    ]
+}
+
+/// An X.509-SVID that is asked for.
+pub(super) fn x509_request(call: &Call, params: &NewX509svidParams) -> Fields {
+    if !call.audit_is_on() {
+        return Fields::new();
+    }
+    let NewX509svidParams { entry_id, csr } = params;
+    vec![field("entry_id", entry_id), field("csr", hex(&steeple_pki::sha256(csr)))]
+}
+
+/// An X.509-SVID that was made.
+pub(super) fn x509_svid(svid: &types::X509svid) -> Fields {
+    let id = svid.id.as_ref().map(|id| format!("spiffe://{}{}", id.trust_domain, id.path));
+    vec![field("spiffe_id", id.unwrap_or_default()), field("expires_at", svid.expires_at)]
+}
+
+/// A filter by selectors.
+pub(super) fn selector_match(filter: Option<&types::SelectorMatch>) -> Fields {
+    let Some(types::SelectorMatch { selectors, r#match }) = filter else { return Fields::new() };
+    let selectors: Vec<_> = selectors.iter().map(|it| format!("{}:{}", it.r#type, it.value)).collect();
+    let behavior = types::selector_match::MatchBehavior::try_from(*r#match);
+    let behavior = behavior.map_or_else(|_| r#match.to_string(), |behavior| behavior.as_str_name().to_owned());
+    vec![field("by_selector_match", behavior), field("by_selectors", selectors.join(","))]
+}
+
+/// A filter of agents.
+pub(super) fn agent_filter(filter: Option<&list_agents_request::Filter>) -> Fields {
+    let Some(filter) = filter else { return Fields::new() };
+    let kind =
+        (!filter.by_attestation_type.is_empty()).then(|| field("node_attestor_type", &filter.by_attestation_type));
+    let banned = filter.by_banned.map(|banned| field("by_banned", banned));
+    let reattests = filter.by_can_reattest.map(|reattests| field("by_can_reattest", reattests));
+    let fields = kind.into_iter().chain(banned).chain(reattests);
+    fields.chain(selector_match(filter.by_selector_match.as_ref())).collect()
+}
+
+/// A filter of entries. One that says nothing is told as one by `downstream=false`, as the reference tells it.
+pub(super) fn entry_filter(filter: Option<&list_entries_request::Filter>) -> Fields {
+    let none = list_entries_request::Filter::default();
+    let list_entries_request::Filter {
+        by_spiffe_id,
+        by_parent_id,
+        by_selectors,
+        by_federates_with,
+        by_hint,
+        by_downstream,
+    } = filter.unwrap_or(&none);
+    let id = |name, id: &Option<types::Spiffeid>| {
+        id.as_ref().map(|id| field::<String>(name, format!("spiffe://{}{}", id.trust_domain, id.path)))
+    };
+    let federates = by_federates_with.iter().flat_map(|types::FederatesWithMatch { trust_domains, r#match }| {
+        let behavior = types::federates_with_match::MatchBehavior::try_from(*r#match);
+        let behavior = behavior.map_or_else(|_| r#match.to_string(), |behavior| behavior.as_str_name().to_owned());
+        [field("federates_with_match", behavior), field("federates_with", trust_domains.join(","))]
+    });
+    let hint = by_hint.as_ref().map(|hint| field("hint", hint));
+    let fields = [field("downstream", by_downstream.unwrap_or_default())].into_iter().chain(hint);
+    fields
+        .chain(id("spiffe_id", by_spiffe_id))
+        .chain(id("parent_id", by_parent_id))
+        .chain(selector_match(by_selectors.as_ref()))
+        .chain(federates)
+        .collect()
+}
+
+/// A moment, Unix seconds, as RFC 3339.
+pub(super) fn moment(name: &'static str, seconds: i64) -> Field {
+    let text = jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |at| at.to_string());
+    field(name, text)
+}
+
 /// One field.
-pub(super) fn field(name: &'static str, value: impl ToString) -> (Cow<'static, str>, String) {
-    (name.into(), value.to_string())
+pub(super) fn field<V: Into<Value>>(name: &'static str, value: V) -> Field {
+    (name.into(), value.into())
 }
 
 #[cfg(test)]

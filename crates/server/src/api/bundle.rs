@@ -44,15 +44,15 @@ impl Bundle for Service {
 
     async fn get_bundle(&self, request: Request<GetBundleRequest>) -> Result<Response<types::Bundle>, Status> {
         let call = Call::of(&request)?;
-        call.audit("trust_domain_id", &self.0.trust_domain);
+        call.audit("trust_domain_id", self.0.trust_domain.name());
         self.fetch(&self.0.trust_domain, request.get_ref().output_mask).await
     }
 
     async fn append_bundle(&self, request: Request<AppendBundleRequest>) -> Result<Response<types::Bundle>, Status> {
         let call = Call::of(&request)?;
-        call.audit("trust_domain_id", &self.0.trust_domain);
         let AppendBundleRequest { x509_authorities, jwt_authorities, output_mask, wit_authorities: _ } =
             request.into_inner();
+        call.audit_fields(|| audited::authorities(&x509_authorities, &jwt_authorities));
         if x509_authorities.is_empty() && jwt_authorities.is_empty() {
             return Err(status::invalid_argument("no authorities to append"));
         }
@@ -75,7 +75,7 @@ impl Bundle for Service {
         call.admit(1).await?;
         let key =
             request.into_inner().jwt_authority.ok_or_else(|| status::invalid_argument("missing JWT authority"))?;
-        call.audit("jwt_authority_key_id", &key.key_id);
+        call.audit_fields(|| audited::jwt_authority("", &key).into());
         let key = jwt_key(key).map_err(|error| status::invalid("invalid JWT authority", error))?;
         let more = Stored { jwt_signing_keys: vec![key], ..self.own() };
         let bundle = self.0.store.write(AppendBundle(more)).await;

@@ -40,7 +40,10 @@ impl Entry for Service {
         &self,
         request: Request<CountEntriesRequest>,
     ) -> Result<Response<CountEntriesResponse>, Status> {
-        let filter = filter::of_count(request.into_inner().filter, &self.0.trust_domain)?;
+        let call = Call::of(&request)?;
+        let filter = request.into_inner().filter.map(filter::as_of_list);
+        call.audit_fields(|| audited::entry_filter(filter.as_ref()));
+        let filter = filter::checked(filter, &self.0.trust_domain, "failed to count entries")?;
         let count = self.0.store.count_entries(&filter).await;
         let count = count.map_err(|error| status::internal("failed to count entries", error))?;
         Ok(Response::new(CountEntriesResponse { count: i32::try_from(count).unwrap_or(i32::MAX) }))
@@ -50,8 +53,10 @@ impl Entry for Service {
         &self,
         request: Request<ListEntriesRequest>,
     ) -> Result<Response<ListEntriesResponse>, Status> {
+        let call = Call::of(&request)?;
         let ListEntriesRequest { filter, output_mask, page_size, page_token } = request.into_inner();
-        let filter = filter::of_list(filter, &self.0.trust_domain)?;
+        call.audit_fields(|| audited::entry_filter(filter.as_ref()));
+        let filter = filter::checked(filter, &self.0.trust_domain, "failed to list entries")?;
         let page = Page { size: u32::try_from(page_size).unwrap_or(0), token: page_token };
         let listing = self.0.store.list_entries(&filter, &page).await;
         let listing = listing.map_err(|error| status::internal("failed to list entries", error))?;

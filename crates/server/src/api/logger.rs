@@ -4,6 +4,7 @@ use steeple_proto::spire::api::server::logger::v1::logger_server::{Logger, Logge
 use steeple_proto::spire::api::server::logger::v1::{GetLoggerRequest, ResetLogLevelRequest, SetLogLevelRequest};
 use steeple_proto::spire::api::types;
 use steeple_runtime::logging::{Level, Log};
+use steeple_transport::rpc::Call;
 use tonic::{Request, Response, Status};
 use tracing::info;
 
@@ -24,6 +25,7 @@ impl Logger for Service {
     }
 
     async fn set_log_level(&self, request: Request<SetLogLevelRequest>) -> Result<Response<types::Logger>, Status> {
+        let call = Call::of(&request)?;
         let asked = request.into_inner().new_level;
         let level = match types::LogLevel::try_from(asked) {
             Ok(types::LogLevel::Unspecified) => {
@@ -33,6 +35,7 @@ impl Logger for Service {
             Err(_) => return Err(status::invalid_argument("unsupported log level")),
         };
         self.0.set_level(level);
+        call.audit("new_log_level", level.to_string().to_uppercase());
         info!(target: "api", new_log_level = %level, "SetLogLevel Called");
         Ok(Response::new(self.levels()))
     }

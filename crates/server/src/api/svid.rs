@@ -14,7 +14,7 @@ use steeple_spiffe::x509::{self, Certificate};
 use steeple_transport::rpc::Call;
 use tonic::{Request, Response, Status};
 
-use super::{Parts, ids, status};
+use super::{Parts, audited, ids, status};
 use crate::ca::CaError;
 use crate::ca::sign::{SignedJwt, WorkloadJwt, WorkloadX509, expires_at, ttl_of};
 use crate::dns_name;
@@ -56,7 +56,10 @@ impl Svid for Service {
             WorkloadX509 { id: &id, public_key: &csr.public_key, ttl: ttl_of(ttl), dns_names: &csr.dns_sans, subject };
         let chain = self.0.ca.sign_workload(params).await;
         let chain = chain.map_err(|error| status::internal("failed to sign X509-SVID", error))?;
-        call.audit("spiffe_id", &id);
+        call.audit("spiffe_id", id.as_str());
+        call.audit("dns_name", csr.dns_sans.join(","));
+        call.audit("subject", chain.first().map(x509::Certificate::subject_string).unwrap_or_default());
+        call.audit_fields(|| vec![audited::moment("expires_at", expires_at(&chain))]);
         Ok(Response::new(MintX509svidResponse { svid: Some(x509_svid(&id, &chain)) }))
     }
 
@@ -70,7 +73,7 @@ impl Svid for Service {
         call.audit("ttl", ttl);
         let id = ids::workload(id.as_ref(), &self.0.trust_domain)
             .map_err(|error| status::invalid("invalid SPIFFE ID", error))?;
-        call.audit("spiffe_id", &id);
+        call.audit("spiffe_id", id.as_str());
         call.audit("audience", audience.join(","));
         let svid =
             self.jwt_svid(WorkloadJwt { id: &id, audience: &audience, ttl: ttl_of(ttl), include_jti: false }).await?;
@@ -90,14 +93,17 @@ impl Svid for Service {
         call.admit(u32::try_from(params.len()).unwrap_or(u32::MAX)).await?;
         // In the order of the request, whichever signature is ready first.
         let results = stream::iter(params)
-            .map(|params| self.new_x509_svid(agent, params))
+            .map(async |params| (audited::x509_request(&call, &params), self.new_x509_svid(agent, params).await))
             .buffered(IN_FLIGHT)
-            .map(|result| {
+            .map(|(mut fields, result)| {
                 let (svid, result) = match result {
                     Ok(svid) => (Some(svid), Ok(())),
                     Err(status) => (None, Err(status)),
                 };
-                batch_new_x509svid_response::Result { status: Some(status::item(&result)), svid }
+                let status = status::item(&result);
+                fields.extend(svid.as_ref().map(audited::x509_svid).into_iter().flatten());
+                call.audit_item(&status, fields);
+                batch_new_x509svid_response::Result { status: Some(status), svid }
             })
             .collect()
             .await;
@@ -115,6 +121,8 @@ impl Svid for Service {
         // The entry before the audience, as in the reference: an empty request finds no entry.
         let entry = self.authorized_entry(agent, &entry_id)?;
         let id = entry_id_of(&entry)?;
+        call.audit("spiffe_id", id.as_str());
+        call.audit("ttl", entry.row.jwt_svid_ttl);
         let params = WorkloadJwt {
             id: &id,
             audience: &audience,

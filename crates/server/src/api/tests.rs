@@ -3,6 +3,7 @@
 
 mod agent;
 mod attest;
+mod audit;
 mod bundle;
 mod follow;
 mod requests;
@@ -75,6 +76,11 @@ impl Service<Request<Body>> for Wire {
 
 impl Api {
     async fn new() -> Self {
+        Self::with(false).await
+    }
+
+    /// With or without an audit log.
+    async fn with(audited: bool) -> Self {
         let manual = manual();
         let (store, dir) = store(&manual).await;
         let clock = manual.clock();
@@ -115,7 +121,7 @@ impl Api {
             .add_service(super::svid::service(parts.clone()))
             .add_service(super::sync::service(parts, agents, shutdown.clone()));
         let methods = Methods::new(&network_services());
-        let layers = Layers::new(methods, Arc::new(policy), settings.limits.subscribe(), Audit::default());
+        let layers = Layers::new(methods, Arc::new(policy), settings.limits.subscribe(), Audit::new(audited));
         let layered = layers.layer(routes.routes());
         Self { manual, store, index, settings, layered, shutdown, _dir: dir }
     }

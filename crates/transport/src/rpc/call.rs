@@ -1,18 +1,18 @@
 //! One call: who makes it, as what, and what it did.
 
-use std::borrow::Cow;
-use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use steeple_proto::spire::api::types;
+use steeple_runtime::logging::{Field, Value, with_fields};
 use steeple_spiffe::SpiffeId;
 use tonic::{Code, Status};
-use tracing::Span;
+use tracing::{Span, info};
 use uuid::Uuid;
 
 use super::{Limiter, Method};
 use crate::connection::Connection;
+use crate::status::code_name;
 
 /// As what a call was let in. In the log `authorized_as` and `authorized_via`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,10 +80,12 @@ pub struct Call {
     limiter: Limiter,
     audit: Audit,
     audited: Mutex<Audited>,
+    /// What audit records say of a caller of this host; found while it certainly runs.
+    caller: Fields,
 }
 
-/// Fields of an audit record, in the order in which they are written.
-pub type Fields = Vec<(Cow<'static, str>, String)>;
+/// Fields of an audit record.
+pub type Fields = Vec<Field>;
 
 /// What is to be written of a call.
 #[derive(Debug, Default)]
@@ -95,22 +97,27 @@ struct Audited {
 
 /// One audit record.
 #[derive(Debug)]
-pub(super) struct Record {
+struct Record {
     fields: Fields,
     /// How it ended.
-    pub(super) code: Code,
+    code: Code,
     /// What the caller was told.
-    pub(super) message: String,
+    message: String,
 }
 
+/// Services whose successes are not audited, as the log names them.
+const UNAUDITED: &[&str] = &["Health", "debug.v1.Debug"];
+
 impl Record {
-    /// The fields as text.
-    pub(super) fn details(&self) -> String {
-        let mut text = String::new();
-        for (field, value) in &self.fields {
-            let _ = write!(text, "{}{field}={value}", if text.is_empty() { "" } else { " " });
+    fn write(self, caller: &[Field]) {
+        let Self { mut fields, code, message } = self;
+        fields.extend_from_slice(caller);
+        let status = if code == Code::Ok { "success" } else { "error" };
+        if code != Code::Ok {
+            fields.push(("status_code".into(), Value::Named(code.into(), code_name(code))));
+            fields.push(("status_message".into(), message.into()));
         }
-        text
+        with_fields(fields, || info!(target: "api", r#type = "audit", status, "API accessed"));
     }
 }
 
@@ -123,7 +130,8 @@ impl Call {
         limiter: Limiter,
         audit: Audit,
     ) -> Self {
-        Self { method, connection, host, authorized, limiter, audit, audited: Mutex::default() }
+        let caller = if audit.is_on() { caller_of(&connection) } else { Fields::new() };
+        Self { method, connection, host, authorized, limiter, audit, audited: Mutex::default(), caller }
     }
 
     /// The call that a request belongs to.
@@ -154,9 +162,16 @@ impl Call {
     }
 
     /// Adds a field to the call's audit value.
-    pub fn audit(&self, field: &'static str, value: impl ToString) {
+    pub fn audit(&self, field: &'static str, value: impl Into<Value>) {
         if self.audit_is_on() {
-            self.audited().fields.push((field.into(), value.to_string()));
+            self.audited().fields.push((field.into(), value.into()));
+        }
+    }
+
+    /// Adds fields to the call's audit value, if anybody will read them.
+    pub fn audit_fields(&self, fields: impl FnOnce() -> Fields) {
+        if self.audit_is_on() {
+            self.audited().fields.extend(fields());
         }
     }
 
@@ -173,18 +188,32 @@ impl Call {
         self.audit.is_on()
     }
 
-    /// The records of a call that ends: those of its items, if it was a batch and came so far.
-    pub(super) fn records(&self, code: Code, message: &str) -> Vec<Record> {
+    /// Writes the records of a call that ends: those of its items, if it was a batch and came so far. Nothing is written of
+    /// what is asked all the time and changes nothing.
+    pub(super) fn write_records(&self, code: Code, message: &str) {
         let Audited { fields, items } = std::mem::take(&mut *self.audited());
-        if code == Code::Ok && !items.is_empty() {
-            return items;
+        if code == Code::Ok && UNAUDITED.contains(&self.method.service) {
+            return;
         }
-        vec![Record { fields, code, message: message.to_owned() }]
+        if code == Code::Ok && !items.is_empty() {
+            items.into_iter().for_each(|item| item.write(&self.caller));
+        } else {
+            Record { fields, code, message: message.to_owned() }.write(&self.caller);
+        }
     }
 
     fn audited(&self) -> MutexGuard<'_, Audited> {
         self.audited.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn caller_of(connection: &Connection) -> Fields {
+    let Some(peer) = connection.peer() else { return Fields::new() };
+    let mut fields: Fields = vec![("caller_uid".into(), peer.uid.into()), ("caller_gid".into(), peer.gid.into())];
+    if let Ok(path) = peer.executable() {
+        fields.push(("caller_path".into(), path.display().to_string().into()));
+    }
+    fields
 }
 
 /// The span of a call, whose fields stand in each of its log lines.

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
-use tracing::{Instrument, Span, error, info};
+use tracing::{Instrument, Span, error};
 
 use crate::connection::Connection;
 pub use call::{Audit, Authorized, Call, Fields};
@@ -186,18 +186,7 @@ impl Ending {
             && call.audit_is_on()
         {
             let _in_span = span.enter();
-            for record in call.records(code, message) {
-                let (details, message) = (record.details(), &record.message);
-                if record.code == Code::Ok {
-                    info!(target: "api", r#type = "audit", status = "success", details, "API accessed");
-                } else {
-                    let status_code = crate::status::code_name(record.code);
-                    info!(
-                        target: "api", r#type = "audit", status = "error", status_code, status_message = message, details,
-                        "API accessed"
-                    );
-                }
-            }
+            call.write_records(code, message);
         }
         steeple_runtime::metrics::called(method.metric, crate::status::code_name(code), started);
     }

@@ -95,7 +95,7 @@ impl Bundle for Handlers {
         let call = Call::of(&request)?;
         for (name, code, message) in [("a", Code::Ok, "OK"), ("b", Code::NotFound, "bundle not found")] {
             let status = types::Status { code: code.into(), message: message.to_owned() };
-            call.audit_item(&status, vec![("trust_domain_id".into(), name.to_owned()), ("x.0".into(), "y".to_owned())]);
+            call.audit_item(&status, vec![("trust_domain_id".into(), name.into()), ("x.0".into(), "y".into())]);
         }
         Ok(Response::new(BatchDeleteFederatedBundleResponse::default()))
     }
@@ -282,7 +282,7 @@ async fn each_admitted_call_leaves_one_audit_line_with_what_its_handler_told() {
     let lines = case.logged.with("API accessed");
     assert_eq!(lines.len(), 2);
     assert_eq!(lines[0]["status"], "success");
-    assert_eq!(lines[0]["details"], "trust_domain_id=example.org method=GetBundle");
+    assert_eq!((&*lines[0]["trust_domain_id"], &*lines[0]["method"]), ("example.org", "GetBundle"));
     assert_eq!((&*lines[1]["status"], &*lines[1]["status_code"]), ("error", "NotFound"));
     assert_eq!(lines[1]["status_message"], "bundle not found");
 
@@ -299,8 +299,8 @@ async fn each_item_of_a_batch_leaves_an_audit_line_of_its_own() {
     client.batch_delete_federated_bundle(BatchDeleteFederatedBundleRequest::default()).await.unwrap();
     let lines = case.logged.with("API accessed");
     assert_eq!(lines.len(), 2);
-    assert_eq!((&*lines[0]["status"], &*lines[0]["details"]), ("success", "trust_domain_id=a x.0=y"));
-    assert_eq!((&*lines[1]["status_code"], &*lines[1]["details"]), ("NotFound", "trust_domain_id=b x.0=y"));
+    assert_eq!((&*lines[0]["status"], &*lines[0]["trust_domain_id"], &*lines[0]["x.0"]), ("success", "a", "y"));
+    assert_eq!((&*lines[1]["status_code"], &*lines[1]["trust_domain_id"]), ("NotFound", "b"));
     assert_eq!(lines[1]["status_message"], "bundle not found");
 }
 

@@ -83,7 +83,7 @@ impl Attestation {
         if self.id_as_selector {
             attested.selectors.push(Selector::new("spiffe_id", attested.id.as_str()));
         }
-        self.call.audit("agent_id", &attested.id);
+        self.call.audit("agent_id", attested.id.as_str());
         self.admit(&attested.id, &kind).await?;
         self.issue(attested, kind, &csr).await
     }

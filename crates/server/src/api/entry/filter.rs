@@ -13,20 +13,20 @@ use tonic::Status;
 use super::convert::{selectors_of, trust_domains_of};
 use crate::api::{ids, status};
 
-pub(super) fn of_list(filter: Option<ListFilter>, trust_domain: &TrustDomain) -> Result<EntryFilter, Status> {
-    checked(filter.unwrap_or_default(), trust_domain, "failed to list entries")
+/// Both requests' filters have the same form, but are of different types.
+pub(super) fn as_of_list(filter: CountFilter) -> ListFilter {
+    let CountFilter { by_spiffe_id, by_parent_id, by_selectors, by_federates_with, by_hint, by_downstream } = filter;
+    ListFilter { by_spiffe_id, by_parent_id, by_selectors, by_federates_with, by_hint, by_downstream }
 }
 
-/// The other request's filter has the same form, but is of another type.
-pub(super) fn of_count(filter: Option<CountFilter>, trust_domain: &TrustDomain) -> Result<EntryFilter, Status> {
-    let CountFilter { by_spiffe_id, by_parent_id, by_selectors, by_federates_with, by_hint, by_downstream } =
+/// As the datastore takes it. `failed` begins the refusal of what it does not know.
+pub(super) fn checked(
+    filter: Option<ListFilter>,
+    trust_domain: &TrustDomain,
+    failed: &str,
+) -> Result<EntryFilter, Status> {
+    let ListFilter { by_spiffe_id, by_parent_id, by_selectors, by_federates_with, by_hint, by_downstream } =
         filter.unwrap_or_default();
-    let filter = ListFilter { by_spiffe_id, by_parent_id, by_selectors, by_federates_with, by_hint, by_downstream };
-    checked(filter, trust_domain, "failed to count entries")
-}
-
-fn checked(filter: ListFilter, trust_domain: &TrustDomain, failed: &str) -> Result<EntryFilter, Status> {
-    let ListFilter { by_spiffe_id, by_parent_id, by_selectors, by_federates_with, by_hint, by_downstream } = filter;
     let malformed = |what: &str, error: &dyn Display| status::invalid(&format!("malformed {what} filter"), error);
     let unhandled = |error: steeple_datastore::Error| status::internal(failed, error);
     Ok(EntryFilter {
