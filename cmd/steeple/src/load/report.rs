@@ -36,10 +36,10 @@ impl Report {
         let mut text = format!("{operation}: {count} operations in {seconds:.2} s");
         // Writing to a string does not fail.
         if count > 0 {
-            let _ = write!(text, ", {:.0} a second", self.a_second(count));
+            let _ = write!(text, ", {} a second", self.a_second_text(count));
         }
         if let Some((what, count)) = items {
-            let _ = write!(text, "; {count} {what}, {:.0} a second", self.a_second(*count));
+            let _ = write!(text, "; {count} {what}, {} a second", self.a_second_text(*count));
         }
         if let Some(pace) = pace {
             let shape = match pace.rate {
@@ -163,6 +163,11 @@ impl Report {
 
     fn a_second(&self, count: u64) -> f64 {
         ratio(count as f64, self.run.elapsed.as_secs_f64())
+    }
+
+    fn a_second_text(&self, count: u64) -> String {
+        let rate = self.a_second(count);
+        if rate < 100.0 { format!("{rate:.2}") } else { format!("{rate:.0}") }
     }
 
     fn bytes_a_stream(&self) -> Option<f64> {
