@@ -118,10 +118,10 @@ impl Load<'_> {
     async fn measures(&self, line: &str, daemon: &Installation) -> Result<Value> {
         let told = self.output(&format!("{line} -output json")).await?.json()?;
         let words: Vec<&str> = line.split(' ').collect();
-        let count = words.iter().skip_while(|word| **word != "-count").nth(1).context("no count")?;
+        let count: u64 = words.iter().skip_while(|word| **word != "-count").nth(1).context("no count")?.parse()?;
         let whole = || format!("{line}: {told:#}");
         ensure!(told["operation"] == words[0] && told["interrupted"] == false, "{}", whole());
-        ensure!(told["operations"].to_string() == *count && told["failed"] == serde_json::json!({}), "{}", whole());
+        ensure!(told["operations"] == count && told["failed"] == serde_json::json!({}), "{}", whole());
         let program = fs::read_link(Path::new("/proc").join(told["process"]["pid"].to_string()).join("exe"))?;
         ensure!(program == daemon.program.path.canonicalize()?, "{}", whole());
         for figure in
