@@ -13,6 +13,16 @@ pub struct Binaries {
     pub agent: Program,
 }
 
+/// The tool `steeple`, always the one that cargo built: it works with any daemons.
+///
+/// # Errors
+/// It was not built.
+pub fn steeple() -> Result<PathBuf> {
+    let path = built_beside_this_test()?.join("steeple");
+    anyhow::ensure!(path.is_file(), "no {}: run `cargo build -p steeple-cmd` first", path.display());
+    Ok(path)
+}
+
 /// One daemon.
 #[derive(Debug, Clone)]
 pub struct Program {

@@ -42,7 +42,7 @@ mod warden;
 mod workload;
 
 pub use agent::Agent;
-pub use binaries::{Binaries, Program};
+pub use binaries::{Binaries, Program, steeple};
 pub use case::{Scratch, case};
 pub use disk::SmallDisk;
 pub use domain::{Bootstrap, Domain, DomainBuilder};

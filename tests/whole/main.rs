@@ -17,6 +17,8 @@ mod go;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod load;
+#[cfg(test)]
 mod mistakes;
 #[cfg(test)]
 mod slice;

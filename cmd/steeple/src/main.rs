@@ -1,6 +1,7 @@
-//! `steeple`: tools around a trust domain. So far one: `steeple up`, a whole trust domain that lives as long as the
-//! command does.
+//! `steeple`: tools around a trust domain. `steeple up` is a whole one that lives as long as the command does; `steeple
+//! load` puts the daemons of any under load.
 
+mod load;
 mod up;
 
 use std::ffi::OsString;
@@ -14,9 +15,10 @@ Usage: steeple <command> [<args>]
 
 Commands:
     up         Starts a throw-away trust domain and shows its identities at work
+    load       Puts a server or an agent under load and tells what an operation costs it
     version    Prints the version
 
-`steeple up -h` lists the flags of `up`.
+`steeple up -h` lists the flags of `up`, `steeple load -h` the operations of `load`.
 ";
 
 fn main() -> ExitCode {
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
     };
     match command.to_str() {
         Some("up") => up::run(rest),
+        Some("load") => load::run(rest),
         Some(up::BOUND_TO) => up::run_bound_to(rest),
         Some("version" | "-v" | "-version" | "--version") => {
             print(io::stdout(), &format!("steeple {} (SPIRE {COMPATIBLE})\n", env!("CARGO_PKG_VERSION")));

@@ -1,0 +1,241 @@
+//! One run, from its beginning to its report.
+
+use std::cell::RefCell;
+
+use anyhow::{Result, bail};
+use steeple_runtime::{Clock, Shutdown};
+use tokio::time::Instant;
+
+use super::advice::{Daemon, failed};
+use super::arrival::Arrival;
+use super::attested::Attested;
+use super::entries::Entries;
+use super::fetch::{Fetch, FetchHeld, FetchJwt};
+use super::hold::{Agents, Held};
+use super::mint::{Mint, MintJwt};
+use super::options::{Operation, Options};
+use super::pace::{self, Pace, Run, Work};
+use super::process::{self, Process, Usage};
+use super::report::Report;
+use super::server::Server;
+use super::sign::{Authorized, Batch, Jwt};
+
+/// What came of a run. There may be both: what was measured before it failed is told.
+pub(super) struct Outcome {
+    pub(super) report: Option<Report>,
+    pub(super) error: Option<anyhow::Error>,
+}
+
+/// Does what the options ask for, and takes away what it has made at the server.
+pub(super) async fn run(options: &Options, clock: &Clock, stop: &Shutdown) -> Outcome {
+    let measuring = Measuring { options, clock, stop, report: RefCell::default() };
+    let mut error = measuring.run().await.err();
+    let mut report = measuring.report.into_inner();
+    if let Some(report) = &mut report {
+        if report.run.interrupted {
+            report.notes.push("interrupted: this is what was measured so far".into());
+        }
+        if let Some(status) = report.run.first_failure.take().filter(|_| error.is_none()) {
+            error = Some(failed("operations failed, the first one", &status));
+        }
+    }
+    Outcome { report, error }
+}
+
+struct Measuring<'a> {
+    options: &'a Options,
+    clock: &'a Clock,
+    stop: &'a Shutdown,
+    report: RefCell<Option<Report>>,
+}
+
+impl Measuring<'_> {
+    async fn run(&self) -> Result<()> {
+        let Options { operation, server_socket, agent_socket, .. } = self.options;
+        process::raise_open_files()?;
+        match operation {
+            Operation::Fetch | Operation::FetchHeld | Operation::FetchJwt | Operation::Held => {
+                let process = Process::find(self.options.pid, agent_socket, Daemon::Agent).await?;
+                self.agent(process).await
+            }
+            Operation::Idle => {
+                let process = match self.options.pid {
+                    Some(pid) => Process::of(pid)?,
+                    None => Process::find(None, server_socket, Daemon::Server).await?,
+                };
+                self.idle(process).await
+            }
+            _ => {
+                let process = Process::find(self.options.pid, server_socket, Daemon::Server).await?;
+                let server = self.unless_stopped(Server::connect(server_socket)).await?;
+                let done = self.server(&server, process).await;
+                // However it ended. A second signal cuts this short.
+                done.and(server.tidy().await)
+            }
+        }
+    }
+
+    async fn agent(&self, process: Process) -> Result<()> {
+        let socket = &self.options.agent_socket;
+        match self.options.operation {
+            Operation::Fetch => self.paced(process, &Fetch(socket.clone()), None).await,
+            Operation::FetchHeld => self.paced(process, &FetchHeld::new(socket), None).await,
+            Operation::FetchJwt => {
+                self.paced(process, &FetchJwt::new(socket, steeple_pki::random_key_id()?), None).await
+            }
+            _ => {
+                let held = Held::new(socket);
+                // What the agent needs for the first streams, but not for each.
+                self.warmed_up(&held, &Pace { count: 5, ..OPENING }).await?;
+                held.close();
+                self.held(process, &held).await
+            }
+        }
+    }
+
+    async fn server(&self, server: &Server, process: Process) -> Result<()> {
+        let Self { options, clock, stop: _, report: _ } = self;
+        let attest = || self.unless_stopped(Attested::attest(server, &options.server_address, clock));
+        match options.operation {
+            Operation::MintJwt => self.paced(process, &MintJwt::new(server)?, None).await,
+            Operation::Batch => {
+                let agent = attest().await?;
+                let batch = self.unless_stopped(Batch::new(&agent, server, options.size, clock)).await?;
+                self.paced(process, &batch, Some(("SVIDs", options.size))).await?;
+                self.note_limits(options.size);
+                Ok(())
+            }
+            Operation::Jwt => {
+                let agent = attest().await?;
+                let jwt = self.unless_stopped(Jwt::new(&agent, server, clock)).await?;
+                self.paced(process, &jwt, None).await?;
+                self.note_limits(1);
+                Ok(())
+            }
+            Operation::Authorized => {
+                let agent = attest().await?;
+                let authorized = self.unless_stopped(Authorized::new(agent, server, options.size, clock)).await?;
+                self.paced(process, &authorized, Some(("entries", options.size))).await
+            }
+            Operation::Entries => self.entries(server, process).await,
+            Operation::Agents => {
+                let (address, count) = (&options.server_address, options.pace.count);
+                let agents = self.unless_stopped(Agents::new(server, address, count, clock)).await?;
+                self.held(process, &agents).await
+            }
+            Operation::Arrival => self.arrival(server, process).await,
+            _ => self.paced(process, &Mint::new(server)?, None).await,
+        }
+    }
+
+    /// Operations at the pace that was asked for, after those that warm up. `items` is what one of them brings.
+    async fn paced(&self, process: Process, work: &impl Work, items: Option<(&'static str, u64)>) -> Result<()> {
+        let pace = self.options.pace;
+        let warm_up = Pace { count: self.options.warm_up, duration: None, rate: None, ..pace };
+        self.warmed_up(work, &warm_up).await?;
+        let before = process.usage()?;
+        let run = pace::run(work, &pace, self.stop).await;
+        let items = items.map(|(name, each)| (name, each * run.samples.count()));
+        self.tell(Told { process, pace: Some(pace), run, before, items, held: false })
+    }
+
+    async fn entries(&self, server: &Server, process: Process) -> Result<()> {
+        let Options { pace, size, keep, .. } = self.options;
+        let work = Entries::new(server, *size, pace.count)?;
+        let pace = Pace { count: work.calls(), ..*pace };
+        let before = process.usage()?;
+        let run = pace::run(&work, &pace, self.stop).await;
+        let created = (run.samples.count() * size).min(self.options.pace.count);
+        if *keep {
+            server.keep_entries();
+        }
+        let items = Some(("entries", created));
+        self.tell(Told { process, pace: Some(pace), run, before, items, held: false })
+    }
+
+    /// Opens what stays open, and waits before it looks at the process: so long, what is needed to open goes away again.
+    async fn held(&self, process: Process, work: &impl Work) -> Result<()> {
+        let Pace { count, duration, .. } = self.options.pace;
+        let before = process.usage()?;
+        let begin = Instant::now();
+        let mut run = pace::run(work, &Pace { count, ..OPENING }, self.stop).await;
+        if run.failed.is_empty() && !run.interrupted {
+            let hold = self.clock.sleep(duration.unwrap_or_default());
+            run.interrupted = self.stop.unless_stopped(hold).await.is_none();
+        }
+        run.elapsed = begin.elapsed();
+        self.tell(Told { process, pace: None, run, before, items: None, held: true })
+    }
+
+    async fn arrival(&self, server: &Server, process: Process) -> Result<()> {
+        let Options { agent_socket, parent, pace, pause, .. } = self.options;
+        let parent = match parent {
+            Some(parent) => parent.clone(),
+            None => self.unless_stopped(server.only_agent()).await?,
+        };
+        let mut arrival = self.unless_stopped(Arrival::open(server, parent, agent_socket, self.clock)).await?;
+        let (begin, before) = (Instant::now(), process.usage()?);
+        let done = self.stop.unless_stopped(arrival.run(pace.count, pace.duration, *pause)).await;
+        let (samples, elapsed, interrupted) = (arrival.samples, begin.elapsed(), done.is_none());
+        let run = Run { samples, elapsed, interrupted, ..Run::default() };
+        self.tell(Told { process, pace: None, run, before, items: None, held: false })?;
+        done.unwrap_or(Ok(()))
+    }
+
+    async fn idle(&self, process: Process) -> Result<()> {
+        let (begin, before) = (Instant::now(), process.usage()?);
+        let sleep = self.clock.sleep(self.options.pace.duration.unwrap_or_default());
+        let interrupted = self.stop.unless_stopped(sleep).await.is_none();
+        let run = Run { elapsed: begin.elapsed(), interrupted, ..Run::default() };
+        self.tell(Told { process, pace: None, run, before, items: None, held: false })
+    }
+
+    /// What fails here would fail in the run.
+    async fn warmed_up(&self, work: &impl Work, pace: &Pace) -> Result<()> {
+        let run = pace::run(work, pace, self.stop).await;
+        if let Some(status) = run.first_failure {
+            return Err(failed(&format!("cannot {}", self.options.operation.name()), &status));
+        }
+        if run.interrupted {
+            bail!(NOTHING_MEASURED);
+        }
+        Ok(())
+    }
+
+    async fn unless_stopped<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        match self.stop.unless_stopped(work).await {
+            Some(done) => done,
+            None => bail!(NOTHING_MEASURED),
+        }
+    }
+
+    fn tell(&self, told: Told) -> Result<()> {
+        let Told { process, pace, run, before, items, held } = told;
+        let after = process.usage()?;
+        let operation = self.options.operation.name();
+        let notes = if run.gave_up { vec!["nothing succeeded any more: it ended early".into()] } else { Vec::new() };
+        let report = Report { operation, process, pace, run, before, after, items, held, notes };
+        self.report.replace(Some(report));
+        Ok(())
+    }
+
+    fn note_limits(&self, svids_a_call: u64) {
+        if let Some(report) = self.report.borrow_mut().as_mut() {
+            report.note_limits(svids_a_call);
+        }
+    }
+}
+
+/// What a run hands to its report.
+struct Told {
+    process: Process,
+    pace: Option<Pace>,
+    run: Run,
+    before: Usage,
+    items: Option<(&'static str, u64)>,
+    held: bool,
+}
+
+/// How streams are opened that stay open.
+const OPENING: Pace = Pace { concurrency: 8, count: 0, duration: None, rate: None };
+const NOTHING_MEASURED: &str = "interrupted before anything was measured";
