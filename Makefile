@@ -1,6 +1,6 @@
 # Daemons and tests are built in cargo's dev profile, into CARGO_TARGET_DIR or target/.
 
-DAEMONS := -p steeple-server-cmd -p steeple-agent-cmd
+PROGRAMS := -p steeple-server-cmd -p steeple-agent-cmd -p steeple-cmd
 # A continuous build takes the versions of the lock file, or fails; its log has the counts that tests print.
 LOCKED := $(if $(CI),--locked)
 SHOWN := $(if $(CI),-- --show-output)
@@ -15,7 +15,7 @@ help:
 
 run: ## Builds and starts a throw-away trust domain, and shows its identities at work; ARGS="-ttl 1m" for its flags
 	@.ci/tools build
-	cargo build $(DAEMONS) -p steeple-cmd
+	cargo build $(PROGRAMS)
 	@cargo run --quiet -p steeple-cmd -- up $(ARGS)
 
 check: ## Formatting, lints, unit tests, rooms and papers: no root, nothing installed
@@ -31,7 +31,7 @@ test: ## All tests: check, then whole daemons; says first what it will install
 
 whole: ## Whole daemons as processes, with clients in Rust and Go
 	@.ci/tools build
-	cargo build $(LOCKED) $(DAEMONS)
+	cargo build $(LOCKED) $(PROGRAMS)
 	$(WHOLE)
 
 fuzz: ## Each parser of foreign bytes for two minutes, with inputs that grow out of fuzz/corpus; FUZZ_SECONDS=120
@@ -40,11 +40,12 @@ fuzz: ## Each parser of foreign bytes for two minutes, with inputs that grow out
 
 soak: fuzz ## All of fuzz, the bench with 2000 tries, then the whole daemons again and again; ROUNDS=5
 	@.ci/tools test
-	cargo build $(LOCKED) $(DAEMONS)
+	cargo build $(LOCKED) $(PROGRAMS)
 	STEEPLE_TRIES=2000; export STEEPLE_TRIES; $(WHOLE) bench::
 	@for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; ($(WHOLE)) || exit 1; done
 
 peer: ## The whole daemons of another directory, such as SPIRE's: STEEPLE_BIN=/opt/spire/bin
 	@test -n "$(STEEPLE_BIN)" || { echo "Say where the daemons are: make peer STEEPLE_BIN=/opt/spire/bin"; exit 2; }
 	@.ci/tools test
+	cargo build $(LOCKED) -p steeple-cmd
 	$(WHOLE)

@@ -21,4 +21,6 @@ mod mistakes;
 #[cfg(test)]
 mod slice;
 #[cfg(test)]
+mod up;
+#[cfg(test)]
 mod x509pop;
