@@ -23,7 +23,7 @@ check: ## Formatting, lints, unit tests, rooms and papers: no root, nothing inst
 	cargo fmt --all --check
 	cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings
 	cargo test $(LOCKED) --workspace --exclude steeple-tests --no-fail-fast $(SHOWN)
-	cargo test $(LOCKED) -p steeple-tests --no-fail-fast --test layers --test papers $(SHOWN)
+	cargo test $(LOCKED) -p steeple-tests --no-fail-fast --lib --test layers --test papers $(SHOWN)
 
 test: ## All tests: check, then whole daemons; says first what it will install
 	@.ci/tools test

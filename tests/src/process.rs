@@ -67,8 +67,16 @@ impl Daemon {
     /// # Errors
     /// It does not end, or has ended before.
     pub async fn stop(mut self) -> Result<ExitStatus> {
-        kill(self.pid(), Signal::SIGTERM).with_context(|| format!("cannot signal {}", self.name))?;
+        self.signal(Signal::SIGTERM)?;
         self.exit().await
+    }
+
+    /// Sends it a signal, and does not wait.
+    ///
+    /// # Errors
+    /// It has ended before.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        kill(self.pid(), signal).with_context(|| format!("cannot signal {}", self.name))
     }
 
     /// What this run has written up to now.

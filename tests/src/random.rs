@@ -1,6 +1,7 @@
 use std::env;
 use std::time::Duration;
 
+use anyhow::{Context, Result};
 use steeple_runtime::Clock;
 
 use crate::report::say;
@@ -9,16 +10,20 @@ use crate::report::say;
 pub struct Random(u64);
 
 impl Random {
-    /// Seeded from `STEEPLE_SEED`, else from the clock; says which seed it took and how to repeat the run. A number
-    /// that cannot be read counts as not given.
-    pub fn seeded(case: &str) -> Self {
-        let given = env::var("STEEPLE_SEED").ok().and_then(|seed| seed.parse().ok());
-        let seed = given.unwrap_or_else(|| {
-            let now = Clock::system().now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-            u64::from(now.subsec_nanos()) ^ now.as_secs()
-        });
+    /// Seeded from `STEEPLE_SEED`, else from the clock; says which seed it took and how to repeat the run.
+    ///
+    /// # Errors
+    /// `STEEPLE_SEED` is no number: another seed in its place would repeat another run.
+    pub fn seeded(case: &str) -> Result<Self> {
+        let seed = match env::var_os("STEEPLE_SEED") {
+            Some(given) => seed(&given.to_string_lossy())?,
+            None => {
+                let now = Clock::system().now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+                u64::from(now.subsec_nanos()) ^ now.as_secs()
+            }
+        };
         say(&format!("{case}: seed {seed} (repeat with STEEPLE_SEED={seed})"));
-        Self(seed)
+        Ok(Self(seed))
     }
 
     /// A moment from now up to `limit`.
@@ -32,5 +37,35 @@ impl Random {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
+    }
+}
+
+fn seed(given: &str) -> Result<u64> {
+    given
+        .parse()
+        .with_context(|| format!("STEEPLE_SEED={given:?} is no seed: it is a whole number from 0 to {}", u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_that_cannot_be_read_fails() {
+        for wrong in ["", "x", "-1", " 7", "7 ", "1.5", "0x7", "18446744073709551616"] {
+            let told = seed(wrong).unwrap_err().to_string();
+            assert!(told.starts_with(&format!("STEEPLE_SEED={wrong:?} is no seed")), "{told}");
+        }
+        assert_eq!(seed("18446744073709551615").unwrap(), u64::MAX);
+    }
+
+    #[test]
+    fn a_seed_repeats_its_moments() {
+        let moments = |seed| {
+            let mut random = Random(seed);
+            [(); 5].map(|()| random.moment(Duration::from_secs(1)))
+        };
+        assert_eq!(moments(7), moments(7));
+        assert_ne!(moments(7), moments(8));
     }
 }

@@ -14,7 +14,7 @@ const LATEST: Duration = Duration::from_millis(2000);
 #[test]
 fn a_server_that_is_killed_ten_times_loses_nothing() -> Result<()> {
     case(async |scratch| {
-        let mut random = Random::seeded("crash of the server");
+        let mut random = Random::seeded("crash of the server")?;
         let mut domain = Domain::builder().start(scratch).await?;
         let agent = domain.agent("node1").await?;
         domain.entry(&agent.id, "/web", &[]).await?;
@@ -49,7 +49,7 @@ fn a_server_that_is_killed_ten_times_loses_nothing() -> Result<()> {
 #[test]
 fn an_agent_that_is_killed_ten_times_keeps_its_identity() -> Result<()> {
     case(async |scratch| {
-        let mut random = Random::seeded("crash of the agent");
+        let mut random = Random::seeded("crash of the agent")?;
         let domain = Domain::builder().start(scratch).await?;
         let mut agent = domain.agent("node1").await?;
         domain.entry(&agent.id, "/web", &[]).await?;
@@ -85,7 +85,7 @@ fn an_agent_that_is_killed_ten_times_keeps_its_identity() -> Result<()> {
 fn an_agent_that_is_killed_while_it_renews_keeps_its_identity() -> Result<()> {
     const RENEWALS: usize = 4;
     case(async |scratch| {
-        let mut random = Random::seeded("crash of a renewing agent");
+        let mut random = Random::seeded("crash of a renewing agent")?;
         let domain = Domain::builder().agent_ttl("20s").start(scratch).await?;
         let mut agent = domain.agent("node1").await?;
         domain.entry(&agent.id, "/web", &[]).await?;

@@ -23,4 +23,6 @@ mod mistakes;
 #[cfg(test)]
 mod slice;
 #[cfg(test)]
+mod up;
+#[cfg(test)]
 mod x509pop;

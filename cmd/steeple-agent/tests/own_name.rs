@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is the report of a test")]
 
+use std::fs;
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 #[test]
@@ -17,4 +19,68 @@ fn shows_its_own_name_in_its_usage() {
     let usage = String::from_utf8(output.stderr).unwrap();
     assert_eq!(usage.lines().next(), Some("Usage: steeple-agent [--version] [--help] <command> [<args>]"));
     assert_eq!(output.status.code(), Some(127));
+}
+
+/// What `validate` answers when it is called by a name: its exit code and all that it printed.
+fn validated(name: &str, config: &str) -> (Option<i32>, String) {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("agent.conf"), config).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_steeple-agent"));
+    command.arg0(name).args(["validate", "-config", "agent.conf"]).current_dir(dir.path());
+    let output = command.output().unwrap();
+    assert!(!dir.path().join("data").exists(), "something was written");
+    (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+}
+
+const CONFIG: &str = r#"agent {
+  trust_domain = "example.org"
+  server_address = "localhost"
+  server_port = 8081
+  data_dir = "data"
+  insecure_bootstrap = true
+}
+plugins {
+  KeyManager "disk" { plugin_data { directory = "data" } }
+  NodeAttestor "join_token" { plugin_data {} }
+  WorkloadAttestor "unix" { plugin_data {} }
+}
+"#;
+
+#[test]
+fn refuses_plugins_that_are_not_built_in_by_name_where_the_reference_does_not_look() {
+    assert_eq!(validated("steeple-agent", CONFIG), (Some(0), "SPIRE agent configuration file is valid.\n".into()));
+    for (from, to, refusal) in [
+        (
+            "WorkloadAttestor \"unix\"",
+            "WorkloadAttestor \"k8s\"",
+            "plugin \"k8s\" of type \"WorkloadAttestor\" is not built in yet",
+        ),
+        ("KeyManager \"disk\"", "KeyManager \"floppy\"", "no built-in plugin \"floppy\" for type \"KeyManager\""),
+        (
+            "NodeAttestor \"join_token\" {",
+            "NodeAttestor \"own\" { plugin_cmd = \"/bin/own\"",
+            "plugin \"own\": external plugins",
+        ),
+        ("WorkloadAttestor", "Surplus", "unsupported plugin type \"Surplus\""),
+    ] {
+        let config = CONFIG.replace(from, to);
+        let (code, text) = validated("steeple-agent", &config);
+        assert_eq!(code, Some(1), "{text}");
+        assert!(text.contains(&format!("SPIRE agent configuration file is invalid: {refusal}")), "{text}");
+        let (code, text) = validated("spire-agent", &config);
+        assert_eq!((code, text.as_str()), (Some(0), "SPIRE agent configuration file is valid.\n"));
+    }
+}
+
+#[test]
+fn says_what_belongs_in_the_place_of_a_wrong_value_and_that_json_is_cut_short() {
+    let (code, text) = validated("steeple-agent", &CONFIG.replace("8081", "true"));
+    assert_eq!(code, Some(1));
+    assert!(
+        text.ends_with("root.agent.server_port: unknown type *ast.LiteralType\n  expected a whole number\n"),
+        "{text}"
+    );
+    let (code, text) = validated("steeple-agent", r#"{"agent": {"trust_domain": "example.org""#);
+    assert_eq!(code, Some(1));
+    assert!(text.ends_with("\n  the JSON ends before its outermost object does: is the file whole?\n"), "{text}");
 }

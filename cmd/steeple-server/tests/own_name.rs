@@ -59,6 +59,37 @@ fn names_section_and_line_of_an_unknown_key() {
 }
 
 #[test]
+fn says_what_belongs_in_the_place_of_a_wrong_value() {
+    let dir = place();
+    for (line, text) in [
+        ("bind_port = true", "root.server.bind_port: unknown type *ast.LiteralType\n  expected a whole number\n"),
+        ("admin_ids = \"a\"", "unknown slice type: *ast.LiteralType\n  expected a list: [ ... ]\n"),
+    ] {
+        fs::write(dir.path().join("server.conf"), format!("server {{\n  {line}\n}}\n")).unwrap();
+        for command in ["validate", "run"] {
+            let (exit, _, stderr) = answer(&dir, &[command, "-config", "server.conf"]);
+            assert_eq!(exit, Some(1));
+            assert!(stderr.ends_with(text), "{stderr}");
+        }
+    }
+}
+
+#[test]
+fn says_that_json_is_cut_short() {
+    let dir = place();
+    let hint = "\n  the JSON ends before its outermost object does: is the file whole?\n";
+    for text in [r#"{"server": {"trust_domain": "exam"#, r#"{"server": {"trust_domain": "example.org""#] {
+        fs::write(dir.path().join("server.conf"), text).unwrap();
+        let (exit, _, stderr) = answer(&dir, &["validate", "-config", "server.conf"]);
+        assert_eq!(exit, Some(1));
+        assert!(stderr.ends_with(hint), "{stderr}");
+    }
+    fs::write(dir.path().join("server.conf"), "{\"server\": {}}").unwrap();
+    let (_, _, stderr) = answer(&dir, &["validate", "-config", "server.conf"]);
+    assert!(!stderr.contains("ends before"), "{stderr}");
+}
+
+#[test]
 fn logs_an_unknown_key_in_the_form_that_the_same_file_asks_for() {
     let dir = place();
     let (_, stdout, _) = answer(&dir, &["run", "-config", "server.conf"]);

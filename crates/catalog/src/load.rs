@@ -125,15 +125,15 @@ pub fn server(
         ),
         ("CredentialComposer", &["uniqueid"]),
     ];
-    let blocks = Blocks::new(blocks, KNOWN, trust_domain, host)?;
-    let mut key_managers = blocks.load(key_manager::TYPE, built_ins.key_managers)?;
+    let (blocks, daemon) = (Blocks::new(blocks, KNOWN)?, Daemon { trust_domain, host });
+    let mut key_managers = blocks.load(key_manager::TYPE, built_ins.key_managers, daemon)?;
     let key_manager = exactly_one(key_manager::TYPE, &mut key_managers)?;
     if blocks.of(node_attestor::TYPE).any(|block| block.cmd.is_some() && block.name == "join_token") {
         return Err(LoadError::JoinTokenOverridden);
     }
-    let node_attestors = blocks.load(node_attestor::TYPE, built_ins.node_attestors)?;
+    let node_attestors = blocks.load(node_attestor::TYPE, built_ins.node_attestors, daemon)?;
     for kind in ["UpstreamAuthority", "Notifier", "BundlePublisher", "CredentialComposer"] {
-        blocks.load::<dyn Absent>(kind, &[])?;
+        blocks.load::<dyn Absent>(kind, &[], daemon)?;
     }
     let node_attestor = |(name, plugin): (String, _)| node_attestor::ServerNodeAttestor::new(&name, plugin);
     Ok(ServerPlugins {
@@ -154,30 +154,23 @@ pub fn agent(
     trust_domain: &TrustDomain,
     host: &Host,
 ) -> Result<AgentPlugins, LoadError> {
-    const KNOWN: &[(&str, &[&str])] = &[
-        (key_manager::TYPE, &[]),
-        (node_attestor::TYPE, NODE_ATTESTORS),
-        (workload_attestor::TYPE, &["docker", "k8s", "slurm", "systemd"]),
-        ("SVIDStore", &["aws_secretsmanager", "gcp_secretmanager"]),
-    ];
-    let blocks = Blocks::new(blocks, KNOWN, trust_domain, host)?;
-    let mut key_managers = blocks.load(key_manager::TYPE, built_ins.key_managers)?;
+    let (blocks, daemon) = (Blocks::new(blocks, OF_AN_AGENT)?, Daemon { trust_domain, host });
+    let mut key_managers = blocks.load(key_manager::TYPE, built_ins.key_managers, daemon)?;
     let key_manager = exactly_one(key_manager::TYPE, &mut key_managers)?;
     let node_attestor = match join_token {
         Some(plugin) => {
-            let count = blocks.of(node_attestor::TYPE).count();
-            if count != 1 {
-                return Err(LoadError::Count { kind: node_attestor::TYPE, expected: "exactly 1", count });
-            }
+            one(node_attestor::TYPE, blocks.of(node_attestor::TYPE).count())?;
             ("join_token".to_owned(), plugin)
         }
-        None => exactly_one(node_attestor::TYPE, &mut blocks.load(node_attestor::TYPE, built_ins.node_attestors)?)?,
+        None => {
+            exactly_one(node_attestor::TYPE, &mut blocks.load(node_attestor::TYPE, built_ins.node_attestors, daemon)?)?
+        }
     };
-    let workload_attestors = blocks.load(workload_attestor::TYPE, built_ins.workload_attestors)?;
+    let workload_attestors = blocks.load(workload_attestor::TYPE, built_ins.workload_attestors, daemon)?;
     if workload_attestors.is_empty() {
         return Err(LoadError::Count { kind: workload_attestor::TYPE, expected: "at least 1", count: 0 });
     }
-    blocks.load::<dyn Absent>("SVIDStore", &[])?;
+    blocks.load::<dyn Absent>("SVIDStore", &[], daemon)?;
     let attestor = |(name, plugin): (String, _)| workload_attestor::WorkloadAttestor::new(&name, plugin);
     Ok(AgentPlugins {
         key_manager: key_manager::KeyManager::of_agent(&key_manager.0, key_manager.1),
@@ -185,6 +178,33 @@ pub fn agent(
         workload_attestors: workload_attestors.into_iter().map(attestor).collect(),
     })
 }
+
+/// Whether there are the plugins that an agent's blocks name, and as many as it needs. None is made, so that nothing is
+/// written, and what a plugin says to its configuration remains to be seen.
+///
+/// # Errors
+/// See [`LoadError`].
+pub fn check_agent(blocks: &[PluginBlock], built_ins: &AgentBuiltIns, has_join_token: bool) -> Result<(), LoadError> {
+    let blocks = Blocks::new(blocks, OF_AN_AGENT)?;
+    one(key_manager::TYPE, blocks.find(key_manager::TYPE, built_ins.key_managers)?.len())?;
+    let node_attestors = match has_join_token {
+        true => blocks.of(node_attestor::TYPE).count(),
+        false => blocks.find(node_attestor::TYPE, built_ins.node_attestors)?.len(),
+    };
+    one(node_attestor::TYPE, node_attestors)?;
+    if blocks.find(workload_attestor::TYPE, built_ins.workload_attestors)?.is_empty() {
+        return Err(LoadError::Count { kind: workload_attestor::TYPE, expected: "at least 1", count: 0 });
+    }
+    blocks.find::<dyn Absent>("SVIDStore", &[]).map(drop)
+}
+
+/// The types of an agent's plugins, and names that the reference has of each.
+const OF_AN_AGENT: &[(&str, &[&str])] = &[
+    (key_manager::TYPE, &[]),
+    (node_attestor::TYPE, NODE_ATTESTORS),
+    (workload_attestor::TYPE, &["docker", "k8s", "slurm", "systemd"]),
+    ("SVIDStore", &["aws_secretsmanager", "gcp_secretmanager"]),
+];
 
 const NODE_ATTESTORS: &[&str] = &[
     "aws_iid",
@@ -208,6 +228,11 @@ struct Blocks<'a> {
     enabled: Vec<&'a PluginBlock>,
     /// Types, and names that the reference has.
     known: &'static [(&'static str, &'static [&'static str])],
+}
+
+/// For whom plugins are made.
+#[derive(Clone, Copy)]
+struct Daemon<'a> {
     trust_domain: &'a TrustDomain,
     host: &'a Host,
 }
@@ -216,8 +241,6 @@ impl<'a> Blocks<'a> {
     fn new(
         blocks: &'a [PluginBlock],
         known: &'static [(&'static str, &'static [&'static str])],
-        trust_domain: &'a TrustDomain,
-        host: &'a Host,
     ) -> Result<Self, LoadError> {
         if let Some(block) = blocks.iter().find(|block| known.iter().all(|(kind, _)| *kind != block.kind)) {
             return Err(LoadError::UnsupportedType(block.kind.clone()));
@@ -226,7 +249,7 @@ impl<'a> Blocks<'a> {
         for block in disabled {
             debug!(target: "catalog", plugin_name = block.name, plugin_type = block.kind, "Not loading plugin; disabled");
         }
-        Ok(Self { enabled, known, trust_domain, host })
+        Ok(Self { enabled, known })
     }
 
     fn of(&self, kind: &str) -> impl Iterator<Item = &'a PluginBlock> {
@@ -237,20 +260,14 @@ impl<'a> Blocks<'a> {
         &self,
         kind: &'static str,
         built_ins: &'static [BuiltIn<T>],
+        daemon: Daemon<'_>,
     ) -> Result<Vec<(String, Arc<T>)>, LoadError> {
+        let Daemon { trust_domain, host } = daemon;
         let mut loaded = Vec::new();
         for block in self.of(kind) {
-            if block.cmd.is_some() {
-                return Err(LoadError::External(block.name.clone()));
-            }
-            let Some(built_in) = built_ins.iter().find(|built_in| built_in.name == block.name) else {
-                return Err(self.unknown(kind, &block.name));
-            };
-            let configuration = Configuration {
-                trust_domain: self.trust_domain.clone(),
-                data: block.data.clone(),
-                host: self.host.clone(),
-            };
+            let built_in = self.built_in(kind, built_ins, block)?;
+            let configuration =
+                Configuration { trust_domain: trust_domain.clone(), data: block.data.clone(), host: host.clone() };
             let plugin = (built_in.build)(&configuration).map_err(|error| LoadError::Configure {
                 name: block.name.clone(),
                 error: error.of(kind, &block.name),
@@ -259,6 +276,28 @@ impl<'a> Blocks<'a> {
             loaded.push((block.name.clone(), plugin));
         }
         Ok(loaded)
+    }
+
+    /// The built-ins of one type that the blocks name.
+    fn find<T: ?Sized>(
+        &self,
+        kind: &'static str,
+        built_ins: &'static [BuiltIn<T>],
+    ) -> Result<Vec<&'static BuiltIn<T>>, LoadError> {
+        self.of(kind).map(|block| self.built_in(kind, built_ins, block)).collect()
+    }
+
+    fn built_in<T: ?Sized>(
+        &self,
+        kind: &'static str,
+        built_ins: &'static [BuiltIn<T>],
+        block: &PluginBlock,
+    ) -> Result<&'static BuiltIn<T>, LoadError> {
+        if block.cmd.is_some() {
+            return Err(LoadError::External(block.name.clone()));
+        }
+        let found = built_ins.iter().find(|built_in| built_in.name == block.name);
+        found.ok_or_else(|| self.unknown(kind, &block.name))
     }
 
     fn unknown(&self, kind: &'static str, name: &str) -> LoadError {
@@ -273,8 +312,10 @@ impl<'a> Blocks<'a> {
 }
 
 fn exactly_one<T>(kind: &'static str, loaded: &mut Vec<T>) -> Result<T, LoadError> {
-    match loaded.len() {
-        1 => Ok(loaded.remove(0)),
-        count => Err(LoadError::Count { kind, expected: "exactly 1", count }),
-    }
+    one(kind, loaded.len())?;
+    Ok(loaded.remove(0))
+}
+
+fn one(kind: &'static str, count: usize) -> Result<(), LoadError> {
+    if count == 1 { Ok(()) } else { Err(LoadError::Count { kind, expected: "exactly 1", count }) }
 }

@@ -186,6 +186,37 @@ fn a_join_token_takes_the_place_of_whatever_node_attestor_is_named() {
     );
 }
 
+/// `validate` must not write, and plugins that are made may.
+#[test]
+fn the_plugins_of_an_agent_are_looked_up_without_being_made() {
+    fn never<T: ?Sized>(_: &Configuration) -> Result<Arc<T>, PluginError> {
+        panic!("a plugin is made");
+    }
+    const UNMADE: AgentBuiltIns = AgentBuiltIns {
+        key_managers: &[BuiltIn { name: "memory", build: never }, BuiltIn { name: "disk", build: never }],
+        node_attestors: &[BuiltIn { name: "join_token", build: never }],
+        workload_attestors: &[BuiltIn { name: "unix", build: never }],
+    };
+    let check = |text: &str, has_token| load::check_agent(&blocks(text), &UNMADE, has_token);
+    assert!(check(OF_AN_AGENT, false).is_ok());
+    let named = OF_AN_AGENT.replace("join_token", "x509pop");
+    assert!(check(&named, true).is_ok());
+    // In all else it refuses what loading refuses, in the same words.
+    for text in [
+        named.clone(),
+        OF_AN_AGENT.replace("memory", "floppy"),
+        OF_AN_AGENT.replace("KeyManager \"memory\" {", "KeyManager \"memory\" { plugin_cmd = \"/bin/own\""),
+        OF_AN_AGENT.replace("unix", "k8s"),
+        format!("{OF_AN_AGENT}\nKeyManager \"disk\" {{ plugin_data {{ keys_path = \"keys.json\" }} }}"),
+        format!("{OF_AN_AGENT}\nSVIDStore \"own\" {{}}"),
+        format!("{OF_AN_AGENT}\nSurplus \"own\" {{}}"),
+        MEMORY.to_owned(),
+        format!("{MEMORY}\nNodeAttestor \"join_token\" {{}}"),
+    ] {
+        assert_eq!(refusal(check(&text, false)), refusal(agent(&text)), "{text}");
+    }
+}
+
 #[test]
 fn a_block_that_is_disabled_counts_for_nothing() {
     let disabled = r#"KeyManager "disk" { enabled = false }"#;

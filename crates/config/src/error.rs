@@ -44,6 +44,8 @@ pub enum Error {
         key: String,
         /// What is wrong with it.
         reason: String,
+        /// What the key takes. The text does not say it, as the reference's does not; [`Error::expected`] does.
+        expected: Option<&'static str>,
     },
 
     /// A single value where a list belongs. The text does not name the key, as the reference's does not.
@@ -174,6 +176,17 @@ impl Error {
             | Self::NotAList { pos, .. }
             | Self::NoPlugin { pos } => Some(*pos),
             Self::PluginBlock { reason, .. } => reason.pos(),
+            _ => None,
+        }
+    }
+
+    /// What belongs where a value of the wrong type is, in words.
+    #[must_use]
+    pub fn expected(&self) -> Option<&'static str> {
+        match self {
+            Self::Mismatch { expected, .. } => *expected,
+            Self::NotAList { .. } => Some("a list: [ ... ]"),
+            Self::PluginBlock { reason, .. } => reason.expected(),
             _ => None,
         }
     }

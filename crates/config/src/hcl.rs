@@ -45,6 +45,12 @@ pub fn parse(text: impl AsRef<[u8]>) -> Result<Body, Error> {
     }
 }
 
+/// Whether a text is JSON that ends before its outermost object does. [`parse`] may take it all the same, as the reference
+/// does, so that what is told of it is what is missing then.
+pub fn is_cut_short(text: &str) -> bool {
+    text.len() <= MAX_LENGTH && text.trim_start().starts_with('{') && json::is_cut_short(text)
+}
+
 /// What stands between braces, or the whole text.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Body {

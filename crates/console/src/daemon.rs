@@ -82,6 +82,14 @@ pub struct LogFlags {
 }
 
 impl ConfigFile {
+    /// A refusal with what this file itself tells of its cause, for those who read it at a terminal.
+    pub fn explained(&self, mut refusal: String) -> String {
+        if hcl::is_cut_short(&self.text) {
+            refusal.push_str("\n  the JSON ends before its outermost object does: is the file whole?");
+        }
+        refusal
+    }
+
     /// Logs the keys that mean nothing, a line a section, before the start is refused; in the log that the file wants.
     ///
     /// # Errors

@@ -2,14 +2,14 @@
 
 use std::error::Error;
 
-use steeple_runtime::os;
+use steeple_transport::dial::DialError;
 use steeple_transport::status;
 use tonic::{ConnectError, Status};
 
 /// A failed call; `socket` as it stands in the reference's own text.
 pub fn describe(status: &Status, socket: &str) -> String {
     let Some(dialling) = dialling(status) else { return status::describe(status) };
-    let reason = dialling.0.downcast_ref().map_or_else(|| dialling.to_string(), os::reason);
+    let reason = dialling.0.downcast_ref().map_or_else(|| dialling.to_string(), DialError::reason);
     let text = format!("transport: Error while dialing: dial unix {socket}: connect: {reason}");
     format!("rpc error: code = Unavailable desc = connection error: desc = {text:?}")
 }

@@ -11,6 +11,7 @@ use http::Uri;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use steeple_runtime::os::reason;
 use tokio::net::UnixStream;
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint};
@@ -25,19 +26,42 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(20);
 const KEEPALIVE: Duration = Duration::from_secs(300);
 const KEEPALIVE_LIMIT: Duration = Duration::from_secs(20);
 
-/// A channel to a server's API that connects when first used, and again after it broke. `host` is a name or an IP.
+/// Nobody could be reached: where a channel led, and why it did not get there.
+#[derive(Debug, thiserror::Error)]
+#[error("{place}: {}", self.reason())]
+pub struct DialError {
+    place: String,
+    #[source]
+    cause: io::Error,
+}
+
+impl DialError {
+    /// Why, without where.
+    pub fn reason(&self) -> String {
+        match self.cause.get_ref().and_then(|cause| cause.downcast_ref()) {
+            // What comes first of a peer is a record of TLS, or the peer speaks something else.
+            Some(rustls::Error::InvalidMessage(_)) => format!("no TLS is spoken there: {}", self.cause),
+            Some(_) => self.cause.to_string(),
+            None => reason(&self.cause),
+        }
+    }
+}
+
+/// A channel to a server's API that connects when first used, and again after it broke. `host` is a name or an IP. Who
+/// cannot be reached is told by a [`DialError`].
 ///
 /// TLS names nobody: the peer is known by its SPIFFE ID, which `tls` checks.
 pub fn server(host: &str, port: u16, tls: Arc<ClientConfig>, proxy: Proxy) -> Channel {
     let (name, connector) = (host.to_owned(), TlsConnector::from(tls));
     let connect = service_fn(move |_: Uri| {
         let (name, connector, proxy) = (name.clone(), connector.clone(), proxy.clone());
-        async move {
+        let place = format!("{}:{port}", bracketed(&name));
+        dialled(place, async move {
             let stream = proxy.connect(&name, port).await?;
             stream.set_nodelay(true)?;
             let nobody = ServerName::try_from("spiffe").map_err(io::Error::other)?;
             connector.connect(nobody, stream).await.map(TokioIo::new).map_err(in_words)
-        }
+        })
     });
     endpoint(&format!("http://{}:{port}", bracketed(host)))
         .http2_keep_alive_interval(KEEPALIVE)
@@ -45,21 +69,28 @@ pub fn server(host: &str, port: u16, tls: Arc<ClientConfig>, proxy: Proxy) -> Ch
         .connect_with_connector_lazy(connect)
 }
 
-/// A channel to the process that listens on a Unix socket; connects when first used.
+/// A channel to the process that listens on a Unix socket; connects when first used. Who cannot be reached is told by a
+/// [`DialError`].
 pub fn local(socket: impl Into<PathBuf>) -> Channel {
     let socket = socket.into();
     let connect = service_fn(move |_: Uri| {
         let socket = socket.clone();
-        async move { UnixStream::connect(socket).await.map(TokioIo::new) }
+        let place = format!("unix://{}", socket.display());
+        dialled(place, async move { UnixStream::connect(socket).await.map(TokioIo::new) })
     });
     endpoint("http://localhost").connect_with_connector_lazy(connect)
 }
 
+/// The limit is kept here and not by the channel, whose own error would not say where it led.
+async fn dialled<T>(place: String, connect: impl Future<Output = io::Result<T>>) -> Result<T, DialError> {
+    let connected = tokio::time::timeout(CONNECT_LIMIT, connect).await;
+    let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    connected.map_err(|cause| DialError { place, cause })
+}
+
 /// The origin only fills `:authority`; a host that cannot stand in a URI fails when it is dialled, with its own error.
 fn endpoint(origin: &str) -> Endpoint {
-    Endpoint::from_shared(origin.to_owned())
-        .unwrap_or_else(|_| Endpoint::from_static("http://localhost"))
-        .connect_timeout(CONNECT_LIMIT)
+    Endpoint::from_shared(origin.to_owned()).unwrap_or_else(|_| Endpoint::from_static("http://localhost"))
 }
 
 fn bracketed(host: &str) -> String {

@@ -59,11 +59,16 @@ fn refuses_a_spiffe_id_of_2049_bytes() -> Result<()> {
     }
     case(async |scratch| {
         let domain = Domain::builder().start(scratch).await?;
-        let id = domain.id(&path_for_an_id_of(2049));
-        let parent = "spiffe://example.org/spire/agent/join_token/a";
-        let args = ["entry", "create", "-parentID", parent, "-spiffeID", &id, "-selector", "unix:uid:1"];
-        let text = domain.server.command(&args).await?.refused()?;
-        assert!(text.contains("2048"), "{text}");
+        let (long, short) = (domain.id(&path_for_an_id_of(2049)), domain.id("/a"));
+        for (named, args) in [
+            ("-spiffeID", &["entry", "create", "-parentID", &short, "-spiffeID", &long, "-selector", "unix:uid:1"][..]),
+            ("-parentID", &["entry", "create", "-parentID", &long, "-spiffeID", &short, "-selector", "unix:uid:1"]),
+            ("-spiffeID", &["token", "generate", "-spiffeID", &long]),
+        ] {
+            let text = domain.server.command(args).await?.refused()?;
+            let told = text.contains(&format!("{named} spiffe://example.org/ppp")) && text.contains("2048");
+            assert!(told, "{text}");
+        }
         assert!(domain.server.entry_ids().await?.is_empty());
         Ok(())
     })

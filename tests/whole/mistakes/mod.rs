@@ -5,6 +5,7 @@ mod ids;
 mod listening;
 mod requests;
 mod tokens;
+mod unreachable;
 
 use anyhow::{Result, ensure};
 use steeple_tests::Daemon;

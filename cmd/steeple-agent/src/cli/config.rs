@@ -98,7 +98,7 @@ pub(crate) fn prepare(program: &Program, flags: ConfigFlags) -> anyhow::Result<(
                 file.log_unknown_keys("agent", log_flags(&flags), sections)?;
             }
             // As the reference words it; under our own name with all that is known of it.
-            anyhow::bail!(if program.is_the_reference() { error.to_string() } else { error.in_full() })
+            anyhow::bail!(if program.is_the_reference() { error.to_string() } else { file.explained(error.in_full()) })
         }
     }
 }

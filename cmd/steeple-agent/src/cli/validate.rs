@@ -2,14 +2,16 @@
 
 use std::process::ExitCode;
 
+use steeple_catalog::load;
 use steeple_console as console;
 use steeple_console::daemon::log_warnings;
 use steeple_console::program::Program;
+use steeple_plugins::AGENT;
 
 use super::config::{ConfigFlags, prepare};
 
-/// Says whether an agent would start with a configuration, as far as that can be said without starting it. Plugins are
-/// not looked at, as in the reference.
+/// Says whether an agent would start with a configuration, as far as that can be said without starting it. The reference
+/// does not look at plugins: under its name neither do we.
 pub(crate) fn run(program: &Program, args: &[String]) -> ExitCode {
     let flags = match ConfigFlags::parse("validate", args) {
         Ok(flags) => flags,
@@ -31,5 +33,8 @@ pub(crate) fn run(program: &Program, args: &[String]) -> ExitCode {
 fn check(program: &Program, flags: ConfigFlags) -> anyhow::Result<()> {
     let (config, _log) = prepare(program, flags)?;
     log_warnings(&config.warnings);
+    if !program.is_the_reference() {
+        load::check_agent(&config.plugins, &AGENT, config.join_token.is_some())?;
+    }
     Ok(())
 }

@@ -67,8 +67,8 @@ pub(crate) fn parse(file: &ConfigFile, flags: &Flags) -> Result<Config, ConfigEr
 }
 
 /// An error as the reference words it; under our own name with all that is known of it.
-pub(crate) fn told(program: &Program, error: &ConfigError) -> String {
-    if program.is_the_reference() { error.to_string() } else { error.in_full() }
+pub(crate) fn told(program: &Program, file: &ConfigFile, error: &ConfigError) -> String {
+    if program.is_the_reference() { error.to_string() } else { file.explained(error.in_full()) }
 }
 
 /// What the flags say of the log.

@@ -4,14 +4,24 @@ use anyhow::anyhow;
 use steeple_proto::spire::api::types;
 use steeple_spiffe::{IdError, SpiffeId};
 
-/// A SPIFFE ID that somebody typed.
+/// A SPIFFE ID that somebody typed. `place` is where: a flag, `-spiffeID`, or a member of a file.
 ///
 /// # Errors
-/// It is malformed.
-pub(crate) fn parse(text: &str) -> Result<types::Spiffeid, IdError> {
-    let id = SpiffeId::parse(text)?;
+/// It is malformed, in the reference's words. It has no limit of length, so that a text that is too long is told in ours,
+/// which name it.
+pub(crate) fn parse(place: &str, text: &str) -> anyhow::Result<types::Spiffeid> {
+    let id = SpiffeId::parse(text).map_err(|error| match error {
+        IdError::TooLong | IdError::TrustDomainTooLong => {
+            let start: String = text.chars().take(SHOWN).collect();
+            anyhow!("{place} {start}... ({} bytes): {error}", text.len())
+        }
+        error => error.into(),
+    })?;
     Ok(types::Spiffeid { trust_domain: id.trust_domain_name().to_owned(), path: id.path().to_owned() })
 }
+
+/// As much of an ID that is too long is shown as is needed to find it.
+const SHOWN: usize = 64;
 
 /// `spiffe://example.org/path`; of nothing what the reference makes of it.
 pub(crate) fn text(id: Option<&types::Spiffeid>) -> String {
@@ -49,9 +59,24 @@ mod tests {
     }
 
     #[test]
+    fn an_id_that_is_too_long_is_named_with_its_flag() {
+        let told = |text: &str| parse("-parentID", text).unwrap_err().to_string();
+        let start = format!("spiffe://example.org/{}", "p".repeat(SHOWN - "spiffe://example.org/".len()));
+        let id = format!("spiffe://example.org/{}", "p".repeat(2048));
+        assert_eq!(told(&id), format!("-parentID {start}... (2069 bytes): cannot be longer than 2048 bytes"));
+        let trust_domain = told(&format!("spiffe://{}/a", "t".repeat(256)));
+        assert!(
+            trust_domain.ends_with("t... (267 bytes): trust domain cannot be longer than 255 bytes"),
+            "{trust_domain}"
+        );
+        // The reference's own texts name nothing.
+        assert_eq!(told("example.org"), "scheme is missing or invalid");
+    }
+
+    #[test]
     fn an_id_prints_as_it_was_typed() {
         let typed = "spiffe://example.org/a/b";
-        assert_eq!(text(Some(&parse(typed).unwrap())), typed);
+        assert_eq!(text(Some(&parse("-spiffeID", typed).unwrap())), typed);
         assert_eq!(text(None), "spiffe://");
     }
 }

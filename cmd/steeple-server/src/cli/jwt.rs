@@ -29,7 +29,8 @@ pub(crate) async fn mint(args: &[String]) -> anyhow::Result<()> {
 
     ensure!(!spiffe_id.is_empty(), "spiffeID must be specified");
     ensure!(!audience.is_empty(), "at least one audience must be specified");
-    let request = MintJwtsvidRequest { id: Some(id::parse(&spiffe_id)?), audience, ttl: mint::seconds(ttl)? };
+    let request =
+        MintJwtsvidRequest { id: Some(id::parse("-spiffeID", &spiffe_id)?), audience, ttl: mint::seconds(ttl)? };
     let server = server.server()?;
     let response = SvidClient::new(server.channel()).mint_jwtsvid(request).await;
     let response = response.map_err(|status| anyhow!("unable to mint SVID: {}", server.failed(&status)))?.into_inner();

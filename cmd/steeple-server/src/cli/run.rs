@@ -46,7 +46,7 @@ fn prepare(program: &Program, flags: ConfigFlags) -> anyhow::Result<(Config, Log
             if let ConfigError::UnknownKeys(sections) = &error {
                 file.log_unknown_keys("server", log_flags(&flags), sections)?;
             }
-            anyhow::bail!(told(program, &error))
+            anyhow::bail!(told(program, &file, &error))
         }
     }
 }

@@ -18,7 +18,7 @@ pub(crate) async fn generate(args: &[String]) -> anyhow::Result<()> {
         .flag("spiffeID", &mut spiffe_id, "A SPIFFE ID that the agent also gets, through an entry of its own");
     usage::parse(server.add_to(flags), args)?;
 
-    let agent_id = if spiffe_id.is_empty() { None } else { Some(id::parse(&spiffe_id)?) };
+    let agent_id = if spiffe_id.is_empty() { None } else { Some(id::parse("-spiffeID", &spiffe_id)?) };
     // No token of the caller's choice: the server makes one.
     let request = CreateJoinTokenRequest { ttl: id::int32("TTL", ttl)?, token: String::new(), agent_id };
     let server = server.server()?;

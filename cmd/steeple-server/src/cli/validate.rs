@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use steeple_catalog::Host;
 use steeple_catalog::load::{self, LoadError};
 use steeple_config::plugins::PluginBlock;
-use steeple_console::daemon::{install_log, log_warnings};
+use steeple_console::daemon::{ConfigFile, install_log, log_warnings};
 use steeple_plugins::SERVER;
 use steeple_runtime::Clock;
 use steeple_server::config::ConfigError;
@@ -61,7 +61,7 @@ impl Invalid {
 
 fn check(program: &Program, flags: ConfigFlags) -> Result<(), Invalid> {
     let (file, flags) = flags.read().map_err(|error| Invalid::File(format!("{error:#}")))?;
-    let config = parse(&file, &flags).map_err(|error| refused(program, &error))?;
+    let config = parse(&file, &flags).map_err(|error| refused(program, &file, &error))?;
     // Without a file there is no log: the answer is all that is printed.
     if config.log.file.is_some() {
         install_log(config.log.clone()).map_err(|error| Invalid::File(error.to_string()))?;
@@ -74,12 +74,12 @@ fn check(program: &Program, flags: ConfigFlags) -> Result<(), Invalid> {
     }
 }
 
-fn refused(program: &Program, error: &ConfigError) -> Invalid {
+fn refused(program: &Program, file: &ConfigFile, error: &ConfigError) -> Invalid {
     let note = |note: String| Invalid::Note { of: "DataStore \"sql\"".into(), note };
     match error {
         ConfigError::NoDataStore => note("'datastore' must be configured".into()),
         ConfigError::DataStore(_) | ConfigError::DataFile { .. } => note(error.to_string()),
-        error => Invalid::File(told(program, error)),
+        error => Invalid::File(told(program, file, error)),
     }
 }
 

@@ -166,7 +166,7 @@ impl Steps<'_> {
             ("Your identities", format!("{agent} api fetch x509 -socketPath {agent_socket}")),
             ("A token for somebody", format!("{agent} api fetch jwt -audience somebody -socketPath {agent_socket}")),
             (
-                "The certificate as a file, in full",
+                "The certificate as a file, in full (needs openssl)",
                 format!(
                     "{agent} api fetch x509 -silent -write {svid} -socketPath {agent_socket} && \
                      openssl x509 -noout -text -in {svid}/svid.0.pem"

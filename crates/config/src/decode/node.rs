@@ -30,7 +30,7 @@ impl<'a, 'u> Node<'a, 'u> {
         let path = self.path.clone();
         seed.deserialize(self).map_err(|failure| match failure {
             Failure::Placed(error) => error,
-            Failure::Unplaced(reason) => mismatch(pos, &path, reason),
+            Failure::Unplaced(reason) => mismatch(pos, &path, reason, None),
         })
     }
 
@@ -46,8 +46,14 @@ impl<'a, 'u> Node<'a, 'u> {
         self.parts.last().map_or(Pos::START, Part::pos)
     }
 
-    /// The last single value. All are read, because a wrong one is an error also where another replaces it.
-    fn scalar<R>(&self, wanted: &str, read: impl Fn(&Scalar) -> Option<Result<R, String>>) -> Result<R, Failure> {
+    /// The last single value. All are read, because a wrong one is an error also where another replaces it. `expected` says
+    /// in words what it can be, `wanted` begins the reference's text about a value of another type.
+    fn scalar<R>(
+        &self,
+        expected: &'static str,
+        wanted: &str,
+        read: impl Fn(&Scalar) -> Option<Result<R, String>>,
+    ) -> Result<R, Failure> {
         let mut last = None;
         for part in &self.parts {
             let value = match part {
@@ -55,13 +61,13 @@ impl<'a, 'u> Node<'a, 'u> {
                 _ => None,
             };
             let value = value.unwrap_or_else(|| Err(format!("{wanted} {}", part.kind())));
-            last = Some(value.map_err(|reason| mismatch(part.pos(), &self.path, reason))?);
+            last = Some(value.map_err(|reason| mismatch(part.pos(), &self.path, reason, Some(expected)))?);
         }
         last.ok_or_else(|| Failure::Unplaced("no value".into()))
     }
 
     fn integer(&self) -> Result<i64, Failure> {
-        self.scalar("unknown type", |scalar| match scalar {
+        self.scalar("a whole number", "unknown type", |scalar| match scalar {
             Scalar::Number(text) | Scalar::String(text) => Some(
                 integer::parse(text).map_err(|error| format!("strconv.ParseInt: parsing {}: {error}", Quoted(text))),
             ),
@@ -70,7 +76,7 @@ impl<'a, 'u> Node<'a, 'u> {
     }
 
     fn float(&self) -> Result<f64, Failure> {
-        self.scalar("unknown type", |scalar| match scalar {
+        self.scalar("a number", "unknown type", |scalar| match scalar {
             Scalar::Number(text) | Scalar::Float(text) => {
                 Some(text.parse().map_err(|_| format!("strconv.ParseFloat: parsing {}: invalid syntax", Quoted(text))))
             }
@@ -79,7 +85,7 @@ impl<'a, 'u> Node<'a, 'u> {
     }
 
     fn text(&self) -> Result<String, Failure> {
-        self.scalar("unknown type for string", |scalar| match scalar {
+        self.scalar("a text in quotes", "unknown type for string", |scalar| match scalar {
             Scalar::String(text) | Scalar::Heredoc(text) | Scalar::Number(text) => Some(Ok(text.clone())),
             _ => None,
         })
@@ -140,7 +146,7 @@ impl<'de> Deserializer<'de> for Node<'_, '_> {
     }
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
-        visitor.visit_bool(self.scalar("unknown type", |scalar| match scalar {
+        visitor.visit_bool(self.scalar("true or false, without quotes", "unknown type", |scalar| match scalar {
             Scalar::Bool(value) => Some(Ok(*value)),
             _ => None,
         })?)

@@ -85,7 +85,7 @@ pub(crate) fn members<'a>(parts: &[Part<'a>], path: &str, target: &str) -> Resul
             }
             Part::List(_) | Part::Literal(_) => {
                 let reason = format!("not an object type for {target} ({})", part.kind());
-                return Err(mismatch(part.pos(), path, reason));
+                return Err(mismatch(part.pos(), path, reason, Some("a block: { ... }")));
             }
         }
     }
@@ -97,8 +97,8 @@ fn extend<'a>(members: &mut Vec<Member<'a>>, body: &'a Body) {
     members.extend(items.map(|(at, Item { keys, value })| Member { keys, value, first: at == 0 }));
 }
 
-pub(crate) fn mismatch(pos: Pos, path: &str, reason: String) -> Error {
-    Error::Mismatch { pos, key: root(path), reason }
+pub(crate) fn mismatch(pos: Pos, path: &str, reason: String, expected: Option<&'static str>) -> Error {
+    Error::Mismatch { pos, key: root(path), reason, expected }
 }
 
 /// The reference's name for a path.

@@ -142,6 +142,21 @@ fn a_bool_takes_no_quotes() {
 }
 
 #[test]
+fn an_error_knows_in_words_what_was_expected() {
+    for (text, expected) in [
+        ("bind_port = true", "a whole number"),
+        ("bind_port = \"x\"", "a whole number"),
+        ("audit_log_enabled = 1", "true or false, without quotes"),
+        ("max_staleness = true", "a text in quotes"),
+        ("ca_subject = \"a\"", "a block: { ... }"),
+        ("admin_ids = \"a\"", "a list: [ ... ]"),
+    ] {
+        let body = hcl::parse(format!("server {{ {text} }}")).unwrap();
+        assert_eq!(decode::<File>(&body).unwrap_err().expected(), Some(expected), "{text}");
+    }
+}
+
+#[test]
 fn a_list_takes_no_single_value() {
     assert_eq!(server("admin_ids = [\"a\", 1,]").admin_ids, ["a", "1"]);
     assert_eq!(server("admin_ids = []").admin_ids, [""; 0]);

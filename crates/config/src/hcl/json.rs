@@ -25,6 +25,22 @@ pub(super) fn parse(text: &str) -> Result<Body, Error> {
     Ok(body)
 }
 
+/// Whether the text ended while the outermost object was being read: between two tokens, in a string, or in a word.
+pub(super) fn is_cut_short(text: &str) -> bool {
+    let mut parser = Parser { cursor: Cursor::new(text), token: Token::END, depth: 0 };
+    parser.next();
+    // What is wrong with the object is told by [`parse`].
+    let _ = parser.object();
+    let is_read = text[parser.cursor.offset()..].trim().is_empty();
+    let Token { kind, pos: _, text: last } = parser.token;
+    let in_string = parser.cursor.fault().is_some_and(|fault| fault.reason == UNTERMINATED);
+    let in_word = kind == TokenKind::Illegal && last.starts_with(char::is_alphabetic);
+    kind == TokenKind::End || is_read && (in_string || in_word)
+}
+
+/// A string without its closing quote.
+const UNTERMINATED: &str = "literal not terminated";
+
 struct Parser<'a> {
     cursor: Cursor<'a>,
     /// The token that was read last.
@@ -231,7 +247,7 @@ fn number(cursor: &mut Cursor<'_>, first: char) -> TokenKind {
 fn string(cursor: &mut Cursor<'_>) {
     loop {
         match cursor.bump() {
-            None | Some('\n') => return cursor.fail("literal not terminated"),
+            None | Some('\n') => return cursor.fail(UNTERMINATED),
             Some('"') => return,
             Some('\\') => cursor.bump_escape(&['/']),
             Some(_) => {}

@@ -59,6 +59,19 @@ fn answers_every_snippet_as_the_reference_does() {
     assert_eq!((ok, values, errors), (count, value_count, count - value_count));
 }
 
+#[test]
+fn json_is_cut_short_until_its_last_brace() {
+    let text = r#"{"a": {"b": [1, "x", {"c": true}]}, "d": null, "e\"": 1.5}"#;
+    let whole = text.len();
+    for end in 1..whole {
+        assert!(is_cut_short(&text[..end]), "{}", &text[..end]);
+        assert!(is_cut_short(&format!("  {}\n", &text[..end])), "{}", &text[..end]);
+    }
+    for text in [text, "{}", "{} behind", "{\"a\": 1 2}", "{\"a\": \"\\q\"}", "{\"a\" 1}", "", "a {", "a = \"x"] {
+        assert!(!is_cut_short(text), "{text}");
+    }
+}
+
 /// The value of a text, without places.
 fn value(text: &str) -> Json {
     generic::value(&parse(text).unwrap()).unwrap()

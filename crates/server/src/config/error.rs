@@ -137,8 +137,12 @@ impl ConfigError {
     /// The error with all that is known of it, for those who read it at a terminal.
     pub fn in_full(&self) -> String {
         let mut text = self.to_string();
-        if let Self::UnknownKeys(sections) = self {
-            sections.iter().for_each(|section| text.push_str(&section.lines()));
+        match self {
+            Self::UnknownKeys(sections) => sections.iter().for_each(|section| text.push_str(&section.lines())),
+            Self::Undecodable { path: _, error } | Self::Plugins(error) => {
+                text.extend(error.expected().map(|expected| format!("\n  expected {expected}")));
+            }
+            _ => {}
         }
         text
     }

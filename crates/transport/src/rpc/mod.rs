@@ -1,4 +1,4 @@
-//! The layers around every service, outermost first: log, metrics, authorization, limits, audit. [`Stack::call`] is all
+//! The layers around every service, outermost first: log, metrics, authorization, limits, audit. [`Layers::call`] is all
 //! five, read from top to bottom; a call that authorization refuses meets neither limits nor audit nor handler.
 
 mod body;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is a test's report")]
 
+mod dial;
 mod listen;
 mod proxy;
 mod rpc;

@@ -62,7 +62,7 @@ fn parse(command: &str, args: &[String]) -> anyhow::Result<Asked> {
     usage::parse(server.add_to(flags), args)?;
 
     ensure!(!spiffe_id.is_empty(), "a SPIFFE ID is required");
-    Ok(Asked { id: id::parse(&spiffe_id)?, server: server.server()?, format: output.format() })
+    Ok(Asked { id: id::parse("-spiffeID", &spiffe_id)?, server: server.server()?, format: output.format() })
 }
 
 /// For a call whose answer is empty.

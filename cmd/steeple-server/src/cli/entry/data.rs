@@ -98,8 +98,8 @@ impl Entry {
             hint,
             additional_attributes,
         } = self;
-        let spiffe_id = id::parse(&spiffe_id).context("invalid SPIFFE ID")?;
-        let parent_id = id::parse(&parent_id).context("invalid parent ID")?;
+        let spiffe_id = id::parse("spiffe_id", &spiffe_id).context("invalid SPIFFE ID")?;
+        let parent_id = id::parse("parent_id", &parent_id).context("invalid parent ID")?;
         let trust_domain = |text: &String| anyhow::Ok(TrustDomain::parse(text)?.name().to_owned());
         let federates_with = federates_with.iter().map(trust_domain).collect::<Result<_, _>>();
         let selector = |Selector { r#type, value }| types::Selector { r#type, value };

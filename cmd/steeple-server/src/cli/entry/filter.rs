@@ -120,7 +120,7 @@ fn optional_id(what: &str, text: &str) -> anyhow::Result<Option<types::Spiffeid>
     if text.is_empty() {
         return Ok(None);
     }
-    id::parse(text).map(Some).with_context(|| format!("error parsing {what} {text:?}"))
+    id::parse(what, text).map(Some).with_context(|| format!("error parsing {what} {text:?}"))
 }
 
 fn behavior(word: &str) -> anyhow::Result<selector_match::MatchBehavior> {

@@ -121,12 +121,12 @@ impl EntryFlags {
         ensure!(x509_svid_ttl >= 0, "a positive x509-SVID TTL is required");
         ensure!(jwt_svid_ttl >= 0, "a positive JWT-SVID TTL is required");
 
-        let spiffe_id = id::parse(&spiffe_id)?;
+        let spiffe_id = id::parse("-spiffeID", &spiffe_id)?;
         let parent_id = match parent {
             Parent::Server => {
                 types::Spiffeid { trust_domain: spiffe_id.trust_domain.clone(), path: "/spire/server".into() }
             }
-            Parent::Named(_) => id::parse(&parent_id)?,
+            Parent::Named(_) => id::parse("-parentID", &parent_id)?,
         };
         let x509_svid_ttl = id::int32("X509 SVID TTL", x509_svid_ttl)?;
         let jwt_svid_ttl = id::int32("JWT SVID TTL", jwt_svid_ttl)?;

@@ -153,7 +153,8 @@ impl Attestation {
         Ok((data, csr))
     }
 
-    /// Takes a join token out of the datastore, whatever comes of it: a token that was shown once is used.
+    /// Takes a join token out of the datastore, whatever comes of it: a token that was shown once is used. As with the
+    /// reference that holds for a request that cannot be read too, so that it is read only later.
     async fn redeem(&self, payload: &[u8]) -> Result<Attested, Status> {
         let unknown = || status::invalid("failed to attest", "join token does not exist or has already been used");
         let token = std::str::from_utf8(payload).map_err(|_| unknown())?.to_owned();
