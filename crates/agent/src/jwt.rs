@@ -103,10 +103,12 @@ impl JwtSvids {
     }
 
     async fn new_token(&self, entry: &Entry, audience: &[String], limit: Duration) -> Result<types::Jwtsvid, Status> {
-        let channel = self.upstream.channel().map_err(|error| Status::internal(error.to_string()))?;
         let request = NewJwtsvidRequest { entry_id: entry.id.to_string(), audience: audience.to_vec() };
-        let answer =
-            self.upstream.call_within(limit, async { SvidClient::new(channel).new_jwtsvid(request).await }).await?;
+        let call = |channel| {
+            let request = request.clone();
+            async move { SvidClient::new(channel).new_jwtsvid(request).await }
+        };
+        let answer = self.upstream.call_again(limit, call).await?;
         let svid = answer.into_inner().svid.ok_or_else(|| Status::internal("JWTSVID response missing SVID"))?;
         if svid.issued_at == 0 || svid.expires_at == 0 || svid.issued_at > svid.expires_at {
             return Err(Status::internal("JWTSVID issued or expired at no sound time"));

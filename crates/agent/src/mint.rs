@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use crate::cache::{Entry, Svid};
 use crate::renewal::Renewal;
-use crate::upstream::Upstream;
+use crate::upstream::{CALL_LIMIT, Upstream};
 
 /// Requests of one batch: what the server lets an agent ask for in a second.
 pub(crate) const BATCH: usize = 500;
@@ -52,8 +52,11 @@ pub(crate) async fn mint(
         .zip(entries)
         .map(|(request, entry)| NewX509svidParams { entry_id: entry.id.to_string(), csr: request.csr.clone() });
     let batch = BatchNewX509svidRequest { params: params.collect() };
-    let mut client = SvidClient::new(upstream.channel().map_err(|error| Status::internal(error.to_string()))?);
-    let answer = upstream.call(async { client.batch_new_x509svid(batch).await }).await?.into_inner();
+    let call = |channel| {
+        let batch = batch.clone();
+        async move { SvidClient::new(channel).batch_new_x509svid(batch).await }
+    };
+    let answer = upstream.call_again(CALL_LIMIT, call).await?.into_inner();
     if answer.results.len() != entries.len() {
         return Err(Status::internal("the server answered another number of SVIDs than was asked for"));
     }

@@ -14,7 +14,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 /// One operation of the agent at its server ends within this.
-const CALL_LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const CALL_LIMIT: Duration = Duration::from_secs(30);
 
 /// The agent's own SVID and key.
 #[derive(Clone, Debug)]
@@ -152,6 +152,29 @@ impl Upstream {
         self.call_within(CALL_LIMIT, call).await
     }
 
+    /// What `call` answers on the connection that shows the agent's identity; for calls that may be made twice. One that a
+    /// connection breaks, as each does at its age, is made once more on a new one.
+    ///
+    /// # Errors
+    /// As [`Upstream::call`].
+    pub(crate) async fn call_again<T, F>(&self, limit: Duration, call: impl Fn(Channel) -> F) -> Result<T, Status>
+    where
+        F: Future<Output = Result<T, Status>>,
+    {
+        let channel = || self.channel().map_err(|error| Status::internal(error.to_string()));
+        let twice = async {
+            match call(channel()?).await {
+                // The server's own answers have no cause here.
+                Err(status) if std::error::Error::source(&status).is_some() => {
+                    self.reconnect();
+                    call(channel()?).await
+                }
+                answer => answer,
+            }
+        };
+        self.call_within(limit, twice).await
+    }
+
     /// As [`Upstream::call`], with a limit of its own.
     ///
     /// # Errors
@@ -188,4 +211,32 @@ impl Upstream {
 /// Whether an error may be the connection's rather than the call's: then another connection may do better.
 fn is_of_the_connection(status: &Status) -> bool {
     matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::tests::{Host, SECOND};
+
+    /// How often a call is made that fails with this each time.
+    async fn made(failure: fn() -> Status) -> (u32, Status) {
+        let upstream = Host::new().await.attested();
+        let made = AtomicU32::new(0);
+        let call = |_| {
+            made.fetch_add(1, Ordering::Relaxed);
+            async { Err::<(), _>(failure()) }
+        };
+        let status = upstream.call_again(SECOND, call).await.unwrap_err();
+        (made.into_inner(), status)
+    }
+
+    #[tokio::test]
+    async fn a_call_that_a_connection_broke_is_made_once_more_and_no_other() {
+        let broken = || Status::from_error(Box::new(std::io::Error::other("operation was canceled")));
+        assert_eq!(made(broken).await.0, 2);
+        let (times, status) = made(|| Status::unavailable("the server's own word")).await;
+        assert_eq!((times, status.message()), (1, "the server's own word"));
+    }
 }
