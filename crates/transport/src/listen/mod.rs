@@ -1,8 +1,10 @@
 //! Sockets that daemons listen on. Each connection that they yield carries its [`Connection`](crate::connection::Connection).
 
+mod authority;
 mod tcp;
 mod unix;
 
+pub use authority::Authorities;
 pub use tcp::{TlsListener, TlsStream};
 pub use unix::{LocalStream, Tracking, UnixListener, UnixSocket, refuse_used};
 

@@ -19,6 +19,7 @@ use tonic::transport::server::Connected;
 use tracing::warn;
 
 use super::ListenError;
+use super::authority::Authorities;
 use crate::connection::{Connection, Local};
 
 /// Where a socket is made and who may reach it.
@@ -147,6 +148,7 @@ pub struct LocalStream {
     stream: UnixStream,
     connection: Arc<Connection>,
     peer_ended: Option<BoxFuture<'static, ()>>,
+    authorities: Authorities,
 }
 
 impl LocalStream {
@@ -157,7 +159,8 @@ impl LocalStream {
         };
         let peer_ended =
             peer.clone().map(|peer| -> BoxFuture<'static, ()> { Box::pin(async move { peer.ended().await }) });
-        Ok(Self { stream, connection: Arc::new(Connection::Local(Local { peer })), peer_ended })
+        let connection = Arc::new(Connection::Local(Local { peer }));
+        Ok(Self { stream, connection, peer_ended, authorities: Authorities::default() })
     }
 }
 
@@ -182,7 +185,10 @@ impl AsyncRead for LocalStream {
             self.peer_ended = Some(Box::pin(std::future::ready(())));
             return Poll::Ready(Err(io::Error::new(ErrorKind::ConnectionReset, "the calling process has ended")));
         }
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        self.authorities.pass(&mut buffer.filled_mut()[before..]);
+        Poll::Ready(Ok(()))
     }
 }
 

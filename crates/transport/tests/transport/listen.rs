@@ -11,10 +11,11 @@ use steeple_testkit::{Ca, ManualClock};
 use steeple_transport::connection::Connection;
 use steeple_transport::listen::{ListenError, TlsListener, Tracking, UnixListener, UnixSocket};
 use steeple_transport::tls::{Expect, client_config, server_config};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
+use tonic::service::Routes;
 use tonic::transport::server::Connected;
 
 use crate::{HOUR, Members, world};
@@ -225,4 +226,37 @@ async fn a_client_that_speaks_no_tls_is_dropped_and_others_are_served() {
     let connected = network.connector(None).connect(name, stream);
     let (client, accepted) = tokio::join!(connected, network.listener.next());
     assert!(client.is_ok() && accepted.unwrap().is_ok());
+}
+
+/// What grpc-java and gRPC's C core (Python, C++, Ruby) send over a Unix socket: its path as the host, plain or with
+/// percent signs. The rest is what every request has.
+#[tokio::test]
+async fn requests_whose_host_is_the_path_of_the_socket_are_answered() {
+    for host in ["/run/a.sock", "run%2Fa.sock", "localhost"] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("api.sock");
+        let listener = UnixListener::bind(socket(&path)).await.unwrap();
+        tokio::spawn(tonic::transport::Server::builder().add_routes(Routes::default()).serve_with_incoming(listener));
+
+        let mut block = vec![0x41, u8::try_from(host.len()).unwrap()];
+        block.extend_from_slice(host.as_bytes());
+        block.extend_from_slice(b"D\x02/x\x83\x86_\x10application/grpc@\x02te\x08trailers");
+        let mut client = UnixStream::connect(&path).await.unwrap();
+        client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+        client.write_all(&[0, 0, u8::try_from(block.len()).unwrap(), 1, 5, 0, 0, 0, 1]).await.unwrap();
+        client.write_all(&block).await.unwrap();
+
+        // The first frame of the request's own stream: HEADERS, with the status, and not RST_STREAM.
+        let kind = loop {
+            let mut header = [0; 9];
+            client.read_exact(&mut header).await.unwrap();
+            let [a, b, c, kind, _, _, _, _, stream] = header;
+            let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+            client.read_exact(&mut payload).await.unwrap();
+            if stream == 1 {
+                break kind;
+            }
+        };
+        assert_eq!(kind, 1, "{host}");
+    }
 }
