@@ -4,7 +4,7 @@ PROGRAMS := -p steeple-server-cmd -p steeple-agent-cmd -p steeple-cmd
 # A continuous build takes the versions of the lock file, or fails; its log has the counts that tests print.
 LOCKED := $(if $(CI),--locked)
 SHOWN := $(if $(CI),-- --show-output)
-WHOLE = go=$$(.ci/tools go) && PATH="$$go:$$PATH" GOFLAGS=-buildvcs=false cargo test $(LOCKED) -p steeple-tests --test whole
+WHOLE = .ci/tools clients && go=$$(.ci/tools go) && PATH="$$go:$$PATH" GOFLAGS=-buildvcs=false cargo test $(LOCKED) -p steeple-tests --test whole
 ROUNDS ?= 5
 FUZZ_SECONDS ?= 120
 
@@ -29,7 +29,7 @@ test: ## All tests: check, then whole daemons; says first what it will install
 	@.ci/tools test
 	@$(MAKE) --no-print-directory check whole
 
-whole: ## Whole daemons as processes, with clients in Rust and Go
+whole: ## Whole daemons as processes, with clients in Go, Java, Python and Rust
 	@.ci/tools build
 	cargo build $(LOCKED) $(PROGRAMS)
 	$(WHOLE)
@@ -38,10 +38,11 @@ fuzz: ## Each parser of foreign bytes for two minutes, with inputs that grow out
 	@.ci/tools fuzz
 	FUZZ_SECONDS=$(FUZZ_SECONDS) .ci/fuzz
 
-soak: fuzz ## All of fuzz, the bench with 2000 tries, then the whole daemons again and again; ROUNDS=5
+soak: fuzz ## All of fuzz, a bench with 2000 tries, rotation for six minutes, then the whole daemons again and again; ROUNDS=5
 	@.ci/tools test
 	cargo build $(LOCKED) $(PROGRAMS)
 	STEEPLE_TRIES=2000; export STEEPLE_TRIES; $(WHOLE) bench::
+	STEEPLE_ROTATION_SECONDS=360; export STEEPLE_ROTATION_SECONDS; $(WHOLE) rotation::
 	@for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; ($(WHOLE)) || exit 1; done
 
 peer: ## The whole daemons of another directory, such as SPIRE's: STEEPLE_BIN=/opt/spire/bin

@@ -1,11 +1,21 @@
 // Workloads for the tests of whole daemons. They know nothing of Steeple: they use go-spiffe against a Workload API
-// socket, and print one JSON object a line, each with an "event".
+// socket, and print one JSON object a line, each with an "event". Those in tests/java, tests/python and tests/rust do
+// the same with the libraries of their languages; all take -socket.
 //
 //	watch -rotations N           follow one X509Source until its SVID was rotated N times
-//	jwt   -audience A            fetch a JWT-SVID and validate it twice: with the bundles, and by the agent
-//	serve -peer ID               accept mTLS connections of ID until killed
+//	                             svid: id, serial
+//	jwt   -audience A -foreign TOKEN -expired TOKEN
+//	                             fetch a JWT-SVID and validate it twice, with the bundles and by the agent; then for
+//	                             another audience, and the two tokens that must not be accepted
+//	                             jwt: id, validated (the ID again, from the agent), audience
+//	                             refused: why (audience, trust_domain, expired), library, agent (what each said)
+//	serve -peer ID               accept mTLS connections of ID until killed, and send back what they send
+//	                             listening: address; failed: error
 //	call  -peer ID -address A -rotations N
 //	                             connect to A again and again until both sides were rotated N times
+//	                             done: handshakes, own, theirs (certificates)
+//
+// Each may end with error: error.
 package main
 
 import (
@@ -30,6 +40,8 @@ var (
 	socket    = flags.String("socket", "", "Workload API, as unix:///path")
 	rotations = flags.Int("rotations", 1, "how many to wait for")
 	audience  = flags.String("audience", "", "of the JWT-SVID")
+	foreign   = flags.String("foreign", "", "JWT-SVID of another trust domain, for the audience")
+	expired   = flags.String("expired", "", "JWT-SVID that has expired, for the audience")
 	peer      = flags.String("peer", "", "SPIFFE ID of the other side")
 	address   = flags.String("address", "", "where the other side listens")
 )
@@ -100,10 +112,25 @@ func jwt(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, foreign := client.ValidateJWTSVID(ctx, svid.Marshal(), "another-"+*audience)
-	event("jwt", "id", parsed.ID.String(), "validated", validated.ID.String(), "audience", parsed.Audience,
-		"refused_for_another", foreign != nil)
+	event("jwt", "id", parsed.ID.String(), "validated", validated.ID.String(), "audience", parsed.Audience)
+
+	// Says why a token is not accepted, by the library and by the agent; an empty text where it is.
+	refused := func(why, token, audience string) {
+		_, byLibrary := jwtsvid.ParseAndValidate(token, bundles, []string{audience})
+		_, byAgent := client.ValidateJWTSVID(ctx, token, audience)
+		event("refused", "why", why, "library", text(byLibrary), "agent", text(byAgent))
+	}
+	refused("audience", svid.Marshal(), "another-"+*audience)
+	refused("trust_domain", *foreign, *audience)
+	refused("expired", *expired, *audience)
 	return nil
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }
 
 func x509Source(ctx context.Context) (*workloadapi.X509Source, error) {

@@ -20,6 +20,7 @@
 //! | `STEEPLE_KEEP` | keeps the directory of a failed case |
 //! | `STEEPLE_SEED` | repeats the random moments of an earlier run |
 //! | `STEEPLE_TRIES` | how often a bench measures |
+//! | `STEEPLE_ROTATION_SECONDS` | how long the case of rotation goes on |
 //! | `CI` | `true`: what cannot run on this machine fails |
 //!
 //! The daemons are Steeple's (`steeple-server`, `steeple-agent`) or, for what is not there under these names, those of
@@ -30,8 +31,9 @@ mod binaries;
 mod case;
 mod disk;
 mod domain;
-mod go;
+mod foreign;
 mod installation;
+mod peer;
 mod port;
 mod process;
 mod random;
@@ -46,8 +48,9 @@ pub use binaries::{Binaries, Program, steeple};
 pub use case::{Scratch, case};
 pub use disk::SmallDisk;
 pub use domain::{Bootstrap, Domain, DomainBuilder};
-pub use go::{GoWorkload, go_workloads};
+pub use foreign::{ForeignWorkload, ForeignWorkloads, Language};
 pub use installation::Installation;
+pub use peer::{Peer, connect, echo, serial};
 pub use port::free_port;
 pub use process::{Daemon, Output};
 pub use random::Random;

@@ -9,17 +9,21 @@ mod bootstrap;
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+mod clients;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod disk;
-#[cfg(test)]
-mod go;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod load;
 #[cfg(test)]
 mod mistakes;
+#[cfg(test)]
+mod openssl;
+#[cfg(test)]
+mod rotation;
 #[cfg(test)]
 mod slice;
 #[cfg(test)]

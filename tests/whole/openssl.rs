@@ -1,0 +1,138 @@
+//! Certificates in the eyes of openssl, which is stricter than most and which nobody here has written.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use steeple_pki::certificate::svid_subject;
+use steeple_pki::{KeyType, Name, PrivateKey, csr};
+use steeple_proto::spire::api::server::svid::v1::MintX509svidRequest;
+use steeple_proto::spire::api::server::svid::v1::svid_client::SvidClient;
+use steeple_spiffe::SpiffeId;
+use steeple_spiffe::x509::{Certificate, X509Svid};
+use steeple_tests::{Agent, Domain, Scratch, cannot_run_here, case, say, within};
+use steeple_transport::dial;
+use tokio::process::Command;
+
+const WEB: &str = "spiffe://example.org/web";
+
+#[test]
+fn openssl_accepts_every_kind_of_certificate_below_every_kind_of_authority() -> Result<()> {
+    if std::process::Command::new("openssl").arg("version").stdout(Stdio::null()).status().is_err() {
+        return cannot_run_here("certificates in the eyes of openssl", "there is no `openssl`");
+    }
+    case(async |scratch| {
+        let mut accepted = 0;
+        let stranger = Domain::builder().name("other.test").start(scratch).await?;
+        let foreign = write(scratch, "other.test.pem", &stranger.server.bundle_pem().await?)?;
+        for authority in ["ec-p256", "ec-p384", "rsa-2048", "rsa-4096"] {
+            let domain = Domain::builder().server_key("ca_key_type", authority).start(scratch).await?;
+            let pem = domain.server.bundle_pem().await?;
+            let bundle = write(scratch, &format!("{authority}.pem"), &pem)?;
+            let context = |kind: &str| format!("{kind} below {authority}");
+            let mut all = vec![("authority".to_owned(), pem)];
+            for key in ["ec-p256", "rsa-2048"] {
+                let agent = agent(&domain, key).await?;
+                domain.entry(&agent.id, "/web", &["-dns", "web.example.org"]).await?;
+                all.push((format!("workload-{key}"), workload(&agent).await?));
+                all.push((format!("agent-{key}"), chain_of_agent(&agent)?));
+            }
+            for key in [KeyType::EcP256, KeyType::EcP384, KeyType::Rsa2048, KeyType::Rsa4096] {
+                all.push((format!("minted-{key:?}"), minted(&domain, key).await?));
+            }
+            for (kind, chain) in &all {
+                let file = write(scratch, &format!("{authority}-{kind}.pem"), chain)?;
+                for purpose in ["sslserver", "sslclient"] {
+                    // An authority is nobody's server or client.
+                    let purpose = if kind == "authority" { "any" } else { purpose };
+                    let verified = verify(&bundle, &file, purpose).await?;
+                    ensure!(verified.0, "{}: {}", context(kind), verified.1);
+                }
+                // And not what it must not.
+                ensure!(!verify(&foreign, &file, "any").await?.0, "{} below another's", context(kind));
+                accepted += 1;
+            }
+            let (shown, text) = server(&domain, &bundle).await?;
+            ensure!(shown, "{}: {text}", context("the server"));
+            ensure!(!server(&domain, &foreign).await?.0, "the server below another's authority");
+            accepted += 1;
+        }
+        say(&format!("openssl: {accepted} of {accepted} kinds of certificates accepted, and refused below another's"));
+        Ok(())
+    })
+}
+
+/// An agent that makes keys of this type for its workloads.
+async fn agent(domain: &Domain, key: &str) -> Result<Agent> {
+    let mut agent = domain.new_agent(&format!("node-{key}")).await?;
+    let text = fs::read_to_string(&agent.conf)?;
+    fs::write(
+        &agent.conf,
+        text.replacen("agent {", &format!("agent {{\n    workload_x509_svid_key_type = \"{key}\""), 1),
+    )?;
+    let token = domain.server.token(&[]).await?;
+    agent.launch(&["-joinToken", &token])?;
+    agent.healthy().await?;
+    agent.id = domain.id(&format!("/spire/agent/join_token/{token}"));
+    Ok(agent)
+}
+
+async fn workload(agent: &Agent) -> Result<String> {
+    let update = agent.workload().follow().until_id(WEB).await?;
+    let svid = X509Svid::parse(&update.svids[0].x509_svid, &update.svids[0].x509_svid_key)?;
+    Ok(pem(&svid.chain))
+}
+
+/// What the agent keeps of itself.
+fn chain_of_agent(agent: &Agent) -> Result<String> {
+    use base64::Engine;
+    let data: Value = serde_json::from_slice(&fs::read(agent.data_dir.join("agent-data.json"))?)?;
+    let text = data["svid"].as_array().and_then(|chain| chain[0].as_str()).context("no SVID in the agent's data")?;
+    // Its PEM, in base64 once more.
+    Ok(String::from_utf8(base64::engine::general_purpose::STANDARD.decode(text)?)?)
+}
+
+async fn minted(domain: &Domain, key: KeyType) -> Result<String> {
+    let key = PrivateKey::generate(key)?;
+    let id = SpiffeId::parse("spiffe://example.org/minted")?;
+    let csr = csr::build(&Name::try_from(&svid_subject())?, Some(&id), &["minted.example.org".to_owned()], &key)?;
+    let mut client = SvidClient::new(dial::local(&domain.server.socket));
+    let request = MintX509svidRequest { csr, ttl: 0 };
+    let svid = within("a minted SVID", client.mint_x509svid(request)).await??.into_inner().svid.context("no SVID")?;
+    let chain = svid.cert_chain.iter().map(|der| Certificate::from_der(der)).collect::<Result<Vec<_>, _>>()?;
+    Ok(pem(&chain))
+}
+
+/// Whether openssl accepts the first certificate of `chain`, and what it says.
+async fn verify(bundle: &Path, chain: &Path, purpose: &str) -> Result<(bool, String)> {
+    let mut openssl = Command::new("openssl");
+    openssl.args(["verify", "-x509_strict", "-no-CApath", "-no-CAstore", "-purpose", purpose, "-CAfile"]).arg(bundle);
+    let output = openssl.arg("-untrusted").arg(chain).arg(chain).output().await?;
+    Ok((output.status.success(), said(&output.stdout, &output.stderr)))
+}
+
+/// Whether openssl accepts what the server shows to whoever connects.
+async fn server(domain: &Domain, bundle: &Path) -> Result<(bool, String)> {
+    let mut openssl = Command::new("openssl");
+    openssl.args(["s_client", "-connect", &format!("127.0.0.1:{}", domain.server.port), "-alpn", "h2", "-x509_strict"]);
+    openssl.args(["-verify_return_error", "-no-CApath", "-no-CAstore", "-CAfile"]).arg(bundle);
+    let output = within("openssl", openssl.stdin(Stdio::null()).output()).await??;
+    let text = said(&output.stdout, &output.stderr);
+    Ok((output.status.success() && text.contains("Verify return code: 0 (ok)"), text))
+}
+
+fn said(out: &[u8], err: &[u8]) -> String {
+    format!("{}{}", String::from_utf8_lossy(out), String::from_utf8_lossy(err))
+}
+
+fn pem(chain: &[Certificate]) -> String {
+    chain.iter().map(Certificate::to_pem).collect()
+}
+
+fn write(scratch: &Scratch, name: &str, text: &str) -> Result<PathBuf> {
+    let path = scratch.path().join(name);
+    fs::write(&path, text)?;
+    Ok(path)
+}

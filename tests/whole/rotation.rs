@@ -1,0 +1,203 @@
+//! Rotation has no hole: short-lived SVIDs under a short-lived authority, and mTLS all the while.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::env;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use steeple_spiffe::x509::hex;
+use steeple_tests::{Domain, Peer, case, connect, echo, say};
+use tokio::io::AsyncWriteExt;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::version::{TLS12, TLS13};
+
+/// How long; `STEEPLE_ROTATION_SECONDS` is for more.
+const SECONDS: u64 = 120;
+/// Of an authority. The next one signs after five sixths, and then every 45 to 60 s one does.
+const CA_TTL: u64 = 90;
+/// Handshakes a second in each direction, whether the ones before them are done or not.
+const RATE: u32 = 50;
+/// Begun within [`BURST_TIME`] of each push.
+const BURST: u32 = 50;
+const BURST_TIME: Duration = Duration::from_millis(50);
+/// For one handshake. The machine may be busy; this only tells a slow one from one that hangs.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two messages on a connection that stays.
+const BEAT: Duration = Duration::from_millis(100);
+
+#[test]
+fn no_handshake_and_no_connection_fails_while_everything_rotates() -> Result<()> {
+    case(async |scratch| {
+        let seconds = env::var("STEEPLE_ROTATION_SECONDS").map_or(Ok(SECONDS), |seconds| seconds.parse())?;
+        ensure!(seconds >= CA_TTL, "STEEPLE_ROTATION_SECONDS: no authority changes in so short a time");
+        let mut domain = Domain::builder()
+            .server_key("ca_ttl", &format!("{CA_TTL}s"))
+            .x509_svid_ttl("20s")
+            .agent_ttl("60s")
+            .start(scratch)
+            .await?;
+        let (front, back) = (domain.agent("front").await?, domain.agent("back").await?);
+        domain.entry(&front.id, "/front", &[]).await?;
+        domain.entry(&back.id, "/back", &[]).await?;
+
+        let tally = Arc::new(Tally::default());
+        let (front, back) = (Peer::new(&front).await?, Peer::new(&back).await?);
+        let routes = Arc::new(routes(&front, &back, &tally).await?);
+        let end = Instant::now() + Duration::from_secs(seconds);
+        let (steady, after_front, after_back, kept) = tokio::join!(
+            steady(&routes, &tally, end),
+            after_pushes(&front, &routes, &tally, end),
+            after_pushes(&back, &routes, &tally, end),
+            keep(&routes, end),
+        );
+        let (front_pushes, back_pushes) = (after_front?, after_back?);
+        let beats = kept?;
+
+        let log = domain.server.process()?.log()?;
+        // The first one is that of the start.
+        let activations = log.matches("X509 CA activated").count().saturating_sub(1);
+        let begun = steady + u64::from(BURST) * (front_pushes + back_pushes);
+        let done = tally.done.load(Ordering::Relaxed);
+        let issuers = tally.issuers.lock().unwrap().len();
+        say(&format!(
+            "rotation: {seconds} s, {activations} activations of an authority, {issuers} authorities seen below SVIDs, \
+             {front_pushes} and {back_pushes} pushes; {done} of {begun} mTLS handshakes good, {} of {} after a push begun \
+             within {} ms; {} connections kept over {beats} messages",
+            tally.prompt.load(Ordering::Relaxed),
+            u64::from(BURST) * (front_pushes + back_pushes),
+            BURST_TIME.as_millis(),
+            routes.len(),
+        ));
+        let failures = tally.failures.lock().unwrap();
+        assert!(failures.is_empty(), "{failures:#?}");
+        assert_eq!(done, begun);
+        // So many at least, if each look at the authorities comes late.
+        let expected = usize::try_from((seconds - CA_TTL) / 60 + 1)?;
+        ensure!(activations >= expected, "{activations} activations in place of {expected}");
+        ensure!(issuers > activations, "{issuers} authorities below SVIDs");
+        // Half of a lifetime is ten seconds; the first update is no push.
+        let expected = (seconds - 10) / 20;
+        ensure!(front_pushes.min(back_pushes) >= expected, "fewer than {expected} pushes");
+        Ok(())
+    })
+}
+
+/// A direction and a version of TLS.
+struct Route {
+    name: &'static str,
+    connector: TlsConnector,
+    address: String,
+}
+
+#[derive(Default)]
+struct Tally {
+    done: AtomicU64,
+    /// Begun within [`BURST_TIME`] of a push.
+    prompt: AtomicU64,
+    /// What failed how often.
+    failures: Mutex<BTreeMap<String, u64>>,
+    /// Key IDs of the authorities that have signed what was pushed.
+    issuers: Mutex<BTreeSet<String>>,
+}
+
+impl Tally {
+    fn failed(&self, what: &str, error: &anyhow::Error) {
+        *self.failures.lock().unwrap().entry(format!("{what}: {error:#}")).or_default() += 1;
+    }
+}
+
+async fn routes(front: &Peer, back: &Peer, tally: &Arc<Tally>) -> Result<Vec<Arc<Route>>> {
+    const FRONT: &str = "spiffe://example.org/front";
+    const BACK: &str = "spiffe://example.org/back";
+    let serve = async |peer: &Peer, client: &str| {
+        let tally = Arc::clone(tally);
+        peer.serve(client, move |error| tally.failed("a server", &error)).await
+    };
+    let (to_front, to_back) = (serve(front, BACK).await?, serve(back, FRONT).await?);
+    let route = |name, connector, address: &String| Arc::new(Route { name, connector, address: address.clone() });
+    Ok(vec![
+        route("front to back, TLS 1.3", front.connector(BACK, &TLS13)?, &to_back),
+        route("back to front, TLS 1.3", back.connector(FRONT, &TLS13)?, &to_front),
+        route("front to back, TLS 1.2", front.connector(BACK, &TLS12)?, &to_back),
+        route("back to front, TLS 1.2", back.connector(FRONT, &TLS12)?, &to_front),
+    ])
+}
+
+/// Handshakes at a steady rate; how many were begun.
+async fn steady(routes: &[Arc<Route>], tally: &Arc<Tally>, end: Instant) -> u64 {
+    let mut ticks = interval(Duration::from_secs(1) / (2 * RATE));
+    // What was held up is made up for: the rate is the caller's, whatever the machine does.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let (mut begun, mut running) = (0, JoinSet::new());
+    for route in routes.iter().cycle() {
+        ticks.tick().await;
+        if Instant::now() >= end {
+            break;
+        }
+        running.spawn(handshake(Arc::clone(route), Arc::clone(tally), None));
+        begun += 1;
+        while running.try_join_next().is_some() {}
+    }
+    running.join_all().await;
+    begun
+}
+
+/// As many handshakes within a moment of each push to this workload; how many pushes there were.
+async fn after_pushes(peer: &Peer, routes: &[Arc<Route>], tally: &Arc<Tally>, end: Instant) -> Result<u64> {
+    let mut updates = peer.source.updates();
+    let (mut pushes, mut running) = (0, JoinSet::new());
+    // The one that is there.
+    updates.next().await?;
+    while let Ok(update) = timeout(end.saturating_duration_since(Instant::now()), updates.next()).await {
+        let (pushed, update) = (Instant::now(), update?);
+        let svid = update.default_svid().context("an update without an SVID")?;
+        let issuer = svid.chain[0].authority_key_id().context("an SVID without an issuer")?;
+        tally.issuers.lock().unwrap().insert(hex(issuer));
+        pushes += 1;
+        // At once: each is begun before the first one comes to its cryptography, so that all are within the time.
+        for route in routes.iter().cycle().take(BURST as usize) {
+            running.spawn(handshake(Arc::clone(route), Arc::clone(tally), Some(pushed)));
+        }
+        while running.try_join_next().is_some() {}
+    }
+    running.join_all().await;
+    Ok(pushes)
+}
+
+async fn handshake(route: Arc<Route>, tally: Arc<Tally>, pushed: Option<Instant>) {
+    if pushed.is_some_and(|pushed| pushed.elapsed() <= BURST_TIME) {
+        tally.prompt.fetch_add(1, Ordering::Relaxed);
+    }
+    let work = async {
+        let mut tls = connect(&route.connector, &route.address).await?;
+        tls.shutdown().await.context("closing")
+    };
+    match timeout(PATIENCE, work).await.context("it hangs").flatten() {
+        Ok(()) => drop(tally.done.fetch_add(1, Ordering::Relaxed)),
+        Err(error) => tally.failed(route.name, &error),
+    }
+}
+
+/// A connection each way that is used all the time; how many messages went over them.
+async fn keep(routes: &[Arc<Route>], end: Instant) -> Result<u64> {
+    let mut running = JoinSet::new();
+    for route in routes {
+        let route = Arc::clone(route);
+        running.spawn(async move {
+            let mut tls = connect(&route.connector, &route.address).await.context(route.name)?;
+            let mut beats = 0;
+            while Instant::now() < end {
+                timeout(PATIENCE, echo(&mut tls)).await.context("it hangs").flatten().context(route.name)?;
+                beats += 1;
+                sleep(BEAT).await;
+            }
+            tls.shutdown().await.context(route.name)?;
+            anyhow::Ok(beats)
+        });
+    }
+    running.join_all().await.into_iter().sum()
+}
