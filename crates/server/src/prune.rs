@@ -137,7 +137,8 @@ impl Pruning {
         self.store.write(PruneJoinTokens { expires_before: now }).await.map(drop)
     }
 
-    async fn bundle(&self) -> Result<(), Error> {
+    /// Authorities whose end is long past.
+    pub(crate) async fn bundle(&self) -> Result<(), Error> {
         let prune = PruneBundle {
             trust_domain: self.trust_domain.id().to_string(),
             expired_by: self.clock.unix_seconds() - BUNDLE_AFTER,

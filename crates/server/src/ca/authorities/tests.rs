@@ -1,3 +1,5 @@
+mod ten_days;
+
 use std::time::Duration;
 
 use steeple_datastore::bundles::SetBundle;
