@@ -4,6 +4,7 @@
 mod mtls;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -16,7 +17,7 @@ use spiffe::{JwtBundleSet, JwtSvid, WorkloadApiClient, X509Source, X509Svid};
 const LIMIT: Duration = Duration::from_secs(300);
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() {
+async fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let run = async {
         let (command, flags) = args.split_first().context("usage: watch|jwt|serve|call FLAGS")?;
@@ -30,9 +31,12 @@ async fn main() {
         }
     };
     let outcome = tokio::time::timeout(LIMIT, run).await.context("it takes too long").flatten();
-    if let Err(error) = outcome {
-        event("error", json!({ "error": format!("{error:#}") }));
-        std::process::exit(1);
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            event("error", json!({ "error": format!("{error:#}") }));
+            ExitCode::FAILURE
+        }
     }
 }
 
