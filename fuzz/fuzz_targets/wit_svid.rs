@@ -19,7 +19,7 @@ fuzz_target!(|token: &str| {
     }
 });
 
-/// Keys that have signed tokens of the corpus.
+/// Keys by which tokens are looked up. None of the corpus is signed by them: it is mutated from there.
 const DOCUMENT: &[u8] = include_bytes!("../../crates/spiffe/tests/data/static.test.json");
 
 static BUNDLES: LazyLock<BundleSet> = LazyLock::new(|| {

@@ -2,7 +2,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow};
 
 /// The daemons under test, decided once a run.
 #[derive(Debug, Clone)]
@@ -40,16 +40,6 @@ impl Binaries {
     pub fn find() -> Result<&'static Self> {
         static FOUND: OnceLock<Result<Binaries, String>> = OnceLock::new();
         FOUND.get_or_init(|| look().map_err(|error| format!("{error:#}"))).as_ref().map_err(|error| anyhow!("{error}"))
-    }
-
-    /// Our own tool `steeple`, which takes daemons of either kind: always that of this build.
-    ///
-    /// # Errors
-    /// It is not built.
-    pub fn steeple() -> Result<PathBuf> {
-        let path = built_beside_this_test()?.join("steeple");
-        ensure!(path.is_file(), "there is no {}: run `cargo build -p steeple-cmd` first", path.display());
-        Ok(path)
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
-use steeple_tests::{Binaries, Daemon, Scratch, case, say, until};
+use steeple_tests::{Binaries, Daemon, Scratch, case, say, steeple, until};
 
 #[test]
 fn shows_an_identity_and_its_renewals_and_leaves_nothing_behind() -> Result<()> {
@@ -73,7 +73,7 @@ impl Up {
     async fn start(scratch: &Scratch, name: &str) -> Result<Self> {
         let bin = Binaries::find()?.server.path.parent().context("a server without a directory")?;
         let (bin, parent) = (format!("STEEPLE_BIN={}", bin.display()), format!("TMPDIR={}", scratch.path().display()));
-        let steeple = Binaries::steeple()?;
+        let steeple = steeple()?;
         let args = [&*bin, &*parent, &*steeple.to_string_lossy(), "up", "-ttl", "10s"];
         let log = scratch.path().join(format!("{name}.log"));
         let mut process = Daemon::start(name, Path::new("env"), &args, &log)?;

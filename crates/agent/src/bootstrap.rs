@@ -11,6 +11,8 @@ use steeple_spiffe::bundle::jwks;
 use steeple_spiffe::x509::Certificate;
 use steeple_spiffe::{Bundle, TrustDomain, bundle};
 
+use steeple_transport::dial::in_full;
+
 use crate::config::{Bootstrap, BundleFormat};
 use crate::storage::Bootstrapping;
 
@@ -133,13 +135,13 @@ fn with_parameters(url: &str, told: &[(&'static str, String)], so_far: Bootstrap
 async fn fetch(url: &str, client: ClientBuilder, clock: &Clock) -> Result<Vec<u8>, BootstrapError> {
     let failed = |error: String| BootstrapError::Fetch { url: url.to_owned(), error };
     let fetching = async {
-        let client = client.build().map_err(|error| failed(explain(&error)))?;
-        let mut response = client.get(url).send().await.map_err(|error| failed(explain(&error)))?;
+        let client = client.build().map_err(|error| failed(in_full(&error)))?;
+        let mut response = client.get(url).send().await.map_err(|error| failed(in_full(&error)))?;
         if response.status() != StatusCode::OK {
             return Err(BootstrapError::Download { url: url.to_owned(), status: response.status() });
         }
         let mut text = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| failed(explain(&error)))? {
+        while let Some(chunk) = response.chunk().await.map_err(|error| failed(in_full(&error)))? {
             text.extend_from_slice(&chunk);
             if text.len() > LONGEST {
                 return Err(failed(format!("the document is longer than {LONGEST} bytes")));
@@ -164,18 +166,6 @@ fn web_tls() -> Result<ClientConfig, String> {
 fn tls_of(roots: rustls::RootCertStore) -> Result<ClientConfig, rustls::Error> {
     let config = ClientConfig::builder_with_provider(steeple_transport::tls::provider());
     Ok(config.with_safe_default_protocol_versions()?.with_root_certificates(roots).with_no_client_auth())
-}
-
-/// With all that caused it: the outermost error says only that something failed.
-fn explain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use steeple_runtime::jitter;
+use steeple_runtime::{jitter, spread};
 use steeple_spiffe::x509::Certificate;
 use tracing::warn;
 
@@ -50,7 +50,7 @@ impl Renewal {
             return None;
         }
         // From nothing to the whole spread, evenly.
-        Some(target + (jitter(SPREAD) - SPREAD * 9 / 10) * 5)
+        Some(target + spread(SPREAD / 2, SPREAD / 2))
     }
 }
 

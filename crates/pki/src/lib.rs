@@ -58,9 +58,7 @@ impl Sha256 {
 
     /// The digest of all pieces.
     pub fn finish(self) -> [u8; 32] {
-        let mut output = [0; 32];
-        output.copy_from_slice(self.0.finish().as_ref());
-        output
+        bytes_of(self.0.finish())
     }
 }
 
@@ -134,8 +132,12 @@ pub enum PkiError {
 
 /// `N` is the output length of the algorithm.
 fn digest_of<const N: usize>(algorithm: &'static digest::Algorithm, bytes: &[u8]) -> [u8; N] {
+    bytes_of(digest::digest(algorithm, bytes))
+}
+
+fn bytes_of<const N: usize>(digest: digest::Digest) -> [u8; N] {
     let mut output = [0; N];
-    output.copy_from_slice(digest::digest(algorithm, bytes).as_ref());
+    output.copy_from_slice(digest.as_ref());
     output
 }
 

@@ -4,6 +4,8 @@
 use std::future::Future;
 use std::time::Instant;
 
+use metrics::Label;
+
 /// An error that knows the gRPC name of its code (`NotFound`), which is the value of the label `status`.
 pub trait Coded {
     /// The gRPC code's name.
@@ -29,10 +31,7 @@ pub async fn measure_of<T, E: Coded>(
     let started = Instant::now();
     let result = call.await;
     let status = result.as_ref().err().map_or("OK", Coded::code);
-    let labels = [metrics::Label::new("status", status), metrics::Label::new(label, value.to_owned())];
-    metrics::counter!(key, labels.iter()).increment(1);
-    let elapsed = started.elapsed().as_secs_f64() * 1000.0;
-    metrics::histogram!(elapsed_time_of(key), labels.iter()).record(elapsed);
+    counted(key, vec![Label::new("status", status), Label::new(label, value.to_owned())], started);
     result
 }
 
@@ -47,8 +46,12 @@ pub async fn measure_success<T, E>(key: &'static str, call: impl Future<Output =
 
 /// Counts one call that has ended with `status`, a gRPC code's name.
 pub fn called(key: &'static str, status: &'static str, started: Instant) {
-    metrics::counter!(key, "status" => status).increment(1);
-    metrics::histogram!(elapsed_time_of(key), "status" => status).record(started.elapsed().as_secs_f64() * 1000.0);
+    counted(key, vec![Label::new("status", status)], started);
+}
+
+fn counted(key: &'static str, labels: Vec<Label>, started: Instant) {
+    metrics::counter!(key, labels.clone()).increment(1);
+    metrics::histogram!(elapsed_time_of(key), labels).record(started.elapsed().as_secs_f64() * 1000.0);
 }
 
 /// Adds one to a counter.

@@ -32,7 +32,7 @@
 //! | denies (`PERMISSION_DENIED`) | has nothing any more ([`SourceError::Denied`]), and asks again |
 //! | refuses (`INVALID_ARGUMENT`, `UNIMPLEMENTED`) | keeps the last good answer, and does not ask again ([`SourceError::Ended`]) |
 //!
-//! Calls never panic; outside of a tokio runtime, where nothing can be followed, the constructors say so.
+//! Calls inside of a tokio runtime never panic; outside, where nothing can be followed, the constructors say so.
 
 mod answer;
 mod backoff;

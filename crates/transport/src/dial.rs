@@ -2,6 +2,7 @@
 
 mod proxy;
 
+use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use rustls::pki_types::ServerName;
 use steeple_runtime::os::reason;
 use tokio::net::UnixStream;
 use tokio_rustls::TlsConnector;
+use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
@@ -36,6 +38,16 @@ pub struct DialError {
 }
 
 impl DialError {
+    /// Why a call failed, if nobody could be reached; None if somebody answered.
+    pub fn of(status: &Status) -> Option<&Self> {
+        causes(status).find_map(|cause| cause.downcast_ref())
+    }
+
+    /// What the system said.
+    pub fn cause(&self) -> &io::Error {
+        &self.cause
+    }
+
     /// Why, without where.
     pub fn reason(&self) -> String {
         match self.cause.get_ref().and_then(|cause| cause.downcast_ref()) {
@@ -79,6 +91,15 @@ pub fn local(socket: impl Into<PathBuf>) -> Channel {
         dialled(place, async move { UnixStream::connect(socket).await.map(TokioIo::new) })
     });
     endpoint("http://localhost").connect_with_connector_lazy(connect)
+}
+
+/// An error with its causes, for those whose own text says only that something failed.
+pub fn in_full(error: &(dyn Error + 'static)) -> String {
+    causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source())
 }
 
 /// The limit is kept here and not by the channel, whose own error would not say where it led.

@@ -1,13 +1,13 @@
 //! What went wrong, and what to do about it.
 
-use std::error::Error;
 use std::io;
 use std::path::Path;
 
 use anyhow::{Error as AnyError, anyhow};
 use steeple_runtime::os;
+use steeple_transport::dial::DialError;
 use steeple_transport::status;
-use tonic::{Code, ConnectError, Status};
+use tonic::{Code, Status};
 
 /// Whose socket a call goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,10 +61,7 @@ pub(super) fn failed(what: &str, status: &Status) -> AnyError {
 
 /// A status as one line.
 pub(super) fn in_short(status: &Status) -> String {
-    let reason = match dialling(status) {
-        Some(dialling) => dialling.0.downcast_ref().map_or_else(|| dialling.to_string(), os::reason),
-        None => status.message().to_owned(),
-    };
+    let reason = DialError::of(status).map_or_else(|| status.message().to_owned(), DialError::reason);
     format!("{}: {reason}", status::code_name(status.code()))
 }
 
@@ -81,29 +78,16 @@ fn advice(status: &Status) -> Option<String> {
                                 -serverSocketPath name the administrative socket of a server, -agentSocketPath the \
                                 Workload API?"
             .to_owned(),
-        Code::Unavailable if dialling(status).is_some_and(has_too_many_files) => OPEN_FILES.to_owned(),
-        Code::Unavailable if dialling(status).is_some() => {
+        Code::Unavailable if DialError::of(status).is_some_and(has_too_many_files) => OPEN_FILES.to_owned(),
+        Code::Unavailable if DialError::of(status).is_some() => {
             "is the daemon still there, and does -serverAddress say where the server listens?".to_owned()
         }
         _ => return None,
     })
 }
 
-/// Why nobody could be reached; None if somebody answered.
-fn dialling(status: &Status) -> Option<&ConnectError> {
-    let mut cause = status.source();
-    while let Some(error) = cause {
-        if let Some(dialling) = error.downcast_ref() {
-            return Some(dialling);
-        }
-        cause = error.source();
-    }
-    None
-}
-
-fn has_too_many_files(error: &ConnectError) -> bool {
-    let error = error.0.downcast_ref::<io::Error>();
-    error.and_then(io::Error::raw_os_error) == Some(nix::errno::Errno::EMFILE as i32)
+fn has_too_many_files(error: &DialError) -> bool {
+    error.cause().raw_os_error() == Some(nix::errno::Errno::EMFILE as i32)
 }
 
 /// Said also when a run is as slow as the limits would make it, because the server then delays calls and refuses none.
@@ -129,6 +113,18 @@ mod tests {
             let text = cannot_connect(&kind.into(), path, daemon).to_string();
             assert!(parts.iter().all(|part| text.contains(part)), "{text}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_call_that_reaches_nobody_is_told_with_its_reason_and_what_to_do() {
+        use steeple_proto::spire::api::server::logger::v1::GetLoggerRequest;
+        use steeple_proto::spire::api::server::logger::v1::logger_client::LoggerClient;
+        let dir = tempfile::tempdir().unwrap();
+        let channel = steeple_transport::dial::local(dir.path().join("api.sock"));
+        let status = LoggerClient::new(channel).get_logger(GetLoggerRequest {}).await.unwrap_err();
+        assert_eq!(in_short(&status), "Unavailable: no such file or directory");
+        assert!(failed("cannot fetch", &status).to_string().contains("is the daemon still there"));
+        assert!(!DialError::of(&status).is_some_and(has_too_many_files));
     }
 
     #[test]

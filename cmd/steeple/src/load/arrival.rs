@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use steeple_proto::workload::X509svidResponse;
-use steeple_runtime::{Clock, jitter};
+use steeple_runtime::{Clock, spread};
 use steeple_spiffe::SpiffeId;
 use tokio::time::Instant;
 use tonic::{Code, Status, Streaming};
@@ -102,8 +102,7 @@ async fn until(stream: &mut Streaming<X509svidResponse>, id: &SpiffeId) -> Resul
 
 /// From nothing to all of it, evenly.
 fn part_of(length: Duration) -> Duration {
-    // A jittered length is from nine to eleven tenths of it.
-    jitter(length).saturating_sub(length.mul_f64(0.9)) * 5
+    spread(length / 2, length / 2)
 }
 
 /// SPIRE's agents ask every five seconds a server that reads its database every five seconds.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Latencies of the operations of one run. Eight bytes each; a run has at most [`super::pace::MOST`].
+/// Latencies of the operations of one run. Sixteen bytes each; a run has at most [`super::pace::MOST`].
 #[derive(Debug, Default)]
 pub(super) struct Samples(Vec<Duration>);
 

@@ -96,6 +96,12 @@ impl Cache {
         self.0.askings.load(Ordering::Relaxed)
     }
 
+    /// Whether somebody waits on an entry with these selectors.
+    fn is_waited_on(&self, entry: &Selectors) -> bool {
+        let subscriptions = self.0.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
+        subscriptions.iter().any(|(selectors, updates)| updates.receiver_count() > 0 && selectors.contain(entry))
+    }
+
     /// Selector sets that somebody waits on.
     fn waited_on(&self) -> Vec<Selectors> {
         let subscriptions = self.0.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);

@@ -200,9 +200,8 @@ impl Store {
     pub(crate) fn minted(&mut self, entry_id: &Arc<str>, svid: Svid) {
         self.in_flight.remove(entry_id);
         let Some(entry) = self.entries.get(entry_id) else { return };
-        let is_waited_on = self.cache.waited_on().iter().any(|selectors| selectors.contain(&entry.selectors));
         let asked = match self.svids.get(entry_id) {
-            _ if is_waited_on => self.cache.askings(),
+            _ if self.cache.is_waited_on(&entry.selectors) => self.cache.askings(),
             Some(before) => before.last_asked.load(Ordering::Relaxed),
             None => 0,
         };

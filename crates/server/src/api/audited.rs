@@ -29,9 +29,7 @@ pub(super) fn entry(entry: &types::Entry, written: EntryMask) -> Fields {
         created_at,
         additional_attributes: _,
     } = entry;
-    let id_of = |id: &Option<types::Spiffeid>| {
-        id.as_ref().map_or_else(String::new, |id| format!("spiffe://{}{}", id.trust_domain, id.path))
-    };
+    let id_of = |id: &Option<types::Spiffeid>| id.as_ref().map(id_text).unwrap_or_default();
     let selectors: Vec<_> = selectors.iter().map(|it| format!("{}:{}", it.r#type, it.value)).collect();
     let said = field::<Value>;
     let fields = [
@@ -103,7 +101,7 @@ pub(super) fn x509_request(call: &Call, params: &NewX509svidParams) -> Fields {
 
 /// An X.509-SVID that was made.
 pub(super) fn x509_svid(svid: &types::X509svid) -> Fields {
-    let id = svid.id.as_ref().map(|id| format!("spiffe://{}{}", id.trust_domain, id.path));
+    let id = svid.id.as_ref().map(id_text);
     vec![field("spiffe_id", id.unwrap_or_default()), field("expires_at", svid.expires_at)]
 }
 
@@ -138,9 +136,7 @@ pub(super) fn entry_filter(filter: Option<&list_entries_request::Filter>) -> Fie
         by_hint,
         by_downstream,
     } = filter.unwrap_or(&none);
-    let id = |name, id: &Option<types::Spiffeid>| {
-        id.as_ref().map(|id| field::<String>(name, format!("spiffe://{}{}", id.trust_domain, id.path)))
-    };
+    let id = |name, id: &Option<types::Spiffeid>| id.as_ref().map(|id| field(name, id_text(id)));
     let federates = by_federates_with.iter().flat_map(|types::FederatesWithMatch { trust_domains, r#match }| {
         let behavior = types::federates_with_match::MatchBehavior::try_from(*r#match);
         let behavior = behavior.map_or_else(|_| r#match.to_string(), |behavior| behavior.as_str_name().to_owned());
@@ -154,6 +150,12 @@ pub(super) fn entry_filter(filter: Option<&list_entries_request::Filter>) -> Fie
         .chain(selector_match(by_selectors.as_ref()))
         .chain(federates)
         .collect()
+}
+
+/// An ID as it was sent, sound or not.
+fn id_text(id: &types::Spiffeid) -> String {
+    let types::Spiffeid { trust_domain, path } = id;
+    format!("spiffe://{trust_domain}{path}")
 }
 
 /// A moment, Unix seconds, as RFC 3339.

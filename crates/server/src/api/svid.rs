@@ -96,11 +96,7 @@ impl Svid for Service {
             .map(async |params| (audited::x509_request(&call, &params), self.new_x509_svid(agent, params).await))
             .buffered(IN_FLIGHT)
             .map(|(mut fields, result)| {
-                let (svid, result) = match result {
-                    Ok(svid) => (Some(svid), Ok(())),
-                    Err(status) => (None, Err(status)),
-                };
-                let status = status::item(&result);
+                let (status, svid) = status::item_of(result);
                 fields.extend(svid.as_ref().map(audited::x509_svid).into_iter().flatten());
                 call.audit_item(&status, fields);
                 batch_new_x509svid_response::Result { status: Some(status), svid }

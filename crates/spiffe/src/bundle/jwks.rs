@@ -132,6 +132,12 @@ pub(super) struct Document {
     spiffe_refresh_hint: Option<u64>,
 }
 
+impl Document {
+    pub(super) fn without_refresh_hint(self) -> Self {
+        Self { spiffe_refresh_hint: None, ..self }
+    }
+}
+
 /// A document as it came. A key stays as it is until it is known to be for us: one of another type may have members
 /// that mean something else.
 #[derive(Deserialize)]

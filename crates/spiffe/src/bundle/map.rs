@@ -15,9 +15,8 @@ use crate::TrustDomain;
 /// all of them (section 5.1.1).
 pub fn marshal(bundles: &BundleSet) -> Vec<u8> {
     let written = bundles.iter().map(|bundle| {
-        let without_hint = super::Bundle { refresh_hint: None, ..(**bundle).clone() };
         let options = Options { refresh_hint: None, wit_authorities: true };
-        (bundle.trust_domain.name(), jwks::write(&without_hint, options))
+        (bundle.trust_domain.name(), jwks::write(bundle, options).without_refresh_hint())
     });
     to_json(&Map { trust_domains: written.collect() })
 }

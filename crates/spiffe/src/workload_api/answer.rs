@@ -111,7 +111,8 @@ pub struct JwtBundles {
 /// The WIT-SVIDs of this process (section 7.2.1).
 #[derive(Debug, Clone, Default)]
 pub struct WitSvids {
-    /// One at least, in the order of the answer, the first being the default. No two have the same hint.
+    /// One at least, in the order of the answer, the first being the default. No two have the same hint,
+    /// unless they have none.
     pub svids: Vec<FetchedWitSvid>,
 }
 

@@ -138,9 +138,8 @@ impl fmt::Display for DistinguishedName {
         for ExtraName { oid, value } in self.extra.iter().rev() {
             write!(f, "{separator}{oid}=#")?;
             separator = ",";
-            for byte in string(value).and_then(|value| value.to_der()).map_err(|_| fmt::Error)? {
-                write!(f, "{byte:02x}")?;
-            }
+            let der = string(value).and_then(|value| value.to_der()).map_err(|_| fmt::Error)?;
+            f.write_str(&super::hex(&der))?;
         }
         Ok(())
     }

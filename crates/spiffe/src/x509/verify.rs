@@ -93,11 +93,11 @@ pub fn verified_paths(
         // Not content with this one: the search goes on.
         Err(webpki::Error::UnknownIssuer)
     };
-    match build_path(chain, &current, now, Some(&collect)) {
-        Ok(()) | Err(X509Error::UnknownAuthority) => {}
-        // What is wrong with other certificates that were sent along is no matter, as long as the search went to its end.
-        Err(X509Error::Path(error)) if is_given_up(&error) => return Err(X509Error::Path(error)),
-        Err(_) => {}
+    // What is wrong with other certificates that were sent along is no matter, as long as the search went to its end.
+    if let Err(X509Error::Path(error)) = build_path(chain, &current, now, Some(&collect))
+        && is_given_up(&error)
+    {
+        return Err(X509Error::Path(error));
     }
     Ok(paths.into_inner())
 }

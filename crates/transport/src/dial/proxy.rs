@@ -70,13 +70,8 @@ async fn through(proxy: &Intercept, server: Uri) -> io::Result<TcpStream> {
     if let Some(credentials) = proxy.basic_auth() {
         tunnel = tunnel.with_auth(credentials.clone());
     }
-    let stream = tunnel.call(server).await.map_err(|error| named(in_full(&error)))?;
+    let stream = tunnel.call(server).await.map_err(|error| named(super::in_full(&error)))?;
     Ok(stream.into_inner())
-}
-
-/// An error with its causes, of which the tunnel's own text tells nothing.
-fn in_full(error: &dyn std::error::Error) -> String {
-    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]
