@@ -1,5 +1,6 @@
 //! How an agent gets its identity: the stored one, or node attestation.
 
+use std::error::Error;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,6 +19,7 @@ use steeple_runtime::Clock;
 use steeple_runtime::metrics::{Coded, measure, measure_of};
 use steeple_spiffe::X509Error;
 use steeple_spiffe::x509::Certificate;
+use steeple_transport::dial;
 use steeple_transport::status::{code_name, describe};
 use steeple_transport::tls::{TlsError, is_unknown_authority};
 use tokio::sync::mpsc;
@@ -90,6 +92,16 @@ impl AttestError {
     /// Whether the server does not want this agent any more, and said so.
     pub fn is_rejection(&self) -> bool {
         matches!(self, Self::Server { status, .. } if crate::rejection::of(status).is_some())
+    }
+
+    /// Whether the server could not be asked, or is one whose authority the agent does not know. One that refuses the
+    /// agent's certificate has been asked.
+    pub fn is_outage(&self) -> bool {
+        let Self::Server { status, .. } = self else { return false };
+        // What the server answers has no cause here.
+        let unanswered =
+            matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded) || status.source().is_some();
+        unanswered && !dial::is_refused(status) || is_unknown_authority(&**status)
     }
 
     /// Whether the server's certificate chains to no authority that the agent knows.

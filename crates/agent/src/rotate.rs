@@ -39,32 +39,42 @@ pub(crate) struct Rotation {
 }
 
 impl Rotation {
-    /// Renews until it is told to stop.
+    /// Renews until it is told to stop. The first look is at once: an agent that was ended again and again before it
+    /// could renew has no time to lose.
     ///
     /// # Errors
-    /// When the server does not want this agent any more, or the SVID ended before it could be renewed.
+    /// When the server does not want this agent any more, or the SVID ended before it could be renewed. An outage of the
+    /// server ends nothing: what workloads have may last longer than the agent's SVID, and only the server can tell
+    /// whether there is another way for this agent.
     pub(crate) async fn run(self, shutdown: Shutdown) -> Result<(), AttestError> {
         let mut pause = LOOK_EVERY;
         let mut tainted = self.upstream.tainted();
-        while shutdown.unless_stopped(self.next_look(pause, &mut tainted)).await.is_some() {
-            let Some(identity) = self.upstream.identity() else { continue };
-            if !self.is_due(&identity) {
-                pause = LOOK_EVERY;
-                continue;
-            }
-            match measure("agent_svid.rotate", self.rotate(&identity)).await {
-                Ok(()) => pause = LOOK_EVERY,
-                Err(failed) => {
-                    let ended = identity.chain.first().is_none_or(|leaf| self.clock.now() >= leaf.not_after());
-                    if ended || failed.is_rejection() {
-                        return Err(failed);
-                    }
-                    error!(target: "manager", error = %failed, "Could not rotate agent SVID");
-                    pause = (pause * 3 / 2).min(LONGEST_PAUSE);
-                }
+        loop {
+            pause = match self.upstream.identity() {
+                Some(identity) if self.is_due(&identity) => self.look(&identity, pause).await?,
+                _ => LOOK_EVERY,
+            };
+            if shutdown.unless_stopped(self.next_look(pause, &mut tainted)).await.is_none() {
+                return Ok(());
             }
         }
-        Ok(())
+    }
+
+    /// Renews one that is due, and says how long to wait after it.
+    async fn look(&self, identity: &Identity, pause: Duration) -> Result<Duration, AttestError> {
+        let Err(failed) = measure("agent_svid.rotate", self.rotate(identity)).await else { return Ok(LOOK_EVERY) };
+        let not_after = identity.chain.first().map(Certificate::not_after);
+        let left = not_after.and_then(|end| end.duration_since(self.clock.now()).ok()).unwrap_or_default();
+        if failed.is_rejection() || left.is_zero() && !failed.is_outage() {
+            return Err(failed);
+        }
+        error!(target: "manager", error = %failed, "Could not rotate agent SVID");
+        let longest = match left / 2 {
+            Duration::ZERO => LONGEST_PAUSE,
+            // Never so long that the end comes without another try.
+            half => LONGEST_PAUSE.min(half),
+        };
+        Ok((pause * 3 / 2).min(longest).max(LOOK_EVERY))
     }
 
     /// In a while, or at once when an authority is tainted.

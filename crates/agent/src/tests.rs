@@ -39,8 +39,13 @@ impl Host {
 
     /// As a process that starts has it: nobody is known yet.
     pub(crate) fn upstream(&self) -> Upstream {
+        self.upstream_at(self.server.port())
+    }
+
+    /// Whoever is there.
+    pub(crate) fn upstream_at(&self, port: u16) -> Upstream {
         let trust_domain = self.ca.trust_domain().clone();
-        Upstream::new(trust_domain, "127.0.0.1".to_owned(), self.server.port(), Proxy::none(), self.manual.clock())
+        Upstream::new(trust_domain, "127.0.0.1".to_owned(), port, Proxy::none(), self.manual.clock())
     }
 
     /// As an agent has it that has attested.

@@ -1,11 +1,14 @@
 //! gRPC statuses as the reference builds them: one rule for texts, one for details.
 
+use std::error::Error;
 use std::fmt::Display;
 
 use prost::Message;
 use steeple_proto::spire::api::types::PermissionDeniedDetails;
 use steeple_proto::spire::api::types::permission_denied_details::Reason;
 use tonic::{Code, Status};
+
+use crate::dial::in_full;
 
 /// `google.rpc.Status`, the envelope of details on the wire.
 #[derive(Clone, PartialEq, Message)]
@@ -75,8 +78,15 @@ pub fn code_name(code: Code) -> &'static str {
 }
 
 /// A status as the reference's commands print it.
+///
+/// Of a connection that broke, tonic says no more than "transport error" and that the code is unknown; its causes say why.
 pub fn describe(status: &Status) -> String {
-    format!("rpc error: code = {} desc = {}", code_name(status.code()), status.message())
+    match status.source() {
+        Some(cause) if status.code() == Code::Unknown => {
+            format!("rpc error: code = Unavailable desc = connection error: desc = {:?}", in_full(cause))
+        }
+        _ => format!("rpc error: code = {} desc = {}", code_name(status.code()), status.message()),
+    }
 }
 
 #[cfg(test)]

@@ -29,14 +29,20 @@ impl Case {
         let host = Host::new().await;
         host.server.change(|script| script.reattestable = reattestable);
         let upstream = host.upstream();
-        let mut storage = host.storage();
-        let attestation = || host.attestation(&upstream, Bootstrap::Insecure, By::Answering("node"));
-        attestation().identity(&mut storage).await.unwrap();
-        let storage = Arc::new(Mutex::new(storage));
+        host.attestation(&upstream, Bootstrap::Insecure, By::Answering("node"))
+            .identity(&mut host.storage())
+            .await
+            .unwrap();
+        Self::started(host, upstream)
+    }
+
+    /// With the SVID that is stored.
+    fn started(host: Host, upstream: Upstream) -> Self {
+        let storage = Arc::new(Mutex::new(host.storage()));
         let rotation = Rotation {
             upstream: upstream.clone(),
             keys: host.keys.of_agent(),
-            attestation: attestation(),
+            attestation: host.attestation(&upstream, Bootstrap::Insecure, By::Answering("node")),
             storage: Arc::clone(&storage),
             clock: host.manual.clock(),
             renewal: Renewal::default(),
@@ -156,10 +162,59 @@ async fn a_denial_without_a_reason_is_no_rejection() {
 #[tokio::test]
 async fn an_svid_that_ended_before_it_could_be_renewed_ends_the_agent() {
     let case = Case::new(false).await;
-    case.refuse(Status::unavailable("going down"));
+    // The server refuses it in the handshake.
     case.pass(HOUR + SECOND).await;
     let error = case.running.await.unwrap().unwrap_err();
-    assert!(!error.is_rejection(), "{error}");
+    let text = "rpc error: code = Unavailable desc = connection error: ";
+    assert!(error.to_string().starts_with(&format!("failed to renew agent: {text}")), "{error}");
+    assert!(error.to_string().contains("received fatal alert: "), "{error}");
+}
+
+#[tokio::test]
+async fn an_svid_that_ends_while_the_server_cannot_be_reached_ends_nothing() {
+    let host = Host::new().await;
+    let upstream = host.upstream();
+    let mut storage = host.storage();
+    host.attestation(&upstream, Bootstrap::Insecure, By::Answering("node")).identity(&mut storage).await.unwrap();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let away = host.upstream_at(nobody.port());
+    away.set_identity(upstream.identity().unwrap()).unwrap();
+    host.manual.advance(HOUR + SECOND);
+    let case = Case::started(host, away);
+    let mut pause = LOOK_EVERY;
+    for _ in 0..4 {
+        pause = pause * 3 / 2;
+        case.host.manual.wake(about(pause)).await;
+    }
+    assert!(!case.running.is_finished());
+}
+
+#[tokio::test]
+async fn an_agent_that_starts_late_in_the_life_of_its_svid_renews_at_once() {
+    let host = Host::new().await;
+    let upstream = host.upstream();
+    host.attestation(&upstream, Bootstrap::Insecure, By::Answering("node"))
+        .identity(&mut host.storage())
+        .await
+        .unwrap();
+    host.manual.advance(HOUR * 60 / 100);
+    // Nobody moves the clock any more.
+    let case = Case::started(host, upstream);
+    case.renewed().await;
+}
+
+#[tokio::test]
+async fn a_pause_is_never_so_long_that_the_svid_ends_in_it() {
+    let case = Case::new(false).await;
+    case.refuse(Status::unavailable("going down"));
+    case.pass(HOUR - SECOND * 16).await;
+    // 7.5 s of the 16 that are left, and then no more than half of what is left.
+    case.host.server.until_called("RenewAgent", 1).await;
+    case.host.manual.wake(about(LOOK_EVERY * 3 / 2)).await;
+    case.host.server.until_called("RenewAgent", 2).await;
+    case.host.manual.wake(about(LOOK_EVERY)).await;
+    case.host.server.until_called("RenewAgent", 3).await;
+    assert!(case.host.manual.now() < case.identity().chain[0].not_after());
 }
 
 #[tokio::test]
