@@ -45,8 +45,8 @@ soak: fuzz ## All of fuzz, a bench with 2000 tries, rotation for six minutes, th
 	STEEPLE_ROTATION_SECONDS=360; export STEEPLE_ROTATION_SECONDS; $(WHOLE) rotation::
 	@for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; ($(WHOLE)) || exit 1; done
 
-peer: ## The whole daemons of another directory, such as SPIRE's: STEEPLE_BIN=/opt/spire/bin
-	@test -n "$(STEEPLE_BIN)" || { echo "Say where the daemons are: make peer STEEPLE_BIN=/opt/spire/bin"; exit 2; }
-	@.ci/tools test
-	cargo build $(LOCKED) -p steeple-cmd
-	$(WHOLE)
+peer: ## Our daemons with those of another directory, on the wire and on the same files: STEEPLE_PEER_BIN=/opt/spire/bin
+	@test -n "$(STEEPLE_PEER_BIN)" || { echo "Say where the peers are: make peer STEEPLE_PEER_BIN=/opt/spire/bin"; exit 2; }
+	@.ci/tools build
+	cargo build $(LOCKED) $(PROGRAMS)
+	STEEPLE_PEER_BIN="$(STEEPLE_PEER_BIN)" cargo test $(LOCKED) -p steeple-tests --test peer

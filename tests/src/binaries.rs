@@ -41,14 +41,28 @@ impl Binaries {
         static FOUND: OnceLock<Result<Binaries, String>> = OnceLock::new();
         FOUND.get_or_init(|| look().map_err(|error| format!("{error:#}"))).as_ref().map_err(|error| anyhow!("{error}"))
     }
+
+    /// Those of `STEEPLE_PEER_BIN`, which the ones under test meet on the wire and on disk.
+    ///
+    /// # Errors
+    /// It is not set, or a daemon is missing there.
+    pub fn peers() -> Result<Self> {
+        Self::in_directory(&named("STEEPLE_PEER_BIN")?.context("STEEPLE_PEER_BIN does not say where the peers are")?)
+    }
+
+    fn in_directory(dir: &Path) -> Result<Self> {
+        Ok(Self { server: program(dir, "server")?, agent: program(dir, "agent")? })
+    }
 }
 
 fn look() -> Result<Binaries> {
-    let dir = match env::var_os("STEEPLE_BIN") {
-        Some(dir) => PathBuf::from(dir).canonicalize().context("STEEPLE_BIN")?,
-        None => built_beside_this_test()?,
-    };
-    Ok(Binaries { server: program(&dir, "server")?, agent: program(&dir, "agent")? })
+    let dir = named("STEEPLE_BIN")?;
+    Binaries::in_directory(&dir.map_or_else(built_beside_this_test, Ok)?)
+}
+
+/// The directory that an environment variable names.
+fn named(variable: &'static str) -> Result<Option<PathBuf>> {
+    env::var_os(variable).map(|dir| PathBuf::from(dir).canonicalize().context(variable)).transpose()
 }
 
 fn program(dir: &Path, role: &str) -> Result<Program> {

@@ -17,6 +17,7 @@
 //! | Variable | Meaning |
 //! |---|---|
 //! | `STEEPLE_BIN` | directory of the daemons; without it the one that cargo built the test into |
+//! | `STEEPLE_PEER_BIN` | directory of the daemons that those meet; for `make peer` alone |
 //! | `STEEPLE_KEEP` | keeps the directory of a failed case |
 //! | `STEEPLE_SEED` | repeats the random moments of an earlier run |
 //! | `STEEPLE_TRIES` | how often a bench measures |

@@ -1,0 +1,55 @@
+//! The daemons under test and those of `STEEPLE_PEER_BIN`, such as SPIRE's, with each other: on the two ends of the wire,
+//! and one after the other on the same files.
+
+#[cfg(test)]
+mod pair;
+#[cfg(test)]
+mod swap;
+
+#[cfg(test)]
+mod domain {
+    use anyhow::{Context, Result};
+    use steeple_proto::workload::X509svidResponse;
+    use steeple_tests::{Agent, Domain, DomainBuilder, Program, Scratch, verified, within};
+    use tonic::Streaming;
+
+    pub(super) const WEB: &str = "spiffe://example.org/web";
+
+    /// A trust domain whose server is `server` and whose one agent is `agent`, attested with a join token.
+    pub(super) async fn of(
+        builder: DomainBuilder,
+        server: &Program,
+        agent: &Program,
+        scratch: &Scratch,
+    ) -> Result<(Domain, Agent)> {
+        let mut domain = builder.write(scratch)?;
+        domain.server.program = server.clone();
+        domain.server.start().await?;
+        let mut attested = domain.new_agent("node1").await?;
+        attested.program = agent.clone();
+        let token = domain.server.token(&[]).await?;
+        attested.launch(&["-joinToken", &token])?;
+        attested.healthy().await?;
+        attested.id = domain.id(&format!("/spire/agent/join_token/{token}"));
+        Ok((domain, attested))
+    }
+
+    /// The serial numbers of the next SVID for [`WEB`] on a stream and of its authority's key.
+    pub(super) async fn next_svid(stream: &mut Streaming<X509svidResponse>) -> Result<(String, String)> {
+        within("an SVID on the open stream", async {
+            loop {
+                let update = stream.message().await?.context("the stream ended")?;
+                if let Some(svid) = update.svids.iter().find(|svid| svid.spiffe_id == WEB) {
+                    let leaf = verified(svid)?.chain.swap_remove(0);
+                    let issuer = leaf.authority_key_id().map(hex).unwrap_or_default();
+                    return anyhow::Ok((leaf.serial_hex(), issuer));
+                }
+            }
+        })
+        .await?
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
