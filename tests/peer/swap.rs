@@ -12,8 +12,7 @@ use crate::domain::{self, WEB};
 fn daemons_take_over_from_each_other_and_give_back() -> Result<()> {
     let (ours, theirs) = (Binaries::find()?.clone(), Binaries::peers()?);
     case(async |scratch| {
-        let (mut domain, mut agent) =
-            domain::of(Domain::builder(), &theirs.server, &theirs.agent, scratch).await?;
+        let (mut domain, mut agent) = domain::of(Domain::builder(), &theirs.server, &theirs.agent, scratch).await?;
         domain.entry(&agent.id, "/web", &[]).await?;
         agent.workload().follow().until_id(WEB).await?;
         let (authorities, agents) = (domain.server.authorities().await?, known(&domain).await?);
