@@ -67,6 +67,8 @@ pub enum Coverage {
     Equal,
     /// Our answer is different, for this reason.
     Different(&'static str),
+    /// Replayed elsewhere: it needs more than this test has.
+    Elsewhere(&'static str),
     /// Not run: it needs what this work brings.
     Later(&'static str),
 }
@@ -85,7 +87,7 @@ pub fn replay(
     mut run: impl FnMut(&Record) -> Outcome,
 ) {
     let (mut equal, mut failing) = (0, Vec::new());
-    let (mut differing, mut later) = (BTreeMap::new(), BTreeMap::new());
+    let (mut differing, mut elsewhere, mut later) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for record in records {
         record.write_inputs(dir);
         match coverage(record) {
@@ -97,10 +99,11 @@ pub fn replay(
                 Some(_) => *differing.entry(reason).or_insert(0) += 1,
                 None => failing.push(format!("{}: is equal now, so strike it out", record.name)),
             },
+            Coverage::Elsewhere(place) => *elsewhere.entry(place).or_insert(0) += 1,
             Coverage::Later(work) => *later.entry(work).or_insert(0) += 1,
         }
     }
-    report(equal, &differing, &later, failing.len());
+    report(equal, &differing, &elsewhere, &later, failing.len());
     assert!(failing.is_empty(), "{}", failing.join("\n"));
 }
 
@@ -128,6 +131,11 @@ impl Record {
         // A command that does not read it has ended by now, perhaps.
         let _ = child.stdin.take().unwrap().write_all(self.stdin.as_bytes());
         child
+    }
+
+    /// The same, with lines that may come in any order.
+    pub fn in_any_order(self) -> Self {
+        Self { unordered: true, ..self }
     }
 
     /// What is different, if anything is.
@@ -188,11 +196,18 @@ impl Outcome {
 }
 
 #[allow(clippy::print_stdout, reason = "the counts belong in the log of the tests")]
-fn report(equal: i32, differing: &BTreeMap<&str, i32>, later: &BTreeMap<&str, i32>, failing: usize) {
+fn report(
+    equal: i32,
+    differing: &BTreeMap<&str, i32>,
+    elsewhere: &BTreeMap<&str, i32>,
+    later: &BTreeMap<&str, i32>,
+    failing: usize,
+) {
     let sum = |counts: &BTreeMap<&str, i32>| counts.values().sum::<i32>();
     let (different, not_covered) = (sum(differing), sum(later));
     println!("cli: {equal} equal, {different} differing on purpose, {not_covered} not covered yet, {failing} failing");
     differing.iter().for_each(|(reason, count)| println!("cli:   {count} differing: {reason}"));
+    elsewhere.iter().for_each(|(place, count)| println!("cli:   {count} replayed {place}"));
     later.iter().for_each(|(work, count)| println!("cli:   {count} not covered until there is: {work}"));
 }
 
