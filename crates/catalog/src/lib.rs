@@ -43,10 +43,8 @@ impl Configuration {
             PluginData::Fixed(body) => body.clone(),
             PluginData::File(path) => {
                 let text = std::fs::read_to_string(path).map_err(|error| {
-                    PluginError::invalid_argument(format!(
-                        "unable to read plugin_data_file {}: {error}",
-                        path.display()
-                    ))
+                    let (path, reason) = (path.display(), steeple_runtime::os::reason(&error));
+                    PluginError::invalid_argument(format!("failed to read plugin configuration: open {path}: {reason}"))
                 })?;
                 steeple_config::hcl::parse(text).map_err(malformed)?
             }

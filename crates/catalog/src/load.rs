@@ -113,26 +113,12 @@ pub fn server(
     trust_domain: &TrustDomain,
     host: &Host,
 ) -> Result<ServerPlugins, LoadError> {
-    const KNOWN: &[(&str, &[&str])] = &[
-        ("DataStore", &["sql"]),
-        (key_manager::TYPE, &["aws_kms", "azure_key_vault", "gcp_kms", "hashicorp_vault"]),
-        (node_attestor::TYPE, NODE_ATTESTORS),
-        ("UpstreamAuthority", &["aws_pca", "awssecret", "cert-manager", "disk", "ejbca", "gcp_cas", "spire", "vault"]),
-        ("Notifier", &["gcs_bundle", "k8sbundle"]),
-        (
-            "BundlePublisher",
-            &["aws_rolesanywhere_trustanchor", "aws_s3", "azure_blob", "gcp_cloudstorage", "k8s_configmap"],
-        ),
-        ("CredentialComposer", &["uniqueid"]),
-    ];
-    let (blocks, daemon) = (Blocks::new(blocks, KNOWN)?, Daemon { trust_domain, host });
+    let (blocks, daemon) = (Blocks::new(blocks, OF_A_SERVER)?, Daemon { trust_domain, host });
     let mut key_managers = blocks.load(key_manager::TYPE, built_ins.key_managers, daemon)?;
     let key_manager = exactly_one(key_manager::TYPE, &mut key_managers)?;
-    if blocks.of(node_attestor::TYPE).any(|block| block.cmd.is_some() && block.name == "join_token") {
-        return Err(LoadError::JoinTokenOverridden);
-    }
+    blocks.join_token_is_built_in()?;
     let node_attestors = blocks.load(node_attestor::TYPE, built_ins.node_attestors, daemon)?;
-    for kind in ["UpstreamAuthority", "Notifier", "BundlePublisher", "CredentialComposer"] {
+    for kind in NOT_BUILT_IN {
         blocks.load::<dyn Absent>(kind, &[], daemon)?;
     }
     let node_attestor = |(name, plugin): (String, _)| node_attestor::ServerNodeAttestor::new(&name, plugin);
@@ -140,6 +126,25 @@ pub fn server(
         key_manager: key_manager::KeyManager::of_server(&key_manager.0, key_manager.1),
         node_attestors: node_attestors.into_iter().map(node_attestor).collect(),
     })
+}
+
+/// All that is wrong with a server's plugins. They are made, and dropped again.
+pub fn check_server(
+    blocks: &[PluginBlock],
+    built_ins: &ServerBuiltIns,
+    trust_domain: &TrustDomain,
+    host: &Host,
+) -> Vec<LoadError> {
+    let (blocks, daemon) = match Blocks::new(blocks, OF_A_SERVER) {
+        Ok(blocks) => (blocks, Daemon { trust_domain, host }),
+        Err(error) => return vec![error],
+    };
+    let mut wrong = blocks.check(key_manager::TYPE, built_ins.key_managers, daemon);
+    wrong.extend(one(key_manager::TYPE, blocks.of(key_manager::TYPE).count()).err());
+    wrong.extend(blocks.join_token_is_built_in().err());
+    wrong.extend(blocks.check(node_attestor::TYPE, built_ins.node_attestors, daemon));
+    wrong.extend(NOT_BUILT_IN.iter().flat_map(|kind| blocks.check::<dyn Absent>(kind, &[], daemon)));
+    wrong
 }
 
 /// Loads an agent's plugins. `join_token`, when the agent has one, takes the node attestor's place; one must be named
@@ -197,6 +202,23 @@ pub fn check_agent(blocks: &[PluginBlock], built_ins: &AgentBuiltIns, has_join_t
     }
     blocks.find::<dyn Absent>("SVIDStore", &[]).map(drop)
 }
+
+/// The types of a server's plugins, and names that the reference has of each.
+const OF_A_SERVER: &[(&str, &[&str])] = &[
+    ("DataStore", &["sql"]),
+    (key_manager::TYPE, &["aws_kms", "azure_key_vault", "gcp_kms", "hashicorp_vault"]),
+    (node_attestor::TYPE, NODE_ATTESTORS),
+    ("UpstreamAuthority", &["aws_pca", "awssecret", "cert-manager", "disk", "ejbca", "gcp_cas", "spire", "vault"]),
+    ("Notifier", &["gcs_bundle", "k8sbundle"]),
+    (
+        "BundlePublisher",
+        &["aws_rolesanywhere_trustanchor", "aws_s3", "azure_blob", "gcp_cloudstorage", "k8s_configmap"],
+    ),
+    ("CredentialComposer", &["uniqueid"]),
+];
+
+/// Those of which there is no built-in.
+const NOT_BUILT_IN: [&str; 4] = ["UpstreamAuthority", "Notifier", "BundlePublisher", "CredentialComposer"];
 
 /// The types of an agent's plugins, and names that the reference has of each.
 const OF_AN_AGENT: &[(&str, &[&str])] = &[
@@ -262,20 +284,38 @@ impl<'a> Blocks<'a> {
         built_ins: &'static [BuiltIn<T>],
         daemon: Daemon<'_>,
     ) -> Result<Vec<(String, Arc<T>)>, LoadError> {
-        let Daemon { trust_domain, host } = daemon;
-        let mut loaded = Vec::new();
-        for block in self.of(kind) {
-            let built_in = self.built_in(kind, built_ins, block)?;
-            let configuration =
-                Configuration { trust_domain: trust_domain.clone(), data: block.data.clone(), host: host.clone() };
-            let plugin = (built_in.build)(&configuration).map_err(|error| LoadError::Configure {
-                name: block.name.clone(),
-                error: error.of(kind, &block.name),
-            })?;
-            info!(target: "catalog", plugin_name = block.name, plugin_type = kind, external = false, "Plugin loaded");
-            loaded.push((block.name.clone(), plugin));
-        }
-        Ok(loaded)
+        self.of(kind).map(|block| Ok((block.name.clone(), self.make(kind, built_ins, block, daemon)?))).collect()
+    }
+
+    /// What is wrong with the blocks of one type.
+    fn check<T: ?Sized>(
+        &self,
+        kind: &'static str,
+        built_ins: &'static [BuiltIn<T>],
+        daemon: Daemon<'_>,
+    ) -> Vec<LoadError> {
+        self.of(kind).filter_map(|block| self.make(kind, built_ins, block, daemon).err()).collect()
+    }
+
+    fn make<T: ?Sized>(
+        &self,
+        kind: &'static str,
+        built_ins: &'static [BuiltIn<T>],
+        block: &PluginBlock,
+        Daemon { trust_domain, host }: Daemon<'_>,
+    ) -> Result<Arc<T>, LoadError> {
+        let built_in = self.built_in(kind, built_ins, block)?;
+        let configuration =
+            Configuration { trust_domain: trust_domain.clone(), data: block.data.clone(), host: host.clone() };
+        let plugin = (built_in.build)(&configuration)
+            .map_err(|error| LoadError::Configure { name: block.name.clone(), error: error.of(kind, &block.name) })?;
+        info!(target: "catalog", plugin_name = block.name, plugin_type = kind, external = false, "Plugin loaded");
+        Ok(plugin)
+    }
+
+    fn join_token_is_built_in(&self) -> Result<(), LoadError> {
+        let overridden = self.of(node_attestor::TYPE).any(|block| block.cmd.is_some() && block.name == "join_token");
+        if overridden { Err(LoadError::JoinTokenOverridden) } else { Ok(()) }
     }
 
     /// The built-ins of one type that the blocks name.

@@ -299,7 +299,7 @@ fn plugin_data_can_stand_in_a_file_of_its_own() {
     let path = dir.path().join("keys.conf");
     let block = format!("KeyManager \"disk\" {{ plugin_data_file = \"{}\" }}", path.display());
     let error = refusal(server(&block));
-    assert!(error.contains(&format!("unable to read plugin_data_file {}: ", path.display())), "{error}");
+    assert!(error.contains(&format!("failed to read plugin configuration: open {}: ", path.display())), "{error}");
     std::fs::write(&path, "keys_path = \"keys.json\"").unwrap();
     assert_eq!(server(&block).unwrap().key_manager.name(), "disk");
 }

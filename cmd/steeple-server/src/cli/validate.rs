@@ -38,12 +38,14 @@ enum Invalid {
     File(String),
     /// By plugins that there are not.
     Plugins(String),
-    /// By what a plugin says to its configuration.
-    Note {
-        /// Which plugin, or only its type.
-        of: String,
-        note: String,
-    },
+    /// By what plugins say to their configurations.
+    Notes(Vec<Note>),
+}
+
+struct Note {
+    /// Which plugin, or only its type.
+    of: String,
+    text: String,
 }
 
 impl Invalid {
@@ -52,8 +54,9 @@ impl Invalid {
         match self {
             Self::File(error) => format!("SPIRE server configuration file is invalid: {error}\n"),
             Self::Plugins(error) => format!("Could not validate configuration file: {error}"),
-            Self::Note { of, note } => {
-                format!("SPIRE server configuration file is invalid.\nValidation errors:\n\t{of}:\n\t\t{note}\n")
+            Self::Notes(notes) => {
+                let notes: String = notes.iter().map(|Note { of, text }| format!("\t{of}:\n\t\t{text}\n")).collect();
+                format!("SPIRE server configuration file is invalid.\nValidation errors:\n{notes}")
             }
         }
     }
@@ -68,14 +71,18 @@ fn check(program: &Program, flags: ConfigFlags) -> Result<(), Invalid> {
         log_warnings(&config.warnings);
     }
     let host = Host::new(Clock::system());
-    match load::server(&config.plugins, &SERVER, &config.trust_domain, &host) {
-        Ok(_unused) => Ok(()),
-        Err(error) => Err(not_loaded(&config.plugins, &error)),
-    }
+    let wrong = load::check_server(&config.plugins, &SERVER, &config.trust_domain, &host);
+    // One that is not there is told alone.
+    let notes: Vec<Note> = wrong
+        .iter()
+        .map(|error| not_loaded(&config.plugins, error))
+        .collect::<Result<_, String>>()
+        .map_err(Invalid::Plugins)?;
+    if notes.is_empty() { Ok(()) } else { Err(Invalid::Notes(notes)) }
 }
 
 fn refused(program: &Program, file: &ConfigFile, error: &ConfigError) -> Invalid {
-    let note = |note: String| Invalid::Note { of: "DataStore \"sql\"".into(), note };
+    let note = |text: String| Invalid::Notes(vec![Note { of: "DataStore \"sql\"".into(), text }]);
     match error {
         ConfigError::NoDataStore => note("'datastore' must be configured".into()),
         ConfigError::DataStore(_) | ConfigError::DataFile { .. } => note(error.to_string()),
@@ -83,26 +90,26 @@ fn refused(program: &Program, file: &ConfigFile, error: &ConfigError) -> Invalid
     }
 }
 
-fn not_loaded(blocks: &[PluginBlock], error: &LoadError) -> Invalid {
+/// What is noted of a plugin, or why there is none.
+fn not_loaded(blocks: &[PluginBlock], error: &LoadError) -> Result<Note, String> {
     match error {
-        LoadError::NoBuiltIn { kind: _, name } => Invalid::Plugins(format!("failed to load plugin {name:?}: {error}")),
+        LoadError::NoBuiltIn { kind: _, name } => Err(format!("failed to load plugin {name:?}: {error}")),
         LoadError::UnsupportedType(_)
         | LoadError::NotBuiltInYet { .. }
         | LoadError::External(_)
-        | LoadError::JoinTokenOverridden => Invalid::Plugins(error.to_string()),
-        LoadError::Count { kind, expected, count } => Invalid::Note {
+        | LoadError::JoinTokenOverridden => Err(error.to_string()),
+        LoadError::Count { kind, expected, count } => Ok(Note {
             of: (*kind).to_owned(),
-            note: format!("constraint not satisfied: expected {expected} but got {count}"),
-        },
+            text: format!("constraint not satisfied: expected {expected} but got {count}"),
+        }),
         LoadError::Configure { name, error } => {
             // What the plugin says begins with its own type and name.
             let note = |block: &PluginBlock| {
                 let prefix = format!("{}({}): ", block.kind.to_lowercase(), block.name);
-                let note = error.message.strip_prefix(&prefix)?.to_owned();
-                Some(Invalid::Note { of: format!("{} {:?}", block.kind, block.name), note })
+                let text = error.message.strip_prefix(&prefix)?.to_owned();
+                Some(Note { of: format!("{} {:?}", block.kind, block.name), text })
             };
-            let note = blocks.iter().filter(|block| block.name == *name).find_map(note);
-            note.unwrap_or_else(|| Invalid::Plugins(error.to_string()))
+            blocks.iter().filter(|block| block.name == *name).find_map(note).ok_or_else(|| error.to_string())
         }
     }
 }

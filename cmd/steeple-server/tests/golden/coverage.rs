@@ -77,21 +77,17 @@ const LATER: &[(&str, &str)] = &[
     ("validate-server-endpoint-web-cert-missing-file", FEDERATION),
     ("validate-server-endpoint-acme-old-no-domain", FEDERATION),
     ("validate-server-endpoint-bad-refresh-hint", FEDERATION),
-    ("validate-server-empty-plugins", ALL_NOTES),
-    ("validate-server-two-plugins-with-notes", ALL_NOTES),
-    ("validate-server-join-token-with-data", "a check of join_token's configuration"),
+    ("validate-server-empty-plugins", VALIDATE),
+    ("validate-server-join-token-with-data", VALIDATE),
     ("validate-server-plugin-bad-checksum", EXTERNAL),
     ("validate-server-plugin-short-checksum", EXTERNAL),
     ("validate-server-plugin-cmd-missing", EXTERNAL),
-    ("validate-server-plugin-data-file-missing", X509POP),
-    ("validate-server-x509pop-no-ca", X509POP),
     ("validate-server-upstream-disk-no-paths", UPSTREAM_DISK),
     ("validate-server-upstream-disk-missing-files", UPSTREAM_DISK),
 ];
 
-const ALL_NOTES: &str = "loading that goes on behind the first plugin that is refused";
 const EXTERNAL: &str = "external plugins";
 const FEDERATION: &str = "federation";
 const TAINT: &str = "`localauthority`";
+const VALIDATE: &str = "all that `validate` says of plugins";
 const UPSTREAM_DISK: &str = "UpstreamAuthority disk";
-const X509POP: &str = "NodeAttestor x509pop";
