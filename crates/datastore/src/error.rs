@@ -31,6 +31,9 @@ pub enum Error {
     /// The entry that comes with a join token could not be created, so that the token was not stored either.
     #[error(transparent)]
     JoinTokenEntry(Box<Error>),
+    /// The join token was used before, and whoever comes with it now is not to be answered again.
+    #[error("join token has been used")]
+    JoinTokenUsed,
     /// The agent is banned; only deleting it ends that.
     #[error("agent is banned")]
     Banned,
@@ -140,9 +143,11 @@ impl Coded for Error {
     /// another one (`Unknown` becomes Internal there).
     fn code(&self) -> &'static str {
         match self {
-            Self::NotFound | Self::RootCaToTaintNotFound | Self::RootCaToRevokeNotFound | Self::JwtKeyNotFound => {
-                "NotFound"
-            }
+            Self::NotFound
+            | Self::JoinTokenUsed
+            | Self::RootCaToTaintNotFound
+            | Self::RootCaToRevokeNotFound
+            | Self::JwtKeyNotFound => "NotFound",
             Self::Constraint(_) => "AlreadyExists",
             Self::Validation(_)
             | Self::EntryPageToken(_)

@@ -1,6 +1,10 @@
 //! Join tokens: each lets one agent attest once.
 
+pub(crate) mod used;
+
 use steeple_runtime::metrics::measure;
+
+pub use used::{AttestWithToken, Redeemed, Use};
 
 use crate::Error;
 use crate::connection::Row;
@@ -40,14 +44,17 @@ pub struct CreateJoinToken {
     pub entry: Option<Entry>,
 }
 
-/// Takes a token out: of several that try, one gets it.
+/// Takes a token out: of several that try, one gets it, and gets it again while its answer may have been lost.
 #[derive(Clone, Debug)]
 pub struct ConsumeJoinToken {
     /// The token.
     pub token: String,
+    /// A digest of the token and the key that the agent has proved to have. None when it has proved nothing: then the token
+    /// is used up all the same, and nobody gets it again.
+    pub digest: Option<String>,
 }
 
-/// Deletes tokens that have expired. The reference never does, which does no harm but to its database.
+/// Deletes tokens that have expired, used ones too. The reference never does, which does no harm but to its database.
 #[derive(Clone, Debug)]
 pub struct PruneJoinTokens {
     /// Tokens with an earlier expiry (seconds since 1970) go.
@@ -71,24 +78,30 @@ impl Mutation for CreateJoinToken {
 }
 
 impl Mutation for ConsumeJoinToken {
-    /// The token, expired or not.
-    type Output = JoinToken;
+    /// [`Error::JoinTokenUsed`] when it was used before, and is not to be answered again; [`Error::NotFound`] when nothing
+    /// is known of it.
+    type Output = Redeemed;
     const KEY: &'static str = "datastore.join_token.delete";
 
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<JoinToken, Error> {
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Redeemed, Error> {
+        let Self { token, digest } = self;
         let select = format!("{SELECT}{}", tx.db.dialect().row_lock());
-        let found = tx.db.row(Sql::new(select).bind(&self.token), read).await?.ok_or(Error::NotFound)?;
-        tx.db.execute(Sql::new("DELETE FROM join_tokens WHERE token = ?").bind(&self.token)).await?;
-        Ok(found)
+        let Some(found) = tx.db.row(Sql::new(select).bind(token), read).await? else {
+            return used::again(tx, token, digest.as_deref()).await;
+        };
+        tx.db.execute(Sql::new("DELETE FROM join_tokens WHERE token = ?").bind(token)).await?;
+        let by = used::record(tx, &found, digest.as_deref()).await?;
+        Ok(Redeemed { token: found, by })
     }
 }
 
 impl Mutation for PruneJoinTokens {
-    /// How many went.
+    /// How many went that had not been used.
     type Output = u64;
     const KEY: &'static str = "datastore.join_token.prune";
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<u64, Error> {
+        used::prune(tx, self.expires_before).await?;
         tx.db.execute(Sql::new("DELETE FROM join_tokens WHERE expiry < ?").bind(self.expires_before)).await
     }
 }

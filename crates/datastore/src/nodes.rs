@@ -32,7 +32,8 @@ pub struct Node {
     pub serial: Option<String>,
     /// End of that SVID in seconds since 1970.
     pub expires_at: i64,
-    /// Serial number of the next SVID, which was given out but not yet seen in use; empty when there is none.
+    /// Serial number of the next SVID, which was given out but not yet seen in use; empty when there is none. After
+    /// attestation by a join token it is that of the one in use, until the agent is seen with it.
     pub new_serial: String,
     /// End of the next SVID.
     pub new_expires_at: Option<i64>,

@@ -22,7 +22,7 @@ pub struct Options {
     pub path: PathBuf,
     /// Connections for reading, opened when needed; at least 1.
     pub readers: usize,
-    /// Refuse to change the schema of an existing database.
+    /// Refuse to change the schema of an existing database, and make no tables of our own.
     pub disable_migration: bool,
     /// Log each statement (not its values) at debug level.
     pub log_statements: bool,
@@ -84,7 +84,8 @@ impl DataStore {
 
         let (hints, hinted) = watch::channel(Hint::default());
         let stop = CancellationToken::new();
-        let (writer, writing) = Writer::start(file.clone(), connection, clock.clone(), hints, stop.clone());
+        let (writer, writing) =
+            Writer::start(file.clone(), connection, !disable_migration, clock.clone(), hints, stop.clone()).await;
         Ok(Self(Arc::new(Inner {
             readers: Readers::new(file.clone(), readers.max(1)),
             file,

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Error;
 use crate::connection::Connection;
+use crate::join_tokens::used;
 use crate::sqlite::{File, Identity};
 
 /// One change of the store, as a value. [`DataStore::write`](crate::DataStore::write) runs it.
@@ -34,6 +35,8 @@ pub struct Tx<'c> {
     pub(crate) now: SystemTime,
     /// Whether a bundle was written: bundles have no events, so that feeds have to be told.
     pub(crate) bundles_changed: bool,
+    /// Whether there is a table of used join tokens.
+    pub(crate) used_join_tokens: bool,
 }
 
 /// What each commit of this process tells the feeds. Only a hint: a feed that misses it finds the change by itself.
@@ -57,16 +60,17 @@ pub(crate) struct Writer {
 impl Writer {
     /// Starts the task on `connection`. It ends when `stop` is cancelled, or all senders are gone, and what was queued by
     /// then is written.
-    pub(crate) fn start(
+    pub(crate) async fn start(
         file: File,
         connection: Connection,
+        own_tables: bool,
         clock: Clock,
         hints: watch::Sender<Hint>,
         stop: CancellationToken,
     ) -> (Self, tokio::task::JoinHandle<()>) {
         let (sender, queue) = mpsc::channel(QUEUE);
-        let identity = file.identity();
-        let task = Task { file, open: Some((identity, connection)), clock, hints };
+        let open = Some(Open::new(file.identity(), connection, own_tables).await);
+        let task = Task { file, own_tables, open, clock, hints };
         (Self { queue: sender }, tokio::spawn(task.run(queue, stop)))
     }
 
@@ -84,10 +88,26 @@ impl Writer {
 /// commit is divided by the load.
 struct Task {
     file: File,
+    /// Whether tables of our own may be made.
+    own_tables: bool,
     /// None after a failure: the next group opens the file again.
-    open: Option<(Option<Identity>, Connection)>,
+    open: Option<Open>,
     clock: Clock,
     hints: watch::Sender<Hint>,
+}
+
+/// The write connection, and what there is behind it.
+struct Open {
+    file: Option<Identity>,
+    connection: Connection,
+    used_join_tokens: bool,
+}
+
+impl Open {
+    async fn new(file: Option<Identity>, mut connection: Connection, own_tables: bool) -> Self {
+        let used_join_tokens = used::prepare(&mut connection, own_tables).await;
+        Self { file, connection, used_join_tokens }
+    }
 }
 
 impl Task {
@@ -109,7 +129,7 @@ impl Task {
                 }
             }
         }
-        if let Some((_, connection)) = self.open.take()
+        if let Some(Open { connection, .. }) = self.open.take()
             && let Err(error) = connection.close().await
         {
             tracing::warn!(target: "sql", error = %error, "Failed to close the database");
@@ -119,22 +139,23 @@ impl Task {
     /// Commits a group. After an error nothing of it is written, and the connection is given up: dropping it rolls back.
     async fn write(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), Error> {
         let identity = self.file.identity();
-        let (opened, mut connection) = match self.open.take() {
-            Some((opened, connection)) if opened == identity => (opened, connection),
+        let mut open = match self.open.take() {
+            Some(open) if open.file == identity => open,
             // The file is another one now: writes to the old one would be lost.
-            _ => (identity, self.file.write().await?),
+            _ => Open::new(identity, self.file.write().await?, self.own_tables).await,
         };
-        let bundles_changed = commit(&mut connection, self.clock.now(), group).await?;
-        self.open = Some((opened, connection));
+        let bundles_changed = commit(&mut open, self.clock.now(), group).await?;
+        self.open = Some(open);
         self.hints.send_modify(|hint| hint.bundles += u64::from(bundles_changed));
         Ok(())
     }
 }
 
 /// Runs each job under a savepoint of one transaction.
-async fn commit(db: &mut Connection, now: SystemTime, group: &mut [Box<dyn Job>]) -> Result<bool, Error> {
+async fn commit(open: &mut Open, now: SystemTime, group: &mut [Box<dyn Job>]) -> Result<bool, Error> {
+    let Open { file: _, connection: db, used_join_tokens } = open;
     db.begin_write().await?;
-    let mut tx = Tx { db, now, bundles_changed: false };
+    let mut tx = Tx { db, now, bundles_changed: false, used_join_tokens: *used_join_tokens };
     for job in group {
         tx.db.savepoint().await?;
         match job.apply(&mut tx).await {

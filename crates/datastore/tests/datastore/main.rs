@@ -74,6 +74,12 @@ suite! {
     }
     tokens {
         a_token_is_consumed_once
+        the_key_that_used_a_token_is_answered_until_its_agent_is_seen
+        an_agent_that_was_banned_or_deleted_is_not_answered_again
+        an_agent_that_was_renewed_is_not_answered_again
+        of_two_answers_to_one_key_at_once_one_is_given
+        a_token_made_again_is_another_one
+        a_used_token_is_forgotten_when_it_has_expired
         refuses_a_token_twice
         a_token_and_its_entry_are_stored_together_or_not_at_all
         prunes_tokens_that_have_expired

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::tz::Offset;
 use steeple_datastore::entries::{EntryFilter, PruneEntries};
 use steeple_datastore::events::PruneEntryEvents;
+use steeple_datastore::join_tokens::{ConsumeJoinToken, CreateJoinToken, JoinToken, PruneJoinTokens, Redeemed};
 use steeple_datastore::nodes::{CreateNode, NodeFilter};
 use steeple_datastore::{Change, DataStore, Error, Node, Options, Page};
 use steeple_runtime::Clock;
@@ -17,7 +18,8 @@ use crate::opened::{data, entry, fixture, rows, sqlite};
 /// The reference creates the indexes of a table in random order, so that only the set of statements is fixed.
 #[tokio::test]
 async fn a_new_database_has_the_references_schema() {
-    let schema = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name";
+    let schema = "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE tbl_name NOT LIKE 'steeple~_%' ESCAPE '~' \
+                  ORDER BY type, name";
     let new = sqlite().await;
     let reference = fixture("utc", |_| {}).await;
     assert_eq!(new.sql(schema).await, reference.sql(schema).await);
@@ -42,6 +44,43 @@ fn copied(name: &str) -> (TempDir, PathBuf) {
     let path = dir.path().join("copy.sqlite3");
     std::fs::copy(data(&format!("{name}.sqlite3")), &path).unwrap();
     (dir, path)
+}
+
+/// Without the right to make tables, by order or by the database: the name is taken by something else.
+#[tokio::test]
+async fn without_a_table_of_its_own_a_token_is_good_for_one_answer() {
+    let by_order = fixture("utc", |options| options.disable_migration = true).await;
+    assert!(by_order.sql("SELECT name FROM sqlite_master WHERE name LIKE 'steeple%'").await.is_empty());
+    let taken = fixture("kolkata", |options| options.disable_migration = true).await;
+    taken.close().await;
+    taken.sql("CREATE INDEX steeple_used_join_tokens ON join_tokens (expiry)").await;
+    let allowed = Options { disable_migration: false, ..taken.options.clone() };
+    let refused = DataStore::open(allowed, Clock::system()).await.unwrap();
+    for store in [&by_order.store, &refused] {
+        let token = JoinToken { token: "t".into(), expires_at: 4_102_444_800 };
+        store.write(CreateJoinToken { token: token.clone(), entry: None }).await.unwrap();
+        let consume = || store.write(ConsumeJoinToken { token: "t".into(), digest: Some("key".into()) });
+        assert_eq!(consume().await.unwrap(), Redeemed { token, by: None });
+        assert!(matches!(consume().await, Err(Error::NotFound)));
+        store.write(PruneJoinTokens { expires_before: 4_102_444_801 }).await.unwrap();
+    }
+}
+
+/// The file may be put in place by an operator who has it from the reference.
+#[tokio::test]
+async fn a_file_that_takes_the_place_of_another_gets_the_table_too() {
+    let store = sqlite().await;
+    let (_dir, replacement) = copied("utc");
+    for suffix in ["-wal", "-shm"] {
+        let mut name = store.options.path.clone().into_os_string();
+        name.push(suffix);
+        let _ = std::fs::remove_file(name);
+    }
+    std::fs::rename(replacement, &store.options.path).unwrap();
+    let token = JoinToken { token: "t".into(), expires_at: 4_102_444_800 };
+    store.write(CreateJoinToken { token, entry: None }).await.unwrap();
+    let consume = || store.write(ConsumeJoinToken { token: "t".into(), digest: Some("key".into()) });
+    assert_eq!(consume().await.unwrap(), consume().await.unwrap());
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Whether a caller is an agent: attested, not banned, and showing the SVID that it was last given.
 //!
-//! The index answers for the SVID in use. One that was renewed is taken into use when it is first seen. Any other is
-//! looked up in the datastore once before it is refused, since the index may be a moment behind.
+//! The index answers for the SVID in use. One that was renewed, or that answered a join token, is taken into use when it is
+//! first seen. Any other is looked up in the datastore once before it is refused, since the index may be a moment behind.
 
 use std::sync::Arc;
 
@@ -42,11 +42,12 @@ impl Agents {
                 // A ban ends only when the agent is deleted; then the index forgets it as well.
                 return self.check_stored(svid, &serial, true).await;
             }
-            if known.serial == serial {
-                return Ok(());
-            }
+            // First, since the SVID that answers a join token is the one in use as well.
             if known.new_serial == serial {
                 return self.activate(svid, &serial).await;
+            }
+            if known.serial == serial {
+                return Ok(());
             }
         }
         self.check_stored(svid, &serial, false).await
@@ -65,11 +66,11 @@ impl Agents {
         if node.is_banned() {
             return Err(is_banned());
         }
-        if node.serial.as_deref() == Some(serial) {
-            return Ok(());
-        }
         if node.new_serial == serial {
             return self.activate(svid, serial).await;
+        }
+        if node.serial.as_deref() == Some(serial) {
+            return Ok(());
         }
         Err(permission_denied("agent SVID is not active", Reason::AgentNotActive))
     }

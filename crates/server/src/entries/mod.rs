@@ -38,7 +38,8 @@ pub struct IndexedEntry {
 pub struct AgentState {
     /// Serial number of the SVID in use, decimal; empty when the agent is banned.
     pub serial: String,
-    /// Serial number of a renewed SVID that has not been seen yet; empty when there is none.
+    /// Serial number of a renewed SVID that has not been seen yet, or of the one in use if it answered a join token and has
+    /// not been seen; empty when there is none.
     pub new_serial: String,
     selectors: HashSet<(String, String)>,
 }

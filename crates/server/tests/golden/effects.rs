@@ -20,7 +20,7 @@ use crate::running::Running;
 pub(crate) async fn let_pass(running: &Running, request: &Value, seconds: f64) {
     let Some(payload) = request["params"]["data"]["payload"].as_str() else { return };
     let token = String::from_utf8(STANDARD.decode(payload).unwrap()).unwrap();
-    let row = running.store.write(ConsumeJoinToken { token }).await.unwrap();
+    let row = running.store.write(ConsumeJoinToken { token, digest: None }).await.unwrap().token;
     let row = JoinToken { expires_at: row.expires_at - seconds as i64, ..row };
     write(running, CreateJoinToken { token: row, entry: None }).await;
 }

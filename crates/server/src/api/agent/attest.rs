@@ -7,15 +7,15 @@ use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
 use steeple_catalog::node_attestor::{AgentAttributes, ChallengeStream, Evidence};
 use steeple_catalog::{PluginError, ServerNodeAttestor};
-use steeple_datastore::join_tokens::ConsumeJoinToken;
+use steeple_datastore::join_tokens::{AttestWithToken, ConsumeJoinToken, Redeemed, Use};
 use steeple_datastore::nodes::AttestNode;
 use steeple_datastore::{Error, Selector};
-use steeple_pki::CertificateRequest;
+use steeple_pki::{CertificateRequest, PkiError};
 use steeple_proto::spire::api::server::agent::v1::{
     AgentX509svidParams, AttestAgentRequest, AttestAgentResponse, attest_agent_request, attest_agent_response,
 };
 use steeple_proto::spire::api::types;
-use steeple_spiffe::SpiffeId;
+use steeple_spiffe::{SpiffeId, x509};
 use steeple_transport::connection::Connection;
 use steeple_transport::rpc::Call;
 use tokio::sync::mpsc;
@@ -50,7 +50,12 @@ struct Attested {
     id: SpiffeId,
     selectors: Vec<Selector>,
     can_reattest: bool,
+    /// The join token by which it attests, if the same key may be answered again.
+    token: Option<Use>,
 }
+
+/// The request for the agent's certificate. What is wrong with it is told last, as in the reference.
+type Request = Result<CertificateRequest, PkiError>;
 
 impl Attestation {
     /// Challenges, if there are any, and the result. Nothing runs on when the agent has gone: the answer is what drives it.
@@ -74,10 +79,11 @@ impl Attestation {
         challenges: mpsc::Sender<AttestAgentResponse>,
     ) -> Result<AttestAgentResponse, Status> {
         let (data, csr) = self.first_message(&mut messages).await?;
+        let csr = CertificateRequest::parse_and_verify(&csr);
         let types::AttestationData { r#type: kind, payload } = data;
         self.call.audit("node_attestor_type", &kind);
         let mut attested = match kind.as_str() {
-            "join_token" => self.redeem(&payload).await?,
+            "join_token" => self.redeem(&payload, &csr).await?,
             kind => self.ask_plugin(kind, payload, messages, challenges).await?,
         };
         if self.id_as_selector {
@@ -85,7 +91,7 @@ impl Attestation {
         }
         self.call.audit("agent_id", attested.id.as_str());
         self.admit(&attested.id, &kind).await?;
-        self.issue(attested, kind, &csr).await
+        self.issue(attested, kind, csr).await
     }
 
     async fn ask_plugin(
@@ -119,7 +125,7 @@ impl Attestation {
             return Err(status::internal("invalid agent ID", foreign));
         }
         let selectors = selector_values.iter().map(|value| Selector::new(kind, value)).collect();
-        Ok(Attested { id, selectors, can_reattest })
+        Ok(Attested { id, selectors, can_reattest, token: None })
     }
 
     async fn first_message(
@@ -153,22 +159,42 @@ impl Attestation {
         Ok((data, csr))
     }
 
-    /// Takes a join token out of the datastore, whatever comes of it: a token that was shown once is used. As with the
-    /// reference that holds for a request that cannot be read too, so that it is read only later.
-    async fn redeem(&self, payload: &[u8]) -> Result<Attested, Status> {
-        let unknown = || status::invalid("failed to attest", "join token does not exist or has already been used");
-        let token = std::str::from_utf8(payload).map_err(|_| unknown())?.to_owned();
-        let row = match self.parts.store.write(ConsumeJoinToken { token: token.clone() }).await {
-            Ok(row) => row,
-            Err(Error::NotFound) => return Err(unknown()),
+    /// Takes a join token out of the datastore, whatever comes of it: a token that was shown once is used, by a request
+    /// that cannot be read too, as with the reference. An agent that has lost the answer comes again with the same key.
+    async fn redeem(&self, payload: &[u8], csr: &Request) -> Result<Attested, Status> {
+        let token = std::str::from_utf8(payload).map_err(|_| not_redeemed())?.to_owned();
+        let id = join_token_id(&self.parts.trust_domain, &token);
+        let digest = csr.as_ref().ok().map(|csr| digest(&token, csr));
+        let Redeemed { token, by } = match self.parts.store.write(ConsumeJoinToken { token, digest }).await {
+            Ok(redeemed) => redeemed,
+            Err(error @ (Error::NotFound | Error::JoinTokenUsed)) => {
+                if let Ok(id) = id {
+                    self.tell_remedy(&id, &error).await;
+                }
+                return Err(not_redeemed());
+            }
             Err(error) => return Err(status::datastore("failed to fetch join token", &error)),
         };
-        if row.expires_at < self.parts.clock.unix_seconds() {
+        if token.expires_at < self.parts.clock.unix_seconds() {
             return Err(status::invalid_argument("join token expired"));
         }
-        let id = join_token_id(&self.parts.trust_domain, &token)
-            .map_err(|error| status::log(Status::new(Code::Internal, error.to_string())))?;
-        Ok(Attested { id, selectors: Vec::new(), can_reattest: false })
+        let id = id.map_err(|error| status::log(Status::new(Code::Internal, error.to_string())))?;
+        Ok(Attested { id, selectors: Vec::new(), can_reattest: false, token: by })
+    }
+
+    /// The reference's agent makes a new key for each attempt, so that one whose answer was lost never comes back by itself.
+    async fn tell_remedy(&self, id: &SpiffeId, error: &Error) {
+        let is_used = match error {
+            Error::JoinTokenUsed => true,
+            _ => self.parts.store.fetch_node(id.as_str()).await.is_ok_and(|node| node.is_some()),
+        };
+        if is_used {
+            warn!(
+                target: "api",
+                agent_id = %id,
+                "Join token has been used; an agent that has lost its answer or its data needs a new one (token generate)"
+            );
+        }
     }
 
     /// An ID that attestation may not give, and an agent that is banned, are refused.
@@ -184,10 +210,9 @@ impl Attestation {
         if node.is_some_and(|node| node.is_banned()) { Err(banned()) } else { Ok(()) }
     }
 
-    async fn issue(&self, attested: Attested, kind: String, csr: &[u8]) -> Result<AttestAgentResponse, Status> {
-        let Attested { id, selectors, can_reattest } = attested;
-        let csr =
-            CertificateRequest::parse_and_verify(csr).map_err(|error| status::invalid("failed to parse CSR", error))?;
+    async fn issue(&self, attested: Attested, kind: String, csr: Request) -> Result<AttestAgentResponse, Status> {
+        let Attested { id, selectors, can_reattest, token } = attested;
+        let csr = csr.map_err(|error| status::invalid("failed to parse CSR", error))?;
         let chain = self.parts.ca.sign_agent(&id, &csr.public_key).await;
         let chain = chain.map_err(|error| status::internal("failed to sign X509 SVID", error))?;
         let node = AttestNode {
@@ -198,15 +223,32 @@ impl Attestation {
             can_reattest,
             selectors,
         };
-        match self.parts.store.write(node).await {
+        let stored = match token {
+            Some(by) => self.parts.store.write(AttestWithToken { node, by }).await,
+            None => self.parts.store.write(node).await,
+        };
+        match stored {
             Ok(_) => {}
             Err(Error::Banned) => return Err(banned()),
+            Err(Error::JoinTokenUsed) => return Err(not_redeemed()),
             Err(error) => return Err(status::datastore("failed to create attested agent", &error)),
         }
         let svid = Some(x509_svid(&id, &chain));
         let result = attest_agent_response::Result { svid, reattestable: can_reattest };
         Ok(AttestAgentResponse { step: Some(attest_agent_response::Step::Result(result)) })
     }
+}
+
+fn not_redeemed() -> Status {
+    status::invalid("failed to attest", "join token does not exist or has already been used")
+}
+
+/// Of a token and the key that the request proves its sender to have.
+fn digest(token: &str, csr: &CertificateRequest) -> String {
+    let key = csr.public_key.spki_der();
+    // The length keeps the two apart.
+    let both = [&u64::try_from(token.len()).unwrap_or(u64::MAX).to_be_bytes()[..], token.as_bytes(), key].concat();
+    x509::hex(&steeple_pki::sha256(&both))
 }
 
 /// Without details: an agent that attests anew has no reason to know more.

@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use steeple_proto::spire::api::server::agent::v1::{PostStatusRequest, RenewAgentRequest};
+use steeple_proto::spire::api::server::agent::v1::{
+    BanAgentRequest, DeleteAgentRequest, PostStatusRequest, RenewAgentRequest,
+};
 use steeple_proto::spire::api::types::permission_denied_details::Reason;
 use steeple_transport::status::denial_reason;
 use tonic::Code;
@@ -25,6 +27,99 @@ async fn a_join_token_is_good_until_its_last_second() {
     api.manual.advance(SECOND);
     let status = api.attest("two").await.unwrap_err();
     assert_eq!((status.code(), status.message()), (Code::InvalidArgument, "join token expired"));
+}
+
+/// What a used token answers.
+fn is_used_up(answer: Result<Certificate, Status>) {
+    let status = answer.unwrap_err();
+    let text = "failed to attest: join token does not exist or has already been used";
+    assert_eq!((status.code(), status.message()), (Code::InvalidArgument, text));
+}
+
+/// An agent's key, and what it asks for a certificate with.
+fn request() -> Vec<u8> {
+    csr_of(&PrivateKey::generate(KeyType::EcP256).unwrap())
+}
+
+#[tokio::test]
+async fn a_used_token_answers_the_key_that_used_it_until_the_agent_calls() {
+    let api = Api::new().await;
+    api.token("one", 60).await;
+    let csr = request();
+    let lost = api.attest_with("one", csr.clone()).await.unwrap();
+    is_used_up(api.attest("one").await);
+    api.manual.advance(SECOND * 60);
+    let agent = api.attest_with("one", csr.clone()).await.unwrap();
+    assert_eq!(agent.spiffe_id().unwrap(), lost.spiffe_id().unwrap());
+    assert_eq!(agent.spki_der(), lost.spki_der());
+    assert_ne!(agent.serial_decimal(), lost.serial_decimal());
+    // Nobody can show the one that was lost; should somebody, it is not the one that was given last.
+    assert_eq!(calls(&api, &lost).await, Err(Some(Reason::AgentNotActive)));
+    assert_eq!(calls(&api, &agent).await, Ok(()));
+    is_used_up(api.attest_with("one", csr).await);
+    assert_eq!(calls(&api, &agent).await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_used_token_answers_nobody_any_more_when_it_has_expired() {
+    let api = Api::new().await;
+    api.token("one", 60).await;
+    let csr = request();
+    let agent = api.attest_with("one", csr.clone()).await.unwrap();
+    api.manual.advance(SECOND * 61);
+    is_used_up(api.attest_with("one", csr).await);
+    // The answer may have come late.
+    assert_eq!(calls(&api, &agent).await, Ok(()));
+}
+
+#[tokio::test]
+async fn an_agent_that_is_banned_or_evicted_does_not_come_back_by_its_used_token() {
+    let api = Api::new().await;
+    for (token, banned) in [("one", true), ("two", false)] {
+        api.token(token, 60).await;
+        let csr = request();
+        let agent = api.attest_with(token, csr.clone()).await.unwrap();
+        let path = format!("/spire/agent/join_token/{token}");
+        let id = Some(steeple_proto::spire::api::types::Spiffeid { trust_domain: "example.org".into(), path });
+        let mut admin = AgentClient::new(api.local());
+        let reason = if banned {
+            admin.ban_agent(BanAgentRequest { id }).await.unwrap();
+            Reason::AgentBanned
+        } else {
+            admin.delete_agent(DeleteAgentRequest { id }).await.unwrap();
+            Reason::AgentNotAttested
+        };
+        is_used_up(api.attest_with(token, csr).await);
+        assert_eq!(calls(&api, &agent).await, Err(Some(reason)));
+    }
+}
+
+#[tokio::test]
+async fn an_attempt_with_a_token_that_had_expired_is_not_answered_later() {
+    let api = Api::new().await;
+    api.token("one", 60).await;
+    api.manual.advance(SECOND * 61);
+    let csr = request();
+    let status = api.attest_with("one", csr.clone()).await.unwrap_err();
+    assert_eq!(status.message(), "join token expired");
+    is_used_up(api.attest_with("one", csr).await);
+}
+
+#[tokio::test]
+async fn a_renewal_whose_answer_is_lost_leaves_the_svid_in_use_and_can_be_made_again() {
+    let api = Api::new().await;
+    let first = api.agent("one").await;
+    let renew = async || {
+        let request = RenewAgentRequest { params: Some(AgentX509svidParams { csr: request() }) };
+        let renewed = AgentClient::new(api.showing(&first)).renew_agent(request).await.unwrap().into_inner();
+        Certificate::from_der(&renewed.svid.unwrap().cert_chain[0]).unwrap()
+    };
+    let lost = renew().await;
+    assert_eq!(calls(&api, &first).await, Ok(()));
+    let second = renew().await;
+    assert_eq!(calls(&api, &first).await, Ok(()));
+    assert_eq!(calls(&api, &second).await, Ok(()));
+    assert_eq!(calls(&api, &lost).await, Err(Some(Reason::AgentNotActive)));
 }
 
 #[tokio::test]

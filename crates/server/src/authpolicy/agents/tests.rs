@@ -119,6 +119,36 @@ async fn a_renewed_svid_is_taken_into_use_when_it_is_seen() {
     case.agents.check(&renewed).await.unwrap();
 }
 
+/// The one in use is also the next one, as after attestation by a join token.
+#[tokio::test]
+async fn an_svid_that_answered_a_join_token_is_taken_into_use_when_it_is_seen() {
+    for known in [true, false] {
+        let case = Case::new().await;
+        let serial = case.svid.certificate.serial_decimal();
+        case.update(None, &serial).await;
+        if known {
+            case.catch_up().await;
+        } else {
+            let forgotten = vec![(case.svid.id.to_string(), None)];
+            case.index.apply(Change::Rows(ChangedRows { nodes: forgotten, ..ChangedRows::default() }));
+        }
+        case.agents.check(&case.svid).await.unwrap();
+        assert_eq!(case.stored_serials().await, (serial, String::new()));
+        case.catch_up().await;
+        case.store.close().await;
+        case.agents.check(&case.svid).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_svid_that_answered_a_join_token_is_allowed_while_the_store_is_away() {
+    let case = Case::new().await;
+    case.update(None, &case.svid.certificate.serial_decimal()).await;
+    case.catch_up().await;
+    case.store.close().await;
+    case.agents.check(&case.svid).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_renewed_svid_is_allowed_before_the_index_knows_it() {
     let case = Case::new().await;
