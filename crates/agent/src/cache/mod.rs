@@ -6,7 +6,7 @@ mod entry;
 mod store;
 mod update;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -41,6 +41,8 @@ pub(crate) struct Snapshot {
     /// Entries by the first of their selectors: a process that lacks that one cannot have the entry.
     by_selector: HashMap<Selector, Vec<Arc<Entry>>>,
     svids: HashMap<Arc<str>, Arc<Svid>>,
+    /// Entries whose SVID has ended, or is of a tainted authority, while there is no other.
+    withdrawn: HashSet<Arc<str>>,
     bundles: HashMap<TrustDomain, Arc<CachedBundle>>,
 }
 
@@ -52,8 +54,13 @@ pub(crate) struct Subscription {
 impl Cache {
     /// Nothing known yet. The second value is the one writer.
     pub(crate) fn new(trust_domain: TrustDomain, size: usize) -> (Self, Store) {
-        let snapshot =
-            Snapshot { trust_domain, by_selector: HashMap::new(), svids: HashMap::new(), bundles: HashMap::new() };
+        let snapshot = Snapshot {
+            trust_domain,
+            by_selector: HashMap::new(),
+            svids: HashMap::new(),
+            withdrawn: HashSet::new(),
+            bundles: HashMap::new(),
+        };
         let cache = Self(Arc::new(Shared {
             snapshot: ArcSwap::from_pointee(snapshot),
             subscriptions: Mutex::default(),

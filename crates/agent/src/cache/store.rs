@@ -49,6 +49,8 @@ pub(crate) struct Store {
     refused: HashMap<Arc<str>, SystemTime>,
     /// Entries whose SVID is below an authority that is tainted: a new one is due, and if none can be made, none is shown.
     tainted: HashSet<Arc<str>>,
+    /// Entries whose SVID is not shown any more, and that have no other yet.
+    withdrawn: HashSet<Arc<str>>,
     own_bundle_is_new: bool,
     /// When the first of the SVIDs ends.
     first_end: Option<SystemTime>,
@@ -66,6 +68,7 @@ impl Store {
             in_flight: HashSet::new(),
             refused: HashMap::new(),
             tainted: HashSet::new(),
+            withdrawn: HashSet::new(),
             own_bundle_is_new: false,
             first_end: None,
             changed: false,
@@ -105,6 +108,7 @@ impl Store {
         if known.is_some_and(|known| known.spiffe_id != entry.spiffe_id) {
             // It is another identity's now.
             self.drop_svid(&entry.id);
+            self.withdrawn.remove(&entry.id);
         }
         self.refused.remove(&entry.id);
         self.entries.insert(Arc::clone(&entry.id), Arc::new(entry));
@@ -117,6 +121,7 @@ impl Store {
             debug!(target: "cache_manager", entry = %entry.id, spiffe_id = %entry.spiffe_id, "Entry removed");
             self.drop_svid(id);
             self.refused.remove(id);
+            self.withdrawn.remove(id);
         }
     }
 
@@ -208,6 +213,7 @@ impl Store {
         svid.last_asked.store(asked, Ordering::Relaxed);
         self.first_end = Some(self.first_end.map_or(svid.ends_at(), |end| end.min(svid.ends_at())));
         self.tainted.remove(entry_id);
+        self.withdrawn.remove(entry_id);
         self.svids.insert(Arc::clone(entry_id), Arc::new(svid));
         self.changed = true;
     }
@@ -217,7 +223,7 @@ impl Store {
         self.in_flight.remove(entry_id);
         if self.tainted.contains(entry_id) {
             warn!(target: "cache_manager", entry = entry_id, "SVID of a tainted authority is withdrawn: there is no other yet");
-            self.drop_svid(entry_id);
+            self.withdraw(entry_id);
         }
     }
 
@@ -227,6 +233,13 @@ impl Store {
         if self.entries.contains_key(entry_id) {
             self.refused.insert(Arc::clone(entry_id), again_at);
         }
+    }
+
+    fn withdraw(&mut self, entry_id: &str) {
+        if let Some((id, _)) = self.svids.get_key_value(entry_id) {
+            self.withdrawn.insert(Arc::clone(id));
+        }
+        self.drop_svid(entry_id);
     }
 
     fn drop_svid(&mut self, entry_id: &str) {
@@ -259,7 +272,7 @@ impl Store {
             self.svids.iter().filter(|(_, svid)| now >= svid.ends_at()).map(|(id, _)| Arc::clone(id)).collect();
         for id in ended {
             warn!(target: "cache_manager", entry = %id, "SVID ended before it could be renewed");
-            self.drop_svid(&id);
+            self.withdraw(&id);
         }
         self.first_end = self.svids.values().map(|svid| svid.ends_at()).min();
     }
@@ -294,6 +307,7 @@ impl Store {
             trust_domain: self.cache.snapshot().trust_domain().clone(),
             by_selector,
             svids: self.svids.clone(),
+            withdrawn: self.withdrawn.clone(),
             bundles: self.bundles.clone(),
         });
     }

@@ -17,6 +17,8 @@ pub(crate) struct Identity {
     pub entry: Arc<Entry>,
     /// What it shows.
     pub svid: Option<Arc<Svid>>,
+    /// Whether it had an SVID that is withdrawn, and when the next one comes is not known.
+    pub is_withdrawn: bool,
 }
 
 /// All identities of a process, and the bundles that go with them.
@@ -37,7 +39,11 @@ impl Update {
         let identities: Vec<_> = snapshot
             .matching(selectors)
             .into_iter()
-            .map(|entry| Identity { svid: snapshot.svids.get(&entry.id).cloned(), entry })
+            .map(|entry| Identity {
+                svid: snapshot.svids.get(&entry.id).cloned(),
+                is_withdrawn: snapshot.withdrawn.contains(&entry.id),
+                entry,
+            })
             .collect();
         let mut trust_domains: Vec<_> =
             identities.iter().flat_map(|identity| identity.entry.federates_with.iter().cloned()).collect();
@@ -61,9 +67,10 @@ impl Update {
         !self.identities.is_empty()
     }
 
-    /// Whether every identity has its SVID.
+    /// Whether every identity has its SVID, but for those that may be without one for long: they must not keep a process
+    /// from the others.
     pub(crate) fn is_complete(&self) -> bool {
-        self.identities.iter().all(|identity| identity.svid.is_some())
+        self.identities.iter().all(|identity| identity.svid.is_some() || identity.is_withdrawn)
     }
 
     /// Remembers for its SVIDs that the subscription of this number asked for them.
@@ -103,7 +110,7 @@ impl Update {
             let kept = without_duplicate_hints(entries);
             let svids =
                 self.identities.iter().filter(|identity| kept.iter().any(|entry| Arc::ptr_eq(entry, &identity.entry)));
-            let svids = svids.filter_map(|Identity { entry, svid }| {
+            let svids = svids.filter_map(|Identity { entry, svid, is_withdrawn: _ }| {
                 let svid = svid.as_ref()?;
                 Some(X509svid {
                     spiffe_id: entry.spiffe_id.to_string(),

@@ -75,6 +75,26 @@ fn an_svid_that_ends_before_it_is_renewed_is_withdrawn() {
 }
 
 #[test]
+fn who_comes_after_an_svid_was_withdrawn_does_not_wait_for_it() {
+    let ca = our_ca();
+    let (cache, mut store) = one(&ca);
+    put(&mut store, of(&ca, "b", &["unix:uid:1"]));
+    let later = ca.svid("/b", now()..now() + HOUR * 2);
+    assert_eq!(sorted(&store.take_due(now(), usize::MAX)), ["b"]);
+    let lasting = Svid { chain: later.chain, ..svid(&ca, &store, "b", now() + HOUR) };
+    store.minted(&"b".into(), lasting);
+    store.publish(now() + HOUR);
+    let newcomer = cache.subscribe(selectors(&["unix:uid:1"])).latest();
+    assert!(newcomer.is_complete());
+    let told: Vec<_> = newcomer.x509_response().svids.iter().map(|svid| &*svid.spiffe_id).collect();
+    assert_eq!(told, ["spiffe://example.org/b"]);
+    // As another identity the entry has never had one, and that is waited for.
+    put(&mut store, entry("a", &ca.id("/renamed"), &["unix:uid:1"]));
+    store.publish(now() + HOUR);
+    assert!(!cache.subscribe(selectors(&["unix:uid:1"])).latest().is_complete());
+}
+
+#[test]
 fn the_svid_that_was_asked_for_longest_ago_makes_room() {
     let ca = our_ca();
     let (cache, mut store) = cache(3);
