@@ -179,7 +179,7 @@ impl Attestation {
     }
 
     async fn attest(&self, storage: &mut Storage, insecure: bool, in_use: Option<&str>) -> Result<(), AttestError> {
-        let (key, signer) = new_key(&self.keys, in_use).await?;
+        let (key, signer) = self.attestation_key(storage, in_use).await?;
         let csr = agent_csr(&signer).await?;
         let channel = self.upstream.anonymous_channel(insecure)?;
         let failed = |what| move |status: Status| AttestError::Server { what, status: Box::new(status) };
@@ -205,6 +205,24 @@ impl Attestation {
         let signer = std::sync::Arc::new(signer);
         self.upstream.set_identity(Identity { id, chain, signer, reattestable, key_id: key.id })?;
         Ok(())
+    }
+
+    /// The key of the attempt before, if that had no answer, whatever its evidence was: the server may have answered, and
+    /// answers a join token that is used up only to the key that has used it. Else a new one, which is on disk and noted
+    /// before it is shown.
+    async fn attestation_key(
+        &self,
+        storage: &mut Storage,
+        in_use: Option<&str>,
+    ) -> Result<(Key, KeySigner), AttestError> {
+        let mut keys = self.keys.public_keys().await?.into_iter();
+        if let Some(key) = keys.find(|key| storage.is_unanswered(key.public_key.spki_der())) {
+            info!(target: "attestor", "The last attestation has had no answer; asking again with its key");
+            return Ok((key.clone(), KeySigner::new(self.keys.clone(), key)));
+        }
+        let (key, signer) = new_key(&self.keys, in_use).await?;
+        storage.will_ask_with(key.public_key.spki_der())?;
+        Ok((key, signer))
     }
 
     /// Believes the server's bundle from here on, also after a restart.

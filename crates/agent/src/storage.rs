@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use steeple_runtime::os::files::replace_private;
 use steeple_runtime::os::reason;
-use steeple_spiffe::x509::Certificate;
+use steeple_spiffe::x509::{self, Certificate};
 
 /// The file's name.
 const NAME: &str = "agent-data.json";
@@ -38,6 +38,10 @@ struct Data {
     bootstrap_use: i64,
     bootstrap_start_time: String,
     connection_attempts: i64,
+    /// The key of an attestation that has had no answer so far: SHA-256 of its public half, in hex. Our own; the reference
+    /// takes no notice of it, and drops it when it writes the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    steeple_unanswered_key: Option<String>,
 }
 
 impl Default for Data {
@@ -50,6 +54,7 @@ impl Default for Data {
             // Go's zero time.
             bootstrap_start_time: "0001-01-01T00:00:00Z".to_owned(),
             connection_attempts: 0,
+            steeple_unanswered_key: None,
         }
     }
 }
@@ -140,12 +145,26 @@ impl Storage {
         decode(self.data.bundle.as_deref()).ok().flatten()
     }
 
-    /// Keeps an SVID.
+    /// Keeps an SVID: whatever was asked for has been answered.
     ///
     /// # Errors
     /// [`StorageError::Write`].
     pub(crate) fn store_svid(&mut self, chain: &[Certificate], reattestable: bool) -> Result<(), StorageError> {
-        self.write(Data { svid: Some(encode(chain)), reattestable, ..self.data.clone() })
+        let svid = Some(encode(chain));
+        self.write(Data { svid, reattestable, steeple_unanswered_key: None, ..self.data.clone() })
+    }
+
+    /// Whether an attestation with this key, given by its public half, has had no answer.
+    pub(crate) fn is_unanswered(&self, spki_der: &[u8]) -> bool {
+        self.data.steeple_unanswered_key.as_ref().is_some_and(|key| *key == digest(spki_der))
+    }
+
+    /// Keeps in mind with which key the server is about to be asked.
+    ///
+    /// # Errors
+    /// [`StorageError::Write`].
+    pub(crate) fn will_ask_with(&mut self, spki_der: &[u8]) -> Result<(), StorageError> {
+        self.write(Data { steeple_unanswered_key: Some(digest(spki_der)), ..self.data.clone() })
     }
 
     /// Keeps the authorities of the own trust domain.
@@ -255,6 +274,10 @@ impl Storage {
     }
 }
 
+fn digest(spki_der: &[u8]) -> String {
+    x509::hex(&steeple_pki::sha256(spki_der))
+}
+
 /// RFC 3339, as Go writes it.
 fn timestamp(at: SystemTime) -> String {
     jiff::Timestamp::try_from(at).map_or_else(|_| Data::default().bootstrap_start_time, |at| at.to_string())
@@ -270,7 +293,7 @@ fn decode(stored: Option<&[String]>) -> Result<Option<Vec<Certificate>>, String>
     for text in stored {
         let pem = STANDARD.decode(text).map_err(|error| error.to_string())?;
         let pem = String::from_utf8(pem).map_err(|error| error.to_string())?;
-        certificates.extend(steeple_spiffe::x509::parse_pem(&pem).map_err(|error| error.to_string())?);
+        certificates.extend(x509::parse_pem(&pem).map_err(|error| error.to_string())?);
     }
     Ok(Some(certificates))
 }
@@ -308,6 +331,22 @@ mod tests {
             let error = Storage::open(dir.path()).unwrap_err().to_string();
             assert!(error.contains("is damaged"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_key_is_unanswered_from_before_it_is_shown_until_there_is_an_svid() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(NAME), WRITTEN_BY_THE_REFERENCE).unwrap();
+        let mut storage = Storage::open(dir.path()).unwrap();
+        assert!(!storage.is_unanswered(b"key"));
+        storage.will_ask_with(b"key").unwrap();
+        let mut storage = Storage::open(dir.path()).unwrap();
+        assert!(storage.is_unanswered(b"key") && !storage.is_unanswered(b"another"));
+        let svid = storage.svid().unwrap();
+        storage.store_svid(&svid.chain, svid.reattestable).unwrap();
+        assert!(!Storage::open(dir.path()).unwrap().is_unanswered(b"key"));
+        // The file is again as the reference would have written it.
+        assert_eq!(std::fs::read_to_string(dir.path().join(NAME)).unwrap(), WRITTEN_BY_THE_REFERENCE.trim_end());
     }
 
     #[test]

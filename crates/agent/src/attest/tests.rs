@@ -86,6 +86,87 @@ async fn a_stored_identity_without_its_key_is_replaced() {
     assert_eq!(again.id, host.ca.id("/spire/agent/join_token/t-2"));
 }
 
+/// The server has used the token up, and nobody knows the SVID.
+async fn lose_an_answer(host: &Host) {
+    host.server.misbehave("AttestAgent", Some(Misbehaviour::LoseAnswer));
+    start(host, bundle_of(host, &host.ca), TOKEN).await.err().unwrap();
+    host.server.misbehave("AttestAgent", None);
+    assert!(host.storage().svid().is_none());
+    assert_eq!(host.keys.made(), ["agent-svid-A"]);
+}
+
+#[tokio::test]
+async fn an_answer_that_was_lost_is_asked_for_again_with_the_same_key() {
+    let host = host().await;
+    lose_an_answer(&host).await;
+    lose_an_answer(&host).await;
+    let upstream = start(&host, bundle_of(&host, &host.ca), TOKEN).await.unwrap();
+    assert_eq!(host.keys.made(), ["agent-svid-A"]);
+    assert_eq!(upstream.identity().unwrap().key_id, "agent-svid-A");
+    assert!(calls(&upstream).await);
+}
+
+#[tokio::test]
+async fn the_key_of_an_answer_that_was_lost_is_good_for_another_token_too() {
+    let host = host().await;
+    lose_an_answer(&host).await;
+    host.server.admit("t-2");
+    let upstream = start(&host, bundle_of(&host, &host.ca), By::Token("t-2")).await.unwrap();
+    assert_eq!(upstream.identity().unwrap().id, host.ca.id("/spire/agent/join_token/t-2"));
+    assert_eq!(host.keys.made(), ["agent-svid-A"]);
+}
+
+/// As with a key manager that holds keys in memory, after a restart.
+#[tokio::test]
+async fn a_key_that_is_gone_as_well_as_the_answer_is_replaced() {
+    let host = host().await;
+    lose_an_answer(&host).await;
+    host.keys.lose();
+    let error = start(&host, bundle_of(&host, &host.ca), TOKEN).await.err().unwrap();
+    assert!(error.to_string().ends_with("join token does not exist or has already been used"), "{error}");
+    host.server.admit("t-2");
+    start(&host, bundle_of(&host, &host.ca), By::Token("t-2")).await.unwrap();
+    // The second one was refused, so that the third attempt asks with it again.
+    assert_eq!(host.keys.made(), ["agent-svid-A", "agent-svid-A"]);
+}
+
+#[tokio::test]
+async fn an_agent_that_the_server_wants_no_more_attests_with_a_new_key() {
+    let host = host().await;
+    start(&host, bundle_of(&host, &host.ca), TOKEN).await.unwrap();
+    host.storage().delete_svid().unwrap();
+    host.server.admit("t-2");
+    start(&host, bundle_of(&host, &host.ca), By::Token("t-2")).await.unwrap();
+    assert_eq!(host.keys.made(), ["agent-svid-A", "agent-svid-A"]);
+}
+
+#[tokio::test]
+async fn an_expired_svid_keeps_its_key_beside_that_of_a_lost_answer() {
+    let host = host().await;
+    let first = start(&host, bundle_of(&host, &host.ca), TOKEN).await.unwrap().identity().unwrap();
+    host.manual.advance(HOUR);
+    host.server.admit("t-2");
+    host.server.misbehave("AttestAgent", Some(Misbehaviour::LoseAnswer));
+    start(&host, Bootstrap::Insecure, By::Token("t-2")).await.err().unwrap();
+    host.server.misbehave("AttestAgent", None);
+    assert_eq!(host.storage().svid().unwrap().chain, first.chain);
+    let again = start(&host, Bootstrap::Insecure, By::Token("t-2")).await.unwrap().identity().unwrap();
+    assert_eq!(host.keys.made(), ["agent-svid-A", "agent-svid-B"]);
+    assert_eq!(again.key_id, "agent-svid-B");
+}
+
+#[tokio::test]
+async fn a_key_that_cannot_be_noted_is_not_shown() {
+    let host = host().await;
+    let (upstream, mut storage) = (host.upstream(), host.storage());
+    // With a bundle, nothing else is written before.
+    storage.store_bundle(&[host.ca.root().clone()]).unwrap();
+    std::fs::remove_dir_all(host.dir.path()).unwrap();
+    let error = host.attestation(&upstream, Bootstrap::Insecure, TOKEN).identity(&mut storage).await.unwrap_err();
+    assert!(error.to_string().starts_with("unable to write agent data "), "{error}");
+    assert_eq!(host.server.seen().count("AttestAgent"), 0);
+}
+
 #[tokio::test]
 async fn a_token_that_the_server_does_not_know_is_told_in_its_words() {
     let host = host().await;

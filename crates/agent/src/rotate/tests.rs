@@ -137,6 +137,24 @@ async fn a_renewal_that_fails_is_tried_again_after_ever_longer_pauses() {
     case.look().await;
 }
 
+/// The server keeps the SVID in use beside the one that it gave out, until it has seen that.
+#[tokio::test]
+async fn a_renewal_whose_answer_is_lost_is_asked_for_again_with_the_svid_in_use() {
+    let case = Case::new(false).await;
+    let first = case.identity();
+    case.host.server.misbehave("RenewAgent", Some(Misbehaviour::LoseAnswer));
+    case.pass(HOUR * 60 / 100).await;
+    case.host.manual.until_somebody_sleeps(about(LOOK_EVERY * 3 / 2)).await;
+    assert_eq!(case.identity().chain, first.chain);
+    case.host.server.misbehave("RenewAgent", None);
+    case.host.manual.wake(about(LOOK_EVERY * 3 / 2)).await;
+    let second = case.renewed().await;
+    assert_eq!(second.key_id, "agent-svid-B");
+    let seen = case.host.server.seen();
+    let serials: Vec<_> = seen.of("RenewAgent").map(|call| call.serial.clone().unwrap()).collect();
+    assert_eq!(serials, [first.chain[0].serial_decimal(), first.chain[0].serial_decimal()]);
+}
+
 #[tokio::test]
 async fn a_rejection_ends_the_agent() {
     for reason in [Reason::AgentBanned, Reason::AgentNotActive, Reason::AgentMustReattest] {

@@ -25,6 +25,8 @@ pub enum Misbehaviour {
     Hang,
     /// It answers what is no message.
     Garbage,
+    /// It does what it is asked, and the answer is lost on the way.
+    LoseAnswer,
 }
 
 /// See the module.
@@ -71,6 +73,13 @@ where
             Some(Misbehaviour::Refuse(status)) => Box::pin(async move { Ok(status.into_http()) }),
             Some(Misbehaviour::Hang) => Box::pin(pending()),
             Some(Misbehaviour::Garbage) => Box::pin(async { Ok(garbage()) }),
+            Some(Misbehaviour::LoseAnswer) => {
+                let answering = self.inner.call(request);
+                Box::pin(async move {
+                    answering.await?;
+                    Ok(Status::unavailable("the connection broke").into_http())
+                })
+            }
         }
     }
 }

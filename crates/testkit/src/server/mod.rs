@@ -44,6 +44,8 @@ pub struct Script {
     pub entries: Vec<types::Entry>,
     /// Tokens that attest one agent each. Every other type of attestation succeeds.
     pub join_tokens: HashSet<String>,
+    /// Tokens that were used, each with the public key (DER) that it goes on to answer.
+    pub used_tokens: HashMap<String, Vec<u8>>,
     /// Sent one after the other to an agent that attests, before its result.
     pub challenges: Vec<Vec<u8>>,
     /// Whether agents are to attest again rather than renew.
@@ -108,6 +110,7 @@ impl FakeServer {
             federated: HashMap::new(),
             entries: Vec::new(),
             join_tokens: HashSet::new(),
+            used_tokens: HashMap::new(),
             challenges: Vec::new(),
             reattestable: false,
             agent_ttl: HOUR,

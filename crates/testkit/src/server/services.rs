@@ -69,10 +69,15 @@ impl Agent for Service {
         let (data, csr) = (params.data.unwrap_or_default(), params.params.unwrap_or_default().csr);
         let name = String::from_utf8_lossy(&data.payload).into_owned();
         let (challenges, reattestable) = {
+            let key = parse(&csr)?.public_key.spki_der().to_vec();
             let mut script = self.0.script();
-            if data.r#type == "join_token" && !script.join_tokens.remove(&name) {
-                let refusal = "failed to attest: join token does not exist or has already been used";
-                return Err(Status::invalid_argument(refusal));
+            if data.r#type == "join_token" {
+                if script.join_tokens.remove(&name) {
+                    script.used_tokens.insert(name.clone(), key);
+                } else if script.used_tokens.get(&name) != Some(&key) {
+                    let refusal = "failed to attest: join token does not exist or has already been used";
+                    return Err(Status::invalid_argument(refusal));
+                }
             }
             (script.challenges.clone(), script.reattestable)
         };
@@ -232,8 +237,7 @@ impl Service {
     }
 
     fn certify(&self, id: &SpiffeId, csr: &[u8], ttl: Duration) -> Result<types::X509svid, Status> {
-        let csr = CertificateRequest::parse_and_verify(csr);
-        let csr = csr.map_err(|error| Status::invalid_argument(format!("failed to parse CSR: {error}")))?;
+        let csr = parse(csr)?;
         let validity: Range<SystemTime> = self.0.clock.now() - BACKDATE..self.0.clock.now() + ttl;
         let leaf = self.0.ca.certify(id, &csr.public_key, validity);
         Ok(ca::api_svid(id, &[leaf]))
@@ -248,6 +252,11 @@ impl Service {
         let id = trust_domain.and_then(|trust_domain| SpiffeId::new(&trust_domain, &id.path));
         id.map_err(|error| Status::internal(error.to_string()))
     }
+}
+
+fn parse(csr: &[u8]) -> Result<CertificateRequest, Status> {
+    let csr = CertificateRequest::parse_and_verify(csr);
+    csr.map_err(|error| Status::invalid_argument(format!("failed to parse CSR: {error}")))
 }
 
 /// An agent has shown itself; it is nobody's business here whether it may.
