@@ -23,6 +23,8 @@ mod mistakes;
 #[cfg(test)]
 mod openssl;
 #[cfg(test)]
+mod outage;
+#[cfg(test)]
 mod recorded;
 #[cfg(test)]
 mod rotation;
