@@ -13,6 +13,8 @@ use tonic::{Code, Streaming};
 
 /// How long the server is away in the longest case.
 const OUTAGE: Duration = Duration::from_secs(60);
+/// What the agent says when its attempt before had no answer.
+const AGAIN: &str = "asking again with its key";
 const WEB: &str = "spiffe://example.org/web";
 const API: &str = "spiffe://example.org/api";
 const DB: &str = "spiffe://example.org/db";
@@ -167,6 +169,7 @@ fn an_agent_that_loses_the_answer_to_its_join_token_attests_all_the_same() -> Re
         let Some(Lost { domain, mut agent, line, token }) = lose_an_answer(scratch).await? else { return Ok(()) };
         let key = key_of(&agent)?;
         line.mend();
+        agent.process()?.line(AGAIN).await?;
         agent.healthy().await?;
         ensure!(key_of(&agent)? == key, "another key");
         goes_on(&domain, &mut agent, &token).await
@@ -184,6 +187,7 @@ fn an_agent_that_is_killed_before_the_answer_to_its_join_token_attests_all_the_s
         domain.server.start().await?;
         line.mend();
         agent.launch(&["-joinToken", &token])?;
+        agent.process()?.line(AGAIN).await?;
         agent.healthy().await?;
         ensure!(key_of(&agent)? == key, "another key");
         goes_on(&domain, &mut agent, &token).await
