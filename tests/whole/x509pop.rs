@@ -1,9 +1,12 @@
 //! Attestation with a certificate that the node has anyway.
 
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use steeple_tests::{Agent, Domain, Scratch, case, until, within};
+use steeple_proto::workload::X509svidResponse;
+use steeple_runtime::Clock;
+use steeple_tests::{Agent, Binaries, Domain, DomainBuilder, Scratch, case, skipped_on_the_reference, until, within};
 use tonic::{Code, Streaming};
 
 /// The certificates of `crates/plugins`, good until 2098.
@@ -14,7 +17,11 @@ const JOIN_TOKEN: &str = "NodeAttestor \"join_token\" {\n        plugin_data {}\
 
 /// A server that takes nodes by their certificates' names, and an agent with such a certificate.
 async fn domain_and_agent(scratch: &Scratch) -> Result<(Domain, Agent)> {
-    let mut domain = Domain::builder().write(scratch)?;
+    domain_of_and_agent(Domain::builder(), scratch).await
+}
+
+async fn domain_of_and_agent(builder: DomainBuilder, scratch: &Scratch) -> Result<(Domain, Agent)> {
+    let mut domain = builder.write(scratch)?;
     let of_server = format!(
         "NodeAttestor \"x509pop\" {{\n        plugin_data {{\n            ca_bundle_path = \"{TESTDATA}/ca.pem\"\n            \
          agent_path_template = \"/{{{{ .PluginName }}}}/{{{{ .Subject.CommonName }}}}\"\n        }}\n    }}"
@@ -74,18 +81,46 @@ fn an_agent_that_is_evicted_attests_again_and_its_workloads_keep_their_streams()
         })
         .await?;
         domain.entry(&agent.id, "/api", &[]).await?;
-        within("the second SVID on the same stream", async {
-            loop {
-                let update = stream.message().await?.context("the stream ended")?;
-                let update: steeple_proto::workload::X509svidResponse = update;
-                if update.svids.iter().any(|svid| svid.spiffe_id == "spiffe://example.org/api") {
-                    return anyhow::Ok(());
-                }
-            }
-        })
-        .await??;
+        brings_api(&mut stream).await
+    })
+}
+
+#[test]
+fn an_agent_whose_own_svid_ends_while_the_server_is_away_attests_again_and_its_workloads_keep_their_streams()
+-> Result<()> {
+    case(async |scratch| {
+        if Binaries::find()?.agent.is_reference {
+            skipped_on_the_reference("an agent without an SVID of its own", "it ends");
+            return Ok(());
+        }
+        let (mut domain, mut agent) = domain_of_and_agent(Domain::builder().agent_ttl("20s"), scratch).await?;
+        domain.entry(&agent.id, "/web", &[]).await?;
+        let mut follower = agent.workload().follow();
+        let first = follower.until_id("spiffe://example.org/web").await?;
+        let mut stream = follower.into_stream()?;
+        domain.server.stop().await?;
+        // However it was renewed just before.
+        let end = Clock::system().now() + Duration::from_secs(21);
+        until("the end of the agent's SVID", async || (Clock::system().now() > end).then_some(())).await?;
+        assert_eq!(agent.workload().follow().until_id("spiffe://example.org/web").await?, first);
+        domain.server.start().await?;
+        domain.entry(&agent.id, "/api", &[]).await?;
+        brings_api(&mut stream).await?;
+        assert!(agent.process()?.exited()?.is_none());
         Ok(())
     })
+}
+
+async fn brings_api(stream: &mut Streaming<X509svidResponse>) -> Result<()> {
+    within("the second SVID on the same stream", async {
+        loop {
+            let update = stream.message().await?.context("the stream ended")?;
+            if update.svids.iter().any(|svid| svid.spiffe_id == "spiffe://example.org/api") {
+                return Ok(());
+            }
+        }
+    })
+    .await?
 }
 
 #[test]

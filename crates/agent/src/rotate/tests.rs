@@ -246,6 +246,22 @@ async fn a_reattestable_agent_attests_again() {
     assert_eq!((seen.count("AttestAgent"), seen.count("RenewAgent")), (2, 0));
 }
 
+/// Unlike one that would have to show it, which nobody believes any more.
+#[tokio::test]
+async fn a_reattestable_agent_whose_svid_has_ended_goes_on_asking() {
+    let case = Case::new(true).await;
+    let first = case.identity();
+    let away = || Some(Misbehaviour::Refuse(Status::unavailable("going down")));
+    case.host.server.misbehave("AttestAgent", away());
+    case.pass(HOUR + SECOND).await;
+    case.host.server.until_called("AttestAgent", 2).await;
+    case.host.manual.until_somebody_sleeps(about(LOOK_EVERY * 3 / 2)).await;
+    assert_eq!(case.identity().chain, first.chain);
+    case.host.server.misbehave("AttestAgent", None);
+    case.host.manual.wake(about(LOOK_EVERY * 3 / 2)).await;
+    assert_eq!(case.renewed().await.id, first.id);
+}
+
 #[tokio::test]
 async fn a_key_manager_that_fails_costs_one_try() {
     let case = Case::new(false).await;
