@@ -9,14 +9,16 @@ use std::time::Duration;
 use steeple_catalog::Host;
 use steeple_catalog::load::{AgentBuiltIns, LoadError};
 use steeple_catalog::node_attestor::AgentPlugin;
+use steeple_config::sections::REQUIRE_PQ_KEM;
 use steeple_runtime::logging::Log;
 use steeple_runtime::os::reason;
 use steeple_runtime::tasks::{Cause, PartFailed, Parts as Tasks};
 use steeple_runtime::{Clock, Shutdown, jitter};
 use steeple_transport::dial::Proxy;
 use steeple_transport::listen::refuse_used;
+use steeple_transport::tls::KeyExchange;
 use tokio::sync::{Mutex, oneshot};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 use zeroize::Zeroizing;
 
 use crate::api::{self, Endpoint, EndpointError, Parts};
@@ -31,7 +33,7 @@ use crate::renewal::Renewal;
 use crate::rotate::Rotation;
 use crate::storage::{Storage, StorageError};
 use crate::sync::{Options, Sync, SyncError};
-use crate::upstream::Upstream;
+use crate::upstream::{Place, Upstream};
 use crate::workload::Attestor;
 
 /// The first attestation is tried again after these pauses.
@@ -127,6 +129,9 @@ async fn start(
     shutdown: Shutdown,
 ) -> Result<Started, RunError> {
     let clock = Clock::system();
+    if config.key_exchange == KeyExchange::RequirePostQuantum {
+        debug!("{REQUIRE_PQ_KEM}");
+    }
     // The public directory is for everybody, so it is made before the umask is restricted.
     if let Some(directory) = config.socket_path.parent() {
         create(directory.to_owned())?;
@@ -146,8 +151,13 @@ async fn start(
     on_signals(&log, &shutdown).map_err(RunError::Signals)?;
 
     // Who the agent is.
-    let (address, port) = (config.server_address, config.server_port);
-    let upstream = Upstream::new(trust_domain.clone(), address, port, Proxy::of_environment(), clock.clone());
+    let place = Place {
+        address: config.server_address,
+        port: config.server_port,
+        proxy: Proxy::of_environment(),
+        key_exchange: config.key_exchange,
+    };
+    let upstream = Upstream::new(trust_domain.clone(), place, clock.clone());
     let attestation = || Attestation {
         upstream: upstream.clone(),
         keys: plugins.key_manager.clone(),

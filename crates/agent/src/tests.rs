@@ -9,13 +9,14 @@ use steeple_catalog::node_attestor::{AgentPlugin, AttestationStream};
 use steeple_catalog::{AgentNodeAttestor, PluginError};
 use steeple_testkit::{Ca, FakeServer, ManualClock, MemoryKeys, ca};
 use steeple_transport::dial::Proxy;
+use steeple_transport::tls::KeyExchange;
 use tempfile::TempDir;
 
 use crate::attest::Attestation;
 use crate::cache::{Entry, Svid};
 use crate::config::Bootstrap;
 use crate::storage::Storage;
-use crate::upstream::{Identity, Upstream};
+use crate::upstream::{Identity, Place, Upstream};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -45,7 +46,13 @@ impl Host {
     /// Whoever is there.
     pub(crate) fn upstream_at(&self, port: u16) -> Upstream {
         let trust_domain = self.ca.trust_domain().clone();
-        Upstream::new(trust_domain, "127.0.0.1".to_owned(), port, Proxy::none(), self.manual.clock())
+        let place = Place {
+            address: "127.0.0.1".to_owned(),
+            port,
+            proxy: Proxy::none(),
+            key_exchange: KeyExchange::default(),
+        };
+        Upstream::new(trust_domain, place, self.manual.clock())
     }
 
     /// As an agent has it that has attested.

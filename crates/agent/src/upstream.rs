@@ -8,7 +8,7 @@ use steeple_runtime::Clock;
 use steeple_spiffe::x509::Certificate;
 use steeple_spiffe::{SpiffeId, TrustDomain};
 use steeple_transport::dial::{self, Proxy};
-use steeple_transport::tls::{Credential, Expect, TlsError, client_config, credential_with_signer};
+use steeple_transport::tls::{Credential, Expect, KeyExchange, TlsError, client_config_with, credential_with_signer};
 use tokio::sync::watch;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -31,6 +31,19 @@ pub(crate) struct Identity {
     pub key_id: String,
 }
 
+/// Where the server is, and how it is reached.
+#[derive(Clone)]
+pub(crate) struct Place {
+    /// A name or an IP.
+    pub address: String,
+    /// Its port.
+    pub port: u16,
+    /// What may stand between.
+    pub proxy: Proxy,
+    /// How TLS keys are exchanged, the first contact included.
+    pub key_exchange: KeyExchange,
+}
+
 /// The server, as an agent reaches it. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Upstream(Arc<Inner>);
@@ -40,6 +53,7 @@ struct Inner {
     address: String,
     port: u16,
     proxy: Proxy,
+    key_exchange: KeyExchange,
     clock: Clock,
     identity: watch::Sender<Option<Identity>>,
     credential: watch::Sender<Option<Credential>>,
@@ -50,13 +64,15 @@ struct Inner {
 }
 
 impl Upstream {
-    /// Of the server at `address`; nobody is believed and nothing is shown yet.
-    pub(crate) fn new(trust_domain: TrustDomain, address: String, port: u16, proxy: Proxy, clock: Clock) -> Self {
+    /// Of the server at this place; nobody is believed and nothing is shown yet.
+    pub(crate) fn new(trust_domain: TrustDomain, place: Place, clock: Clock) -> Self {
+        let Place { address, port, proxy, key_exchange } = place;
         Self(Arc::new(Inner {
             trust_domain,
             address,
             port,
             proxy,
+            key_exchange,
             clock,
             identity: watch::Sender::new(None),
             credential: watch::Sender::new(None),
@@ -194,7 +210,7 @@ impl Upstream {
 
     fn dial(&self, with_identity: bool, expect: Expect) -> Result<Channel, TlsError> {
         let credential = with_identity.then(|| self.0.credential.subscribe());
-        let tls = client_config(credential, expect, self.0.clock.clone())?;
+        let tls = client_config_with(self.0.key_exchange, credential, expect, self.0.clock.clone())?;
         Ok(dial::server(&self.0.address, self.0.port, Arc::new(tls), self.0.proxy.clone()))
     }
 
@@ -217,6 +233,11 @@ fn is_of_the_connection(status: &Status) -> bool {
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
+    use rustls::NamedGroup;
+    use steeple_proto::spire::api::server::agent::v1::RenewAgentRequest;
+    use steeple_proto::spire::api::server::agent::v1::agent_client::AgentClient;
+    use tokio::io::AsyncReadExt;
+
     use super::*;
     use crate::tests::{Host, SECOND};
 
@@ -238,5 +259,40 @@ mod tests {
         assert_eq!(made(broken).await.0, 2);
         let (times, status) = made(|| Status::unavailable("the server's own word")).await;
         assert_eq!((times, status.message()), (1, "the server's own word"));
+    }
+
+    /// What an agent offers in its first message to a server, be it known or believed on trust.
+    async fn offered(key_exchange: KeyExchange, insecure: bool) -> Vec<NamedGroup> {
+        let listener = tokio::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let place = Place {
+            address: "127.0.0.1".to_owned(),
+            port: listener.local_addr().unwrap().port(),
+            proxy: Proxy::none(),
+            key_exchange,
+        };
+        let upstream = Upstream::new("example.org".parse().unwrap(), place, Clock::system());
+        let mut client = AgentClient::new(upstream.anonymous_channel(insecure).unwrap());
+        let calling = tokio::spawn(async move { client.renew_agent(RenewAgentRequest::default()).await });
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut acceptor = rustls::server::Acceptor::default();
+        let accepted = loop {
+            let byte = [stream.read_u8().await.unwrap()];
+            acceptor.read_tls(&mut byte.as_slice()).unwrap();
+            if let Some(accepted) = acceptor.accept().ok().unwrap() {
+                break accepted;
+            }
+        };
+        calling.abort();
+        accepted.client_hello().named_groups().unwrap().to_vec()
+    }
+
+    #[tokio::test]
+    async fn required_post_quantum_key_exchange_is_all_that_a_server_is_offered() {
+        let groups = [NamedGroup::X25519MLKEM768, NamedGroup::secp256r1MLKEM768];
+        for insecure in [false, true] {
+            assert_eq!(offered(KeyExchange::RequirePostQuantum, insecure).await, groups);
+            let any = offered(KeyExchange::PreferPostQuantum, insecure).await;
+            assert!(any.starts_with(&groups[..1]) && any.contains(&NamedGroup::X25519), "{any:?}");
+        }
     }
 }

@@ -9,6 +9,10 @@ use crate::decode::{UnknownKey, UnknownKeys};
 pub const EXPERIMENTAL: &str = "Experimental features have been enabled. Please see doc/upgrading.md for upgrade and \
                                 compatibility considerations for experimental features.";
 
+/// Logged at the start with `experimental.require_pq_kem`, in the reference's words.
+pub const REQUIRE_PQ_KEM: &str = "Experimental option 'require_pq_kem' is enabled; all TLS connections will require use \
+                                  of a post-quantum safe KEM";
+
 /// `telemetry`
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]

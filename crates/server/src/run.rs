@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use steeple_catalog::load::{LoadError, ServerBuiltIns};
 use steeple_catalog::{Host, IdentityProvider, PluginError};
+use steeple_config::sections::REQUIRE_PQ_KEM;
 use steeple_datastore::{DataStore, Error as StoreError, Feed};
 use steeple_runtime::health::Health;
 use steeple_runtime::logging::Log;
@@ -110,10 +111,7 @@ async fn start(config: Config, built_ins: &ServerBuiltIns, log: Log, shutdown: S
         "Configured"
     );
     if config.key_exchange == KeyExchange::RequirePostQuantum {
-        debug!(
-            "Experimental option 'require_pq_kem' is enabled; all TLS connections will require use of a post-quantum safe \
-             KEM"
-        );
+        debug!("{REQUIRE_PQ_KEM}");
     }
     // Before anything is written: whoever starts a second server by mistake is told about the one that runs.
     refuse_used(&config.socket_path).await.map_err(EndpointsError::Listen)?;

@@ -35,7 +35,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
-use rustls::{ClientConfig, ServerConfig, SignatureScheme, SupportedProtocolVersion};
+use rustls::{ClientConfig, ProtocolVersion, ServerConfig, SignatureScheme, SupportedProtocolVersion};
 
 use crate::{BundleSource, Certificate, X509Svid};
 
@@ -73,6 +73,23 @@ pub enum KeyExchange {
     RequirePostQuantum,
 }
 
+impl KeyExchange {
+    /// What an operator says who may require it.
+    pub fn post_quantum(required: bool) -> Self {
+        if required { Self::RequirePostQuantum } else { Self::PreferPostQuantum }
+    }
+
+    fn provider(self) -> Arc<CryptoProvider> {
+        match self {
+            Self::PreferPostQuantum => provider(),
+            Self::RequirePostQuantum => {
+                let kx_groups = vec![kx_group::X25519MLKEM768, kx_group::SECP256R1MLKEM768];
+                Arc::new(CryptoProvider { kx_groups, ..(*provider()).clone() })
+            }
+        }
+    }
+}
+
 /// What configurations are made of.
 #[derive(Clone)]
 pub struct Config {
@@ -80,7 +97,7 @@ pub struct Config {
     identity: Option<Arc<dyn CredentialSource>>,
     time: Arc<dyn TimeProvider>,
     versions: Vec<&'static SupportedProtocolVersion>,
-    provider: Arc<CryptoProvider>,
+    key_exchange: KeyExchange,
     anonymous_clients: bool,
 }
 
@@ -90,7 +107,8 @@ impl Config {
         let versions = vec![&rustls::version::TLS13, &rustls::version::TLS12];
         let time = Arc::new(DefaultTimeProvider);
         let peers = Arc::new(peers);
-        Self { peers, identity: None, time, versions, provider: provider(), anonymous_clients: false }
+        let key_exchange = KeyExchange::default();
+        Self { peers, identity: None, time, versions, key_exchange, anonymous_clients: false }
     }
 
     /// Shows what `source` has at each handshake: a server must, a client may. Where it has nothing, a server's
@@ -112,17 +130,11 @@ impl Config {
         Self { versions: versions.to_vec(), ..self }
     }
 
-    /// Exchanges keys in no other way.
+    /// Exchanges keys in no other way. Versions that cannot are not spoken, whatever
+    /// [`with_versions`](Self::with_versions) says; when none is left, no configuration can be made.
     #[must_use]
     pub fn with_key_exchange(self, key_exchange: KeyExchange) -> Self {
-        match key_exchange {
-            KeyExchange::PreferPostQuantum => Self { provider: provider(), ..self },
-            KeyExchange::RequirePostQuantum => {
-                let kx_groups = vec![kx_group::X25519MLKEM768, kx_group::SECP256R1MLKEM768];
-                let provider = Arc::new(CryptoProvider { kx_groups, ..(*provider()).clone() });
-                Self { provider, versions: vec![&rustls::version::TLS13], ..self }
-            }
-        }
+        Self { key_exchange, ..self }
     }
 
     /// Lets a server accept clients that show no certificate. One that is shown is verified none the less.
@@ -136,8 +148,9 @@ impl Config {
     /// # Errors
     /// [`TlsError::Configuration`].
     pub fn server(self) -> Result<ServerConfig, TlsError> {
-        let Self { peers, identity, time, versions, provider, anonymous_clients } = self;
-        let mut config = ServerConfig::builder_with_details(provider, time)
+        let versions = self.spoken();
+        let Self { peers, identity, time, versions: _, key_exchange, anonymous_clients } = self;
+        let mut config = ServerConfig::builder_with_details(key_exchange.provider(), time)
             .with_protocol_versions(&versions)
             .map_err(TlsError::Configuration)?
             .with_client_cert_verifier(Arc::new(verify::Verifier::new(peers, !anonymous_clients)))
@@ -152,8 +165,9 @@ impl Config {
     /// # Errors
     /// [`TlsError::Configuration`].
     pub fn client(self) -> Result<ClientConfig, TlsError> {
-        let Self { peers, identity, time, versions, provider, anonymous_clients: _ } = self;
-        let mut config = ClientConfig::builder_with_details(provider, time)
+        let versions = self.spoken();
+        let Self { peers, identity, time, versions: _, key_exchange, anonymous_clients: _ } = self;
+        let mut config = ClientConfig::builder_with_details(key_exchange.provider(), time)
             .with_protocol_versions(&versions)
             .map_err(TlsError::Configuration)?
             .dangerous()
@@ -162,6 +176,12 @@ impl Config {
         config.resumption = rustls::client::Resumption::disabled();
         config.enable_sni = false;
         Ok(config)
+    }
+
+    /// TLS 1.2 has no key exchange that quantum computers do not break.
+    fn spoken(&self) -> Vec<&'static SupportedProtocolVersion> {
+        let any = self.key_exchange != KeyExchange::RequirePostQuantum;
+        self.versions.iter().copied().filter(|version| any || version.version == ProtocolVersion::TLSv1_3).collect()
     }
 }
 

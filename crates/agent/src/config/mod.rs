@@ -18,6 +18,7 @@ use steeple_config::{decode, hcl, plugins};
 use steeple_pki::KeyType;
 use steeple_runtime::logging;
 use steeple_spiffe::TrustDomain;
+use steeple_transport::tls::KeyExchange;
 use zeroize::Zeroizing;
 
 pub use error::ConfigError;
@@ -58,6 +59,8 @@ pub struct Config {
     pub jwt_cache_size: usize,
     /// `experimental.jwt_svid_cache_hit_timeout`
     pub jwt_hit_timeout: Duration,
+    /// `experimental.require_pq_kem`
+    pub key_exchange: KeyExchange,
     /// `availability_target`
     pub availability_target: Option<Duration>,
     /// `disable_workload_api`
@@ -258,6 +261,7 @@ impl Config {
             x509_cache_size,
             jwt_cache_size,
             jwt_hit_timeout,
+            key_exchange: KeyExchange::post_quantum(agent.experimental.require_pq_kem),
             availability_target,
             disable_workload_api: agent.disable_workload_api,
             allow_unauthenticated_verifiers: agent.allow_unauthenticated_verifiers,

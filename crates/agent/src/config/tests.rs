@@ -109,6 +109,13 @@ fn the_first_bundle_comes_from_one_place() {
 }
 
 #[test]
+fn key_exchange_is_post_quantum_alone_when_that_is_required() {
+    let exchange = |keys: &str| parse(&format!("{LEAST}insecure_bootstrap = true\n{keys}")).unwrap().key_exchange;
+    assert_eq!(exchange(""), KeyExchange::PreferPostQuantum);
+    assert_eq!(exchange("experimental { require_pq_kem = true }"), KeyExchange::RequirePostQuantum);
+}
+
+#[test]
 fn flags_stand_above_the_file() {
     let flags = Flags { join_token: "abc".into(), insecure_bootstrap: true, ..Flags::default() };
     let config = Config::parse(&format!("agent {{\n{LEAST}\n}}\nplugins {{}}"), "agent.conf", flags).unwrap();

@@ -17,7 +17,6 @@ pub(super) fn of(file: &File) -> Vec<String> {
         (agent.profiling_enabled, "profiling_enabled"),
         (agent.sds.is_some(), "sds"),
         (experimental.broker.is_some(), "experimental.broker"),
-        (experimental.require_pq_kem, "experimental.require_pq_kem"),
     ]
     .into_iter()
     .filter(|(asked, _)| *asked)

@@ -172,11 +172,7 @@ impl Config {
             agent_id_as_selector: server.experimental.agent_spiffe_id_as_selector,
             prune_events_older_than,
             prune_nodes,
-            key_exchange: if server.experimental.require_pq_kem {
-                KeyExchange::RequirePostQuantum
-            } else {
-                KeyExchange::PreferPostQuantum
-            },
+            key_exchange: KeyExchange::post_quantum(server.experimental.require_pq_kem),
             plugins,
             datastore: datastore(&stores)?,
             unbuilt,

@@ -7,7 +7,7 @@ use rustls::pki_types::{ServerName, UnixTime};
 use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, HandshakeKind, NamedGroup, ProtocolVersion, ServerConfig, SupportedProtocolVersion};
 use steeple_proto::workload::X509svidResponse;
-use steeple_spiffe::tls::{self, Authorize, Authorized, Config};
+use steeple_spiffe::tls::{self, Authorize, Authorized, Config, KeyExchange, TlsError};
 use steeple_spiffe::workload_api::{SystemClock, X509Source, X509Updates};
 use steeple_spiffe::{Clock, SpiffeId};
 use steeple_testkit::workload::Held;
@@ -207,6 +207,27 @@ async fn both_versions_of_tls_are_spoken_and_the_newer_one_with_post_quantum_key
             assert_eq!(server.group, Some(NamedGroup::X25519MLKEM768));
         }
     }
+}
+
+#[tokio::test]
+async fn versions_that_know_no_post_quantum_keys_are_not_spoken_where_these_are_required() {
+    let case = Case::new().await;
+    let required = KeyExchange::RequirePostQuantum;
+    let config = || case.config(&case.client.source, Authorize::one(id("/server")));
+    for client in [
+        config().with_key_exchange(required).with_versions(&[TLS12, TLS13].concat()),
+        config().with_versions(&[TLS12, TLS13].concat()).with_key_exchange(required),
+    ] {
+        let server = case.config(&case.server.source, Authorize::one(id("/client"))).with_versions(TLS12);
+        let (refused, _) = handshake(&server.server().unwrap(), &client.clone().client().unwrap()).await;
+        assert!(refused.is_err());
+        let (server, _) =
+            handshake(&case.server_config(Authorize::one(id("/client"))), &client.client().unwrap()).await;
+        assert_eq!(server.unwrap().version, Some(ProtocolVersion::TLSv1_3));
+    }
+    let neither = config().with_key_exchange(required).with_versions(TLS12);
+    assert!(matches!(neither.clone().client(), Err(TlsError::Configuration(_))));
+    assert!(matches!(neither.server(), Err(TlsError::Configuration(_))));
 }
 
 #[tokio::test]
