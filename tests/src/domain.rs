@@ -24,6 +24,8 @@ pub enum Bootstrap<'a> {
     Path(&'a Path),
     /// By a URL, and what is there: `pem` or `spiffe`.
     Url(&'a str, &'a str),
+    /// By the Workload API of another agent.
+    WorkloadApi(&'a Agent),
     /// Not at all.
     Insecure,
 }
@@ -76,6 +78,9 @@ impl Domain {
             Bootstrap::Path(path) => format!("trust_bundle_path = \"{}\"", path.display()),
             Bootstrap::Url(url, format) => {
                 format!("trust_bundle_url = \"{url}\"\n    trust_bundle_format = \"{format}\"")
+            }
+            Bootstrap::WorkloadApi(upper) => {
+                format!("trust_bundle_spiffe_workload_api = \"unix://{}\"", upper.socket.display())
             }
             Bootstrap::Insecure => "insecure_bootstrap = true".to_owned(),
         };

@@ -1,4 +1,4 @@
-//! How an agent comes to know its server: by a file, by a URL, or not at all.
+//! How an agent comes to know its server: by a file, by a URL, by another agent, or not at all.
 
 use std::fs;
 use std::path::Path;
@@ -56,6 +56,26 @@ fn an_agent_begins_with_a_bundle_from_the_web_in_either_format() -> Result<()> {
             attests(&domain, &mut agent).await?;
         }
         Ok(())
+    })
+}
+
+#[test]
+fn an_agent_begins_with_what_another_agent_knows() -> Result<()> {
+    case(async |scratch| {
+        let domain = Domain::builder().start(scratch).await?;
+        let upper = domain.agent("upper").await?;
+        let mut agent = domain.agent_that_begins("node1", Bootstrap::WorkloadApi(&upper))?;
+        // Until this process has an identity there, it is given nothing.
+        let token = domain.server.token(&[]).await?;
+        agent.launch(&["-joinToken", &token])?;
+        let line = agent.process()?.line("Failed to retrieve attestation result").await?;
+        let text = format!("unable to fetch trust bundle from SPIFFE Workload API unix://{}", upper.socket.display());
+        ensure!(line.contains(&text) && line.contains("no identity issued"), "{line}");
+        agent.stop().await?;
+
+        domain.entry(&upper.id, "/lower", &[]).await?;
+        upper.workload().follow().until_id(&domain.id("/lower")).await?;
+        attests(&domain, &mut agent).await
     })
 }
 

@@ -1,5 +1,6 @@
 //! The first bundle: what the agent believes before it has ever met its server.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{ClientBuilder, StatusCode};
@@ -8,16 +9,19 @@ use steeple_runtime::Clock;
 use steeple_runtime::clock::unix_seconds;
 use steeple_runtime::os::reason;
 use steeple_spiffe::bundle::jwks;
+use steeple_spiffe::workload_api::{Endpoint, WorkloadApiClient, X509Bundles};
 use steeple_spiffe::x509::Certificate;
 use steeple_spiffe::{Bundle, TrustDomain, bundle};
-
 use steeple_transport::dial::in_full;
+use tracing::debug;
 
 use crate::config::{Bootstrap, BundleFormat};
 use crate::storage::Bootstrapping;
 
 /// From the first packet to the last byte. Half of the agent's patience, so that a server that hung once is asked again.
 const FETCH_LIMIT: Duration = Duration::from_secs(30);
+/// The same for a Workload API, which may have to make an SVID first. The reference has this figure.
+const WORKLOAD_API_LIMIT: Duration = Duration::from_secs(60);
 /// The longest document, in bytes.
 const LONGEST: usize = 8 << 20;
 
@@ -48,6 +52,24 @@ pub enum BootstrapError {
         /// How the server answered.
         status: StatusCode,
     },
+    /// The Workload API did not give it.
+    #[error("unable to fetch trust bundle from SPIFFE Workload API {endpoint}: {error}")]
+    WorkloadApi {
+        /// Where it is.
+        endpoint: Endpoint,
+        /// Why.
+        error: String,
+    },
+    /// The Workload API does not have it.
+    #[error(
+        "SPIFFE Workload API {endpoint} did not provide a trust bundle for trust domain {:?}", trust_domain.name()
+    )]
+    NotFederated {
+        /// Where it is.
+        endpoint: Endpoint,
+        /// The agent's own.
+        trust_domain: TrustDomain,
+    },
     /// What came is no bundle.
     #[error("unable to parse trust bundle from {origin}: {error}")]
     Parse {
@@ -73,6 +95,10 @@ pub(crate) async fn load(
 ) -> Result<Option<Vec<Certificate>>, BootstrapError> {
     let (origin, text, format) = match bootstrap {
         Bootstrap::Insecure => return Ok(None),
+        Bootstrap::WorkloadApi(endpoint) => {
+            let bundle = workload_api(endpoint, trust_domain, clock).await?;
+            return authorities(&bundle, endpoint.to_string()).map(Some);
+        }
         Bootstrap::Path(path, format) => {
             let origin = path.display().to_string();
             let text = tokio::fs::read(path).await;
@@ -97,11 +123,32 @@ pub(crate) async fn load(
     };
     let bundle = parse(&text, *format, trust_domain);
     let bundle = bundle.map_err(|error| BootstrapError::Parse { origin: origin.clone(), error })?;
-    let authorities: Vec<_> = bundle.x509_authorities.into_iter().map(|authority| authority.certificate).collect();
-    if authorities.is_empty() {
-        return Err(BootstrapError::Empty(origin));
-    }
-    Ok(Some(authorities))
+    authorities(&bundle, origin).map(Some)
+}
+
+fn authorities(bundle: &Bundle, origin: String) -> Result<Vec<Certificate>, BootstrapError> {
+    let authorities: Vec<_> = bundle.x509_certificates().cloned().collect();
+    if authorities.is_empty() { Err(BootstrapError::Empty(origin)) } else { Ok(authorities) }
+}
+
+/// What another agent says of this trust domain.
+async fn workload_api(
+    endpoint: &Endpoint,
+    trust_domain: &TrustDomain,
+    clock: &Clock,
+) -> Result<Arc<Bundle>, BootstrapError> {
+    debug!("Fetching trust bundle from SPIFFE Workload API: {endpoint}");
+    let failed = |error: String| BootstrapError::WorkloadApi { endpoint: endpoint.clone(), error };
+    // Its own limit is off: here the agent's clock counts.
+    let client = WorkloadApiClient::new(endpoint).map_err(|error| failed(in_full(&error)))?.with_limit(None);
+    let answer = clock.within(WORKLOAD_API_LIMIT, client.fetch_x509_bundles()).await;
+    let late = || Err(failed(format!("no answer within {} s", WORKLOAD_API_LIMIT.as_secs())));
+    let X509Bundles { bundles, crls: _ } =
+        answer.map_or_else(late, |answer| answer.map_err(|error| failed(in_full(&error))))?;
+    bundles
+        .get(trust_domain)
+        .cloned()
+        .ok_or_else(|| BootstrapError::NotFederated { endpoint: endpoint.clone(), trust_domain: trust_domain.clone() })
 }
 
 fn parse(text: &[u8], format: BundleFormat, trust_domain: &TrustDomain) -> Result<Bundle, steeple_spiffe::BundleError> {

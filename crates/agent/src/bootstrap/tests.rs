@@ -1,7 +1,8 @@
 use std::time::SystemTime;
 
+use steeple_proto::workload::X509BundlesResponse;
 use steeple_testkit::web::Page;
-use steeple_testkit::{Ca, ManualClock, WebServer};
+use steeple_testkit::{Ca, FakeEndpoint, ManualClock, WebServer};
 
 use super::*;
 
@@ -149,4 +150,52 @@ async fn a_socket_that_nobody_listens_on_is_told_with_its_url() {
         "{error}"
     );
     assert!(error.contains("No such file or directory"), "{error}");
+}
+
+/// What an agent that begins so makes of a Workload API that answers with these bundles.
+async fn fetched(bundles: impl IntoIterator<Item = (&'static str, Vec<u8>)>) -> Result<Vec<Certificate>, String> {
+    let upper = FakeEndpoint::start();
+    let bundles = bundles.into_iter().map(|(name, der)| (name.to_owned(), der.into())).collect();
+    let answering = async {
+        let call = upper.x509_bundles.next().await;
+        call.answer(X509BundlesResponse { bundles, ..X509BundlesResponse::default() }).gone().await;
+    };
+    let bootstrap = Bootstrap::WorkloadApi(upper.uri().parse().unwrap());
+    let clock = ManualClock::new(SystemTime::UNIX_EPOCH).clock();
+    let trust_domain = TrustDomain::parse("example.org").unwrap();
+    let (loaded, ()) = tokio::join!(load(&bootstrap, &trust_domain, Bootstrapping::default(), &clock), answering);
+    loaded.map(Option::unwrap).map_err(|error| error.to_string().replace(upper.uri(), "unix:///s"))
+}
+
+#[tokio::test]
+async fn another_agent_gives_the_bundle_of_this_trust_domain_and_no_other() {
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_577_836_800);
+    let (own, other) = (Ca::new("example.org", now), Ca::new("upper.test", now));
+    let der = |ca: &Ca| ca.root().der().to_vec();
+    let both = [("spiffe://upper.test", der(&other)), ("spiffe://example.org", der(&own))];
+    assert_eq!(fetched(both).await, Ok(vec![own.root().clone()]));
+    let text = "SPIFFE Workload API unix:///s did not provide a trust bundle for trust domain \"example.org\"";
+    assert_eq!(fetched([("spiffe://upper.test", der(&other))]).await, Err(text.to_owned()));
+    let text = "no certificates found in trust bundle: unix:///s";
+    assert_eq!(fetched([("spiffe://example.org", Vec::new())]).await, Err(text.to_owned()));
+    let text = "unable to fetch trust bundle from SPIFFE Workload API unix:///s: ";
+    let error = fetched([("spiffe://example.org", vec![0])]).await.unwrap_err();
+    assert!(error.starts_with(text) && error.contains("what it must not send"), "{error}");
+}
+
+#[tokio::test]
+async fn another_agent_that_is_away_or_says_nothing_is_told_by_its_socket() {
+    let upper = FakeEndpoint::start();
+    let manual = ManualClock::new(SystemTime::UNIX_EPOCH);
+    let bootstrap = Bootstrap::WorkloadApi(upper.uri().parse().unwrap());
+    let trust_domain = TrustDomain::parse("example.org").unwrap();
+    let clock = manual.clock();
+    let loading = || load(&bootstrap, &trust_domain, Bootstrapping::default(), &clock);
+    let text = format!("unable to fetch trust bundle from SPIFFE Workload API {}: ", upper.uri());
+    let waking = manual.wake(WORKLOAD_API_LIMIT..=WORKLOAD_API_LIMIT);
+    let (late, ()) = tokio::join!(loading(), waking);
+    assert_eq!(late.unwrap_err().to_string(), format!("{text}no answer within 60 s"));
+    drop(upper);
+    let error = loading().await.unwrap_err().to_string();
+    assert!(error.starts_with(&text) && error.contains("No such file or directory"), "{error}");
 }

@@ -25,6 +25,17 @@ pub enum ConfigError {
     /// Two keys that exclude each other.
     #[error("only one of {0} or {1} can be specified, not both")]
     Both(&'static str, &'static str),
+    /// Three keys that exclude each other.
+    #[error(
+        "only one of insecure_bootstrap, trust_bundle_url, or trust_bundle_path can be specified, not the three options"
+    )]
+    AllThree,
+    /// `trust_bundle_unix_socket` with `trust_bundle_spiffe_workload_api`.
+    #[error("trust_bundle_unix_socket can not be used with trust_bundle_spiffe_workload_api")]
+    SocketWithWorkloadApi,
+    /// `trust_bundle_spiffe_workload_api`
+    #[error("trust_bundle_spiffe_workload_api is not a valid SPIFFE Workload API endpoint address: {0}")]
+    WorkloadApi(steeple_spiffe::workload_api::EndpointError),
     /// No source for the first bundle.
     #[error(
         "trust_bundle_path, trust_bundle_url, or trust_bundle_spiffe_workload_api must be configured unless \

@@ -18,6 +18,7 @@ use steeple_config::{decode, hcl, plugins};
 use steeple_pki::KeyType;
 use steeple_runtime::logging;
 use steeple_spiffe::TrustDomain;
+use steeple_spiffe::workload_api::Endpoint;
 use steeple_transport::tls::KeyExchange;
 use zeroize::Zeroizing;
 
@@ -103,6 +104,8 @@ pub enum Bootstrap {
     Path(PathBuf, BundleFormat),
     /// The web.
     Url(String, BundleFormat),
+    /// Another agent, of a trust domain that has this one's bundle.
+    WorkloadApi(Endpoint),
     /// Whoever listens on a Unix socket of this host.
     UrlOnSocket {
         /// What it is asked for.
@@ -329,16 +332,12 @@ fn merge(agent: Agent, flags: Flags) -> Agent {
 
 fn bootstrap(agent: &Agent) -> Result<Bootstrap, ConfigError> {
     let (path, url) = (!agent.trust_bundle_path.is_empty(), !agent.trust_bundle_url.is_empty());
-    if !agent.trust_bundle_spiffe_workload_api.is_empty() && !path && !url {
-        // Told by name when the agent starts; the file itself is sound.
-        return Err(ConfigError::Missing(
-            "trust_bundle_path or trust_bundle_url (trust_bundle_spiffe_workload_api is not built in yet)",
-        ));
-    }
+    let workload_api = workload_api(agent)?;
     match (agent.insecure_bootstrap, path, url) {
+        (true, true, true) => return Err(ConfigError::AllThree),
         (true, true, _) => return Err(ConfigError::Both("insecure_bootstrap", "trust_bundle_path")),
         (true, _, true) => return Err(ConfigError::Both("insecure_bootstrap", "trust_bundle_url")),
-        (false, false, false) => return Err(ConfigError::NoBundleSource),
+        (false, false, false) if workload_api.is_none() => return Err(ConfigError::NoBundleSource),
         (false, true, true) => return Err(ConfigError::Both("trust_bundle_url", "trust_bundle_path")),
         _ => {}
     }
@@ -347,6 +346,9 @@ fn bootstrap(agent: &Agent) -> Result<Bootstrap, ConfigError> {
         "spiffe" => BundleFormat::Spiffe,
         _ => return Err(ConfigError::BundleFormat),
     };
+    if let Some(endpoint) = workload_api {
+        return Ok(Bootstrap::WorkloadApi(endpoint));
+    }
     if !agent.trust_bundle_unix_socket.is_empty() {
         if !url {
             return Err(ConfigError::SocketWithoutUrl);
@@ -371,6 +373,28 @@ fn bootstrap(agent: &Agent) -> Result<Bootstrap, ConfigError> {
         (_, true) => Bootstrap::Url(agent.trust_bundle_url.clone(), format),
         _ => Bootstrap::Insecure,
     })
+}
+
+/// Another agent's, which excludes all other places.
+fn workload_api(agent: &Agent) -> Result<Option<Endpoint>, ConfigError> {
+    const KEY: &str = "trust_bundle_spiffe_workload_api";
+    let address = &agent.trust_bundle_spiffe_workload_api;
+    if address.is_empty() {
+        return Ok(None);
+    }
+    for (is_set, other) in [
+        (agent.insecure_bootstrap, "insecure_bootstrap"),
+        (!agent.trust_bundle_url.is_empty(), "trust_bundle_url"),
+        (!agent.trust_bundle_path.is_empty(), "trust_bundle_path"),
+    ] {
+        if is_set {
+            return Err(ConfigError::Both(other, KEY));
+        }
+    }
+    if !agent.trust_bundle_unix_socket.is_empty() {
+        return Err(ConfigError::SocketWithWorkloadApi);
+    }
+    Endpoint::parse(address).map(Some).map_err(ConfigError::WorkloadApi)
 }
 
 fn sync_interval(experimental: &Experimental) -> Result<Duration, ConfigError> {

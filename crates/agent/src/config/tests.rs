@@ -35,6 +35,11 @@ fn each_mistake_is_told_in_the_references_words() {
         assert_eq!(refusal(keys), expected);
     }
     for (key, expected) in [
+        (
+            "trust_bundle_path = \"a\"\ntrust_bundle_url = \"https://a/b\"",
+            "only one of insecure_bootstrap, trust_bundle_url, or trust_bundle_path can be specified, not the three \
+             options",
+        ),
         ("trust_bundle_path = \"a\"", "only one of insecure_bootstrap or trust_bundle_path can be specified, not both"),
         ("rebootstrap_mode = \"sometimes\"", "unknown rebootstrap mode specified: sometimes"),
         ("rebootstrap_mode = \"auto\"", "insecure_bootstrap option can not be used with rebootstrapping"),
@@ -106,6 +111,30 @@ fn the_first_bundle_comes_from_one_place() {
         refusal(&format!("{LEAST}trust_bundle_path = \"a\"\ntrust_bundle_format = \"der\"")),
         "invalid value for trust_bundle_format, expected \"pem\" or \"spiffe\""
     );
+}
+
+#[test]
+fn a_first_bundle_from_another_agent_comes_from_nowhere_else() {
+    const KEY: &str = "trust_bundle_spiffe_workload_api";
+    let with = |rest: &str| format!("{LEAST}{KEY} = \"unix:///run/upper.sock\"\n{rest}");
+    let config = parse(&with("rebootstrap_mode = \"auto\"")).unwrap();
+    assert_eq!(config.bootstrap, Bootstrap::WorkloadApi(Endpoint::Unix("/run/upper.sock".into())));
+    for (other, name) in [
+        ("insecure_bootstrap = true", "insecure_bootstrap"),
+        ("trust_bundle_url = \"https://a/b\"", "trust_bundle_url"),
+        ("trust_bundle_path = \"a\"", "trust_bundle_path"),
+        ("trust_bundle_path = \"a\"\ntrust_bundle_url = \"a\"\ninsecure_bootstrap = true", "insecure_bootstrap"),
+    ] {
+        assert_eq!(refusal(&with(other)), format!("only one of {name} or {KEY} can be specified, not both"));
+    }
+    let socket = refusal(&with("trust_bundle_unix_socket = \"/s\""));
+    assert_eq!(socket, format!("trust_bundle_unix_socket can not be used with {KEY}"));
+    assert!(refusal(&with("trust_bundle_format = \"der\"")).starts_with("invalid value for trust_bundle_format"));
+    for wrong in ["/run/upper.sock", "tcp://localhost:1", "unix:///a?b"] {
+        let refused = refusal(&format!("{LEAST}{KEY} = \"{wrong}\""));
+        let expected = format!("{KEY} is not a valid SPIFFE Workload API endpoint address: ");
+        assert!(refused.starts_with(&expected), "{refused}");
+    }
 }
 
 #[test]
