@@ -1,7 +1,7 @@
 use std::net::IpAddr;
 
 use const_oid::db::rfc5280;
-use der::asn1::{AnyRef, BitStringRef, Ia5StringRef, OctetStringRef};
+use der::asn1::{AnyRef, BitStringRef, Ia5StringRef, OctetStringRef, UintRef};
 use der::{Decode, ErrorKind, Sequence, Tag, TagNumber, Tagged};
 
 use super::ObjectIdentifier;
@@ -121,13 +121,15 @@ pub(super) fn octets(value: &[u8]) -> der::Result<&[u8]> {
 }
 
 /// The `cA` and the `pathLenConstraint` of basic constraints (RFC 5280, section 4.2.1.9). A length beyond 255 limits
-/// nothing.
+/// nothing, and one below 0 is refused: taken for none, it would allow what somebody meant to forbid.
 pub(super) fn basic_constraints(value: &[u8]) -> der::Result<(bool, Option<u8>)> {
     let members = asn1::members(AnyRef::from_der(value)?, Tag::Sequence)?;
     let is_ca = members.first().filter(|member| member.tag() == Tag::Boolean);
     let is_ca = is_ca.map_or(Ok(false), |member| member.decode_as())?;
     let length = members.last().filter(|member| member.tag() == Tag::Integer);
-    Ok((is_ca, length.and_then(|member| member.decode_as().ok())))
+    let length = length.map(|member| member.decode_as::<UintRef<'_>>()).transpose()?;
+    let fits = |length: UintRef<'_>| <[u8; 1]>::try_from(length.as_bytes()).ok().map(|[length]| length);
+    Ok((is_ca, length.and_then(fits)))
 }
 
 /// The `keyIdentifier` of an authority key identifier.
@@ -168,3 +170,24 @@ const URI: Tag = implicit(6);
 const EMAIL: Tag = implicit(1);
 const IP_ADDRESS: Tag = implicit(7);
 const KEY_IDENTIFIER: Tag = implicit(0);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_length_is_a_number_and_none_below_zero() {
+        let read = |length: &[u8]| {
+            let len = u8::try_from(length.len()).unwrap();
+            let head = [0x30, 5 + len, 1, 1, 0xff, 2, len];
+            basic_constraints(&[head.as_slice(), length].concat()).ok()
+        };
+        assert_eq!(read(&[0]), Some((true, Some(0))));
+        assert_eq!(read(&[0, 0xff]), Some((true, Some(255))));
+        assert_eq!(read(&[1, 0]), Some((true, None)));
+        assert_eq!(read(&[0x80]), None);
+        assert_eq!(read(&[0xff, 0x7f]), None);
+        assert_eq!(read(&[]), None);
+        assert_eq!(basic_constraints(b"\x30\x03\x01\x01\xff").unwrap(), (true, None));
+    }
+}
