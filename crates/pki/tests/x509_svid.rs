@@ -169,6 +169,12 @@ async fn a_path_longer_than_an_authority_allows_is_refused() {
 }
 
 #[tokio::test]
+async fn a_root_with_a_path_length_below_zero_is_no_certificate() {
+    assert!(self_signed(&with_length(0x80), &signer()).await.is_err());
+    assert!(self_signed(&with_length(0x7f), &signer()).await.is_ok());
+}
+
+#[tokio::test]
 async fn the_path_length_of_a_root_counts_too() {
     for (length, is_allowed) in [(0, false), (1, true), (2, true)] {
         let root = root(&with_length(length)).await;
@@ -200,19 +206,64 @@ async fn a_name_outside_of_its_authoritys_constraints_is_refused() {
     assert!(matches!(root.verdict(&named("b.test")).await, Err(X509Error::Path(_))));
 }
 
+/// Name constraints that permit URIs with the first host alone, or exclude those with the second one.
+fn uri_constraints(permitted: Option<&str>, excluded: Option<&str>) -> Template {
+    let wrap = |tag: u8, value: &[u8]| [&[tag, u8::try_from(value.len()).unwrap()], value].concat();
+    let subtrees = |tag: u8, host: &str| wrap(tag, &wrap(0x30, &wrap(0x86, host.as_bytes())));
+    let permitted = permitted.map(|host| subtrees(0xa0, host)).unwrap_or_default();
+    let excluded = excluded.map(|host| subtrees(0xa1, host)).unwrap_or_default();
+    let value = wrap(0x30, &[permitted, excluded].concat());
+    let extension = Extension { oid: ObjectIdentifier::new_unwrap("2.5.29.30"), critical: true, value };
+    Template { extra_extensions: vec![extension], ..template(Kind::Ca) }
+}
+
 #[tokio::test]
-async fn an_id_below_uri_constraints_is_refused_outside_of_them_and_for_want_of_support_inside_too() {
-    // Name constraints that permit URIs with this host alone.
-    let permitting = |host: &str| {
-        let host = [&[0x86, u8::try_from(host.len()).unwrap()], host.as_bytes()].concat();
-        let wrap = |tag: u8, value: Vec<u8>| [vec![tag, u8::try_from(value.len()).unwrap()], value].concat();
-        let value = wrap(0x30, wrap(0xa0, wrap(0x30, host)));
-        Extension { oid: ObjectIdentifier::new_unwrap("2.5.29.30"), critical: true, value }
-    };
-    for host in ["other.test", "example.org"] {
-        let root = root(&Template { extra_extensions: vec![permitting(host)], ..template(Kind::Ca) }).await;
-        assert!(matches!(root.verdict(&template(Kind::Svid)).await, Err(X509Error::Path(_))), "{host}");
+async fn an_id_lies_within_the_uri_constraints_of_its_authority_or_is_refused() {
+    for (permitted, excluded, is_allowed) in [
+        (Some("example.org"), None, true),
+        (Some("other.test"), None, false),
+        (Some(".org"), None, true),
+        (Some(".example.org"), None, false),
+        (None, Some("other.test"), true),
+        (None, Some("example.org"), false),
+        (Some(".org"), Some("example.org"), false),
+    ] {
+        let root = root(&uri_constraints(permitted, excluded)).await;
+        let verdict = root.verdict(&template(Kind::Svid)).await;
+        let middle = root.below(&template(Kind::Ca)).await;
+        let chain = [middle.issue(&template(Kind::Svid), &signer()).await, middle.certificate.clone()];
+        let through = verify_x509_svid(&chain, std::slice::from_ref(&root.certificate), at(1_500));
+        for verdict in [verdict, through] {
+            match verdict {
+                Ok(_) => assert!(is_allowed, "{permitted:?} {excluded:?}"),
+                Err(error) => {
+                    assert!(!is_allowed && matches!(error, X509Error::Path(_)), "{permitted:?} {excluded:?}: {error}");
+                }
+            }
+        }
     }
+    // What lies between must keep to them as well.
+    let root = root(&uri_constraints(Some("example.org"), None)).await;
+    let other = Template { uri_san: Some(SpiffeId::parse("spiffe://other.test").unwrap()), ..template(Kind::Ca) };
+    let middle = root.below(&other).await;
+    let chain = [middle.issue(&template(Kind::Svid), &signer()).await, middle.certificate];
+    assert!(matches!(verify_x509_svid(&chain, &[root.certificate], at(1_500)), Err(X509Error::Path(_))));
+}
+
+#[tokio::test]
+async fn uri_constraints_that_come_with_a_chain_are_refused_as_such() {
+    let root = root(&template(Kind::Ca)).await;
+    let middle = root.below(&uri_constraints(Some("example.org"), None)).await;
+    let leaf = middle.issue(&template(Kind::Svid), &signer()).await;
+    let chain = [leaf, middle.certificate.clone()];
+    let error = verify_x509_svid(&chain, &[root.certificate], at(1_500)).unwrap_err();
+    assert_eq!(error, X509Error::UriConstraints);
+    assert_eq!(
+        error.to_string(),
+        "x509: name constraints for URIs are not supported below the authorities of the bundle"
+    );
+    // The same certificate in the bundle is one that is known.
+    assert!(verify_x509_svid(&chain[..1], &[middle.certificate], at(1_500)).is_ok());
 }
 
 #[tokio::test]

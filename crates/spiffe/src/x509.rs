@@ -1,6 +1,7 @@
 //! X.509: certificates, names, X.509-SVIDs and their verification (SPIFFE X509-SVID; RFC 5280).
 
 mod certificate;
+mod constraints;
 mod extensions;
 mod name;
 mod svid;
@@ -128,6 +129,10 @@ pub enum X509Error {
         /// When the certificate begins.
         not_before: SystemTime,
     },
+    /// A certificate that came with the chain has name constraints for URIs. Only an authority of the bundle may: what is
+    /// below others cannot be told to lie within them.
+    #[error("x509: name constraints for URIs are not supported below the authorities of the bundle")]
+    UriConstraints,
     /// The path breaks another rule of RFC 5280: length, name constraints, a critical extension that nobody knows.
     #[error("x509: {0}")]
     Path(webpki::Error),

@@ -8,6 +8,7 @@ use der::asn1::{AnyRef, BitStringRef, IntRef};
 use der::{Decode, Encode, Sequence};
 use x509_cert::time::Validity;
 
+use super::constraints;
 use super::extensions::{self, Extension, KeyUsage, SubjectAltNames};
 use super::{CERTIFICATE_LABEL, DistinguishedName, MAX_CERTIFICATE_LEN, ObjectIdentifier, X509Error};
 use crate::{PublicKey, PublicKeyError, SpiffeId, pem};
@@ -30,6 +31,7 @@ struct Facts {
     names: SubjectAltNames,
     is_ca: bool,
     path_len: Option<u8>,
+    limits_uris: bool,
     key_usage: Option<KeyUsage>,
     extended_key_usages: Vec<ObjectIdentifier>,
     subject_key_id: Option<Box<[u8]>>,
@@ -157,6 +159,11 @@ impl Certificate {
         self.0.path_len
     }
 
+    /// Whether its name constraints say which URIs there may be below it.
+    pub(super) fn limits_uris(&self) -> bool {
+        self.0.limits_uris
+    }
+
     /// What its key may be used for; `None` when the certificate does not say.
     pub fn key_usage(&self) -> Option<KeyUsage> {
         self.0.key_usage
@@ -243,6 +250,7 @@ impl Facts {
             names: SubjectAltNames::default(),
             is_ca: false,
             path_len: None,
+            limits_uris: false,
             key_usage: None,
             extended_key_usages: Vec::new(),
             subject_key_id: None,
@@ -255,7 +263,9 @@ impl Facts {
     }
 
     fn read_extensions(&mut self, sequence: AnyRef<'_>) -> der::Result<()> {
-        for Extension { oid, critical: _, value } in extensions::read(sequence)? {
+        for extension in extensions::read(sequence)? {
+            self.limits_uris |= constraints::limits_uris(&extension);
+            let Extension { oid, critical: _, value } = extension;
             match oid {
                 rfc5280::ID_CE_SUBJECT_ALT_NAME => self.names = SubjectAltNames::from_der(&value)?,
                 rfc5280::ID_CE_BASIC_CONSTRAINTS => {

@@ -166,7 +166,7 @@ const fn implicit(number: u32) -> Tag {
 }
 
 const DNS_NAME: Tag = implicit(2);
-const URI: Tag = implicit(6);
+pub(super) const URI: Tag = implicit(6);
 const EMAIL: Tag = implicit(1);
 const IP_ADDRESS: Tag = implicit(7);
 const KEY_IDENTIFIER: Tag = implicit(0);

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter, VerifiedPath};
 
+use super::constraints::UriConstraints;
 use super::svid::checked_leaf_id;
 use super::{Certificate, X509Error};
 use crate::{BundleSource, SpiffeId};
@@ -129,22 +130,48 @@ fn build_path(
     let intermediates: Vec<CertificateDer<'_>> = intermediates.iter().map(|c| c.der().into()).collect();
     let ders: Vec<CertificateDer<'_>> = authorities.iter().map(|c| c.der().into()).collect();
     // One authority that webpki cannot read must not disable the others.
-    let (owners, anchors): (Vec<&Certificate>, Vec<TrustAnchor<'_>>) = authorities
-        .iter()
-        .zip(&ders)
-        .filter_map(|(authority, der)| Some((*authority, webpki::anchor_from_trusted_cert(der).ok()?)))
-        .unzip();
+    let (owners, anchors): (Vec<Owner<'_>>, Vec<TrustAnchor<'_>>) =
+        authorities.iter().zip(&ders).filter_map(|(authority, der)| anchor(authority, der)).unzip();
     let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let time = UnixTime::since_unix_epoch(since_epoch);
     let look = |path: &VerifiedPath<'_>| {
         let at = anchors.iter().position(|anchor| std::ptr::eq(anchor, path.anchor()));
-        let owner = at.and_then(|at| owners.get(at)).copied().ok_or(webpki::Error::UnknownIssuer)?;
-        check_length(path, owner)?;
-        on_path.map_or(Ok(()), |on_path| on_path(path, owner))
+        let owner = at.and_then(|at| owners.get(at)).ok_or(webpki::Error::UnknownIssuer)?;
+        check_length(path, owner.authority)?;
+        check_uris(path, &owner.uris)?;
+        on_path.map_or(Ok(()), |on_path| on_path(path, owner.authority))
     };
     leaf.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, &intermediates, time, AnyUsage, None, Some(&look))
         .map(drop)
-        .map_err(|error| path_error(error, now))
+        .map_err(|error| match error {
+            webpki::Error::NameConstraintViolation if chain.iter().any(Certificate::limits_uris) => {
+                X509Error::UriConstraints
+            }
+            error => path_error(error, now),
+        })
+}
+
+/// An authority, and what it says of URIs.
+struct Owner<'a> {
+    authority: &'a Certificate,
+    uris: UriConstraints,
+}
+
+/// None when webpki cannot read the authority, or nobody its name constraints.
+fn anchor<'a>(authority: &'a Certificate, der: &'a CertificateDer<'_>) -> Option<(Owner<'a>, TrustAnchor<'a>)> {
+    let TrustAnchor { subject, subject_public_key_info, name_constraints } =
+        webpki::anchor_from_trusted_cert(der).ok()?;
+    let contents = name_constraints.as_deref().unwrap_or_default();
+    let (uris, name_constraints) = UriConstraints::split(contents).ok()?;
+    let name_constraints = name_constraints.map(Into::into);
+    Some((Owner { authority, uris }, TrustAnchor { subject, subject_public_key_info, name_constraints }))
+}
+
+/// The constraints of an authority hold for all that is below it. All URIs of a path are text: it was read before.
+fn check_uris(path: &VerifiedPath<'_>, uris: &UriConstraints) -> Result<(), webpki::Error> {
+    let between = path.intermediate_certificates().flat_map(|certificate| certificate.valid_uri_names());
+    let mut found = path.end_entity().valid_uri_names().chain(between);
+    if found.all(|uri| uris.allow(uri)) { Ok(()) } else { Err(webpki::Error::NameConstraintViolation) }
 }
 
 /// RFC 5280 lets a verifier overlook the path length of a trust anchor, and webpki does. Go does not, and an authority
