@@ -2,16 +2,21 @@
 
 /// Why a text is no integer. The texts are Go's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum IntegerError {
+pub enum IntegerError {
+    /// It is none.
     #[error("invalid syntax")]
     Syntax,
+    /// It is more than 64 bits hold.
     #[error("value out of range")]
     Range,
 }
 
 /// Reads decimal, `0x` hexadecimal, `0o` or `0` octal and `0b` binary, with a sign and with underscores between
 /// digits or behind the prefix.
-pub(crate) fn parse(text: &str) -> Result<i64, IntegerError> {
+///
+/// # Errors
+/// See [`IntegerError`].
+pub fn parse(text: &str) -> Result<i64, IntegerError> {
     let (negative, unsigned) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),
         Some(b'+') => (false, &text[1..]),

@@ -12,6 +12,7 @@
 //! | the `plugins` section, whose inside only the plugins know | [`plugins`] |
 //! | sections that both daemons have | [`sections`] |
 //! | durations in files and flags | [`duration`] |
+//! | Go's integer literals, and its quotes around texts | [`integer`], [`quote`] |
 //!
 //! A daemon parses the text of its file, decodes the body into the structs of its own sections (with an
 //! `Option<serde::de::IgnoredAny>` in the place of `plugins`), reads the plugins from the same body, and lays flags,
@@ -25,11 +26,11 @@ pub mod duration;
 pub mod env;
 pub mod flags;
 pub mod hcl;
+pub mod integer;
 pub mod plugins;
+pub mod quote;
 pub mod sections;
 
 mod error;
-mod integer;
-mod quote;
 
 pub use error::Error;

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 
 /// Prints a text in double quotes.
-pub(crate) struct Quoted<'a>(pub(crate) &'a str);
+pub struct Quoted<'a>(pub &'a str);
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -28,9 +28,9 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-/// Rust prints the same characters as they are, but for combining marks at the start of a text.
+/// Rust prints the same characters as they are, combining marks too where they do not begin a text.
 fn is_printable(c: char) -> bool {
-    c == '\'' || c.escape_debug().len() == 1
+    c == '\'' || ['a', c].iter().collect::<String>().escape_debug().count() == 2
 }
 
 #[cfg(test)]
@@ -46,6 +46,7 @@ mod tests {
             ("\u{7}\u{8}\u{c}\n\r\t\u{b}", r#""\a\b\f\n\r\t\v""#),
             ("\0\u{1f}\u{7f}", r#""\x00\x1f\x7f""#),
             ("é日😀", r#""é日😀""#),
+            ("\u{301}e\u{301}", "\"\u{301}e\u{301}\""),
             ("\u{80}\u{200b}\u{e0001}", r#""\u0080\u200b\U000e0001""#),
         ] {
             assert_eq!(Quoted(text).to_string(), quoted);

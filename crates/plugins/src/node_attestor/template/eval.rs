@@ -211,11 +211,18 @@ fn undefined(name: &str, line: usize) -> TemplateError {
 /// Follows `.A.B`.
 fn field_of(value: &Value, fields: &[String], from: &str, line: usize) -> Result<Value, TemplateError> {
     let (mut value, mut path) = (value, from.to_owned());
-    for name in fields {
+    for (at, name) in fields.iter().enumerate() {
         path = format!("{path}.{name}");
         let failed = |what: String| TemplateError::Failed { line, at: path.clone(), what };
         value = match value {
             Value::Map(map) => map.get(name).ok_or_else(|| failed(format!("map has no entry for key {name:?}")))?,
+            Value::Texts(map) => match map.get(name) {
+                Some(text) => {
+                    let text = Value::from(text.as_str());
+                    return field_of(&text, &fields[at + 1..], &path, line);
+                }
+                None => return Err(failed(format!("map has no entry for key {name:?}"))),
+            },
             Value::Struct { text: _, fields } => {
                 fields.get(name).ok_or_else(|| failed(format!("can't evaluate field {name}")))?
             }
@@ -235,6 +242,7 @@ fn elements(value: Value, line: usize) -> Result<Vec<(Value, Value)>, TemplateEr
             Ok(bytes.into_iter().enumerate().map(|(at, byte)| (index(at), Value::Int(byte.into()))).collect())
         }
         Value::Map(map) => Ok(map.into_iter().map(|(key, value)| (Value::Text(key), value)).collect()),
+        Value::Texts(map) => Ok(map.into_iter().map(|(key, text)| (Value::Text(key), Value::Text(text))).collect()),
         other => {
             let what = format!("range can't iterate over {}", other.kind());
             Err(TemplateError::Failed { line, at: "range".to_owned(), what })
@@ -252,6 +260,7 @@ fn fits(value: &Value, depth: usize, left: &mut usize) -> bool {
     let own = 1 + match value {
         Value::Text(text) => text.len(),
         Value::Bytes(bytes) => bytes.len(),
+        Value::Texts(map) => map.iter().map(|(key, text)| key.len() + text.len()).sum(),
         _ => 0,
     };
     let Some(rest) = left.checked_sub(own).filter(|_| depth <= DEEPEST) else { return false };

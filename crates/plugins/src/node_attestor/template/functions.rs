@@ -1,11 +1,13 @@
 //! The functions that templates call: Go's own, and those of sprig that the reference lets in. The last argument is the
 //! one that a pipeline passes on.
 
+mod cases;
 mod encode;
 mod lists;
 mod logic;
 mod maps;
 mod patterns;
+mod print;
 mod text;
 
 use std::ops::RangeInclusive;
@@ -31,10 +33,18 @@ pub(super) enum Kind {
 
 /// The function of a name.
 pub(super) fn find(name: &str) -> Option<&'static Function> {
-    [logic::FUNCTIONS, text::FUNCTIONS, lists::FUNCTIONS, maps::FUNCTIONS, encode::FUNCTIONS, patterns::FUNCTIONS]
-        .into_iter()
-        .flatten()
-        .find(|function| function.name == name)
+    [
+        logic::FUNCTIONS,
+        print::FUNCTIONS,
+        text::FUNCTIONS,
+        lists::FUNCTIONS,
+        maps::FUNCTIONS,
+        encode::FUNCTIONS,
+        patterns::FUNCTIONS,
+    ]
+    .into_iter()
+    .flatten()
+    .find(|function| function.name == name)
 }
 
 /// Functions that the reference has and templates here do not: they change a dictionary that others hold, are made for
@@ -98,20 +108,21 @@ fn texts<'a>(list: impl IntoIterator<Item = &'a str>) -> Value {
     Value::List(list.into_iter().map(Value::from).collect())
 }
 
-/// How sprig turns anything into text.
-fn as_text(value: &Value) -> String {
+/// How sprig turns anything into text. Bytes that are none make no ID.
+fn as_text(value: &Value) -> Result<String, String> {
     match value {
-        Value::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-        other => other.to_string(),
+        Value::Bytes(bytes) => String::from_utf8(bytes.clone()).map_err(|error| error.to_string()),
+        other => Ok(other.to_string()),
     }
 }
 
 /// A list's members as texts; anything else is one text. Nil is left out.
-fn as_texts(value: &Value) -> Vec<String> {
+fn as_texts(value: &Value) -> Result<Vec<String>, String> {
     match value {
         Value::List(list) => list.iter().filter(|value| **value != Value::Nil).map(as_text).collect(),
-        Value::Nil => Vec::new(),
-        other => vec![as_text(other)],
+        Value::Bytes(bytes) => Ok(bytes.iter().map(u8::to_string).collect()),
+        Value::Nil => Ok(Vec::new()),
+        other => Ok(vec![as_text(other)?]),
     }
 }
 

@@ -1,5 +1,7 @@
 //! From a template's text to pieces: text, and the tokens of actions.
 
+use steeple_config::integer;
+
 use super::TemplateError;
 
 /// One piece of a template.
@@ -88,11 +90,19 @@ fn action(text: &str, line: usize) -> Result<(Option<Vec<Token>>, &str, bool), T
             continue;
         }
         let (token, left) = token(rest, joined).map_err(|what| malformed(&what))?;
+        if joined && begins_operand(&token) {
+            return Err(malformed("missing space between operands"));
+        }
         // A field belongs to what stands directly before it.
         joined = !matches!(token, Token::Pipe | Token::Comma | Token::Open | Token::Declare | Token::Assign);
         tokens.push(token);
         rest = left;
     }
+}
+
+fn begins_operand(token: &Token) -> bool {
+    use Token as T;
+    matches!(token, T::Name(_) | T::Variable(_) | T::Dot | T::Text(_) | T::Int(_) | T::Float(_) | T::Open)
 }
 
 /// What stands behind an action's end, if it ends here.
@@ -149,30 +159,54 @@ fn word(text: &str) -> (String, &str) {
     (text[..end].to_owned(), &text[end..])
 }
 
+/// An integer in any of Go's notations, or a decimal number with a point or exponent.
 fn number(text: &str) -> Result<(Token, &str), String> {
-    let end = text.find(|c: char| !c.is_ascii_alphanumeric() && !['+', '-', '.'].contains(&c)).unwrap_or(text.len());
-    let (digits, rest) = text.split_at(end);
-    let int = digits.parse().map(Token::Int).ok();
-    let float = || digits.parse().ok().filter(|number: &f64| number.is_finite()).map(Token::Float);
+    let mut before = None;
+    let mut goes_on = |c: char| {
+        let signs = before.replace(c).is_none_or(|before| ['e', 'E'].contains(&before)) && ['+', '-'].contains(&c);
+        signs || c.is_alphanumeric() || ['.', '_'].contains(&c)
+    };
+    let (digits, rest) = text.split_at(text.find(|c| !goes_on(c)).unwrap_or(text.len()));
+    let int = integer::parse(digits).map(Token::Int).ok();
+    let is_float =
+        digits.contains(['.', 'e', 'E']) && !digits.contains(|c: char| c.is_alphabetic() && !['e', 'E'].contains(&c));
+    let float = || digits.parse().ok().filter(|number: &f64| is_float && number.is_finite()).map(Token::Float);
     let number = int.or_else(float).ok_or_else(|| format!("bad number syntax: {digits:?}"))?;
     Ok((number, rest))
 }
 
-/// A text in double quotes, with the escapes of Go that end in one character.
+/// A text in double quotes, with Go's escapes for characters. Those for single bytes beyond ASCII make no text.
 fn quoted(text: &str) -> Result<(Token, &str), String> {
     let (mut value, mut chars) = (String::new(), text.chars());
     loop {
         match chars.next() {
             Some('"') => return Ok((Token::Text(value), chars.as_str())),
             Some('\\') => value.push(match chars.next() {
+                Some('a') => '\u{7}',
+                Some('b') => '\u{8}',
+                Some('f') => '\u{c}',
                 Some('n') => '\n',
-                Some('t') => '\t',
                 Some('r') => '\r',
+                Some('t') => '\t',
+                Some('v') => '\u{b}',
                 Some(same @ ('\\' | '"')) => same,
+                Some('x') => numbered(&mut chars, 2).filter(char::is_ascii).ok_or("unsupported \\x in string")?,
+                Some('u') => numbered(&mut chars, 4).ok_or("malformed \\u in string")?,
+                Some('U') => numbered(&mut chars, 8).ok_or("malformed \\U in string")?,
+                Some('0'..='7') => return Err("octal escapes in strings are not supported".to_owned()),
                 other => return Err(format!("unsupported escape in string: {other:?}")),
             }),
             Some('\n') | None => return Err("unterminated quoted string".to_owned()),
             Some(other) => value.push(other),
         }
     }
+}
+
+/// The character whose number has so many hexadecimal digits, eight at most.
+fn numbered(chars: &mut std::str::Chars<'_>, digits: usize) -> Option<char> {
+    let mut number = 0;
+    for _ in 0..digits {
+        number = number << 4 | chars.next()?.to_digit(16)?;
+    }
+    char::from_u32(number)
 }

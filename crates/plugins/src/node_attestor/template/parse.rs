@@ -238,6 +238,9 @@ impl Reader<'_> {
             return Ok(Command::Call { function, args });
         }
         let operand = self.operand()?;
+        if matches!(operand.base, Base::Nil) {
+            return Err(malformed(self.line, "nil is not a command"));
+        }
         match self.tokens {
             [] | [Token::Pipe | Token::Close, ..] => Ok(Command::Value(operand)),
             _ => Err(malformed(self.line, "can't give argument to non-function")),

@@ -4,13 +4,13 @@ use super::*;
 
 fn data() -> Value {
     let name = Value::structure("CN=node1", [("CommonName", Value::from("node1")), ("Empty", Value::from(""))]);
-    let tags = [("env", "prod"), ("zone", "eu-1")].map(|(key, value)| (key.to_owned(), Value::from(value)));
+    let tags = [("env", "prod"), ("zone", "eu-1")].map(|(key, value)| (key.to_owned(), value.to_owned()));
     let names = ["a.example.org", "b.example.org"].map(Value::from);
     Value::structure(
         "",
         [
             ("Subject", name),
-            ("Tags", Value::Map(tags.into())),
+            ("Tags", Value::Texts(tags.into())),
             ("Names", Value::List(names.into())),
             ("Count", Value::Int(3)),
             ("Id", Value::Bytes(vec![0xca, 0xfe])),
@@ -236,4 +236,25 @@ fn functions_of_digests_encodings_and_patterns() {
     ]);
     let one = render("{{ uuidv4 }}").unwrap();
     assert_eq!((one.len(), one == render("{{ uuidv4 }}").unwrap()), (36, false));
+}
+
+/// What an agent's ID is made of must not depend on the program that made it: what is rendered here is what Go's library
+/// and sprig 3.3.0 have rendered with the same data, to the letter, and what they refuse is refused. Rows that are
+/// refused here alone say why.
+#[test]
+fn what_is_rendered_is_what_go_renders() {
+    let (mut equal, mut refused, mut wrong) = (0, 0, Vec::new());
+    for line in include_str!("testdata/go.jsonl").lines() {
+        let row: serde_json::Value = serde_json::from_str(line).unwrap();
+        let (template, expected) = (row["template"].as_str().unwrap(), row["output"].as_str());
+        let found = render(template);
+        match (row["refused"].as_str(), expected, &found) {
+            (None, Some(expected), Ok(found)) if expected == found => equal += 1,
+            (None, None, Err(_)) => equal += 1,
+            (Some(_), Some(_), Err(_)) => refused += 1,
+            _ => wrong.push(format!("{template}: {found:?}, Go has {expected:?}")),
+        }
+    }
+    println!("{equal} templates as Go renders them, {refused} refused");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

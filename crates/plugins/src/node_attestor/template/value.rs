@@ -15,6 +15,9 @@ pub(crate) enum Value {
     List(Vec<Value>),
     /// A dictionary: a key that is not there is an error, as for a structure, but it can be ranged over.
     Map(BTreeMap<String, Value>),
+    /// A dictionary of texts: a key that is not there is an empty text to `index`. sprig's functions of dictionaries do not
+    /// take it.
+    Texts(BTreeMap<String, String>),
     /// A structure with fields, and methods without arguments.
     Struct {
         /// How it is printed.
@@ -40,6 +43,7 @@ impl Value {
             Self::Bytes(bytes) => !bytes.is_empty(),
             Self::List(list) => !list.is_empty(),
             Self::Map(map) => !map.is_empty(),
+            Self::Texts(map) => !map.is_empty(),
             Self::Struct { .. } => true,
         }
     }
@@ -55,6 +59,7 @@ impl Value {
             Self::Bytes(_) => "[]byte",
             Self::List(_) => "list",
             Self::Map(_) => "map",
+            Self::Texts(_) => "map[string]string",
             Self::Struct { .. } => "struct",
         }
     }
@@ -80,7 +85,7 @@ impl fmt::Display for Value {
             Self::Nil => write!(f, "<nil>"),
             Self::Bool(value) => write!(f, "{value}"),
             Self::Int(number) => write!(f, "{number}"),
-            Self::Float(number) => write!(f, "{number}"),
+            Self::Float(number) => f.write_str(&float(*number)),
             Self::Text(text) | Self::Struct { text, .. } => f.write_str(text),
             Self::Bytes(bytes) => listed(f, &mut bytes.iter().map(u8::to_string)),
             Self::List(list) => listed(f, &mut list.iter().map(Self::to_string)),
@@ -88,6 +93,21 @@ impl fmt::Display for Value {
                 f.write_str("map")?;
                 listed(f, &mut map.iter().map(|(key, value)| format!("{key}:{value}")))
             }
+            Self::Texts(map) => {
+                f.write_str("map")?;
+                listed(f, &mut map.iter().map(|(key, value)| format!("{key}:{value}")))
+            }
         }
+    }
+}
+
+/// The shortest digits that lead back, with an exponent where it is below -4 or above 5.
+fn float(number: f64) -> String {
+    let scientific = format!("{number:e}");
+    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    match exponent.parse::<i32>() {
+        Ok(-4..=5) => number.to_string(),
+        Ok(exponent) => format!("{mantissa}e{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.abs()),
+        Err(_) => scientific,
     }
 }

@@ -62,7 +62,7 @@ impl<'a> Node<'a> {
     /// What a template can name.
     fn data(&self) -> Value {
         let mut fields = certificate(self.leaf);
-        let sans = self.sans.iter().cloned().map(|(key, value)| (key, Value::Text(value))).collect();
+        let sans = self.sans.iter().cloned().collect();
         fields.extend(
             [
                 ("SerialNumberHex", Value::Text(self.serial_number())),
@@ -70,11 +70,12 @@ impl<'a> Node<'a> {
                 ("PluginName", Value::from("x509pop")),
                 ("TrustDomain", Value::from(self.trust_domain.name())),
                 ("SVIDPathTrimmed", Value::from(self.svid_path.unwrap_or_default())),
-                ("URISanSelectors", Value::Map(sans)),
+                ("URISanSelectors", Value::Texts(sans)),
             ]
             .map(|(name, value)| (name.to_owned(), value)),
         );
-        Value::Struct { text: String::new(), fields }
+        // Printed as a whole it makes no path, here as there.
+        Value::Struct { text: "map[...]".to_owned(), fields }
     }
 }
 
@@ -175,7 +176,9 @@ fn name(name: DistinguishedName) -> Value {
 /// Go's `url.URL`, as far as URIs of certificates have its parts.
 fn url(uri: &str) -> Value {
     let (scheme, rest) = uri.split_once("://").unwrap_or(("", uri));
-    let (host, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     let fields = [
         ("Scheme", Value::from(scheme)),
         ("Host", Value::from(host)),

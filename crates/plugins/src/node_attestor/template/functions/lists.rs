@@ -6,9 +6,9 @@ use super::{Function, MANY, as_texts, function, int_of, list_of, size};
 pub(super) const FUNCTIONS: &[Function] = &[
     function("list", 0, MANY, |args| Ok(Value::List(args.to_vec()))),
     function("tuple", 0, MANY, |args| Ok(Value::List(args.to_vec()))),
-    function("toStrings", 1, 1, |args| Ok(Value::List(as_texts(&args[0]).into_iter().map(Value::Text).collect()))),
+    function("toStrings", 1, 1, |args| Ok(Value::List(as_texts(&args[0])?.into_iter().map(Value::Text).collect()))),
     function("sortAlpha", 1, 1, |args| {
-        let mut texts = as_texts(&args[0]);
+        let mut texts = as_texts(&args[0])?;
         texts.sort();
         Ok(Value::List(texts.into_iter().map(Value::Text).collect()))
     }),

@@ -22,11 +22,6 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function("ge", 2, 2, |args| Ok(Value::Bool(order(args)?.is_ge()))),
     function("len", 1, 1, len),
     function("index", 1, MANY, |args| args[1..].iter().try_fold(args[0].clone(), |value, at| index(&value, at))),
-    function("print", 0, MANY, |args| Ok(Value::Text(print(args)))),
-    function("println", 0, MANY, |args| {
-        Ok(Value::Text(args.iter().map(Value::to_string).collect::<Vec<_>>().join(" ") + "\n"))
-    }),
-    function("printf", 1, MANY, |args| printf(text_of(&args[0])?, &args[1..]).map(Value::Text)),
     function("default", 1, 2, |args| Ok(args.iter().rev().find(|value| value.is_true()).unwrap_or(&args[0]).clone())),
     function("empty", 1, 1, |args| Ok(Value::Bool(!args[0].is_true()))),
     function("coalesce", 0, MANY, |args| Ok(args.iter().find(|value| value.is_true()).cloned().unwrap_or(Value::Nil))),
@@ -67,6 +62,7 @@ fn len(args: &[Value]) -> Result<Value, String> {
         Value::Bytes(bytes) => bytes.len(),
         Value::List(list) => list.len(),
         Value::Map(map) => map.len(),
+        Value::Texts(map) => map.len(),
         other => return Err(format!("len of type {}", other.kind())),
     };
     i64::try_from(len).map(Value::Int).map_err(|error| error.to_string())
@@ -83,72 +79,7 @@ fn index(value: &Value, at: &Value) -> Result<Value, String> {
             bytes.get(size(int_of(at)?)?).map(|byte| Value::Int((*byte).into())).ok_or_else(out_of_range)
         }
         Value::Map(map) => Ok(map.get(text_of(at)?).cloned().unwrap_or(Value::Nil)),
+        Value::Texts(map) => Ok(Value::from(map.get(text_of(at)?).map_or("", String::as_str))),
         other => Err(format!("can't index item of type {}", other.kind())),
-    }
-}
-
-/// A space stands between two values neither of which is text.
-fn print(args: &[Value]) -> String {
-    let mut text = String::new();
-    for (n, value) in args.iter().enumerate() {
-        let is_text = |value: &Value| matches!(value, Value::Text(_));
-        if n > 0 && !is_text(value) && !is_text(&args[n - 1]) {
-            text.push(' ');
-        }
-        text += &value.to_string();
-    }
-    text
-}
-
-/// `%v %s %d %x %X %q %t %%`, with a width that may begin with `0` or `-`.
-fn printf(format: &str, args: &[Value]) -> Result<String, String> {
-    const WIDEST: usize = 256;
-    let (mut text, mut rest, mut args) = (String::new(), format, args.iter());
-    while let Some((before, after)) = rest.split_once('%') {
-        text += before;
-        let verb_at = after.find(|c: char| !c.is_ascii_digit() && c != '-').ok_or("%!(NOVERB)")?;
-        let (flags, verb) = after.split_at(verb_at);
-        let mut chars = verb.chars();
-        let verb = chars.next().unwrap_or_default();
-        rest = chars.as_str();
-        if verb == '%' {
-            text.push('%');
-            continue;
-        }
-        let value = args.next().ok_or_else(|| format!("%!{verb}(MISSING)"))?;
-        let printed = match (verb, value) {
-            ('v', value) => value.to_string(),
-            ('s', Value::Text(_) | Value::Struct { .. } | Value::List(_) | Value::Map(_)) => value.to_string(),
-            ('s', Value::Bytes(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
-            ('d', Value::Int(number)) => number.to_string(),
-            ('x', Value::Int(number)) if *number >= 0 => format!("{number:x}"),
-            ('X', Value::Int(number)) if *number >= 0 => format!("{number:X}"),
-            ('x' | 'X', Value::Text(_) | Value::Bytes(_)) => {
-                let bytes = if let Value::Bytes(bytes) = value { bytes } else { text_of(value)?.as_bytes() };
-                let hex = steeple_spiffe::x509::hex(bytes);
-                if verb == 'X' { hex.to_uppercase() } else { hex }
-            }
-            ('q', Value::Text(text)) => format!("{text:?}"),
-            ('t', Value::Bool(value)) => value.to_string(),
-            (verb, value) => return Err(format!("%!{verb}({}={value})", value.kind())),
-        };
-        let (left, digits) = flags.strip_prefix('-').map_or((false, flags), |digits| (true, digits));
-        let width = if digits.is_empty() { 0 } else { digits.parse().map_err(|_| "bad width".to_owned())? };
-        if width > WIDEST {
-            return Err(format!("width {width} is too large"));
-        }
-        let zeros = digits.starts_with('0') && !left && matches!(value, Value::Int(_));
-        text += &match (left, zeros) {
-            (true, _) => format!("{printed:<width$}"),
-            (false, true) => match printed.strip_prefix('-') {
-                Some(digits) => format!("-{digits:0>width$}", width = width.saturating_sub(1)),
-                None => format!("{printed:0>width$}"),
-            },
-            (false, false) => format!("{printed:>width$}"),
-        };
-    }
-    match args.next() {
-        None => Ok(text + rest),
-        Some(value) => Err(format!("%!(EXTRA {}={value})", value.kind())),
     }
 }

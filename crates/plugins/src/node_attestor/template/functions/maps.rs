@@ -9,7 +9,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function("dict", 0, MANY, |args| {
         let pairs = args.chunks(2);
         let value = |pair: &[Value]| pair.get(1).cloned().unwrap_or_else(|| Value::from(""));
-        Ok(Value::Map(pairs.map(|pair| (as_text(&pair[0]), value(pair))).collect()))
+        pairs.map(|pair| Ok((as_text(&pair[0])?, value(pair)))).collect::<Result<_, String>>().map(Value::Map)
     }),
     function("get", 2, 2, |args| {
         Ok(map_of(&args[0])?.get(text_of(&args[1])?).cloned().unwrap_or_else(|| Value::from("")))

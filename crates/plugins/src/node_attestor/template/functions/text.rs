@@ -1,7 +1,9 @@
 //! Functions of texts and paths.
 
+use steeple_config::quote::Quoted;
+
 use super::super::{LONGEST_TEXT, Value};
-use super::{Function, MANY, as_text, as_texts, function, int_of, size, text_of, texts};
+use super::{Function, MANY, as_text, as_texts, cases, function, int_of, size, text_of, texts};
 
 pub(super) const FUNCTIONS: &[Function] = &[
     function("abbrev", 2, 2, |args| {
@@ -23,34 +25,40 @@ pub(super) const FUNCTIONS: &[Function] = &[
         }
     }),
     function("trim", 1, 1, |args| Ok(Value::from(text_of(&args[0])?.trim()))),
-    function("upper", 1, 1, |args| Ok(Value::Text(text_of(&args[0])?.chars().map(upper).collect()))),
-    function("lower", 1, 1, |args| Ok(Value::Text(text_of(&args[0])?.chars().map(lower).collect()))),
+    function("upper", 1, 1, |args| Ok(Value::Text(text_of(&args[0])?.chars().map(cases::upper).collect()))),
+    function("lower", 1, 1, |args| Ok(Value::Text(text_of(&args[0])?.chars().map(cases::lower).collect()))),
     function("title", 1, 1, |args| {
-        let is_inside = |before: Option<char>| before.is_some_and(|c| c.is_alphanumeric() || c == '_');
-        Ok(Value::Text(by_position(text_of(&args[0])?, |c, before| match is_inside(before) {
+        // Beyond ASCII only white space separates words.
+        let is_inside = |c: char| match c.is_ascii() {
+            true => c.is_ascii_alphanumeric() || c == '_',
+            false => !c.is_whitespace(),
+        };
+        Ok(Value::Text(by_position(text_of(&args[0])?, |c, before| match before.is_some_and(is_inside) {
             true => c,
-            false => upper(c),
+            false => cases::title(c),
         })))
     }),
     function("untitle", 1, 1, |args| {
         let is_inside = |before: Option<char>| before.is_some_and(|c| !c.is_whitespace());
         Ok(Value::Text(by_position(text_of(&args[0])?, |c, before| match is_inside(before) {
             true => c,
-            false => lower(c),
+            false => cases::lower(c),
         })))
     }),
     function("swapcase", 1, 1, |args| {
-        Ok(Value::Text(by_position(text_of(&args[0])?, |c, _| match c.is_uppercase() {
-            true => lower(c),
-            false => upper(c),
+        let begins = |before: Option<char>| before.is_none_or(char::is_whitespace);
+        Ok(Value::Text(by_position(text_of(&args[0])?, |c, before| match c {
+            c if c.is_lowercase() && begins(before) => cases::title(c),
+            c if c.is_lowercase() => cases::upper(c),
+            c => cases::lower(c),
         })))
     }),
     function("initials", 1, 1, |args| {
-        let words = text_of(&args[0])?.split_whitespace();
+        let words = ascii_of(&args[0])?.split_whitespace();
         Ok(Value::Text(words.filter_map(|word| word.chars().next()).collect()))
     }),
     function("nospace", 1, 1, |args| {
-        Ok(Value::Text(text_of(&args[0])?.chars().filter(|c| !c.is_whitespace()).collect()))
+        Ok(Value::Text(ascii_of(&args[0])?.chars().filter(|c| !c.is_whitespace()).collect()))
     }),
     function("substr", 3, 3, |args| {
         let (start, end, text) = (int_of(&args[0])?, int_of(&args[1])?, text_of(&args[2])?);
@@ -84,16 +92,16 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function("contains", 2, 2, |args| Ok(Value::Bool(text_of(&args[1])?.contains(text_of(&args[0])?)))),
     function("hasPrefix", 2, 2, |args| Ok(Value::Bool(text_of(&args[1])?.starts_with(text_of(&args[0])?)))),
     function("hasSuffix", 2, 2, |args| Ok(Value::Bool(text_of(&args[1])?.ends_with(text_of(&args[0])?)))),
-    function("quote", 0, MANY, |args| Ok(Value::Text(joined(args, |text| format!("{text:?}"))))),
-    function("squote", 0, MANY, |args| Ok(Value::Text(joined(args, |text| format!("'{text}'"))))),
-    function("cat", 0, MANY, |args| Ok(Value::Text(joined(args, |text| text)))),
+    function("quote", 0, MANY, |args| joined(args, |value| Ok(Quoted(&as_text(value)?).to_string()))),
+    function("squote", 0, MANY, |args| joined(args, |value| Ok(format!("'{value}'")))),
+    function("cat", 0, MANY, |args| joined(args, |value| Ok(value.to_string()))),
     function("indent", 2, 2, |args| indent(args).map(Value::Text)),
     function("nindent", 2, 2, |args| indent(args).map(|text| Value::Text(format!("\n{text}")))),
     function("replace", 3, 3, |args| {
         Ok(Value::Text(text_of(&args[2])?.replace(text_of(&args[0])?, text_of(&args[1])?)))
     }),
     function("plural", 3, 3, |args| Ok(args[usize::from(int_of(&args[2])? != 1)].clone())),
-    function("toString", 1, 1, |args| Ok(Value::Text(as_text(&args[0])))),
+    function("toString", 1, 1, |args| as_text(&args[0]).map(Value::Text)),
     function("splitList", 2, 2, |args| {
         let (separator, text) = (text_of(&args[0])?, text_of(&args[1])?);
         if separator.is_empty() {
@@ -101,7 +109,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         }
         Ok(texts(text.split(separator)))
     }),
-    function("join", 2, 2, |args| Ok(Value::Text(as_texts(&args[1]).join(text_of(&args[0])?)))),
+    function("join", 2, 2, |args| Ok(Value::Text(as_texts(&args[1])?.join(text_of(&args[0])?)))),
     function("seq", 0, 3, |args| seq(args).map(Value::Text)),
     function("base", 1, 1, |args| {
         let path = text_of(&args[0])?;
@@ -130,15 +138,10 @@ fn part(text: &str, start: usize, end: usize) -> Result<&str, String> {
     text.get(start..end).ok_or_else(|| format!("cannot cut {text:?} from {start} to {end}"))
 }
 
-/// Go turns characters one by one: what would become two stays as it is.
-fn upper(c: char) -> char {
-    let mut upper = c.to_uppercase();
-    if upper.len() == 1 { upper.next().unwrap_or(c) } else { c }
-}
-
-fn lower(c: char) -> char {
-    let mut lower = c.to_lowercase();
-    if lower.len() == 1 { lower.next().unwrap_or(c) } else { c }
+/// sprig takes each byte of these for a character, which other texts do not survive.
+fn ascii_of(value: &Value) -> Result<&str, String> {
+    let text = text_of(value)?;
+    if text.is_ascii() { Ok(text) } else { Err(format!("{text:?} is not ASCII, which is not supported here")) }
 }
 
 /// Each character, by what stands before it.
@@ -147,9 +150,9 @@ fn by_position(text: &str, mut turned: impl FnMut(char, Option<char>) -> char) -
     text.chars().map(|c| turned(c, before.replace(c))).collect()
 }
 
-fn joined(args: &[Value], write: impl Fn(String) -> String) -> String {
+fn joined(args: &[Value], write: impl Fn(&Value) -> Result<String, String>) -> Result<Value, String> {
     let args = args.iter().filter(|value| **value != Value::Nil);
-    args.map(|value| write(as_text(value))).collect::<Vec<_>>().join(" ")
+    Ok(Value::Text(args.map(write).collect::<Result<Vec<_>, _>>()?.join(" ")))
 }
 
 fn indent(args: &[Value]) -> Result<String, String> {
