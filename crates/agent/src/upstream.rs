@@ -211,7 +211,7 @@ impl Upstream {
     fn dial(&self, with_identity: bool, expect: Expect) -> Result<Channel, TlsError> {
         let credential = with_identity.then(|| self.0.credential.subscribe());
         let tls = client_config_with(self.0.key_exchange, credential, expect, self.0.clock.clone())?;
-        Ok(dial::server(&self.0.address, self.0.port, Arc::new(tls), self.0.proxy.clone()))
+        Ok(dial::server(&self.0.address, self.0.port, Arc::new(tls), self.0.proxy.clone(), self.0.clock.clone()))
     }
 
     fn expect_verified(&self) -> Expect {

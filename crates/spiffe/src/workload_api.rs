@@ -101,6 +101,10 @@ pub enum SourceError {
     /// The answer has no identity that was picked.
     #[error("none of the identities was picked")]
     NonePicked,
+    /// TLS cannot use the key of the identity.
+    #[cfg(feature = "rustls")]
+    #[error(transparent)]
+    Tls(Arc<crate::tls::TlsError>),
     /// There is no tokio runtime to follow the Workload API on.
     #[error("a source needs a tokio runtime")]
     NoRuntime,

@@ -12,6 +12,7 @@ use http::Uri;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use steeple_runtime::Clock;
 use steeple_runtime::os::reason;
 use tokio::net::UnixStream;
 use tokio_rustls::TlsConnector;
@@ -60,20 +61,26 @@ impl DialError {
 }
 
 /// A channel to a server's API that connects when first used, and again after it broke. `host` is a name or an IP. Who
-/// cannot be reached is told by a [`DialError`].
+/// cannot be reached, or not within 20 seconds of `clock`, is told by a [`DialError`].
 ///
 /// TLS names nobody: the peer is known by its SPIFFE ID, which `tls` checks.
-pub fn server(host: &str, port: u16, tls: Arc<ClientConfig>, proxy: Proxy) -> Channel {
+pub fn server(host: &str, port: u16, tls: Arc<ClientConfig>, proxy: Proxy, clock: Clock) -> Channel {
     let (name, connector) = (host.to_owned(), TlsConnector::from(tls));
     let connect = service_fn(move |_: Uri| {
-        let (name, connector, proxy) = (name.clone(), connector.clone(), proxy.clone());
+        let (name, connector, proxy, clock) = (name.clone(), connector.clone(), proxy.clone(), clock.clone());
         let place = format!("{}:{port}", bracketed(&name));
-        dialled(place, async move {
+        let connecting = async move {
             let stream = proxy.connect(&name, port).await?;
             stream.set_nodelay(true)?;
             let nobody = ServerName::try_from("spiffe").map_err(io::Error::other)?;
             connector.connect(nobody, stream).await.map(TokioIo::new).map_err(in_words)
-        })
+        };
+        // Kept here and not by the channel, whose own error would not say where it led.
+        async move {
+            let late = || Err(io::ErrorKind::TimedOut.into());
+            let connected = clock.within(CONNECT_LIMIT, connecting).await.unwrap_or_else(late);
+            connected.map_err(|cause| DialError { place, cause })
+        }
     });
     endpoint(&format!("http://{}:{port}", bracketed(host)))
         .http2_keep_alive_interval(KEEPALIVE)
@@ -87,8 +94,11 @@ pub fn local(socket: impl Into<PathBuf>) -> Channel {
     let socket = socket.into();
     let connect = service_fn(move |_: Uri| {
         let socket = socket.clone();
-        let place = format!("unix://{}", socket.display());
-        dialled(place, async move { UnixStream::connect(socket).await.map(TokioIo::new) })
+        async move {
+            // A socket of this host answers at once, or its queue is full and the system says so.
+            let connected = UnixStream::connect(&socket).await.map(TokioIo::new);
+            connected.map_err(|cause| DialError { place: format!("unix://{}", socket.display()), cause })
+        }
     });
     endpoint("http://localhost").connect_with_connector_lazy(connect)
 }
@@ -107,13 +117,6 @@ pub fn in_full(error: &(dyn Error + 'static)) -> String {
 
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source())
-}
-
-/// The limit is kept here and not by the channel, whose own error would not say where it led.
-async fn dialled<T>(place: String, connect: impl Future<Output = io::Result<T>>) -> Result<T, DialError> {
-    let connected = tokio::time::timeout(CONNECT_LIMIT, connect).await;
-    let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-    connected.map_err(|cause| DialError { place, cause })
 }
 
 /// The origin only fills `:authority`; a host that cannot stand in a URI fails when it is dialled, with its own error.

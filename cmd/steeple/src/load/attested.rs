@@ -133,7 +133,7 @@ fn channel(
     // The run is short: the authorities that there were at its beginning will do.
     let authorities = watch::channel(Arc::clone(&server.authorities)).1;
     let tls = tls::client_config(credential, Expect::Verified { id, authorities }, clock.clone())?;
-    Ok(dial::server(host, *port, Arc::new(tls), Proxy::of_environment()))
+    Ok(dial::server(host, *port, Arc::new(tls), Proxy::of_environment(), clock.clone()))
 }
 
 /// What agents use of an entry.

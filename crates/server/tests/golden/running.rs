@@ -79,7 +79,7 @@ impl Running {
             Expect::DangerouslyUnverified { id: SpiffeId::parse("spiffe://example.org/spire/server").unwrap() };
         let shown = credential.map(|credential| watch::channel(Some(credential)).1);
         let tls = client_config(shown, expect, Clock::system()).unwrap();
-        dial::server("127.0.0.1", self.port, Arc::new(tls), dial::Proxy::none())
+        dial::server("127.0.0.1", self.port, Arc::new(tls), dial::Proxy::none(), Clock::system())
     }
 }
 

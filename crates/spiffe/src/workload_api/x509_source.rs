@@ -2,9 +2,13 @@
 
 use std::fmt;
 use std::sync::Arc;
+#[cfg(feature = "rustls")]
+use std::sync::OnceLock;
 
 use super::feed::{Feed, Updates};
 use super::{ClientError, SourceError, SourceOptions, WorkloadApiClient, X509Context};
+#[cfg(feature = "rustls")]
+use crate::tls::{Credential, CredentialSource, TlsError};
 use crate::{Bundle, BundleSource, TrustDomain, X509Svid};
 
 /// The X.509 identity of this process and the bundles that it verifies others with, as they are now. Cheap to clone; all
@@ -21,7 +25,7 @@ struct Snapshot {
     picked: Option<Arc<X509Svid>>,
     /// Made when the first handshake asks for it.
     #[cfg(feature = "rustls")]
-    credential: std::sync::OnceLock<Option<crate::tls::Credential>>,
+    credential: OnceLock<Result<Credential, Arc<TlsError>>>,
 }
 
 impl X509Source {
@@ -59,7 +63,7 @@ impl X509Source {
             picked: pick(&context),
             context: Arc::new(context),
             #[cfg(feature = "rustls")]
-            credential: std::sync::OnceLock::new(),
+            credential: OnceLock::new(),
         };
         Feed::start(client, options, make).map(Self)
     }
@@ -78,6 +82,24 @@ impl X509Source {
     /// [`SourceError`] says why there is none.
     pub fn svid(&self) -> Result<Arc<X509Svid>, SourceError> {
         self.0.value()?.picked.clone().ok_or(SourceError::NonePicked)
+    }
+
+    /// The identity to show, as handshakes show it. Where TLS cannot use its key, a handshake of this side fails without a
+    /// reason; here it is to be had, and it is in the log.
+    ///
+    /// # Errors
+    /// [`SourceError::Tls`], or as [`X509Source::svid`].
+    #[cfg(feature = "rustls")]
+    pub fn tls_credential(&self) -> Result<Credential, SourceError> {
+        let snapshot = self.0.value()?;
+        let svid = snapshot.picked.as_deref().ok_or(SourceError::NonePicked)?;
+        let credential = snapshot.credential.get_or_init(|| {
+            Credential::of_svid(svid).map_err(|error| {
+                tracing::warn!(%error, id = %svid.id, "TLS cannot use the X.509-SVID");
+                Arc::new(error)
+            })
+        });
+        credential.clone().map_err(SourceError::Tls)
     }
 
     /// The whole last answer.
@@ -111,11 +133,9 @@ impl BundleSource for X509Source {
 }
 
 #[cfg(feature = "rustls")]
-impl crate::tls::CredentialSource for X509Source {
-    fn credential(&self) -> Option<crate::tls::Credential> {
-        let snapshot = self.0.value().ok()?;
-        let make = || snapshot.picked.as_deref().and_then(|svid| crate::tls::Credential::of_svid(svid).ok());
-        snapshot.credential.get_or_init(make).clone()
+impl CredentialSource for X509Source {
+    fn credential(&self) -> Option<Credential> {
+        self.tls_credential().ok()
     }
 }
 

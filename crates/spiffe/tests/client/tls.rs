@@ -8,7 +8,7 @@ use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, HandshakeKind, NamedGroup, ProtocolVersion, ServerConfig, SupportedProtocolVersion};
 use steeple_proto::workload::X509svidResponse;
 use steeple_spiffe::tls::{self, Authorize, Authorized, Config, KeyExchange, TlsError};
-use steeple_spiffe::workload_api::{SystemClock, X509Source, X509Updates};
+use steeple_spiffe::workload_api::{SourceError, SystemClock, X509Source, X509Updates};
 use steeple_spiffe::{Clock, SpiffeId};
 use steeple_testkit::workload::Held;
 use steeple_testkit::{Ca, ManualClock};
@@ -309,6 +309,18 @@ async fn an_svid_past_its_end_is_refused_by_both_ends() {
     let case = Case::new().await;
     case.world.clock.advance(HOUR * 2);
     assert_eq!(case.agrees(Authorize::any(), Authorize::any()).await, (false, false));
+}
+
+#[tokio::test]
+async fn what_handshakes_show_is_to_be_had_with_the_reason_where_there_is_nothing() {
+    let case = Case::new().await;
+    assert!(case.client.source.tls_credential().is_ok());
+    let Case { world, server: _server, client: Fed { source, stream, mut updates } } = case;
+    stream.fail(Status::permission_denied("no identity issued"));
+    assert!(soon(updates.next()).await.is_err());
+    assert!(matches!(source.tls_credential(), Err(SourceError::Denied(_))));
+    let nobody = X509Source::start_picking(world.client(), world.options(), |_| None).unwrap();
+    assert!(matches!(nobody.tls_credential(), Err(SourceError::NotReady)));
 }
 
 #[tokio::test]

@@ -1,9 +1,11 @@
 //! What is said of those whom a channel cannot reach.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use steeple_proto::spire::api::server::bundle::v1::GetBundleRequest;
 use steeple_proto::spire::api::server::bundle::v1::bundle_client::BundleClient;
+use steeple_testkit::{Ca, ManualClock};
 use steeple_transport::dial::{self, DialError, Proxy};
 use steeple_transport::tls::{Expect, client_config};
 use tokio::io::AsyncWriteExt;
@@ -21,10 +23,13 @@ async fn refused(channel: Channel) -> Status {
 }
 
 fn server(host: &str, port: u16) -> Channel {
-    let (manual, ca) = world();
+    server_by(&world(), host, port)
+}
+
+fn server_by((manual, ca): &(ManualClock, Ca), host: &str, port: u16) -> Channel {
     let expect = Expect::Verified { id: ca.id("/spire/server"), authorities: watch::channel(ca.authorities()).1 };
     let tls = client_config(None, expect, manual.clock()).unwrap();
-    dial::server(host, port, Arc::new(tls), Proxy::none())
+    dial::server(host, port, Arc::new(tls), Proxy::none(), manual.clock())
 }
 
 #[tokio::test]
@@ -59,6 +64,16 @@ async fn a_server_that_speaks_no_tls_is_named() {
     let status = refused(server("127.0.0.1", address.port())).await;
     let start = format!("{address}: no TLS is spoken there: received corrupt message");
     assert!(status.message().starts_with(&start), "{status:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_says_nothing_is_given_up_by_the_clock_that_was_passed() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let (address, world) = (listener.local_addr().unwrap(), world());
+    let limit = Duration::from_secs(20);
+    let calling = refused(server_by(&world, "127.0.0.1", address.port()));
+    let (status, ()) = tokio::join!(calling, world.0.wake(limit..=limit));
+    assert_eq!(status.message(), format!("{address}: timed out"));
 }
 
 #[tokio::test]

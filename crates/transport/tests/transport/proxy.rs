@@ -42,7 +42,8 @@ impl Network {
         let authorities = watch::channel(self.ca.authorities()).1;
         let expect = Expect::Verified { id: self.ca.id("/spire/server"), authorities };
         let tls = client_config(None, expect, self.manual.clock()).unwrap();
-        let channel = dial::server("server.test", self.listener.address().port(), Arc::new(tls), proxy);
+        let channel =
+            dial::server("server.test", self.listener.address().port(), Arc::new(tls), proxy, self.manual.clock());
         async move { BundleClient::new(channel).get_bundle(GetBundleRequest { output_mask: None }).await.unwrap_err() }
     }
 }

@@ -381,7 +381,8 @@ async fn an_unknown_authority_is_told_through_a_calls_status() {
 
     let call = async |ca: &Ca| {
         let tls = client_config(None, verified(ca, "/spire/server"), manual.clock()).unwrap();
-        let mut client = BundleClient::new(dial::server("127.0.0.1", port, Arc::new(tls), dial::Proxy::none()));
+        let mut client =
+            BundleClient::new(dial::server("127.0.0.1", port, Arc::new(tls), dial::Proxy::none(), manual.clock()));
         client.get_bundle(GetBundleRequest { output_mask: None }).await.unwrap_err()
     };
     let status = call(&Ca::new("example.org", now)).await;
