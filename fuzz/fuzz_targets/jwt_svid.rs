@@ -9,20 +9,29 @@ use steeple_spiffe::bundle::jwks;
 use steeple_spiffe::{BundleSet, JwtSvid, TrustDomain, jwt};
 
 fuzz_target!(|token: &str| {
-    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
     let read = JwtSvid::parse_unverified(token);
     if let Ok(svid) = &read {
         assert_eq!(JwtSvid::parse_unverified(&svid.token).as_ref(), Ok(svid));
     }
-    if let Ok(valid) = jwt::validate(token, &*BUNDLES, "aud1", now) {
+    if let Ok(valid) = jwt::validate(token, &*BUNDLES, "aud1", now()) {
         assert_eq!(read, Ok(valid));
     }
 });
 
-/// Keys by which tokens are looked up. None of the corpus is signed by them: it is mutated from there.
-const DOCUMENT: &[u8] = include_bytes!("../../crates/spiffe/tests/data/static.test.json");
+fn now() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+}
+
+/// Keys by which tokens are looked up. Nobody has the private ones any more; the first inputs are mutations of what was
+/// signed with others.
+const DOCUMENT: &[u8] = include_bytes!("../static.test.json");
+
+/// Signed with the key `jwt`, so that there is an input that is valid.
+const VALID: &str = include_str!("../corpus/jwt_svid/valid");
 
 static BUNDLES: LazyLock<BundleSet> = LazyLock::new(|| {
     let trust_domain = TrustDomain::parse("static.test").expect("a name");
-    BundleSet::from_iter(jwks::parse(&trust_domain, DOCUMENT, jwks::Mode::Standard))
+    let bundles = BundleSet::from_iter(jwks::parse(&trust_domain, DOCUMENT, jwks::Mode::Standard));
+    assert!(jwt::validate(VALID, &bundles, "aud1", now()).is_ok());
+    bundles
 });

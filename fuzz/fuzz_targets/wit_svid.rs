@@ -19,10 +19,16 @@ fuzz_target!(|token: &str| {
     }
 });
 
-/// Keys by which tokens are looked up. None of the corpus is signed by them: it is mutated from there.
-const DOCUMENT: &[u8] = include_bytes!("../../crates/spiffe/tests/data/static.test.json");
+/// Keys by which tokens are looked up. Nobody has the private ones any more; the first inputs are mutations of what was
+/// signed with others.
+const DOCUMENT: &[u8] = include_bytes!("../static.test.json");
+
+/// Signed with the key `wit`, so that there is an input that is valid.
+const VALID: &str = include_str!("../corpus/wit_svid/valid");
 
 static BUNDLES: LazyLock<BundleSet> = LazyLock::new(|| {
     let trust_domain = TrustDomain::parse("static.test").expect("a name");
-    BundleSet::from_iter(jwks::parse(&trust_domain, DOCUMENT, jwks::Mode::Standard))
+    let bundles = BundleSet::from_iter(jwks::parse(&trust_domain, DOCUMENT, jwks::Mode::Standard));
+    assert!(wit::validate(VALID, &bundles, SystemTime::UNIX_EPOCH).is_ok());
+    bundles
 });
