@@ -98,10 +98,7 @@ fn every_test_that_the_conformance_table_names_is_there() -> Result<()> {
     let mut tests = BTreeSet::new();
     for folder in ["crates", "cmd", "tests"] {
         for path in files(folder, "rs")? {
-            let text = fs::read_to_string(path)?;
-            let names =
-                text.split("fn ").skip(1).filter_map(|rest| rest.split_once('(')).map(|(name, _)| name.to_owned());
-            tests.extend(names);
+            tests.extend(tests_of(&fs::read_to_string(path)?));
         }
     }
     let text = read("docs/conformance.md")?;
@@ -123,6 +120,50 @@ fn every_test_that_the_conformance_table_names_is_there() -> Result<()> {
         rules.len()
     );
     Ok(())
+}
+
+/// The functions that are run as tests: those with the attribute for it, behind which others may stand, and the cases of
+/// a `suite!`, whose macro gives them one.
+fn tests_of(text: &str) -> BTreeSet<String> {
+    let (mut tests, mut is_test, mut is_suite) = (BTreeSet::new(), false, false);
+    for line in text.lines() {
+        is_suite = line == "suite! {" || is_suite && line != "}";
+        let line = line.trim();
+        let is_name = |line: &str| line.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if is_suite && !line.is_empty() && is_name(line) {
+            tests.insert(line.to_owned());
+        } else if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
+            is_test = true;
+        } else if is_test && !line.starts_with("#[") && !line.starts_with("//") {
+            is_test = false;
+            let name = line.split_once("fn ").and_then(|(_, rest)| rest.split_once('('));
+            tests.extend(name.map(|(name, _)| name.to_owned()));
+        }
+    }
+    tests
+}
+
+#[test]
+fn only_what_is_run_counts_as_a_test() {
+    let text = r#"
+        #[test]
+        fn a() {}
+        fn b() {}
+        #[tokio::test(flavor = "multi_thread")]
+        #[should_panic]
+        // So.
+        async fn c() {}
+        proptest! {
+            #[test]
+            fn d(e: u8) {}
+        }
+        // fn f()
+        #[cfg(test)]
+        fn g() {}
+        h
+"#;
+    let suite = "suite! {\n    i {\n        j_k\n    }\n}\nl\n";
+    assert_eq!(tests_of(&format!("{text}{suite}")), ["a", "c", "d", "j_k"].map(str::to_owned).into());
 }
 
 /// A rule of a standard.
