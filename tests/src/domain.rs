@@ -50,11 +50,20 @@ impl Domain {
     /// Attestation fails.
     pub async fn agent(&self, name: &str) -> Result<Agent> {
         let mut agent = self.new_agent(name).await?;
+        self.attest(&mut agent).await?;
+        Ok(agent)
+    }
+
+    /// Starts an agent with a new join token, and waits until it is healthy.
+    ///
+    /// # Errors
+    /// Attestation fails.
+    pub async fn attest(&self, agent: &mut Agent) -> Result<()> {
         let token = self.server.token(&[]).await?;
         agent.launch(&["-joinToken", &token])?;
         agent.healthy().await?;
-        agent.id = format!("spiffe://{}/spire/agent/join_token/{token}", self.name);
-        Ok(agent)
+        agent.id = self.id(&format!("/spire/agent/join_token/{token}"));
+        Ok(())
     }
 
     /// The files of a new agent, which knows its server by a file and is not started.

@@ -1,6 +1,7 @@
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use steeple_transport::dial;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -41,6 +42,18 @@ impl Installation {
             log: file("log"),
             process: None,
         }
+    }
+
+    /// Changes its configuration file. Returns the text that was there.
+    ///
+    /// # Errors
+    /// The file cannot be read or written, or the change changes nothing.
+    pub fn reconfigure(&self, change: impl FnOnce(&str) -> String) -> Result<String> {
+        let text = fs::read_to_string(&self.conf)?;
+        let changed = change(&text);
+        ensure!(changed != text, "nothing to change in {}", self.conf.display());
+        fs::write(&self.conf, changed)?;
+        Ok(text)
     }
 
     /// Starts it and waits until it says that it is healthy.
@@ -96,7 +109,7 @@ impl Installation {
     pub async fn stop(&mut self) -> Result<()> {
         let process = self.process.take().with_context(|| format!("{} was not started", self.name))?;
         let status = process.stop().await?;
-        anyhow::ensure!(status.success(), "{} did not end well: {status}", self.name);
+        ensure!(status.success(), "{} did not end well: {status}", self.name);
         Ok(())
     }
 

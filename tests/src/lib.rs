@@ -59,5 +59,5 @@ pub use process::{Daemon, Output};
 pub use random::Random;
 pub use report::{cannot_run_here, say, skipped_on_the_reference};
 pub use server::Server;
-pub use wait::{DEADLINE, POLL, until, within};
+pub use wait::{DEADLINE, POLL, passed, until, within};
 pub use workload::{Follower, Workload, verified};

@@ -1,8 +1,9 @@
 //! Waiting for events. Nothing here sleeps for a fixed time: it looks until it sees, and gives up late.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
+use steeple_runtime::Clock;
 
 /// How long any one event may take. Generous, because the machine may be busy; a case that passes never waits it out.
 pub const DEADLINE: Duration = Duration::from_secs(90);
@@ -32,4 +33,12 @@ pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> R
 pub async fn within<T>(what: &str, work: impl Future<Output = T>) -> Result<T> {
     let waited = || format!("waited {} s in vain for {what}", DEADLINE.as_secs());
     tokio::time::timeout(DEADLINE, work).await.with_context(waited)
+}
+
+/// Waits until the wall clock, by which things end, has passed a moment.
+///
+/// # Errors
+/// [`DEADLINE`] passed; the error names `what`.
+pub async fn passed(what: &str, end: SystemTime) -> Result<()> {
+    until(what, async || (Clock::system().now() > end).then_some(())).await
 }

@@ -35,11 +35,8 @@ impl Web {
 
 /// Attests, and shows that it can be used.
 async fn attests(domain: &Domain, agent: &mut Agent) -> Result<()> {
-    let token = domain.server.token(&[]).await?;
-    agent.launch(&["-joinToken", &token])?;
-    agent.healthy().await.with_context(|| agent.name.clone())?;
-    let parent = domain.id(&format!("/spire/agent/join_token/{token}"));
-    domain.entry(&parent, "/web", &[]).await?;
+    domain.attest(agent).await.with_context(|| agent.name.clone())?;
+    domain.entry(&agent.id, "/web", &[]).await?;
     agent.workload().follow().until_id(&domain.id("/web")).await?;
     Ok(())
 }

@@ -3,13 +3,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use steeple_runtime::Clock;
 use steeple_spiffe::JwtSvid;
 use steeple_tests::{
-    Agent, Domain, ForeignWorkload, ForeignWorkloads, Language, Peer, Scratch, case, connect, say, serial, until,
+    Agent, Domain, ForeignWorkload, ForeignWorkloads, Language, Peer, Scratch, case, connect, passed, say, serial,
     within,
 };
 use tokio_rustls::rustls::version::TLS13;
@@ -67,7 +66,7 @@ fn each_library_validates_its_jwt_svid_and_refuses_what_it_must() -> Result<()> 
         // Libraries and agent allow for clocks that differ by up to a minute.
         let end =
             JwtSvid::parse_unverified(&expired)?.expires_at + steeple_spiffe::jwt::LEEWAY + Duration::from_secs(1);
-        passed(end).await?;
+        passed("the end of a token", end).await?;
         for (language, workloads) in languages {
             let args = ["jwt", "-audience", "billing", "-foreign", &foreign, "-expired", &expired];
             let events = workloads.start(&agent, &args, scratch)?.finish().await?;
@@ -227,9 +226,4 @@ async fn token(agent: &Agent) -> Result<String> {
     let svids = agent.workload().jwt_svids("billing").await?;
     ensure!(svids.len() == 1, "{} tokens", svids.len());
     Ok(svids[0].svid.clone())
-}
-
-/// Waits until the wall clock has passed a moment.
-async fn passed(end: SystemTime) -> Result<()> {
-    until("the end of a token", async || (Clock::system().now() > end).then_some(())).await
 }

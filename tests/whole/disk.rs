@@ -66,23 +66,20 @@ fn an_agent_without_room_keeps_its_identity_until_it_can_renew_it() -> Result<()
         let domain = Domain::builder().agent_ttl("40s").start(scratch).await?;
         let mut agent = domain.new_agent("node1").await?;
         let disk = SmallDisk::below(&mut agent, scratch, ROOM).await?;
-        let token = domain.server.token(&[]).await?;
-        agent.launch(&["-joinToken", &token])?;
-        agent.healthy().await?;
+        domain.attest(&mut agent).await?;
         let before = domain.server.agents().await?;
 
         disk.leave(0)?;
         let line = agent.process()?.line("Could not rotate agent SVID").await?;
         ensure!(line.contains("keys.json") && line.contains("no space left on device"), "{line}");
         // With the old identity it goes on.
-        let parent = domain.id(&format!("/spire/agent/join_token/{token}"));
-        create_for_everybody(&domain, &parent, "/web").await?;
+        create_for_everybody(&domain, &agent.id, "/web").await?;
         let mut follower = agent.workload().follow();
         follower.until_id(&domain.id("/web")).await?;
 
         disk.make_room()?;
         agent.process()?.line("Successfully rotated agent SVID").await?;
-        create_for_everybody(&domain, &parent, "/db").await?;
+        create_for_everybody(&domain, &agent.id, "/db").await?;
         follower.until_id(&domain.id("/db")).await?;
         let after = domain.server.agents().await?;
         ensure!(after.len() == 1 && after[0]["id"] == before[0]["id"], "{after:?}");

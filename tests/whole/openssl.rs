@@ -67,15 +67,9 @@ fn openssl_accepts_every_kind_of_certificate_below_every_kind_of_authority() -> 
 /// An agent that makes keys of this type for its workloads.
 async fn agent(domain: &Domain, key: &str) -> Result<Agent> {
     let mut agent = domain.new_agent(&format!("node-{key}")).await?;
-    let text = fs::read_to_string(&agent.conf)?;
-    fs::write(
-        &agent.conf,
-        text.replacen("agent {", &format!("agent {{\n    workload_x509_svid_key_type = \"{key}\""), 1),
-    )?;
-    let token = domain.server.token(&[]).await?;
-    agent.launch(&["-joinToken", &token])?;
-    agent.healthy().await?;
-    agent.id = domain.id(&format!("/spire/agent/join_token/{token}"));
+    let line = format!("agent {{\n    workload_x509_svid_key_type = \"{key}\"");
+    agent.reconfigure(|conf| conf.replacen("agent {", &line, 1))?;
+    domain.attest(&mut agent).await?;
     Ok(agent)
 }
 

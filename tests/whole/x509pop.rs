@@ -26,7 +26,7 @@ async fn domain_of_and_agent(builder: DomainBuilder, scratch: &Scratch) -> Resul
         "NodeAttestor \"x509pop\" {{\n        plugin_data {{\n            ca_bundle_path = \"{TESTDATA}/ca.pem\"\n            \
          agent_path_template = \"/{{{{ .PluginName }}}}/{{{{ .Subject.CommonName }}}}\"\n        }}\n    }}"
     );
-    put(&domain.server.conf, &of_server)?;
+    domain.server.reconfigure(|conf| conf.replace(JOIN_TOKEN, &of_server))?;
     domain.server.start().await?;
     let mut agent = domain.new_agent("node1").await?;
     let of_agent = format!(
@@ -34,17 +34,10 @@ async fn domain_of_and_agent(builder: DomainBuilder, scratch: &Scratch) -> Resul
          certificate_path = \"{TESTDATA}/node1.pem\"\n            intermediates_path = \"{TESTDATA}/intermediate.pem\"\n        \
          }}\n    }}"
     );
-    put(&agent.conf, &of_agent)?;
+    agent.reconfigure(|conf| conf.replace(JOIN_TOKEN, &of_agent))?;
     agent.start().await?;
     agent.id = ID.to_owned();
     Ok((domain, agent))
-}
-
-/// In place of the attestor that a configuration file has.
-fn put(conf: &std::path::Path, attestor: &str) -> Result<()> {
-    let text = fs::read_to_string(conf)?;
-    anyhow::ensure!(text.contains(JOIN_TOKEN), "no attestor in {}", conf.display());
-    Ok(fs::write(conf, text.replace(JOIN_TOKEN, attestor))?)
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! Configuration files.
 
-use std::fs;
-
 use anyhow::{Context, Result};
 use steeple_tests::{Domain, case, say};
 
@@ -80,7 +78,7 @@ fn the_server_names_what_is_wrong_in_its_configuration() -> Result<()> {
     case(async |scratch| {
         for Mistake { name, change, named } in OF_THE_SERVER {
             let mut domain = Domain::builder().write(scratch)?;
-            fs::write(&domain.server.conf, change(&fs::read_to_string(&domain.server.conf)?))?;
+            domain.server.reconfigure(change)?;
             domain.server.validate(&domain.server.conf).await?.refused()?;
             domain.server.launch(&[])?;
             ends_with(domain.server.process()?, named).await.context(*name)?;
@@ -97,7 +95,7 @@ fn the_agent_names_what_is_wrong_in_its_configuration() -> Result<()> {
         let domain = Domain::builder().start(scratch).await?;
         for Mistake { name, change, named } in OF_THE_AGENT {
             let mut agent = domain.new_agent("node1").await?;
-            fs::write(&agent.conf, change(&fs::read_to_string(&agent.conf)?))?;
+            agent.reconfigure(change)?;
             agent.validate(&agent.conf).await?.refused()?;
             agent.launch(&[])?;
             ends_with(agent.process()?, named).await.context(*name)?;
@@ -129,16 +127,15 @@ fn a_wrong_configuration_loses_nothing() -> Result<()> {
         domain.server.stop().await?;
         agent.stop().await?;
 
-        let (server_conf, agent_conf) = (fs::read_to_string(&domain.server.conf)?, fs::read_to_string(&agent.conf)?);
-        fs::write(&domain.server.conf, with_line(&server_conf, "nonsense = 1"))?;
+        let server_conf = domain.server.reconfigure(|conf| with_line(conf, "nonsense = 1"))?;
+        let agent_conf = agent.reconfigure(|conf| with_line(conf, "nonsense = 1"))?;
         domain.server.launch(&[])?;
         ends_with(domain.server.process()?, &["keys=nonsense"]).await?;
-        fs::write(&agent.conf, with_line(&agent_conf, "nonsense = 1"))?;
         agent.launch(&[])?;
         ends_with(agent.process()?, &["keys=nonsense"]).await?;
-        fs::write(&domain.server.conf, server_conf)?;
+        domain.server.reconfigure(|_| server_conf)?;
         domain.server.start().await?;
-        fs::write(&agent.conf, agent_conf)?;
+        agent.reconfigure(|_| agent_conf)?;
         agent.start().await?;
 
         assert_eq!(domain.server.authorities().await?, authorities);
