@@ -13,7 +13,7 @@ use steeple_config::sections::REQUIRE_PQ_KEM;
 use steeple_runtime::logging::Log;
 use steeple_runtime::os::reason;
 use steeple_runtime::tasks::{Cause, PartFailed, Parts as Tasks};
-use steeple_runtime::{Clock, Shutdown, jitter};
+use steeple_runtime::{Clock, Shutdown, jitter, signals};
 use steeple_transport::dial::Proxy;
 use steeple_transport::listen::refuse_used;
 use steeple_transport::tls::KeyExchange;
@@ -148,7 +148,7 @@ async fn start(
     let token = config.join_token.map(join_token);
     let plugins =
         steeple_catalog::load::agent(&config.plugins, built_ins, token, &trust_domain, &Host::new(clock.clone()))?;
-    on_signals(&log, &shutdown).map_err(RunError::Signals)?;
+    signals::follow(&log, &shutdown).map_err(RunError::Signals)?;
 
     // Who the agent is.
     let place = Place {
@@ -297,25 +297,6 @@ async fn forget_identity(storage: &Mutex<Storage>, rejection: Rejection) {
 fn create(path: PathBuf) -> Result<(), RunError> {
     let made = DirBuilder::new().recursive(true).mode(0o755).create(&path);
     made.map_err(|error| RunError::Directory { path, error })
-}
-
-/// SIGUSR2 opens the log file anew, SIGUSR1 does nothing yet; neither may end the process, as they would by default.
-fn on_signals(log: &Log, shutdown: &Shutdown) -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut reconfigure, mut reopen) = (signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?);
-    let (log, shutdown) = (log.clone(), shutdown.clone());
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                () = shutdown.stopped() => return,
-                _ = reconfigure.recv() => info!(target: "reconfigurer", "Reconfigure signal received"),
-                _ = reopen.recv() => if let Err(error) = log.reopen() {
-                    error!(error = %error, "Failed to rotate log after signal");
-                },
-            }
-        }
-    });
-    Ok(())
 }
 
 #[cfg(test)]

@@ -46,12 +46,8 @@ impl Host {
     /// Whoever is there.
     pub(crate) fn upstream_at(&self, port: u16) -> Upstream {
         let trust_domain = self.ca.trust_domain().clone();
-        let place = Place {
-            address: "127.0.0.1".to_owned(),
-            port,
-            proxy: Proxy::none(),
-            key_exchange: KeyExchange::default(),
-        };
+        let place =
+            Place { address: "127.0.0.1".to_owned(), port, proxy: Proxy::none(), key_exchange: KeyExchange::default() };
         Upstream::new(trust_domain, place, self.manual.clock())
     }
 

@@ -1,6 +1,6 @@
 //! What the command lines of both daemons share: the name they were called by, flags and usage, printing that survives a
-//! closed pipe, `-output`, moments and messages in the reference's forms, calls
-//! that failed, and the start of a daemon from its configuration file.
+//! closed pipe, `-output`, moments and messages in the reference's forms, where
+//! a daemon is, calls that failed, and the start of a daemon from its configuration file.
 #![warn(missing_docs)]
 
 pub mod daemon;
@@ -9,6 +9,7 @@ pub mod json;
 pub mod output;
 mod print;
 pub mod program;
+pub mod socket;
 pub mod time;
 pub mod usage;
 

@@ -1,12 +1,12 @@
 //! Signed tokens: JWS in compact serialization (RFC 7515) as JWT-SVIDs and WIT-SVIDs have it.
 
 use base64::Engine;
-use der::asn1::UintRef;
-use der::{Decode, Sequence};
+use der::Decode;
 use serde_json::{Map, Value, json};
 use steeple_spiffe::jwk::{BASE64URL, Jwk};
 use steeple_spiffe::{PublicKey, PublicKeyError, PublicKeyKind, SignatureAlgorithm, wit};
 
+use crate::ecdsa::EcdsaSignature;
 use crate::{PkiError, SignError, Signer};
 
 /// Signs a JWT-SVID (SPIFFE JWT-SVID, section 3): header `alg`, `kid`, `typ`; the claims as they are given, in
@@ -94,13 +94,6 @@ fn jws_signature(signature: Vec<u8>, kind: PublicKeyKind) -> Result<Vec<u8>, Sig
         half[start..].copy_from_slice(number);
     }
     Ok(raw)
-}
-
-/// Ecdsa-Sig-Value (RFC 3279, section 2.2.3).
-#[derive(Sequence)]
-struct EcdsaSignature<'a> {
-    r: UintRef<'a>,
-    s: UintRef<'a>,
 }
 
 #[cfg(test)]

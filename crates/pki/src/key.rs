@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use aws_lc_rs::digest::Digest;
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
+use aws_lc_rs::error::KeyRejected;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
@@ -86,9 +87,33 @@ pub struct PrivateKey {
     public_key: PublicKey,
 }
 
-enum Pair {
+/// A key of any kind that the back end signs with.
+pub(crate) enum Pair {
     Ec(EcdsaKeyPair),
     Rsa(RsaKeyPair),
+}
+
+impl Pair {
+    /// Reads what stands below a label of PEM: PKCS #8, SEC 1 or PKCS #1.
+    pub(crate) fn read(label: &str, der: &[u8]) -> Option<Self> {
+        type Read = fn(&'static EcdsaSigningAlgorithm, &[u8]) -> Result<EcdsaKeyPair, KeyRejected>;
+        let ec = |read: Read| CURVES.into_iter().find_map(|curve| read(curve, der).ok()).map(Self::Ec);
+        let rsa = |read: fn(&[u8]) -> Result<RsaKeyPair, KeyRejected>| read(der).ok().map(Self::Rsa);
+        match label {
+            PKCS8_LABEL => ec(EcdsaKeyPair::from_pkcs8).or_else(|| rsa(RsaKeyPair::from_pkcs8)),
+            SEC1_LABEL => ec(EcdsaKeyPair::from_private_key_der),
+            PKCS1_LABEL => rsa(RsaKeyPair::from_der),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn public_key(&self) -> Result<PublicKey, PkiError> {
+        let spki: Result<PublicKeyX509Der<'_>, _> = match self {
+            Self::Ec(pair) => pair.public_key().as_der(),
+            Self::Rsa(pair) => pair.public_key().as_der(),
+        };
+        Ok(PublicKey::from_spki_der(spki.map_err(|_| PkiError::PrivateKey)?.as_ref())?)
+    }
 }
 
 impl PrivateKey {
@@ -114,12 +139,7 @@ impl PrivateKey {
     /// # Errors
     /// [`PkiError::PrivateKey`], or [`PkiError::UnsupportedKey`] when it is of a kind that is not generated.
     pub fn from_pkcs8_der(der: &[u8]) -> Result<Self, PkiError> {
-        CURVES
-            .into_iter()
-            .find_map(|curve| EcdsaKeyPair::from_pkcs8(curve, der).ok().map(Pair::Ec))
-            .or_else(|| RsaKeyPair::from_pkcs8(der).ok().map(Pair::Rsa))
-            .ok_or(PkiError::PrivateKey)
-            .and_then(Self::new)
+        Pair::read(PKCS8_LABEL, der).ok_or(PkiError::PrivateKey).and_then(Self::new)
     }
 
     /// Reads a PEM text with one block: PKCS #8, SEC 1 (`EC PRIVATE KEY`) or PKCS #1 (`RSA PRIVATE KEY`).
@@ -131,15 +151,10 @@ impl PrivateKey {
         let (Some(Block { label, contents }), true) = (blocks.pop(), blocks.is_empty()) else {
             return Err(PkiError::PrivateKey);
         };
-        let pair = match label.as_str() {
-            PKCS8_LABEL => return Self::from_pkcs8_der(&contents),
-            "EC PRIVATE KEY" => CURVES
-                .into_iter()
-                .find_map(|curve| EcdsaKeyPair::from_private_key_der(curve, &contents).ok().map(Pair::Ec)),
-            "RSA PRIVATE KEY" => RsaKeyPair::from_der(&contents).ok().map(Pair::Rsa),
-            _ => return Err(PemError::UnexpectedLabel { expected: PKCS8_LABEL.into(), found: label }.into()),
-        };
-        pair.ok_or(PkiError::PrivateKey).and_then(Self::new)
+        if !LABELS.contains(&label.as_str()) {
+            return Err(PemError::UnexpectedLabel { expected: PKCS8_LABEL.into(), found: label }.into());
+        }
+        Pair::read(&label, &contents).ok_or(PkiError::PrivateKey).and_then(Self::new)
     }
 
     /// Writes the PKCS #8 document in the form that Go's `x509.MarshalPKCS8PrivateKey` gives it: version 0, an EC key
@@ -214,12 +229,7 @@ impl PrivateKey {
     }
 
     fn new(pair: Pair) -> Result<Self, PkiError> {
-        let spki: Result<PublicKeyX509Der<'_>, _> = match &pair {
-            Pair::Ec(pair) => pair.public_key().as_der(),
-            Pair::Rsa(pair) => pair.public_key().as_der(),
-        };
-        let spki = spki.map_err(|_| PkiError::PrivateKey)?;
-        let public_key = PublicKey::from_spki_der(spki.as_ref())?;
+        let public_key = pair.public_key()?;
         let kind = public_key.kind();
         let key_type = KeyType::of(kind).ok_or(PkiError::UnsupportedKey(kind))?;
         Ok(Self { pair, key_type, public_key })
@@ -251,7 +261,10 @@ const CURVES: [&EcdsaSigningAlgorithm; 3] = [
     &signature::ECDSA_P521_SHA512_ASN1_SIGNING,
 ];
 
-const PKCS8_LABEL: &str = "PRIVATE KEY";
+pub(crate) const PKCS8_LABEL: &str = "PRIVATE KEY";
+const SEC1_LABEL: &str = "EC PRIVATE KEY";
+const PKCS1_LABEL: &str = "RSA PRIVATE KEY";
+const LABELS: [&str; 3] = [PKCS8_LABEL, SEC1_LABEL, PKCS1_LABEL];
 
 #[cfg(test)]
 mod tests;

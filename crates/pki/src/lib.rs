@@ -12,6 +12,7 @@ pub mod csr;
 pub mod jws;
 pub mod possession;
 
+mod ecdsa;
 mod key;
 mod signer;
 

@@ -3,18 +3,17 @@
 
 use std::fmt;
 
-use aws_lc_rs::digest::{Digest, SHA384};
+use aws_lc_rs::digest::{Digest, SHA256, SHA384, SHA512};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::RsaParameters;
-use aws_lc_rs::signature::{
-    self, EcdsaKeyPair, EcdsaSigningAlgorithm, KeyPair, RsaKeyPair, RsaPssSaltLength, RsaSignatureEncoding,
-    UnparsedPublicKey,
-};
+use aws_lc_rs::signature::{self, RsaPssSaltLength, RsaSignatureEncoding, UnparsedPublicKey};
 use der::asn1::UintRef;
-use der::{Decode, Encode, Sequence};
+use der::{Decode, Encode};
 use steeple_spiffe::pem::{self, Block};
 use steeple_spiffe::{PublicKey, PublicKeyError, PublicKeyKind, SignatureAlgorithm};
 
+use crate::ecdsa::EcdsaSignature;
+use crate::key::{PKCS8_LABEL, Pair};
 use crate::{PkiError, SignError, sha256};
 
 /// The signature.
@@ -38,13 +37,6 @@ pub struct ProofKey {
     public_key: PublicKey,
 }
 
-enum Pair {
-    P256(EcdsaKeyPair),
-    P384(EcdsaKeyPair),
-    P521(EcdsaKeyPair),
-    Rsa(RsaKeyPair),
-}
-
 impl ProofKey {
     /// Reads the first private key of a PEM text: PKCS #8, SEC 1 or PKCS #1. Blocks before it, such as the parameters
     /// that openssl writes in front of EC keys, are passed over.
@@ -63,26 +55,11 @@ impl ProofKey {
     /// # Errors
     /// [`PkiError::PrivateKey`]
     pub fn from_pkcs8_der(der: &[u8]) -> Result<Self, PkiError> {
-        Self::from_der("PRIVATE KEY", der)
+        Self::from_der(PKCS8_LABEL, der)
     }
 
     fn from_der(label: &str, der: &[u8]) -> Result<Self, PkiError> {
-        let ec = |algorithm: &'static EcdsaSigningAlgorithm| match label {
-            "PRIVATE KEY" => EcdsaKeyPair::from_pkcs8(algorithm, der).ok(),
-            "EC PRIVATE KEY" => EcdsaKeyPair::from_private_key_der(algorithm, der).ok(),
-            _ => None,
-        };
-        let rsa = || match label {
-            "PRIVATE KEY" => RsaKeyPair::from_pkcs8(der).ok(),
-            "RSA PRIVATE KEY" => RsaKeyPair::from_der(der).ok(),
-            _ => None,
-        };
-        let pair = ec(&signature::ECDSA_P256_SHA256_ASN1_SIGNING)
-            .map(Pair::P256)
-            .or_else(|| ec(&signature::ECDSA_P384_SHA384_ASN1_SIGNING).map(Pair::P384))
-            .or_else(|| ec(&signature::ECDSA_P521_SHA256_ASN1_SIGNING).map(Pair::P521))
-            .or_else(|| rsa().map(Pair::Rsa))
-            .ok_or(PkiError::PrivateKey)?;
+        let pair = Pair::read(label, der).ok_or(PkiError::PrivateKey)?;
         let public_key = pair.public_key()?;
         Ok(Self { pair, public_key })
     }
@@ -97,25 +74,27 @@ impl ProofKey {
     /// # Errors
     /// [`SignError::Backend`]
     pub fn prove(&self, message: &[u8]) -> Result<Proof, SignError> {
-        let random = SystemRandom::new();
-        let ecdsa = match &self.pair {
+        let pair = match &self.pair {
             Pair::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign(&PSS_SIGNING, &random, message, &mut signature).map_err(|_| SignError::Backend)?;
-                return Ok(Proof::Rsa(signature));
+                let signed = pair.sign(&PSS_SIGNING, &SystemRandom::new(), message, &mut signature);
+                return signed.map(|()| Proof::Rsa(signature)).map_err(|_| SignError::Backend);
             }
-            Pair::P256(pair) | Pair::P521(pair) => pair.sign(&random, message),
-            // The back end signs with P-384 what has the length of SHA-384 and nothing shorter. ECDSA reads a digest as a
-            // number (FIPS 186-5, section 6.4.1), and zeros in front do not change it.
-            Pair::P384(pair) => {
-                let mut digest = [0; 48];
-                digest[16..].copy_from_slice(&sha256(message));
-                let digest = Digest::import_less_safe(&digest, &SHA384).map_err(|_| SignError::Backend)?;
-                pair.sign_digest(&digest)
-            }
+            Pair::Ec(pair) => pair,
         };
-        let signature = ecdsa.map_err(|_| SignError::Backend)?;
-        let numbers = Numbers::from_der(signature.as_ref()).map_err(|_| SignError::Backend)?;
+        let hash = match self.public_key.kind() {
+            PublicKeyKind::EcP384 => &SHA384,
+            PublicKeyKind::EcP521 => &SHA512,
+            _ => &SHA256,
+        };
+        // The back end signs with a curve what has the length of its own hash and nothing shorter. ECDSA reads a digest as
+        // a number (FIPS 186-5, section 6.4.1), and zeros in front do not change it.
+        let sha256 = sha256(message);
+        let mut digest = vec![0; hash.output_len() - sha256.len()];
+        digest.extend_from_slice(&sha256);
+        let signed = Digest::import_less_safe(&digest, hash).and_then(|digest| pair.sign_digest(&digest));
+        let signature = signed.map_err(|_| SignError::Backend)?;
+        let numbers = EcdsaSignature::from_der(signature.as_ref()).map_err(|_| SignError::Backend)?;
         Ok(Proof::Ecdsa { r: numbers.r.as_bytes().into(), s: numbers.s.as_bytes().into() })
     }
 }
@@ -123,17 +102,6 @@ impl ProofKey {
 impl fmt::Debug for ProofKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ProofKey({})", self.public_key.kind())
-    }
-}
-
-impl Pair {
-    fn public_key(&self) -> Result<PublicKey, PkiError> {
-        use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
-        let spki: Result<PublicKeyX509Der<'_>, _> = match self {
-            Self::P256(pair) | Self::P384(pair) | Self::P521(pair) => pair.public_key().as_der(),
-            Self::Rsa(pair) => pair.public_key().as_der(),
-        };
-        Ok(PublicKey::from_spki_der(spki.map_err(|_| PkiError::PrivateKey)?.as_ref())?)
     }
 }
 
@@ -153,18 +121,12 @@ pub fn verify(key: &PublicKey, message: &[u8], proof: &Proof) -> Result<(), Publ
         }
         (PublicKeyKind::EcP256 | PublicKeyKind::EcP384 | PublicKeyKind::EcP521, Proof::Ecdsa { r, s }) => {
             let malformed = |_| PublicKeyError::Signature(key.kind());
-            let numbers = Numbers { r: UintRef::new(r).map_err(malformed)?, s: UintRef::new(s).map_err(malformed)? };
+            let numbers =
+                EcdsaSignature { r: UintRef::new(r).map_err(malformed)?, s: UintRef::new(s).map_err(malformed)? };
             key.verify(SignatureAlgorithm::EcdsaSha256, message, &numbers.to_der().map_err(malformed)?)
         }
         _ => Err(PublicKeyError::Algorithm),
     }
-}
-
-/// Ecdsa-Sig-Value (RFC 3279, section 2.2.3).
-#[derive(Sequence)]
-struct Numbers<'a> {
-    r: UintRef<'a>,
-    s: UintRef<'a>,
 }
 
 static PSS_SIGNING: RsaSignatureEncoding = signature::RSA_PSS_SHA256.with_pss_salt_length(RsaPssSaltLength::Max);
@@ -184,7 +146,7 @@ mod tests {
                 ProofKey::from_pem(&PrivateKey::generate(key_type).unwrap().to_pkcs8_pem().unwrap()).unwrap()
             })
             .into();
-        let p521 = EcdsaKeyPair::generate(&signature::ECDSA_P521_SHA256_ASN1_SIGNING).unwrap();
+        let p521 = aws_lc_rs::signature::EcdsaKeyPair::generate(&signature::ECDSA_P521_SHA256_ASN1_SIGNING).unwrap();
         keys.push(ProofKey::from_pkcs8_der(p521.to_pkcs8v1().unwrap().as_ref()).unwrap());
         keys
     }

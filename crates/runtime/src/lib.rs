@@ -7,6 +7,7 @@ mod jitter;
 pub mod logging;
 pub mod metrics;
 pub mod os;
+pub mod signals;
 pub mod tasks;
 
 /// The release of the reference that everything here is compatible with, and answers as.

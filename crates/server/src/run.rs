@@ -12,7 +12,7 @@ use steeple_runtime::health::Health;
 use steeple_runtime::logging::Log;
 use steeple_runtime::os::reason;
 use steeple_runtime::tasks::{PartFailed, Parts as Tasks};
-use steeple_runtime::{Clock, Shutdown};
+use steeple_runtime::{Clock, Shutdown, signals};
 use steeple_spiffe::{Certificate, TrustDomain};
 use steeple_transport::listen::refuse_used;
 use steeple_transport::tls::KeyExchange;
@@ -173,7 +173,7 @@ async fn start(config: Config, built_ins: &ServerBuiltIns, log: Log, shutdown: S
 
     // From here on all parts run together.
     let pruning = Pruning::new(store.clone(), trust_domain, clock, config.prune_events_older_than, config.prune_nodes);
-    reopen_log_on_signal(&log, &shutdown).map_err(RunError::Signals)?;
+    signals::follow(&log, &shutdown).map_err(RunError::Signals)?;
     let mut tasks = Tasks::new(shutdown.clone());
     tasks.start("feed", follow(feed, index, health, shutdown.clone()));
     tasks.start("CA rotation", part(rotation.run(shutdown.clone())));
@@ -230,23 +230,4 @@ async fn check_trust_domain(store: &DataStore, configured: &str) -> Result<(), R
         }),
         _ => Ok(()),
     }
-}
-
-/// SIGUSR2 opens the log file anew, SIGUSR1 does nothing yet; neither may end the process, as they would by default.
-fn reopen_log_on_signal(log: &Log, shutdown: &Shutdown) -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut reconfigure, mut reopen) = (signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?);
-    let (log, shutdown) = (log.clone(), shutdown.clone());
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                () = shutdown.stopped() => return,
-                _ = reconfigure.recv() => info!(target: "reconfigurer", "Reconfigure signal received"),
-                _ = reopen.recv() => if let Err(error) = log.reopen() {
-                    error!(error = %error, "Failed to rotate log after signal");
-                },
-            }
-        }
-    });
-    Ok(())
 }

@@ -17,6 +17,7 @@ use steeple_spiffe::bundle::{JwtAuthority, X509Authority};
 use steeple_spiffe::jwk::Jwk;
 use steeple_spiffe::x509::Certificate;
 use steeple_spiffe::{Bundle, SpiffeId, TrustDomain};
+use steeple_transport::id::on_wire;
 use steeple_transport::tls::Credential;
 use zeroize::Zeroizing;
 
@@ -211,7 +212,7 @@ impl Svid {
 pub(crate) fn api_svid(id: &SpiffeId, chain: &[Certificate]) -> types::X509svid {
     types::X509svid {
         cert_chain: chain.iter().map(|certificate| certificate.der().to_vec()).collect(),
-        id: Some(types::Spiffeid { trust_domain: id.trust_domain_name().to_owned(), path: id.path().to_owned() }),
+        id: Some(on_wire(id)),
         expires_at: chain.first().map_or(0, |leaf| unix_seconds(leaf.not_after())),
         hint: String::new(),
     }

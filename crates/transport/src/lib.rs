@@ -4,10 +4,12 @@
 //! * [`tls`] makes rustls configurations that authorize by SPIFFE ID and follow rotation.
 //! * [`rpc`] is the stack of layers around every service: log, metrics, authorization, limits, audit.
 //! * [`security_header`] is what calls of the Workload API must carry.
+//! * [`id`] writes SPIFFE IDs into messages.
 //! * [`dial`] is the other side: channels to a server's API or to a local socket.
 
 pub mod connection;
 pub mod dial;
+pub mod id;
 pub mod listen;
 pub mod rpc;
 pub mod security_header;

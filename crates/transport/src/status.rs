@@ -4,11 +4,16 @@ use std::error::Error;
 use std::fmt::Display;
 
 use prost::Message;
-use steeple_proto::spire::api::types::PermissionDeniedDetails;
 use steeple_proto::spire::api::types::permission_denied_details::Reason;
+use steeple_proto::spire::api::types::{self, PermissionDeniedDetails};
 use tonic::{Code, Status};
 
 use crate::dial::in_full;
+
+/// The status of one item of a batch, if the server refused the item.
+pub fn refused(status: Option<&types::Status>) -> Option<&types::Status> {
+    status.filter(|status| status.code != Code::Ok as i32)
+}
 
 /// `google.rpc.Status`, the envelope of details on the wire.
 #[derive(Clone, PartialEq, Message)]

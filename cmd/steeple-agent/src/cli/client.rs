@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{anyhow, bail};
+use anyhow::anyhow;
 use steeple_config::duration::Duration as GoDuration;
 use steeple_config::flags::{FlagSet, FlagValue};
 use steeple_console::dialling;
+use steeple_console::socket::{self, Socket};
 use steeple_spiffe::workload_api::WorkloadApiClient;
 use steeple_transport::dial;
 use tonic::Status;
@@ -20,7 +21,7 @@ pub(crate) struct AgentFlags {
 
 impl Default for AgentFlags {
     fn default() -> Self {
-        Self { socket_path: DEFAULT_SOCKET.into(), instance: String::new() }
+        Self { socket_path: SOCKET.default.into(), instance: String::new() }
     }
 }
 
@@ -40,29 +41,9 @@ impl AgentFlags {
     /// # Errors
     /// There is an instance, but no template to put it in.
     pub(crate) fn agent(&self) -> anyhow::Result<Agent> {
-        let socket = self.socket(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))?;
+        let socket = SOCKET.path(&self.socket_path, &self.instance, socket::variable)?;
         let socket = std::path::absolute(socket)?;
         Ok(Agent { channel: dial::local(&socket), socket })
-    }
-
-    /// A flag that repeats the default says nothing, so that the environment wins over it.
-    fn socket(&self, env: impl Fn(&str) -> Option<String>) -> anyhow::Result<String> {
-        let Self { socket_path, instance } = self;
-        let mut from_env = env(SOCKET);
-        if !instance.is_empty() {
-            let Some(template) = env(TEMPLATE) else {
-                // The space is the reference's.
-                bail!(" {TEMPLATE} environment variable must be defined when using the instance flag");
-            };
-            if !template.contains("%i") {
-                bail!("failed to find %i in {TEMPLATE}");
-            }
-            from_env = Some(template.replace("%i", instance));
-        }
-        match from_env {
-            Some(socket) if socket_path == DEFAULT_SOCKET => Ok(socket),
-            _ => Ok(socket_path.clone()),
-        }
     }
 }
 
@@ -127,39 +108,17 @@ impl FlagValue for Timeout {
     }
 }
 
-const DEFAULT_SOCKET: &str = "/tmp/spire-agent/public/api.sock";
-const SOCKET: &str = "SPIRE_AGENT_PUBLIC_SOCKET";
-const TEMPLATE: &str = "SPIRE_AGENT_PUBLIC_SOCKET_TEMPLATE";
+const SOCKET: Socket = Socket {
+    default: "/tmp/spire-agent/public/api.sock",
+    variable: "SPIRE_AGENT_PUBLIC_SOCKET",
+    template: "SPIRE_AGENT_PUBLIC_SOCKET_TEMPLATE",
+    // The space is the reference's.
+    no_template: " SPIRE_AGENT_PUBLIC_SOCKET_TEMPLATE environment variable must be defined when using the instance flag",
+};
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn socket(socket_path: &str, instance: &str, env: &[(&str, &str)]) -> Result<String, String> {
-        let flags = AgentFlags { socket_path: socket_path.into(), instance: instance.into() };
-        let lookup = |name: &str| env.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
-        flags.socket(lookup).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn a_flag_wins_over_an_instance_over_the_environment_over_the_default() {
-        let env = [(SOCKET, "env.sock"), (TEMPLATE, "x-%i-%i.sock")];
-        assert_eq!(socket("flag.sock", "a", &env).unwrap(), "flag.sock");
-        assert_eq!(socket(DEFAULT_SOCKET, "a", &env).unwrap(), "x-a-a.sock");
-        assert_eq!(socket(DEFAULT_SOCKET, "", &env).unwrap(), "env.sock");
-        assert_eq!(socket(DEFAULT_SOCKET, "", &[]).unwrap(), DEFAULT_SOCKET);
-    }
-
-    #[test]
-    fn an_instance_without_a_template_is_refused_even_beside_a_path() {
-        let error = socket("flag.sock", "a", &[]).unwrap_err();
-        assert!(
-            error.starts_with(" SPIRE_AGENT_PUBLIC_SOCKET_TEMPLATE environment variable must be defined"),
-            "{error}"
-        );
-        let error = socket("flag.sock", "a", &[(TEMPLATE, "x.sock")]).unwrap_err();
-        assert_eq!(error, "failed to find %i in SPIRE_AGENT_PUBLIC_SOCKET_TEMPLATE");
-    }
 
     #[tokio::test]
     async fn a_call_ends_with_its_time_and_without_a_limit_by_itself() {

@@ -1,8 +1,9 @@
 //! The way to a server: its administrative socket.
 
-use anyhow::{anyhow, bail};
+use anyhow::anyhow;
 use steeple_config::flags::FlagSet;
 use steeple_console::dialling;
+use steeple_console::socket::{self, Socket};
 use steeple_transport::dial;
 use tonic::Status;
 use tonic::transport::Channel;
@@ -15,7 +16,7 @@ pub(crate) struct ServerFlags {
 
 impl Default for ServerFlags {
     fn default() -> Self {
-        Self { socket_path: DEFAULT_SOCKET.into(), instance: String::new() }
+        Self { socket_path: SOCKET.default.into(), instance: String::new() }
     }
 }
 
@@ -33,25 +34,8 @@ impl ServerFlags {
     /// # Errors
     /// There is an instance, but no template to put it in.
     pub(crate) fn server(&self) -> anyhow::Result<Server> {
-        let socket = self.socket(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))?;
+        let socket = SOCKET.path(&self.socket_path, &self.instance, socket::variable)?;
         Ok(Server { channel: dial::local(&socket), socket })
-    }
-
-    /// A flag that repeats the default says nothing, so that the environment wins over it.
-    fn socket(&self, env: impl Fn(&str) -> Option<String>) -> anyhow::Result<String> {
-        let Self { socket_path, instance } = self;
-        let mut from_env = env(SOCKET);
-        if !instance.is_empty() {
-            let Some(template) = env(TEMPLATE) else { bail!("you must define {TEMPLATE} to use the instance flag") };
-            if !template.contains("%i") {
-                bail!("failed to find %i in {TEMPLATE}");
-            }
-            from_env = Some(template.replace("%i", instance));
-        }
-        match from_env {
-            Some(socket) if socket_path == DEFAULT_SOCKET => Ok(socket),
-            _ => Ok(socket_path.clone()),
-        }
     }
 }
 
@@ -75,34 +59,9 @@ impl Server {
     }
 }
 
-const DEFAULT_SOCKET: &str = "/tmp/spire-server/private/api.sock";
-const SOCKET: &str = "SPIRE_SERVER_PRIVATE_SOCKET";
-const TEMPLATE: &str = "SPIRE_SERVER_PRIVATE_SOCKET_TEMPLATE";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn socket(socket_path: &str, instance: &str, env: &[(&str, &str)]) -> Result<String, String> {
-        let flags = ServerFlags { socket_path: socket_path.into(), instance: instance.into() };
-        let lookup = |name: &str| env.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
-        flags.socket(lookup).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn a_flag_wins_over_an_instance_over_the_environment_over_the_default() {
-        let env = [(SOCKET, "env.sock"), (TEMPLATE, "x-%i-%i.sock")];
-        assert_eq!(socket("flag.sock", "a", &env).unwrap(), "flag.sock");
-        assert_eq!(socket(DEFAULT_SOCKET, "a", &env).unwrap(), "x-a-a.sock");
-        assert_eq!(socket(DEFAULT_SOCKET, "", &env).unwrap(), "env.sock");
-        assert_eq!(socket(DEFAULT_SOCKET, "", &[]).unwrap(), DEFAULT_SOCKET);
-    }
-
-    #[test]
-    fn an_instance_without_a_template_is_refused_even_beside_a_path() {
-        let error = socket("flag.sock", "a", &[]).unwrap_err();
-        assert_eq!(error, "you must define SPIRE_SERVER_PRIVATE_SOCKET_TEMPLATE to use the instance flag");
-        let error = socket("flag.sock", "a", &[(TEMPLATE, "x.sock")]).unwrap_err();
-        assert_eq!(error, "failed to find %i in SPIRE_SERVER_PRIVATE_SOCKET_TEMPLATE");
-    }
-}
+const SOCKET: Socket = Socket {
+    default: "/tmp/spire-server/private/api.sock",
+    variable: "SPIRE_SERVER_PRIVATE_SOCKET",
+    template: "SPIRE_SERVER_PRIVATE_SOCKET_TEMPLATE",
+    no_template: "you must define SPIRE_SERVER_PRIVATE_SOCKET_TEMPLATE to use the instance flag",
+};

@@ -17,7 +17,7 @@ pub(crate) fn parse(place: &str, text: &str) -> anyhow::Result<types::Spiffeid> 
         }
         error => error.into(),
     })?;
-    Ok(types::Spiffeid { trust_domain: id.trust_domain_name().to_owned(), path: id.path().to_owned() })
+    Ok(steeple_transport::id::on_wire(&id))
 }
 
 /// As much of an ID that is too long is shown as is needed to find it.

@@ -11,10 +11,11 @@ use steeple_proto::spire::api::server::agent::v1::{
 };
 use steeple_proto::spire::api::server::entry::v1::GetAuthorizedEntriesRequest;
 use steeple_proto::spire::api::server::entry::v1::entry_client::EntryClient;
-use steeple_proto::spire::api::types::{AttestationData, EntryMask};
+use steeple_proto::spire::api::types::AttestationData;
 use steeple_runtime::Clock;
 use steeple_spiffe::{Certificate, SpiffeId};
 use steeple_transport::dial::{self, Proxy};
+use steeple_transport::sync::MASK;
 use steeple_transport::tls::{self, Credential, CredentialWatch, Expect};
 use tokio::sync::watch;
 use tonic::Status;
@@ -136,24 +137,6 @@ fn channel(
     Ok(dial::server(host, *port, Arc::new(tls), Proxy::of_environment(), clock.clone()))
 }
 
-/// What agents use of an entry.
-const MASK: EntryMask = EntryMask {
-    spiffe_id: true,
-    selectors: true,
-    federates_with: true,
-    admin: true,
-    downstream: true,
-    revision_number: true,
-    store_svid: true,
-    hint: true,
-    additional_attributes: true,
-    created_at: true,
-    parent_id: false,
-    x509_svid_ttl: false,
-    expires_at: false,
-    dns_names: false,
-    jwt_svid_ttl: false,
-};
 /// A hundred thousand entries in one answer.
 const LARGEST: usize = 256 << 20;
 /// SPIRE's server reads its database every five seconds.

@@ -5,11 +5,12 @@ use steeple_pki::{KeyType, Name, PrivateKey, certificate, csr};
 use steeple_proto::spire::api::server::svid::v1::svid_client::SvidClient;
 use steeple_proto::spire::api::server::svid::v1::{MintJwtsvidRequest, MintX509svidRequest};
 use steeple_proto::spire::api::types::Spiffeid;
+use steeple_transport::id::on_wire;
 use tonic::Status;
 use tonic::transport::Channel;
 
 use super::pace::Work;
-use super::server::{Server, on_wire};
+use super::server::Server;
 
 /// `MintX509SVID`.
 pub(super) struct Mint {

@@ -14,9 +14,11 @@ use steeple_proto::spire::api::server::bundle::v1::GetBundleRequest;
 use steeple_proto::spire::api::server::bundle::v1::bundle_client::BundleClient;
 use steeple_proto::spire::api::server::entry::v1::entry_client::EntryClient;
 use steeple_proto::spire::api::server::entry::v1::{BatchCreateEntryRequest, BatchDeleteEntryRequest};
-use steeple_proto::spire::api::types::{Entry, EntryMask, Selector, Spiffeid};
+use steeple_proto::spire::api::types::{self, Entry, EntryMask, Selector, Spiffeid};
 use steeple_spiffe::{Certificate, SpiffeId, TrustDomain};
 use steeple_transport::dial;
+use steeple_transport::id::on_wire;
+use steeple_transport::status::refused;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
@@ -88,8 +90,8 @@ impl Server {
         let request = BatchCreateEntryRequest { entries, output_mask };
         let answer = EntryClient::new(self.channel.clone()).batch_create_entry(request).await?.into_inner();
         for status in answer.results.into_iter().filter_map(|result| result.status) {
-            if status.code != Code::Ok as i32 {
-                return Err(Status::new(status.code.into(), status.message));
+            if let Some(types::Status { code, message }) = refused(Some(&status)) {
+                return Err(Status::new((*code).into(), message.clone()));
             }
         }
         Ok(())
@@ -161,11 +163,6 @@ impl Server {
         }
         Ok(())
     }
-}
-
-/// A SPIFFE ID as the API writes it.
-pub(super) fn on_wire(id: &SpiffeId) -> Spiffeid {
-    Spiffeid { trust_domain: id.trust_domain_name().to_owned(), path: id.path().to_owned() }
 }
 
 /// Entries a call, at most.

@@ -4,9 +4,11 @@ use anyhow::{Context, Result};
 use steeple_pki::{KeyType, PrivateKey};
 use steeple_proto::spire::api::server::svid::v1::svid_client::SvidClient;
 use steeple_proto::spire::api::server::svid::v1::{BatchNewX509svidRequest, NewJwtsvidRequest, NewX509svidParams};
+use steeple_proto::spire::api::types;
 use steeple_runtime::Clock;
+use steeple_transport::status::refused;
+use tonic::Status;
 use tonic::transport::Channel;
-use tonic::{Code, Status};
 
 use super::attested::{Attested, request};
 use super::mint::{audience, svid_in};
@@ -41,8 +43,8 @@ impl Work for Batch {
         }
         for result in results {
             let status = result.status.unwrap_or_default();
-            if status.code != Code::Ok as i32 {
-                return Err(Status::new(status.code.into(), status.message));
+            if let Some(types::Status { code, message }) = refused(Some(&status)) {
+                return Err(Status::new((*code).into(), message.clone()));
             }
             svid_in(result.svid)?;
         }

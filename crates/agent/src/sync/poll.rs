@@ -12,6 +12,7 @@ use steeple_proto::spire::api::server::entry::v1::{
 };
 use steeple_proto::spire::api::types;
 use steeple_spiffe::TrustDomain;
+use steeple_transport::sync::MASK;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
@@ -37,7 +38,7 @@ pub(super) async fn everything(upstream: &Upstream, store: &mut Store, by_stream
 }
 
 async fn all_entries(mut client: EntryClient<Channel>, store: &mut Store) -> Result<(), Status> {
-    let request = GetAuthorizedEntriesRequest { output_mask: Some(mask()) };
+    let request = GetAuthorizedEntriesRequest { output_mask: Some(MASK) };
     let entries = client.get_authorized_entries(request).await?.into_inner().entries;
     let ids = entries.iter().map(|entry| entry.id.clone()).collect();
     entries.into_iter().for_each(|entry| put_entry(store, Entry::from_api(entry)));
@@ -48,7 +49,7 @@ async fn all_entries(mut client: EntryClient<Channel>, store: &mut Store) -> Res
 /// Either everything at once, or revisions first and then the entries that differ.
 async fn entries_by_stream(mut client: EntryClient<Channel>, store: &mut Store) -> Result<(), Status> {
     let (requests, stream) = mpsc::channel(1);
-    let first = SyncAuthorizedEntriesRequest { output_mask: Some(mask()), ids: Vec::new() };
+    let first = SyncAuthorizedEntriesRequest { output_mask: Some(MASK), ids: Vec::new() };
     let _ = requests.try_send(first);
     let mut answers = client.sync_authorized_entries(ReceiverStream::new(stream)).await?.into_inner();
     let SyncAuthorizedEntriesResponse { entry_revisions, entries, mut more } = next(&mut answers).await?;
@@ -131,26 +132,5 @@ async fn federated_bundle(mut client: BundleClient<Channel>, name: String) -> Re
             Ok(None)
         }
         Err(status) => Err(status),
-    }
-}
-
-/// The fields of an entry that an agent uses.
-fn mask() -> types::EntryMask {
-    types::EntryMask {
-        spiffe_id: true,
-        selectors: true,
-        federates_with: true,
-        admin: true,
-        downstream: true,
-        revision_number: true,
-        store_svid: true,
-        hint: true,
-        additional_attributes: true,
-        created_at: true,
-        parent_id: false,
-        x509_svid_ttl: false,
-        expires_at: false,
-        dns_names: false,
-        jwt_svid_ttl: false,
     }
 }

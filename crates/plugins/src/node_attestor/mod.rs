@@ -2,7 +2,6 @@
 
 pub mod join_token;
 mod template;
-mod workload_api;
 pub mod x509pop;
 
 #[cfg(test)]

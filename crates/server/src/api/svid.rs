@@ -11,6 +11,7 @@ use steeple_proto::spire::api::server::svid::v1::{
 use steeple_proto::spire::api::types;
 use steeple_spiffe::SpiffeId;
 use steeple_spiffe::x509::{self, Certificate};
+use steeple_transport::id::on_wire;
 use steeple_transport::rpc::Call;
 use tonic::{Request, Response, Status};
 
@@ -18,7 +19,7 @@ use super::{Parts, audited, ids, status};
 use crate::ca::CaError;
 use crate::ca::sign::{SignedJwt, WorkloadJwt, WorkloadX509, expires_at, ttl_of};
 use crate::dns_name;
-use crate::entries::{IndexedEntry, id_of};
+use crate::entries::IndexedEntry;
 
 /// Signatures of one batch that are under way at a time.
 const IN_FLIGHT: usize = 32;
@@ -165,7 +166,7 @@ impl Service {
         if params.audience.is_empty() {
             return Err(status::invalid_argument("at least one audience is required"));
         }
-        let id = id_of(params.id);
+        let id = on_wire(params.id);
         let signed = self.0.ca.sign_jwt(params).await;
         let SignedJwt { token, issued_at, expires_at } =
             signed.map_err(|error: CaError| status::internal("failed to sign JWT-SVID", error))?;
@@ -208,7 +209,7 @@ fn entry_id_of(entry: &IndexedEntry) -> Result<SpiffeId, Status> {
 pub(super) fn x509_svid(id: &SpiffeId, chain: &[Certificate]) -> types::X509svid {
     types::X509svid {
         cert_chain: chain.iter().map(|certificate| certificate.der().to_vec()).collect(),
-        id: Some(id_of(id)),
+        id: Some(on_wire(id)),
         expires_at: expires_at(chain),
         hint: String::new(),
     }

@@ -6,6 +6,7 @@ use steeple_datastore as datastore;
 use steeple_proto::spire::{api::types, common};
 use steeple_spiffe::SpiffeId;
 use steeple_spiffe::x509::parse_chain_der;
+use steeple_transport::id::on_wire;
 
 use super::IndexedBundle;
 
@@ -75,11 +76,7 @@ pub(crate) fn selector(selector: &datastore::Selector) -> types::Selector {
 }
 
 pub(crate) fn id(text: &str) -> Option<types::Spiffeid> {
-    SpiffeId::parse(text).ok().map(|id| id_of(&id))
-}
-
-pub(crate) fn id_of(id: &SpiffeId) -> types::Spiffeid {
-    types::Spiffeid { trust_domain: id.trust_domain_name().to_owned(), path: id.path().to_owned() }
+    SpiffeId::parse(text).ok().map(|id| on_wire(&id))
 }
 
 /// A stored bundle as the Bundle API shows it, and its certificates. An authority may be several certificates, one behind

@@ -91,30 +91,46 @@ pub(super) fn read(trust_domain: &TrustDomain, document: Unread, mode: Mode) -> 
     Ok(bundle)
 }
 
-/// Reads the form of [`jwt_keys_document`]: every key is a JWT authority, whatever its `use`.
+/// Reads the form of [`jwt_keys_document`]. Keys that are for something else, and those of a type that we do not know, are
+/// ignored (RFC 7517, sections 4.2 and 5); what we do know and cannot read refuses the document.
 ///
 /// # Errors
-/// As [`parse`] in strict mode.
+/// As [`parse`].
 pub fn parse_jwt_keys_document(trust_domain: &TrustDomain, document: &[u8]) -> Result<Bundle, BundleError> {
     parse_keys_document(trust_domain, document, JWT_SVID)
 }
 
-/// Reads the form of [`wit_keys_document`]: every key is a WIT authority, whatever its `use`.
+/// Reads the form of [`wit_keys_document`], as [`parse_jwt_keys_document`] does.
 ///
 /// # Errors
-/// As [`parse`] in strict mode.
+/// As [`parse`].
 pub fn parse_wit_keys_document(trust_domain: &TrustDomain, document: &[u8]) -> Result<Bundle, BundleError> {
     parse_keys_document(trust_domain, document, WIT_SVID)
 }
 
 fn parse_keys_document(trust_domain: &TrustDomain, document: &[u8], key_use: &str) -> Result<Bundle, BundleError> {
+    // What a bundle document says beside its keys has no place in this one.
     let Unread { mut keys, spiffe_sequence: _, spiffe_refresh_hint: _ } = from_json(document)?;
-    for key in keys.iter_mut().flatten().filter_map(Value::as_object_mut) {
-        key.insert("use".into(), key_use.into());
+    if let Some(keys) = &mut keys {
+        if let Some(index) = keys.iter().position(|key| !key.is_object()) {
+            return Err(BundleError::Json(format!("key {index} is no object")));
+        }
+        keys.retain(|key| is_for(key, key_use));
+        for key in keys.iter_mut().filter_map(Value::as_object_mut) {
+            key.insert("use".into(), key_use.into());
+        }
     }
     let mut bundle = Bundle::new(trust_domain.clone());
-    add_all(&mut bundle, keys, Mode::Strict)?;
+    add_all(&mut bundle, keys, Mode::Standard)?;
     Ok(bundle)
+}
+
+/// By RFC 7517, a key may say that it signs; by the bundle document, what kind of SVID; most say nothing.
+fn is_for(key: &Value, key_use: &str) -> bool {
+    match key.get("use") {
+        None | Some(Value::Null) => true,
+        Some(stated) => stated == key_use || stated == "sig",
+    }
 }
 
 fn keys_document<'a>(keys: impl Iterator<Item = (&'a String, &'a PublicKey)>) -> Vec<u8> {

@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use serde_json::Value;
 use steeple_proto::workload::{
     JwtBundlesRequest, JwtBundlesResponse, Jwtsvid, JwtsvidResponse, WitBundlesRequest, WitBundlesResponse, Witsvid,
     WitsvidRequest, WitsvidResponse, X509BundlesRequest, X509BundlesResponse, X509svid, X509svidRequest,
@@ -200,7 +199,9 @@ impl sealed::Sealed for JwtBundles {
 
     fn read(message: JwtBundlesResponse) -> Result<Self, AnswerError> {
         let JwtBundlesResponse { bundles } = message;
-        Ok(Self { bundles: bundle_set(bundles, |name, document| token_bundle(name, document, JWT_SVID))? })
+        Ok(Self {
+            bundles: bundle_set(bundles, |name, document| token_bundle(name, document, jwks::parse_jwt_keys_document))?,
+        })
     }
 }
 
@@ -250,7 +251,11 @@ impl sealed::Sealed for WitBundles {
 
     fn read(message: WitBundlesResponse) -> Result<Self, AnswerError> {
         let WitBundlesResponse { bundles } = message;
-        Ok(Self { bundles: bundle_set(bundles, |name, document| token_bundle(name, document.as_bytes(), WIT_SVID))? })
+        Ok(Self {
+            bundles: bundle_set(bundles, |name, document| {
+                token_bundle(name, document.as_bytes(), jwks::parse_wit_keys_document)
+            })?,
+        })
     }
 }
 
@@ -465,41 +470,12 @@ fn x509_bundle_of(trust_domain: TrustDomain, concatenated: &[u8]) -> Result<Bund
     }
 }
 
-/// A JWK Set whose keys sign tokens of one kind. Those that are for something else, and those of a type that we do not
-/// know, are ignored (RFC 7517, sections 4.2 and 5); what we do know and cannot read refuses the bundle.
-fn token_bundle(name: &str, document: &[u8], key_use: &str) -> Result<Bundle, AnswerError> {
+/// A JWK Set whose keys sign tokens of one kind.
+fn token_bundle(
+    name: &str,
+    document: &[u8],
+    read: fn(&TrustDomain, &[u8]) -> Result<Bundle, BundleError>,
+) -> Result<Bundle, AnswerError> {
     let trust_domain = trust_domain(name)?;
-    parse_keys(&trust_domain, document, key_use).map_err(|reason| AnswerError::Bundle { trust_domain, reason })
+    read(&trust_domain, document).map_err(|reason| AnswerError::Bundle { trust_domain, reason })
 }
-
-fn parse_keys(trust_domain: &TrustDomain, document: &[u8], key_use: &str) -> Result<Bundle, BundleError> {
-    let json = |error: serde_json::Error| BundleError::Json(error.to_string());
-    if document.len() > jwks::MAX_LEN {
-        return Err(BundleError::TooLong);
-    }
-    let mut set: Value = serde_json::from_slice(document).map_err(json)?;
-    if let Some(keys) = set.get_mut("keys").and_then(Value::as_array_mut) {
-        if let Some(index) = keys.iter().position(|key| !key.is_object()) {
-            return Err(BundleError::Json(format!("key {index} is no object")));
-        }
-        keys.retain(|key| is_for(key, key_use));
-        for key in keys.iter_mut().filter_map(Value::as_object_mut) {
-            key.insert("use".into(), key_use.into());
-        }
-    }
-    let mut bundle = jwks::parse(trust_domain, &serde_json::to_vec(&set).map_err(json)?, jwks::Mode::Standard)?;
-    // What a bundle document says beside its keys has no place in this one.
-    (bundle.sequence_number, bundle.refresh_hint) = (0, None);
-    Ok(bundle)
-}
-
-/// By RFC 7517, a key may say that it signs; by the bundle document, what kind of SVID; most say nothing.
-fn is_for(key: &Value, key_use: &str) -> bool {
-    match key.get("use") {
-        None | Some(Value::Null) => true,
-        Some(stated) => stated == key_use || stated == "sig",
-    }
-}
-
-const JWT_SVID: &str = "jwt-svid";
-const WIT_SVID: &str = "wit-svid";

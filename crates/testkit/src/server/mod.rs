@@ -14,6 +14,7 @@ use steeple_proto::steeple::agent::sync::v1::follow_response::Change;
 use steeple_runtime::{Clock, Shutdown};
 use steeple_spiffe::x509::Certificate;
 use steeple_spiffe::{SpiffeId, TrustDomain};
+use steeple_transport::id::on_wire;
 use steeple_transport::listen::TlsListener;
 use steeple_transport::tls::{Admission, Credential, server_config};
 use tokio::sync::{broadcast, watch};
@@ -236,15 +237,11 @@ pub fn entry(id: &str, spiffe_id: &SpiffeId, selectors: &[&str]) -> types::Entry
     };
     types::Entry {
         id: id.to_owned(),
-        spiffe_id: Some(api_id(spiffe_id)),
+        spiffe_id: Some(on_wire(spiffe_id)),
         selectors: selectors.iter().map(selector).collect(),
         created_at: 1,
         ..types::Entry::default()
     }
-}
-
-fn api_id(id: &SpiffeId) -> types::Spiffeid {
-    types::Spiffeid { trust_domain: id.trust_domain_name().to_owned(), path: id.path().to_owned() }
 }
 
 impl Shared {

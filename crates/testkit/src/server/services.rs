@@ -30,12 +30,13 @@ use steeple_proto::steeple::agent::sync::v1::sync_server::SyncServer;
 use steeple_runtime::clock::unix_seconds;
 use steeple_spiffe::{SpiffeId, TrustDomain};
 use steeple_transport::connection::Connection;
+use steeple_transport::id::on_wire;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codegen::BoxStream;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Shared, api_id, follow};
+use super::{Shared, follow};
 use crate::ca;
 
 /// Certificates begin so much before they are made.
@@ -223,7 +224,7 @@ impl Svid for Service {
             issued_at: unix_seconds(validity.start),
             expires_at: unix_seconds(validity.end),
             token: self.0.ca.jwt_svid(&id, &audience, validity),
-            id: Some(api_id(&id)),
+            id: Some(on_wire(&id)),
             hint: String::new(),
         };
         Ok(Response::new(NewJwtsvidResponse { svid: Some(svid) }))

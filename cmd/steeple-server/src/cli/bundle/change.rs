@@ -6,7 +6,7 @@ use steeple_proto::spire::api::server::bundle::v1::{
     BatchDeleteFederatedBundleRequest, BatchSetFederatedBundleRequest,
 };
 use steeple_proto::spire::api::types;
-use tonic::Code;
+use steeple_transport::status::refused;
 
 use super::document::DocumentFormat;
 use crate::cli::client::ServerFlags;
@@ -88,5 +88,5 @@ pub(crate) async fn delete(args: &[String]) -> anyhow::Result<()> {
 
 /// Why the server refused an item; None if it did not.
 fn refusal(status: Option<&types::Status>) -> Option<&str> {
-    status.filter(|status| status.code != Code::Ok as i32).map(|status| status.message.as_str())
+    refused(status).map(|status| status.message.as_str())
 }

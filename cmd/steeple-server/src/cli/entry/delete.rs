@@ -4,7 +4,7 @@ use steeple_proto::spire::api::server::entry::v1::entry_client::EntryClient;
 use steeple_proto::spire::api::server::entry::v1::{
     BatchDeleteEntryRequest, BatchDeleteEntryResponse, batch_delete_entry_response,
 };
-use tonic::Code;
+use steeple_transport::status::refused;
 
 use super::{data, pretty};
 use crate::cli::client::ServerFlags;
@@ -60,6 +60,5 @@ fn print(response: &BatchDeleteEntryResponse) -> anyhow::Result<()> {
 
 /// Why an entry was not deleted; `None` if it was.
 fn failure(result: &batch_delete_entry_response::Result) -> Option<String> {
-    let status = result.status.as_ref().filter(|status| status.code != Code::Ok as i32)?;
-    Some(pretty::reason(status))
+    refused(result.status.as_ref()).map(pretty::reason)
 }

@@ -2,14 +2,14 @@
 
 use anyhow::bail;
 use steeple_proto::spire::api::types;
-use tonic::Code;
+use steeple_transport::status::refused;
 
 use super::pretty;
 use crate::cli::console;
 
 /// Whether the server refused an item.
 pub(super) fn failed(status: Option<&types::Status>) -> bool {
-    status.is_some_and(|status| status.code != Code::Ok as i32)
+    refused(status).is_some()
 }
 
 /// Prints entries for people: those that were written, then those that were not, and why.

@@ -6,15 +6,15 @@ use async_trait::async_trait;
 use steeple_catalog::PluginError;
 use steeple_catalog::node_attestor::{AgentPlugin, AttestationStream};
 use steeple_pki::possession::ProofKey;
-use steeple_pki::{PublicKeyKind, random};
+use steeple_pki::random;
 use steeple_runtime::os::reason;
 use steeple_spiffe::pem;
-use steeple_spiffe::x509::{Certificate, X509Error, parse_chain_der};
+use steeple_spiffe::workload_api::{Endpoint, WorkloadApiClient};
+use steeple_spiffe::x509::{Certificate, X509Error};
 use zeroize::Zeroizing;
 
 use super::AgentOptions;
 use super::wire::{self, Algorithm, Base64, Challenge, Evidence, Response};
-use crate::node_attestor::workload_api;
 
 pub(super) struct Agent {
     source: Source,
@@ -28,7 +28,7 @@ enum Source {
         intermediates: Option<PathBuf>,
     },
     /// The Workload API of another agent on this node.
-    WorkloadApi(PathBuf),
+    WorkloadApi(Endpoint),
 }
 
 /// A chain, and the key of its leaf.
@@ -41,9 +41,9 @@ impl Agent {
     pub(super) fn new(options: AgentOptions) -> Result<Self, PluginError> {
         let AgentOptions { private_key_path, certificate_path, intermediates_path, spiffe_endpoint_socket } = options;
         if !spiffe_endpoint_socket.is_empty() {
-            let socket = workload_api::socket(&spiffe_endpoint_socket)
+            let endpoint = Endpoint::parse(&spiffe_endpoint_socket)
                 .map_err(|error| PluginError::invalid_argument(format!("invalid spiffe_endpoint_socket: {error}")))?;
-            return Ok(Self { source: Source::WorkloadApi(socket) });
+            return Ok(Self { source: Source::WorkloadApi(endpoint) });
         }
         for (key, value) in [("private_key_path", &private_key_path), ("certificate_path", &certificate_path)] {
             if value.is_empty() {
@@ -65,15 +65,17 @@ impl Source {
     async fn identity(&self) -> Result<Identity, PluginError> {
         match self {
             Self::Files { .. } => self.read(),
-            Self::WorkloadApi(socket) => {
+            Self::WorkloadApi(endpoint) => {
                 let unavailable = |error: String| {
                     PluginError::unavailable(format!("unable to fetch SVID from workload API: {error}"))
                 };
-                let svid = workload_api::x509_svid(socket).await.map_err(|error| unavailable(error.to_string()))?;
-                let chain = parse_chain_der(&svid.x509_svid).map_err(|error| unavailable(error.to_string()))?;
-                // The buffer is the transport's; what is made of it here is wiped.
-                let key = ProofKey::from_pkcs8_der(&svid.x509_svid_key);
-                Identity::new(chain, key.map_err(|error| unavailable(error.to_string()))?).map_err(unavailable)
+                // Whoever attests limits how long it may take.
+                let client = WorkloadApiClient::new(endpoint).map(|client| client.with_limit(None));
+                let fetching = async { client?.fetch_x509_context().await };
+                let context = fetching.await.map_err(|error| unavailable(error.to_string()))?;
+                let svid = context.default_svid().ok_or_else(|| unavailable("no SVID in the answer".to_owned()))?;
+                let key = ProofKey::from_pkcs8_der(&svid.key_pkcs8).map_err(|error| unavailable(error.to_string()))?;
+                Identity::new(svid.chain.clone(), key).map_err(unavailable)
             }
         }
     }
@@ -115,10 +117,7 @@ impl AgentPlugin for Agent {
             // A server that needs no proof is not ours to teach.
             return Ok(());
         };
-        let algorithm = match key.public_key().kind() {
-            PublicKeyKind::Rsa(_) => Algorithm::Rsa,
-            _ => Algorithm::Ecdsa,
-        };
+        let algorithm = Algorithm::of(key.public_key().kind()).map_err(PluginError::internal)?;
         let challenge: Challenge = wire::read("challenge", &challenge)?;
         let of_server = challenge.nonce(algorithm).ok_or_else(|| {
             PluginError::internal("failed to calculate challenge response: the challenge does not fit the key")

@@ -206,11 +206,7 @@ fn signing_key(leaf: &Certificate) -> Result<(PublicKey, Algorithm), String> {
         return Err("certificate not intended for digital signature use".to_owned());
     }
     let key = leaf.public_key().map_err(|error| error.to_string())?;
-    let algorithm = match key.kind() {
-        PublicKeyKind::Rsa(_) => Algorithm::Rsa,
-        PublicKeyKind::EcP256 | PublicKeyKind::EcP384 | PublicKeyKind::EcP521 => Algorithm::Ecdsa,
-        other => return Err(format!("unsupported public key type {other}")),
-    };
+    let algorithm = Algorithm::of(key.kind())?;
     Ok((key, algorithm))
 }
 

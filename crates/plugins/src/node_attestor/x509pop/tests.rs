@@ -322,8 +322,8 @@ fn an_agent_says_what_is_wrong_with_its_configuration() {
             "unable to load intermediate certificates: open /nowhere/i: no such file or directory",
         ),
         (
-            "spiffe_endpoint_socket = \"tcp://127.0.0.1:1\"".into(),
-            "invalid spiffe_endpoint_socket: \"tcp://127.0.0.1:1\" is not of the form unix:///path",
+            "spiffe_endpoint_socket = \"tcp://localhost:1\"".into(),
+            "invalid spiffe_endpoint_socket: tcp endpoint host \"localhost\" is not an IP address",
         ),
     ] {
         let refused = agent(&configuration(&text, &case.host)).err().expect("it is refused");

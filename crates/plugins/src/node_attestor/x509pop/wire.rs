@@ -5,6 +5,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use steeple_catalog::PluginError;
+use steeple_pki::PublicKeyKind;
 use steeple_pki::possession::Proof;
 
 /// What either side adds to what is signed, in bytes.
@@ -56,6 +57,17 @@ struct EcdsaResponse {
 pub(super) enum Algorithm {
     Rsa,
     Ecdsa,
+}
+
+impl Algorithm {
+    /// What keys of this kind sign with, if any may.
+    pub(super) fn of(key: PublicKeyKind) -> Result<Self, String> {
+        match key {
+            PublicKeyKind::Rsa(_) => Ok(Self::Rsa),
+            PublicKeyKind::EcP256 | PublicKeyKind::EcP384 | PublicKeyKind::EcP521 => Ok(Self::Ecdsa),
+            other => Err(format!("unsupported public key type {other}")),
+        }
+    }
 }
 
 impl Challenge {
