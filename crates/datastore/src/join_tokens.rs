@@ -4,7 +4,7 @@ pub(crate) mod used;
 
 use steeple_runtime::metrics::measure;
 
-pub use used::{AttestWithToken, Redeemed, Use};
+pub use used::{AttestWithToken, EndAnswers, Redeemed, Use};
 
 use crate::Error;
 use crate::connection::Row;

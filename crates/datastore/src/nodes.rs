@@ -215,6 +215,6 @@ fn read(row: &Row) -> Result<(i64, Node), Error> {
 }
 
 /// A time column that holds whole seconds.
-fn time(seconds: i64) -> Value {
+pub(crate) fn time(seconds: i64) -> Value {
     from_unix_seconds(seconds).into()
 }

@@ -54,7 +54,7 @@ pub struct Redeemed {
 ///
 /// Its SVID counts as the next one as well as the one in use, until the agent is seen with it
 /// ([`ActivateNodeSerial`](nodes::ActivateNodeSerial)): that is what tells an answer that may have been lost from one that
-/// has arrived.
+/// has arrived. When it is answered again, the first answer stays the one in use, since it may only be late.
 #[derive(Clone, Debug)]
 pub struct AttestWithToken {
     /// The agent.
@@ -71,25 +71,47 @@ impl Mutation for AttestWithToken {
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Node, Error> {
         let Self { node, by: Use { token, digest, answered } } = self;
-        let known = match find(tx, token).await? {
-            Some(row) if row.digest == *digest && row.answered == *answered => {
-                is_open(tx, &row).await?.then_some(()).ok_or(Error::JoinTokenUsed)?;
-                true
-            }
+        let before = match find(tx, token).await? {
+            Some(row) if row.digest == *digest && row.answered == *answered => unseen(tx, &row).await?,
             // It expired and was pruned between the use and its first answer, which is due all the same.
-            None if answered.is_empty() => false,
+            None if answered.is_empty() => return node.apply(tx).await,
             _ => return Err(Error::JoinTokenUsed),
         };
         let attested = node.apply(tx).await?;
-        if !known {
-            return Ok(attested);
-        }
+        let (serial, expires_at) = match before {
+            Some(Node { serial, expires_at, .. }) => (serial, expires_at),
+            None => (attested.serial.clone(), attested.expires_at),
+        };
         let update = "UPDATE steeple_used_join_tokens SET spiffe_id = ?, answered = ? WHERE token = ?";
         tx.db.execute(Sql::new(update).bind(&node.spiffe_id).bind(&node.serial).bind(token)).await?;
-        let update = "UPDATE attested_node_entries SET new_serial_number = serial_number, new_expires_at = expires_at \
-                      WHERE spiffe_id = ?";
-        tx.db.execute(Sql::new(update).bind(&node.spiffe_id)).await?;
-        Ok(Node { new_serial: node.serial.clone(), new_expires_at: Some(node.expires_at), ..attested })
+        let update = "UPDATE attested_node_entries SET serial_number = ?, expires_at = ?, new_serial_number = ?, \
+                      new_expires_at = ? WHERE spiffe_id = ?";
+        let update = Sql::new(update).bind(serial.as_deref()).bind(nodes::time(expires_at));
+        let update = update.bind(&node.serial).bind(nodes::time(node.expires_at)).bind(&node.spiffe_id);
+        tx.db.execute(update).await?;
+        let (new_serial, new_expires_at) = (node.serial.clone(), Some(node.expires_at));
+        Ok(Node { serial, expires_at, new_serial, new_expires_at, ..attested })
+    }
+}
+
+/// An agent was seen with the SVID in use while there is a next one: an answer to its token that was taken for lost has
+/// arrived, so that there is no other.
+#[derive(Clone, Debug)]
+pub struct EndAnswers {
+    /// The agent's identity.
+    pub spiffe_id: String,
+}
+
+impl Mutation for EndAnswers {
+    type Output = ();
+    const KEY: &'static str = "datastore.join_token.delete";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
+        if tx.used_join_tokens {
+            let delete = "DELETE FROM steeple_used_join_tokens WHERE spiffe_id = ?";
+            tx.db.execute(Sql::new(delete).bind(&self.spiffe_id)).await?;
+        }
+        Ok(())
     }
 }
 
@@ -116,10 +138,10 @@ pub(super) async fn record(tx: &mut Tx<'_>, token: &JoinToken, digest: Option<&s
 pub(super) async fn again(tx: &mut Tx<'_>, token: &str, digest: Option<&str>) -> Result<Redeemed, Error> {
     let row = if tx.used_join_tokens { find(tx, token).await? } else { None };
     let row = row.ok_or(Error::NotFound)?;
-    let is_good = row.expires_at >= unix_seconds(tx.now) && digest == Some(&*row.digest);
-    if !is_good || !is_open(tx, &row).await? {
+    if row.expires_at < unix_seconds(tx.now) || digest != Some(&*row.digest) {
         return Err(Error::JoinTokenUsed);
     }
+    unseen(tx, &row).await?;
     let Used { digest, expires_at, spiffe_id: _, answered } = row;
     let token = token.to_owned();
     Ok(Redeemed { by: Some(Use { token: token.clone(), digest, answered }), token: JoinToken { token, expires_at } })
@@ -150,14 +172,18 @@ async fn find(tx: &mut Tx<'_>, token: &str) -> Result<Option<Used>, Error> {
     tx.db.row(Sql::new(select).bind(token), read).await
 }
 
-/// Whether the last answer may have been lost: there was none, or its SVID has not been seen. One that was seen, replaced,
-/// banned or deleted since is the next one of no node any more.
-async fn is_open(tx: &mut Tx<'_>, row: &Used) -> Result<bool, Error> {
+/// The agent that the last answer was for, if there was one, which may have been lost.
+///
+/// # Errors
+/// [`Error::JoinTokenUsed`] when it has arrived: what was seen, replaced, banned or deleted since is the next SVID of no
+/// agent any more.
+async fn unseen(tx: &mut Tx<'_>, row: &Used) -> Result<Option<Node>, Error> {
     if row.answered.is_empty() {
-        return Ok(true);
+        return Ok(None);
     }
     let node = nodes::by_spiffe_ids(tx.db, std::slice::from_ref(&row.spiffe_id)).await?.pop();
-    Ok(node.is_some_and(|node| node.new_serial == row.answered))
+    let node = node.filter(|node| node.new_serial == row.answered && !node.is_banned());
+    node.map(Some).ok_or(Error::JoinTokenUsed)
 }
 
 const SELECT: &str = "SELECT digest, expiry, spiffe_id, answered FROM steeple_used_join_tokens";

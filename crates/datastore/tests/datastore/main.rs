@@ -75,6 +75,7 @@ suite! {
     tokens {
         a_token_is_consumed_once
         the_key_that_used_a_token_is_answered_until_its_agent_is_seen
+        an_answer_that_was_only_late_ends_the_others
         an_agent_that_was_banned_or_deleted_is_not_answered_again
         an_agent_that_was_renewed_is_not_answered_again
         of_two_answers_to_one_key_at_once_one_is_given

@@ -1,6 +1,6 @@
 use steeple_datastore::entries::{Entry, EntryFilter};
 use steeple_datastore::join_tokens::{
-    AttestWithToken, ConsumeJoinToken, CreateJoinToken, JoinToken, PruneJoinTokens, Redeemed,
+    AttestWithToken, ConsumeJoinToken, CreateJoinToken, EndAnswers, JoinToken, PruneJoinTokens, Redeemed,
 };
 use steeple_datastore::nodes::{ActivateNodeSerial, AttestNode, DeleteNode, UpdateNode};
 use steeple_datastore::{DataStore, Error, Node, Selector};
@@ -64,18 +64,28 @@ pub(crate) async fn the_key_that_used_a_token_is_answered_until_its_agent_is_see
     consume(&store, Some("key")).await.unwrap();
     answer(&store, "key", "1").await.unwrap();
     let node = answer(&store, "key", "2").await.unwrap();
-    assert_eq!((node.serial.as_deref(), node.new_serial.as_str()), (Some("2"), "2"));
+    assert_eq!((node.serial.as_deref(), node.new_serial.as_str()), (Some("1"), "2"));
+    assert_eq!((node.expires_at, node.new_expires_at), (LATER, Some(LATER)));
     assert_eq!(store.fetch_node(ID).await.unwrap(), Some(node));
     is_used_up(&store, "another key").await;
     assert!(matches!(consume(&store, None).await, Err(Error::JoinTokenUsed)));
     assert_eq!(consume(&store, Some("key")).await.unwrap().token, token("t", LATER));
 
     let seen = |serial: &str| ActivateNodeSerial { spiffe_id: ID.into(), serial: serial.into() };
-    // An answer that a later one has replaced is nobody's.
-    store.write(seen("1")).await.unwrap();
-    consume(&store, Some("key")).await.unwrap();
     store.write(seen("2")).await.unwrap();
     is_used_up(&store, "key").await;
+}
+
+pub(crate) async fn an_answer_that_was_only_late_ends_the_others(store: Opened) {
+    unused(&store).await;
+    answer(&store, "key", "1").await.unwrap();
+    let node = answer(&store, "key", "2").await.unwrap();
+    let under_way = consume(&store, Some("key")).await.unwrap();
+    store.write(EndAnswers { spiffe_id: ID.into() }).await.unwrap();
+    assert!(matches!(consume(&store, Some("key")).await, Err(Error::NotFound)));
+    assert!(matches!(attest(&store, under_way, "3").await, Err(Error::JoinTokenUsed)));
+    // The agent may use either.
+    assert_eq!(store.fetch_node(ID).await.unwrap(), Some(node));
 }
 
 pub(crate) async fn an_agent_that_was_banned_or_deleted_is_not_answered_again(store: Opened) {

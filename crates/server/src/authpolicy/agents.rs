@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use steeple_datastore::join_tokens::EndAnswers;
 use steeple_datastore::nodes::ActivateNodeSerial;
 use steeple_datastore::{DataStore, Error};
 use steeple_proto::spire::api::types::permission_denied_details::Reason;
@@ -47,7 +48,7 @@ impl Agents {
                 return self.activate(svid, &serial).await;
             }
             if known.serial == serial {
-                return Ok(());
+                return self.in_use(svid, &known.new_serial).await;
             }
         }
         self.check_stored(svid, &serial, false).await
@@ -70,9 +71,20 @@ impl Agents {
             return self.activate(svid, serial).await;
         }
         if node.serial.as_deref() == Some(serial) {
-            return Ok(());
+            return self.in_use(svid, &node.new_serial).await;
         }
         Err(permission_denied("agent SVID is not active", Reason::AgentNotActive))
+    }
+
+    /// The SVID in use needs nothing else. While there is a next one, which is not for long, it may be an answer to a join
+    /// token that was taken for lost; then no other is given any more.
+    async fn in_use(&self, svid: &PeerSvid, next: &str) -> Result<(), Status> {
+        if !next.is_empty()
+            && let Err(error) = self.store.write(EndAnswers { spiffe_id: svid.id.to_string() }).await
+        {
+            warn!(target: "api", agent_id = %svid.id, error = %error, "Unable to note that the agent was seen");
+        }
+        Ok(())
     }
 
     /// The renewed SVID has arrived: the one before it is over.
@@ -80,7 +92,8 @@ impl Agents {
         let activation = ActivateNodeSerial { spiffe_id: svid.id.to_string(), serial: serial.to_owned() };
         match self.store.write(activation).await {
             Ok(node) if node.is_banned() => Err(is_banned()),
-            Ok(node) if node.serial.as_deref() == Some(serial) => Ok(()),
+            // The index may have been behind a later answer.
+            Ok(node) if node.serial.as_deref() == Some(serial) => self.in_use(svid, &node.new_serial).await,
             Ok(_) => Err(permission_denied("agent SVID is not active", Reason::AgentNotActive)),
             Err(Error::NotFound) => Err(permission_denied("agent is not attested", Reason::AgentNotAttested)),
             Err(error) => {

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use steeple_datastore::join_tokens::{AttestWithToken, ConsumeJoinToken, CreateJoinToken, JoinToken};
 use steeple_datastore::nodes::{AttestNode, DeleteNode, UpdateNode};
 use steeple_datastore::{Change, ChangedRows};
 use steeple_testkit::{Ca, ManualClock};
@@ -30,15 +31,7 @@ impl Case {
         let ca = Ca::new("example.org", manual.now());
         let (store, dir) = store(&manual).await;
         let svid = issue(&ca, &manual);
-        let node = AttestNode {
-            spiffe_id: svid.id.to_string(),
-            attestation_type: "join_token".to_owned(),
-            serial: svid.certificate.serial_decimal(),
-            expires_at: 0,
-            can_reattest: false,
-            selectors: Vec::new(),
-        };
-        store.write(node).await.unwrap();
+        store.write(node(&svid)).await.unwrap();
         let index = Arc::new(Index::new(ca.trust_domain().clone(), store.feed().snapshot().await.unwrap()));
         let agents = Agents::new(store.clone(), Arc::clone(&index), manual.clock());
         Self { manual, ca, agents, index, store, svid, _dir: dir }
@@ -75,6 +68,17 @@ impl Case {
     async fn stored_serials(&self) -> (String, String) {
         let node = self.store.fetch_node(self.svid.id.as_str()).await.unwrap().unwrap();
         (node.serial.unwrap(), node.new_serial)
+    }
+}
+
+fn node(svid: &PeerSvid) -> AttestNode {
+    AttestNode {
+        spiffe_id: svid.id.to_string(),
+        attestation_type: "join_token".to_owned(),
+        serial: svid.certificate.serial_decimal(),
+        expires_at: 0,
+        can_reattest: false,
+        selectors: Vec::new(),
     }
 }
 
@@ -137,6 +141,30 @@ async fn an_svid_that_answered_a_join_token_is_taken_into_use_when_it_is_seen() 
         case.catch_up().await;
         case.store.close().await;
         case.agents.check(&case.svid).await.unwrap();
+    }
+}
+
+/// Whether or not the index knows of the later answer.
+#[tokio::test]
+async fn an_answer_to_a_join_token_that_was_only_late_ends_the_answers() {
+    for known in [true, false] {
+        let case = Case::new().await;
+        let serial = case.svid.certificate.serial_decimal();
+        let token = JoinToken { token: "a".to_owned(), expires_at: i64::MAX };
+        case.store.write(CreateJoinToken { token, entry: None }).await.unwrap();
+        let consume = || case.store.write(ConsumeJoinToken { token: "a".to_owned(), digest: Some("key".to_owned()) });
+        for serial in [&serial, "2"] {
+            let by = consume().await.unwrap().by.unwrap();
+            let node = AttestNode { serial: serial.to_owned(), ..node(&case.svid) };
+            case.store.write(AttestWithToken { node, by }).await.unwrap();
+            if known || serial != "2" {
+                case.catch_up().await;
+            }
+        }
+        consume().await.unwrap();
+        case.agents.check(&case.svid).await.unwrap();
+        consume().await.unwrap_err();
+        assert_eq!(case.stored_serials().await, (serial, "2".to_owned()));
     }
 }
 
