@@ -9,7 +9,7 @@ use steeple_runtime::Clock;
 use steeple_runtime::clock::unix_seconds;
 use steeple_runtime::os::reason;
 use steeple_spiffe::bundle::jwks;
-use steeple_spiffe::workload_api::{Endpoint, WorkloadApiClient, X509Bundles};
+use steeple_spiffe::workload_api::{ClientError, Endpoint, WorkloadApiClient, X509Bundles};
 use steeple_spiffe::x509::Certificate;
 use steeple_spiffe::{Bundle, TrustDomain, bundle};
 use steeple_transport::dial::in_full;
@@ -58,7 +58,7 @@ pub enum BootstrapError {
         /// Where it is.
         endpoint: Endpoint,
         /// Why.
-        error: String,
+        error: ClientError,
     },
     /// The Workload API does not have it.
     #[error(
@@ -138,13 +138,12 @@ async fn workload_api(
     clock: &Clock,
 ) -> Result<Arc<Bundle>, BootstrapError> {
     debug!("Fetching trust bundle from SPIFFE Workload API: {endpoint}");
-    let failed = |error: String| BootstrapError::WorkloadApi { endpoint: endpoint.clone(), error };
+    let failed = |error: ClientError| BootstrapError::WorkloadApi { endpoint: endpoint.clone(), error };
     // Its own limit is off: here the agent's clock counts.
-    let client = WorkloadApiClient::new(endpoint).map_err(|error| failed(in_full(&error)))?.with_limit(None);
+    let client = WorkloadApiClient::new(endpoint).map_err(failed)?.with_limit(None);
     let answer = clock.within(WORKLOAD_API_LIMIT, client.fetch_x509_bundles()).await;
-    let late = || Err(failed(format!("no answer within {} s", WORKLOAD_API_LIMIT.as_secs())));
-    let X509Bundles { bundles, crls: _ } =
-        answer.map_or_else(late, |answer| answer.map_err(|error| failed(in_full(&error))))?;
+    let late = || Err(ClientError::TimedOut(WORKLOAD_API_LIMIT));
+    let X509Bundles { bundles, crls: _ } = answer.unwrap_or_else(late).map_err(failed)?;
     bundles
         .get(trust_domain)
         .cloned()

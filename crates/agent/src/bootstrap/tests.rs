@@ -194,7 +194,7 @@ async fn another_agent_that_is_away_or_says_nothing_is_told_by_its_socket() {
     let text = format!("unable to fetch trust bundle from SPIFFE Workload API {}: ", upper.uri());
     let waking = manual.wake(WORKLOAD_API_LIMIT..=WORKLOAD_API_LIMIT);
     let (late, ()) = tokio::join!(loading(), waking);
-    assert_eq!(late.unwrap_err().to_string(), format!("{text}no answer within 60 s"));
+    assert_eq!(late.unwrap_err().to_string(), format!("{text}no answer of the Workload API within 60 s"));
     drop(upper);
     let error = loading().await.unwrap_err().to_string();
     assert!(error.starts_with(&text) && error.contains("No such file or directory"), "{error}");

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use steeple_catalog::node_attestor::{AgentAttributes, ServerNodeAttestor};
 use steeple_catalog::{Host, IdentityProvider};
+use steeple_proto::workload::{X509svid, X509svidResponse};
 use steeple_spiffe::Certificate;
-use steeple_testkit::{Ca, ManualClock};
+use steeple_testkit::{Ca, FakeEndpoint, ManualClock};
 use tonic::Code;
 
 use super::*;
@@ -364,4 +365,29 @@ async fn a_workload_api_that_does_not_answer_is_unavailable() {
     let error = attest(&*agent, &case.server(&below_ca("")), None).await.agent.unwrap_err();
     assert_eq!(error.code, Code::Unavailable);
     assert!(error.message.starts_with("unable to fetch SVID from workload API: "), "{error}");
+}
+
+#[tokio::test]
+async fn a_node_attests_with_the_svid_that_another_agent_gives_it() {
+    let case = case();
+    let ca = Ca::new("example.org", case.clock.now());
+    case.host.provide_identity(Arc::new(Own(ca.authorities())));
+    let upper = FakeEndpoint::start();
+    let agent = agent(&configuration(&format!("spiffe_endpoint_socket = {:?}", upper.uri()), &case.host)).unwrap();
+    let answering = async {
+        let now = case.clock.now();
+        let svid = ca.svid("/spire-exchange/rack/7", now..now + HOUR);
+        let svid = X509svid {
+            spiffe_id: svid.id.to_string(),
+            x509_svid: svid.chain_der().into(),
+            x509_svid_key: svid.key_der().to_vec().into(),
+            bundle: ca.root().der().to_vec().into(),
+            hint: String::new(),
+        };
+        let call = upper.x509_svids.next().await;
+        call.answer(X509svidResponse { svids: vec![svid], ..X509svidResponse::default() }).gone().await;
+    };
+    let server = case.server("mode = \"spiffe\"");
+    let (attested, ()) = tokio::join!(attest(&*agent, &server, None), answering);
+    assert_eq!(attested.server.unwrap().spiffe_id, "spiffe://example.org/spire/agent/x509pop/rack/7");
 }
