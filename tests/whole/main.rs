@@ -17,6 +17,8 @@ mod disk;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod killed;
+#[cfg(test)]
 mod load;
 #[cfg(test)]
 mod mistakes;

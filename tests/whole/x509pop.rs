@@ -16,7 +16,7 @@ const ID: &str = "spiffe://example.org/spire/agent/x509pop/node1";
 const JOIN_TOKEN: &str = "NodeAttestor \"join_token\" {\n        plugin_data {}\n    }";
 
 /// A server that takes nodes by their certificates' names, and an agent with such a certificate.
-async fn domain_and_agent(scratch: &Scratch) -> Result<(Domain, Agent)> {
+pub(crate) async fn domain_and_agent(scratch: &Scratch) -> Result<(Domain, Agent)> {
     domain_of_and_agent(Domain::builder(), scratch).await
 }
 
