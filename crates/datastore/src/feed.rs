@@ -112,6 +112,8 @@ struct Open {
     identity: Option<Identity>,
     /// SQLite's `data_version` at the last look.
     data_version: i64,
+    /// Whether no statement and no transaction is under way.
+    is_idle: bool,
 }
 
 /// How often a feed asks whether another process has written, while somebody writes.
@@ -152,14 +154,14 @@ impl Feed {
         let hint = *self.hints.borrow_and_update();
         // Anew each time: the directory may be another one, too.
         self.touches = Touches::of(self.file.path()).inspect_err(log_blindness).ok();
-        let mut open = self.opened().await?;
+        let open = Open::of(&mut self.open, &self.file).await?;
         open.data_version = data_version(&mut open.db).await?;
         open.db.begin_read().await?;
         let (snapshot, known) = read::everything(&mut open.db).await?;
         open.db.commit().await?;
         // From here on nothing waits: either all of this happens or nothing.
+        open.is_idle = true;
         self.identity = open.identity;
-        self.open = Some(open);
         self.known = Some(known);
         self.followed = hint;
         self.due = false;
@@ -186,6 +188,15 @@ impl Feed {
             self.failures = self.failures.saturating_add(1);
         }
         change
+    }
+
+    /// Waits until the feed has let go of the database's files. With a feed that is only dropped, they may still be open when
+    /// the store is closed, and then SQLite leaves its write-ahead log behind.
+    pub async fn close(self) {
+        if let Some(open) = self.open {
+            // It only read: there is nothing to lose.
+            let _ = open.db.close().await;
+        }
     }
 
     async fn next_change(&mut self) -> Result<Change, Error> {
@@ -244,9 +255,10 @@ impl Feed {
         if self.identity != self.file.identity() {
             return Ok(true);
         }
-        let Some(mut open) = self.open.take() else { return Ok(true) };
+        let Some(open) = self.open.as_mut().filter(|open| open.is_idle) else { return Ok(true) };
+        open.is_idle = false;
         let changed = data_version(&mut open.db).await? != open.data_version;
-        self.open = Some(open);
+        open.is_idle = true;
         Ok(changed)
     }
 
@@ -257,9 +269,9 @@ impl Feed {
     /// Reads what happened since the position and moves it.
     async fn look(&mut self) -> Result<Look, Error> {
         let hint = *self.hints.borrow_and_update();
-        let mut open = self.opened().await?;
+        let open = Open::of(&mut self.open, &self.file).await?;
         let Some(known) = self.known.as_mut().filter(|_| open.identity == self.identity) else {
-            self.open = Some(open);
+            open.is_idle = true;
             return Ok(Look::MovedBack);
         };
         // Read before the snapshot is taken: a write in between is looked for again, not missed.
@@ -273,7 +285,7 @@ impl Feed {
         open.db.commit().await?;
 
         // From here on nothing waits: either all of this happens or nothing.
-        self.open = Some(open);
+        open.is_idle = true;
         let Some(found) = found else { return Ok(Look::MovedBack) };
         known.follow(&found);
         self.followed = hint;
@@ -284,15 +296,22 @@ impl Feed {
         }
         Ok(if found.rows.is_empty() { Look::Nothing } else { Look::Rows(found.rows) })
     }
+}
 
-    /// The open connection, or a new one if there is none to the file behind the path. It is taken out: after an error,
-    /// or when the future is dropped in the middle of a transaction, it is closed.
-    async fn opened(&mut self) -> Result<Open, Error> {
-        let identity = self.file.identity();
-        match self.open.take() {
-            Some(open) if open.identity == identity => Ok(open),
-            _ => Ok(Open { db: self.file.read().await?, identity, data_version: 0 }),
+impl Open {
+    /// The open connection, or a new one if there is none to the file behind the path. Whoever asks for it is in the middle
+    /// of something until he calls it idle: after an error, or when his future is dropped, it is not used again.
+    async fn of<'o>(open: &'o mut Option<Self>, file: &File) -> Result<&'o mut Self, Error> {
+        let identity = file.identity();
+        if open.as_ref().is_none_or(|open| open.identity != identity || !open.is_idle) {
+            *open = None;
         }
+        let open = match open {
+            Some(open) => open,
+            None => open.insert(Self { db: file.read().await?, identity, data_version: 0, is_idle: true }),
+        };
+        open.is_idle = false;
+        Ok(open)
     }
 }
 

@@ -215,6 +215,7 @@ async fn follow(mut feed: Feed, index: Arc<Index>, health: Health, shutdown: Shu
             }
         }
     }
+    feed.close().await;
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::time::Duration;
 
 use jiff::tz::Offset;
@@ -103,6 +104,24 @@ async fn migrates_versions_23_and_24() {
     let reference = sqlite().await;
     let plain = |rows: Vec<Vec<String>>| rows.concat().iter().map(|sql| sql.replace(' ', "")).collect::<Vec<_>>();
     assert_eq!(plain(rows(path, columns).await), plain(reference.sql(columns).await));
+}
+
+/// Many times, because what nobody waits for mostly ends in time.
+#[tokio::test]
+async fn a_store_that_is_closed_leaves_one_file() {
+    for _ in 0..50 {
+        let opened = sqlite().await;
+        let mut feed = opened.feed();
+        feed.snapshot().await.unwrap();
+        opened.create(entry("e")).await;
+        // Stopped in the middle of a look.
+        assert!(futures::poll!(pin!(feed.next())).is_pending());
+        feed.close().await;
+        opened.close().await;
+        let files = std::fs::read_dir(opened.options.path.parent().unwrap()).unwrap();
+        let files: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
+        assert_eq!(files, ["datastore.sqlite3"]);
+    }
 }
 
 #[tokio::test]
