@@ -38,11 +38,12 @@ fuzz: ## Each parser of foreign bytes for two minutes, with inputs that grow out
 	@.ci/tools fuzz
 	FUZZ_SECONDS=$(FUZZ_SECONDS) .ci/fuzz
 
-soak: fuzz ## All of fuzz, a bench with 2000 tries, rotation for six minutes, then the whole daemons again and again; ROUNDS=5
+soak: fuzz ## All of fuzz, a bench with 2000 tries, rotation for six minutes, kills in each write, then the whole daemons again and again; ROUNDS=5
 	@.ci/tools test
 	cargo build $(LOCKED) $(PROGRAMS)
 	STEEPLE_TRIES=2000; export STEEPLE_TRIES; $(WHOLE) bench::
 	STEEPLE_ROTATION_SECONDS=360; export STEEPLE_ROTATION_SECONDS; $(WHOLE) rotation::
+	STEEPLE_EVERY_WRITE=1; export STEEPLE_EVERY_WRITE; $(WHOLE) killed::
 	@for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; ($(WHOLE)) || exit 1; done
 
 peer: ## Our daemons with those of another directory, on the wire and on the same files: STEEPLE_PEER_BIN=/opt/spire/bin

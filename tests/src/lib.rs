@@ -22,6 +22,7 @@
 //! | `STEEPLE_SEED` | repeats the random moments of an earlier run |
 //! | `STEEPLE_TRIES` | how often a bench measures |
 //! | `STEEPLE_ROTATION_SECONDS` | how long the case of rotation goes on |
+//! | `STEEPLE_EVERY_WRITE` | kills in the middle of each write to a database |
 //! | `CI` | `true`: what cannot run on this machine fails |
 //!
 //! The daemons are Steeple's (`steeple-server`, `steeple-agent`) or, for what is not there under these names, those of

@@ -78,6 +78,11 @@ static int is_below(const char *path) {
     return 0;
 }
 
+static void die(void) {
+    for (;;)
+        kill(getpid(), SIGKILL);
+}
+
 /* Counts an operation on a path. Returns whether the caller has to do half of it and then call die(). */
 static int counts(const char *what, const char *path, int writes) {
     char absolute[PATH_MAX * 2];
@@ -102,13 +107,8 @@ static int counts(const char *what, const char *path, int writes) {
     atomic_store(&control->fired, 1);
     if (how == AMID)
         return 1;
-    for (;;)
-        kill(getpid(), SIGKILL);
-}
-
-static void die(void) {
-    for (;;)
-        kill(getpid(), SIGKILL);
+    die();
+    return 0;
 }
 
 /* The same for an open file, if it has a name. */

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use steeple_tests::{Agent, Bootstrap, Domain, Shim, Trap, verified};
 
-use super::{Plan, Sprung, killed, lanes};
+use super::{EVERY_WRITE, Plan, Sprung, killed, lanes, leaves_nothing_bad};
 use crate::x509pop;
 
 /// Agents that are killed at the same time. They wait for the most part.
@@ -16,7 +16,7 @@ const DUE: Duration = Duration::from_secs(31 * 60);
 
 #[test]
 fn an_agent_that_is_killed_while_it_attests_attests_again_with_the_same_token() -> Result<()> {
-    killed("the first attestation of an agent", async |scratch, shim, plan| {
+    killed("the first attestation of an agent", EVERY_WRITE, async |scratch, shim, plan| {
         let domain = Domain::builder().start(scratch).await?;
         let bundle = scratch.path().join("bundle.pem");
         fs::write(&bundle, domain.server.bundle_pem().await?)?;
@@ -27,7 +27,7 @@ fn an_agent_that_is_killed_while_it_attests_attests_again_with_the_same_token() 
 /// It has its SVID before it has the bundle.
 #[test]
 fn an_agent_that_is_killed_while_it_attests_on_trust_attests_again_with_the_same_token() -> Result<()> {
-    killed("the first attestation of an agent that knows no authority", async |scratch, shim, plan| {
+    killed("the first attestation of an agent that knows no authority", EVERY_WRITE, async |scratch, shim, plan| {
         let domain = Domain::builder().start(scratch).await?;
         attest_at_each_point(&domain, Bootstrap::Insecure, shim, plan).await
     })
@@ -35,7 +35,7 @@ fn an_agent_that_is_killed_while_it_attests_on_trust_attests_again_with_the_same
 
 #[test]
 fn an_agent_that_is_killed_while_it_renews_has_the_same_identity_again() -> Result<()> {
-    killed("the renewal of an agent's SVID", async |scratch, shim, plan| {
+    killed("the renewal of an agent's SVID", EVERY_WRITE, async |scratch, shim, plan| {
         let domain = Domain::builder().start(scratch).await?;
         let killed = lanes(0..AT_ONCE, async |lane| {
             let agent = domain.agent(&format!("agent{lane}")).await?;
@@ -53,7 +53,7 @@ fn an_agent_that_is_killed_while_it_renews_has_the_same_identity_again() -> Resu
 /// refused at his next start, ends, and attests at the start after, as with SPIRE.
 #[test]
 fn an_agent_that_is_killed_while_it_attests_anew_has_the_same_identity_again() -> Result<()> {
-    killed("the renewal of an agent's SVID by attestation", async |scratch, shim, plan| {
+    killed("the renewal of an agent's SVID by attestation", EVERY_WRITE, async |scratch, shim, plan| {
         lanes(0..AT_ONCE, async |lane| {
             let (domain, agent) = x509pop::domain_and_agent(scratch).await?;
             let renewed = "Successfully reattested node";
@@ -155,6 +155,7 @@ async fn finish(agent: &mut Agent, trap: &Trap, outcome: Result<()>) -> Result<S
         outcome => outcome,
     };
     agent.kill();
+    leaves_nothing_bad(agent)?;
     match (trap.sprung()?, outcome) {
         (None, Err(error)) => Err(error),
         (sprung, _) => Ok(sprung),

@@ -23,7 +23,7 @@ use tonic::transport::Channel;
 
 use super::authorities::Authorities;
 use super::node::Node;
-use super::{killed, lanes};
+use super::{SOME_WRITES, killed, lanes, leaves_nothing_bad};
 
 /// Servers that are killed at the same time.
 const LANES: usize = 4;
@@ -31,7 +31,7 @@ const LANES: usize = 4;
 #[test]
 fn a_server_that_is_killed_while_it_answers_keeps_what_it_acknowledged_and_the_rest_whole_or_not_at_all() -> Result<()>
 {
-    killed("calls of a server", async |scratch, shim, plan| {
+    killed("calls of a server", SOME_WRITES, async |scratch, shim, plan| {
         lanes(0..LANES, async |lane| {
             let domain = Domain::builder().write(scratch)?;
             let points = plan.points_of(lane, LANES);
@@ -108,6 +108,7 @@ impl Lane<'_> {
                 self.domain.server.stop().await?;
                 return Ok(count);
             };
+            leaves_nothing_bad(&self.domain.server)?;
             let Killed { step, acknowledged, what } = killed;
             let told = format!("killed at {what} (operation {at}) in {step:?}, answered: {acknowledged}");
             trap = self.start().await.with_context(|| told.clone())?;

@@ -11,17 +11,21 @@ use std::env;
 use std::fmt;
 use std::fs;
 use std::ops::Range;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::pin::pin;
 
 use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt, stream};
-use steeple_tests::{Binaries, Kill, Scratch, Shim, case, say, skipped_on_the_reference};
+use steeple_tests::{Binaries, Installation, Kill, Scratch, Shim, case, say, skipped_on_the_reference};
 
-/// Every so many writes a kill comes in the middle of one. Odd, because a page in the write-ahead log of SQLite is two
-/// writes. Kills before an operation leave none out.
-const EVERY: usize = 5;
+/// Kills come in the middle of each write.
+const EVERY_WRITE: usize = 1;
+
+/// Kills come in the middle of one write in so many: databases have hundreds. Odd, because a page in the write-ahead log of
+/// SQLite is two writes. `STEEPLE_EVERY_WRITE` takes all of them.
+const SOME_WRITES: usize = 5;
 
 /// How one run of a case is killed, and at which operations.
 #[derive(Clone, Copy, Debug)]
@@ -35,15 +39,14 @@ type Sprung = Option<String>;
 
 /// Runs a case with the library that kills: before each operation, and then in the middle of writes. Go's programs do not
 /// call the C library, so there it cannot be done.
-fn killed(name: &str, body: impl AsyncFn(&Scratch, &Shim, Plan) -> Result<usize>) -> Result<()> {
+fn killed(name: &str, writes: usize, body: impl AsyncFn(&Scratch, &Shim, Plan) -> Result<usize>) -> Result<()> {
     case(async |scratch| {
         let binaries = Binaries::find()?;
         if binaries.server.is_reference || binaries.agent.is_reference {
             skipped_on_the_reference(name, "it does not change files through the C library");
             return Ok(());
         }
-        let every = env::var("STEEPLE_EVERY_WRITE").map_or(Ok(EVERY), |every| every.parse())?;
-        ensure!(every > 0, "STEEPLE_EVERY_WRITE is 0");
+        let every = if env::var_os("STEEPLE_EVERY_WRITE").is_some() { EVERY_WRITE } else { writes };
         let shim = Shim::build(scratch).await?;
         for plan in [Plan { how: Kill::Before, every: 1 }, Plan { how: Kill::Amid, every }] {
             let points = body(scratch, &shim, plan).await?;
@@ -92,6 +95,19 @@ impl Plan {
 /// Runs so many lanes at the same time, each of which returns how often it has killed. Returns how often all have.
 async fn lanes(lanes: Range<usize>, run: impl AsyncFn(usize) -> Result<usize>) -> Result<usize> {
     Ok(try_join_all(lanes.map(async |lane| run(lane).await)).await?.into_iter().sum())
+}
+
+/// What a kill must not leave in any daemon's way: keys that others can read, and a log that tells of a panic.
+fn leaves_nothing_bad(daemon: &Installation) -> Result<()> {
+    for entry in fs::read_dir(&daemon.data_dir).into_iter().flatten() {
+        let entry = entry?;
+        let (name, mode) = (entry.file_name(), entry.metadata()?.permissions().mode() & 0o777);
+        let is_private = ["keys.json", "agent-data.json"].iter().any(|start| name.to_string_lossy().starts_with(start));
+        ensure!(!is_private || mode == 0o600, "{} has mode {mode:o}", name.display());
+    }
+    let log = fs::read_to_string(daemon.conf.with_extension("log"))?;
+    ensure!(!log.contains("panicked at"), "{} has panicked", daemon.name);
+    Ok(())
 }
 
 /// Copies the files of a data directory.

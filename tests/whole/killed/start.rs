@@ -11,7 +11,7 @@ use sqlx::{ConnectOptions, Connection};
 use steeple_tests::{Domain, Scratch, Shim};
 
 use super::authorities::Authorities;
-use super::{Plan, Sprung, copy, killed};
+use super::{Plan, SOME_WRITES, Sprung, copy, killed, leaves_nothing_bad};
 
 /// Servers that are killed at the same time.
 const AT_ONCE: usize = 4;
@@ -22,7 +22,7 @@ const DUE_AGAIN: Duration = Duration::from_secs(42 * 60 * 60);
 
 #[test]
 fn a_server_that_is_killed_at_its_first_start_starts_again_with_one_set_of_authorities() -> Result<()> {
-    killed("the first start of a server, and its end", async |scratch, shim, plan| {
+    killed("the first start of a server, and its end", SOME_WRITES, async |scratch, shim, plan| {
         plan.each_point(AT_ONCE, async |at| {
             let mut domain = Domain::builder().write(scratch)?;
             let sprung = until_killed(&mut domain, shim, plan, at, Duration::ZERO).await?;
@@ -40,7 +40,7 @@ fn a_server_that_is_killed_at_its_first_start_starts_again_with_one_set_of_autho
 
 #[test]
 fn a_server_that_is_killed_while_it_migrates_its_database_goes_on_with_all_that_was_in_it() -> Result<()> {
-    killed("the migration of a database", async |scratch, shim, plan| {
+    killed("the migration of a database", SOME_WRITES, async |scratch, shim, plan| {
         let before = Before::of_version_23(scratch).await?;
         plan.each_point(AT_ONCE, async |at| before.start(scratch, shim, plan, at).await).await
     })
@@ -48,7 +48,7 @@ fn a_server_that_is_killed_while_it_migrates_its_database_goes_on_with_all_that_
 
 #[test]
 fn a_server_that_is_killed_while_its_authorities_change_goes_on_with_one_set_of_them() -> Result<()> {
-    killed("the change of a server's authorities", async |scratch, shim, plan| {
+    killed("the change of a server's authorities", SOME_WRITES, async |scratch, shim, plan| {
         let before = Before::of_authorities_that_are_due(scratch, shim).await?;
         plan.each_point(AT_ONCE, async |at| before.start(scratch, shim, plan, at).await).await
     })
@@ -128,6 +128,7 @@ async fn until_killed(domain: &mut Domain, shim: &Shim, plan: Plan, at: usize, a
         Err(error) => Err(error),
     };
     domain.server.kill();
+    leaves_nothing_bad(&domain.server)?;
     match (trap.sprung()?, untouched) {
         (None, Err(error)) => Err(error),
         (sprung, _) => Ok(sprung),
@@ -137,6 +138,7 @@ async fn until_killed(domain: &mut Domain, shim: &Shim, plan: Plan, at: usize, a
 /// Hundreds of databases would be left otherwise until the case ends.
 fn remove(domain: &mut Domain) -> Result<()> {
     domain.server.kill();
+    leaves_nothing_bad(&domain.server)?;
     let folder = domain.server.conf.parent().unwrap_or(Path::new(""));
     Ok(fs::remove_dir_all(folder)?)
 }
