@@ -22,16 +22,17 @@ use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{Instrument, Span, error, error_span};
 
+use super::streams::Streams;
 use super::{AT_ONCE, Parts, audited, status};
 use crate::entries::api_entry;
 pub(super) use convert::selectors_of;
 use convert::{fields_of, masked, stored};
 
-struct Service(Parts);
+struct Service(Parts, Streams);
 
 /// The service.
 pub(crate) fn service(parts: Parts) -> EntryServer<impl Entry> {
-    EntryServer::new(Service(parts))
+    EntryServer::new(Service(parts, Streams::default()))
 }
 
 #[tonic::async_trait]
@@ -194,8 +195,9 @@ impl Entry for Service {
     ) -> Result<Response<BoxStream<SyncAuthorizedEntriesResponse>>, Status> {
         let call = Call::of(&request)?;
         // What the agent may have is taken once, before its first message, and stays for the whole stream.
-        let authorized = self.0.index.authorized(call.agent()?.as_str());
-        Ok(Response::new(follow::answer(authorized, request.into_inner())))
+        let agent = call.agent()?.as_str();
+        let authorized = self.0.index.authorized(agent);
+        Ok(Response::new(follow::answer(authorized, request.into_inner(), self.1.open(agent))))
     }
 }
 

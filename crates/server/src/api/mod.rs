@@ -1,5 +1,5 @@
-//! The gRPC services of the server, one file each, and what they share: how IDs are checked ([`ids`]) and how errors
-//! become statuses ([`status`]).
+//! The gRPC services of the server, one file each, and what they share: how IDs are checked ([`ids`]), how errors
+//! become statuses ([`status`]), and which stream of an agent is its newest ([`streams`]).
 
 pub(crate) mod agent;
 mod audited;
@@ -9,6 +9,7 @@ pub(crate) mod health;
 mod ids;
 pub(crate) mod logger;
 mod status;
+mod streams;
 pub(crate) mod svid;
 pub(crate) mod sync;
 pub(crate) mod unbuilt;

@@ -4,7 +4,6 @@
 //! something changed, and sends the difference: bundles first, then entries.
 
 mod following;
-mod streams;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,9 +19,9 @@ use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Parts;
+use super::streams::Streams;
 use crate::authpolicy::Agents;
 use following::{Ended, Following};
-use streams::Streams;
 
 /// As long as a connection lives, give or take a tenth, so that agents spread over servers that were added.
 const AGE: Duration = Duration::from_secs(180);

@@ -15,6 +15,7 @@ use tonic::{Status, Streaming};
 
 use super::convert::masked;
 use crate::api::status;
+use crate::api::streams::Newer;
 use crate::entries::{IndexedEntry, api_entry};
 
 /// Entries or revisions of one message.
@@ -22,14 +23,22 @@ const PAGE: usize = 500;
 
 type Answers = mpsc::Sender<Result<SyncAuthorizedEntriesResponse, Status>>;
 
-/// Answers the agent's messages until it has no more.
+/// Answers the agent's messages until it has no more, or begins anew: it has one such stream, so that what it costs is
+/// bounded.
 pub(super) fn answer(
     authorized: Vec<Arc<IndexedEntry>>,
     requests: Streaming<SyncAuthorizedEntriesRequest>,
+    mut newer: Newer,
 ) -> BoxStream<SyncAuthorizedEntriesResponse> {
     let (answers, stream) = mpsc::channel(1);
     tokio::spawn(async move {
-        if let Err(Some(status)) = serve(&authorized, requests, &answers).await {
+        let served = tokio::select! {
+            served = serve(&authorized, requests, &answers) => served,
+            () = newer.opened() => Err(Some(Status::aborted("the agent has begun another synchronization"))),
+        };
+        // An agent that does not read must not keep what it was to get.
+        drop(authorized);
+        if let Err(Some(status)) = served {
             // The agent may be gone already.
             let _ = answers.send(Err(status)).await;
         }

@@ -1,4 +1,4 @@
-//! Which stream of an agent is its newest.
+//! Which stream of an agent is its newest, where an agent has one.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,10 +7,10 @@ use tokio::sync::oneshot;
 
 /// The newest stream of each agent.
 #[derive(Clone, Default)]
-pub(super) struct Streams(Arc<Mutex<HashMap<String, oneshot::Sender<()>>>>);
+pub(crate) struct Streams(Arc<Mutex<HashMap<String, oneshot::Sender<()>>>>);
 
 /// Tells a stream when its agent opens another one.
-pub(super) struct Newer {
+pub(crate) struct Newer {
     opened: oneshot::Receiver<()>,
     agent: String,
     streams: Streams,
@@ -18,7 +18,7 @@ pub(super) struct Newer {
 
 impl Streams {
     /// A stream begins; the agent's last one, if it is still there, is told.
-    pub(super) fn open(&self, agent: &str) -> Newer {
+    pub(crate) fn open(&self, agent: &str) -> Newer {
         let (sender, opened) = oneshot::channel();
         // Dropping the older sender tells its stream.
         self.lock().insert(agent.to_owned(), sender);
@@ -32,7 +32,7 @@ impl Streams {
 
 impl Newer {
     /// Ends when the agent has opened another stream.
-    pub(super) async fn opened(&mut self) {
+    pub(crate) async fn opened(&mut self) {
         // An error is the news.
         let _ = (&mut self.opened).await;
     }
