@@ -19,6 +19,9 @@ use crate::upstream::Upstream;
 /// How long a caller waits for a token that he does not have.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// A longer token is given, and not kept: the number of tokens is a bound on memory only with a bound on each.
+const KEPT: usize = 16 << 10;
+
 /// Tokens of this agent's workloads.
 pub(crate) struct JwtSvids {
     upstream: Upstream,
@@ -136,6 +139,9 @@ impl JwtSvids {
 
     fn keep(&self, key: Key, svid: types::Jwtsvid) -> String {
         let types::Jwtsvid { token: text, issued_at, expires_at, id: _, hint: _ } = svid;
+        if text.len() > KEPT {
+            return text;
+        }
         let (issued_at, expires_at) = (from_unix_seconds(issued_at), from_unix_seconds(expires_at));
         let life = expires_at.duration_since(issued_at).unwrap_or(Duration::ZERO);
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);

@@ -86,6 +86,10 @@ impl Cache {
         // Under the lock, so that no publication falls between the look and the entry.
         let first = Arc::new(Update::of(&self.snapshot(), &selectors));
         first.was_asked_for(asking);
+        if subscriptions.len() == subscriptions.capacity() {
+            // Before the table grows: a program that runs under one path after the other has ever new selectors.
+            subscriptions.retain(|_, updates| updates.receiver_count() > 0);
+        }
         let (updates, subscription) = watch::channel(first);
         subscriptions.insert(selectors, updates);
         drop(subscriptions);

@@ -79,6 +79,19 @@ fn bundle(ca: &Ca) -> CachedBundle {
 }
 
 #[test]
+fn selectors_that_nobody_waits_on_any_more_are_forgotten_before_there_are_many() {
+    let (cache, _store) = cache(PLENTY);
+    let held: Vec<_> = (0..10).map(|uid| cache.subscribe(selectors(&[&format!("unix:uid:{uid}")]))).collect();
+    // A program that runs under ever new paths, while nothing changes and so nothing is published.
+    for path in 0..10_000 {
+        drop(cache.subscribe(selectors(&[&format!("unix:path:/{path}")])));
+    }
+    let known = cache.0.subscriptions.lock().unwrap().len();
+    assert!(known < 100, "{known} are known");
+    assert_eq!(cache.waited_on().len(), held.len());
+}
+
+#[test]
 fn a_process_has_the_entries_whose_selectors_it_all_has() {
     let ca = our_ca();
     let (cache, mut store) = cache(PLENTY);

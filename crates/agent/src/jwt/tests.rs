@@ -77,6 +77,20 @@ async fn the_order_of_audiences_does_not_matter_and_entries_of_one_identity_shar
 }
 
 #[tokio::test]
+async fn a_token_that_is_long_is_given_and_not_kept() {
+    let case = Case::new(10).await;
+    let (short, long) = ("a".repeat(KEPT / 2), "a".repeat(KEPT));
+    for _ in 0..2 {
+        assert!(case.fetch("a", &[&short]).await.unwrap().len() <= KEPT);
+    }
+    assert_eq!(case.asked(), 1);
+    for _ in 0..2 {
+        assert!(case.fetch("a", &[&long]).await.unwrap().len() > KEPT);
+    }
+    assert_eq!(case.asked(), 3);
+}
+
+#[tokio::test]
 async fn a_token_is_renewed_at_about_half_of_its_life() {
     let case = Case::new(10).await;
     let token = case.fetch("a", &["db"]).await.unwrap();
