@@ -166,6 +166,26 @@ fn only_what_is_run_counts_as_a_test() {
     assert_eq!(tests_of(&format!("{text}{suite}")), ["a", "c", "d", "j_k"].map(str::to_owned).into());
 }
 
+/// A row of the page names a file and, where a figure stands there, the constant with its value.
+#[test]
+fn the_limits_of_the_page_are_those_of_the_code() -> Result<()> {
+    let text = read("docs/limits.md")?;
+    let (mut rows, mut constants) = (0, 0);
+    for line in text.lines().filter(|line| line.contains(".rs`") && line.starts_with('|')) {
+        let cell = line.trim_end_matches([' ', '|']).rsplit('|').next().context("no cells")?;
+        let names = quoted(cell);
+        let source = read(names.first().with_context(|| format!("docs/limits.md names no file: {line}"))?)?;
+        for constant in &names[1..] {
+            ensure!(source.contains(&format!("const {constant};")), "docs/limits.md: {cell} is not in the code");
+            constants += 1;
+        }
+        rows += 1;
+    }
+    ensure!(constants > 20, "docs/limits.md names {constants} constants");
+    println!("papers: {rows} limits, {constants} of {constants} constants as in the code");
+    Ok(())
+}
+
 /// A rule of a standard.
 struct Rule<'t> {
     /// As in `X12`.

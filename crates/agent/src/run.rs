@@ -136,6 +136,8 @@ async fn start(
     if let Some(directory) = config.socket_path.parent() {
         create(directory.to_owned())?;
     }
+    // Before anything listens: how many connections there can be follows from it.
+    steeple_runtime::os::raise_open_files();
     if let Some((old, new)) = steeple_runtime::os::restrict_umask(0o027) {
         warn!("Current umask 0{old:03o} is too permissive; setting umask 0{new:03o}");
     }

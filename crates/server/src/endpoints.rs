@@ -13,7 +13,7 @@ use steeple_spiffe::x509::Certificate;
 use steeple_spiffe::{SpiffeId, TrustDomain};
 use steeple_transport::connection::Connection;
 use steeple_transport::listen::{ListenError, TlsListener, Tracking, UnixListener, UnixSocket};
-use steeple_transport::rpc::{Audit, Layers, Methods};
+use steeple_transport::rpc::{Audit, Bounds, Layers, Methods};
 use steeple_transport::tls::{Admission, CredentialWatch, KeyExchange, TlsError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
@@ -30,10 +30,19 @@ use crate::settings::Settings;
 const CONNECTION_AGE: Duration = Duration::from_secs(180);
 /// Calls that are under way at a stop get this long to end.
 const DRAIN: Duration = Duration::from_secs(10);
+/// And after this it is closed: each of our streams ends by itself long before.
+const CONNECTION_GRACE: Duration = Duration::from_secs(300);
+/// Calls at a time, of all peers and of one: an agent, or an address without an SVID.
+const CALLS: usize = 256 << 10;
+const CALLS_OF_ONE: usize = 2000;
+/// Bytes of messages that are on their way.
+const BYTES: usize = 128 << 20;
 /// Streams of one connection.
 const STREAMS: u32 = 1000;
 /// Bytes of a call's metadata.
 const HEADERS: u32 = 64 * 1024;
+/// Bytes that a connection, or one of its calls, may send ahead of being read.
+const WINDOW: u32 = 128 * 1024;
 
 /// Where to listen, and how.
 pub(crate) struct Listen {
@@ -126,9 +135,12 @@ impl Endpoints {
         info!(target: "endpoints", address = %network.address(), network = "tcp", "Starting Server APIs");
         info!(target: "endpoints", address = %local.path().display(), network = "unix", "Starting Server APIs");
         let clock = parts.clock.clone();
-        let layers = |services: &[_]| {
-            Layers::new(Methods::new(services), Arc::clone(&policy) as _, settings.limits.subscribe(), audit.clone())
+        let layers = |services: &[_], bounds| {
+            let (policy, limits) = (Arc::clone(&policy) as _, settings.limits.subscribe());
+            Layers::new(Methods::new(services), policy, limits, audit.clone(), bounds)
         };
+        // Whoever may open the admin socket may do everything.
+        let (bounded, unbounded) = (Bounds::new(CALLS, CALLS_OF_ONE, BYTES), Bounds::none());
         let shared = || {
             let mut routes = Routes::builder();
             routes
@@ -147,9 +159,16 @@ impl Endpoints {
             .add_service(api::health::service(parts.trust_domain.clone(), parts.store.clone()))
             .add_service(api::logger::service(log))
             .add_service(api::unbuilt::debug());
-        let over_network =
-            serve(network, network_routes, layers(&network_services()), Some(CONNECTION_AGE), &shutdown, &clock);
-        let over_socket = serve(local, local_routes.routes(), layers(&local_services()), None, &shutdown, &clock);
+        let over_network = serve(
+            network,
+            network_routes,
+            layers(&network_services(), bounded),
+            Some(CONNECTION_AGE),
+            &shutdown,
+            &clock,
+        );
+        let over_socket =
+            serve(local, local_routes.routes(), layers(&local_services(), unbounded), None, &shutdown, &clock);
         tokio::try_join!(over_network, over_socket)?;
         info!(target: "endpoints", "Server APIs have stopped");
         Ok(())
@@ -171,9 +190,11 @@ where
     let mut server = tonic::transport::Server::builder()
         .max_concurrent_streams(STREAMS)
         .http2_max_header_list_size(HEADERS)
+        .initial_connection_window_size(WINDOW)
+        .initial_stream_window_size(WINDOW)
         .layer(layers);
     if let Some(age) = age {
-        server = server.max_connection_age(age);
+        server = server.max_connection_age(age).max_connection_age_grace(CONNECTION_GRACE);
     }
     let serving = server.add_routes(routes).serve_with_incoming_shutdown(connections, shutdown.stopped());
     let drained = async {

@@ -100,6 +100,8 @@ async fn start(config: Config, built_ins: &ServerBuiltIns, log: Log, shutdown: S
     let clock = Clock::system();
     let health = Health::new();
     let trust_domain = config.trust_domain.clone();
+    // Before anything listens: how many connections there can be follows from it.
+    steeple_runtime::os::raise_open_files();
     if let Some((old, new)) = steeple_runtime::os::restrict_umask(0o027) {
         warn!("Current umask 0{old:03o} is too permissive; setting umask 0{new:03o}");
     }

@@ -1,6 +1,6 @@
 //! Who is at the other end of a connection, found once when it is accepted.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use steeple_runtime::os::peer::Peer;
@@ -61,11 +61,58 @@ impl Connection {
         }
     }
 
+    /// To whose account it is put what this connection takes: an agent's or a host's, and on this host a user's.
+    pub fn holder(&self) -> Holder {
+        match self {
+            Self::Local(Local { peer: None }) => Holder::Host,
+            Self::Local(Local { peer: Some(peer) }) => Holder::User(peer.uid),
+            Self::Remote(Remote { svid: Some(svid), .. }) => Holder::Member(svid.id.clone()),
+            Self::Remote(Remote { svid: None, address }) => Holder::at(*address),
+        }
+    }
+
     /// The process at the other end, if it is known.
     pub fn peer(&self) -> Option<&Arc<Peer>> {
         match self {
             Self::Local(local) => local.peer.as_ref(),
             Self::Remote(_) => None,
         }
+    }
+}
+
+/// Whom one account is kept for, of what peers share.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Holder {
+    /// All processes of this host together, where they are not told apart.
+    Host,
+    /// A user of this host.
+    User(u32),
+    /// A network peer that has shown an SVID.
+    Member(SpiffeId),
+    /// A network peer that has shown none: an address, or the network of 64 bits that one host has in IPv6.
+    Network(IpAddr),
+}
+
+impl Holder {
+    /// Of a peer that is known by its address alone.
+    pub fn at(address: SocketAddr) -> Self {
+        Self::Network(match address.ip().to_canonical() {
+            IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
+            ip => ip,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_has_one_account_in_either_version_of_ip() {
+        let at = |text: &str| Holder::at(text.parse().unwrap());
+        assert_eq!(at("[2001:db8::1]:1"), at("[2001:db8:0:0:ffff::2]:2"));
+        assert_ne!(at("[2001:db8::1]:1"), at("[2001:db8:0:1::1]:1"));
+        assert_eq!(at("192.0.2.1:1"), at("[::ffff:192.0.2.1]:2"));
+        assert_ne!(at("192.0.2.1:1"), at("192.0.2.2:1"));
     }
 }

@@ -3,6 +3,7 @@
 //! * [`listen`] accepts connections on a Unix socket or on TCP with TLS, each with its [`connection::Connection`].
 //! * [`tls`] makes rustls configurations that authorize by SPIFFE ID and follow rotation.
 //! * [`rpc`] is the stack of layers around every service: log, metrics, authorization, limits, audit.
+//! * [`shares`] divides what a listener has among those who want it, so that nobody uses it up.
 //! * [`security_header`] is what calls of the Workload API must carry.
 //! * [`id`] writes SPIFFE IDs into messages.
 //! * [`dial`] is the other side: channels to a server's API or to a local socket.
@@ -13,6 +14,7 @@ pub mod id;
 pub mod listen;
 pub mod rpc;
 pub mod security_header;
+pub mod shares;
 pub mod status;
 pub mod sync;
 pub mod tls;

@@ -15,7 +15,7 @@ use super::hold::{Agents, Held};
 use super::mint::{Mint, MintJwt};
 use super::options::{Operation, Options};
 use super::pace::{self, Pace, Run, Work};
-use super::process::{self, Process, Usage};
+use super::process::{Process, Usage};
 use super::report::Report;
 use super::server::Server;
 use super::sign::{Authorized, Batch, Jwt};
@@ -52,7 +52,7 @@ struct Measuring<'a> {
 impl Measuring<'_> {
     async fn run(&self) -> Result<()> {
         let Options { operation, server_socket, agent_socket, .. } = self.options;
-        process::raise_open_files()?;
+        steeple_runtime::os::raise_open_files();
         match operation {
             Operation::Fetch | Operation::FetchHeld | Operation::FetchJwt | Operation::Held => {
                 let process = Process::find(self.options.pid, agent_socket, Daemon::Agent).await?;

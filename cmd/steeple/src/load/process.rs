@@ -1,7 +1,6 @@
 //! The process under load, as the kernel accounts for it.
 
 use std::fs;
-use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -88,13 +87,6 @@ fn listener(stream: &UnixStream) -> Result<i32> {
 fn bytes_of(status: &str, key: &str) -> Option<u64> {
     let value = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
     value.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib << 10)
-}
-
-/// Lets this process hold as many connections as the system allows it to.
-pub(super) fn raise_open_files() -> io::Result<()> {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    Ok(setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use steeple_proto::descriptors;
 use steeple_runtime::{Clock, Shutdown};
 use steeple_transport::listen::{ListenError, Tracking, UnixListener, UnixSocket};
-use steeple_transport::rpc::{self, Audit, Layers, Methods};
+use steeple_transport::rpc::{self, Audit, Bounds, Layers, Methods};
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tracing::info;
@@ -19,10 +19,16 @@ use crate::config::RateLimits;
 use crate::jwt::JwtSvids;
 use crate::workload::Attestor;
 
+/// Calls at a time, streams among them, which users share.
+const CALLS: usize = 64 << 10;
+/// Bytes of messages that are on their way, which users share.
+const BYTES: usize = 64 << 20;
 /// Streams of one connection.
 const STREAMS: u32 = 1000;
 /// Bytes of a call's metadata.
 const HEADERS: u32 = 16 * 1024;
+/// Bytes that a connection, or one of its calls, may send ahead of being read.
+const WINDOW: u32 = 128 * 1024;
 
 /// What the services stand on.
 pub(crate) struct Parts {
@@ -126,10 +132,14 @@ impl Endpoint {
         let Self { listener, routes } = self;
         let address = listener.path().display().to_string();
         info!(target: "endpoints", network = "unix", address, apis = "Workload API", "Starting agent APIs");
-        let layers = Layers::new(Methods::new(SERVICES), Arc::new(Gate), rpc::Limits::none(), Audit::new(false));
+        let bounds = Bounds::new(CALLS, CALLS, BYTES);
+        let layers =
+            Layers::new(Methods::new(SERVICES), Arc::new(Gate), rpc::Limits::none(), Audit::new(false), bounds);
         let serving = Server::builder()
             .max_concurrent_streams(STREAMS)
             .http2_max_header_list_size(HEADERS)
+            .initial_connection_window_size(WINDOW)
+            .initial_stream_window_size(WINDOW)
             .layer(layers)
             .add_routes(routes)
             .serve_with_incoming(listener);

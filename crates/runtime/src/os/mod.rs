@@ -16,6 +16,23 @@ pub fn restrict_umask(least: u32) -> Option<(u32, u32)> {
     (new != old).then_some((old, new))
 }
 
+/// Lets this process have as many open files as the system allows it to, and returns how many those are. systemd and
+/// shells start a process with fewer, for the sake of programs that use `select`.
+pub fn raise_open_files() -> u64 {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return 1024 };
+    match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+        Ok(()) => hard,
+        Err(_) => soft,
+    }
+}
+
+/// How many open files this process may have.
+pub fn open_files() -> u64 {
+    use nix::sys::resource::{Resource, getrlimit};
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft)
+}
+
 /// An error of the operating system in Go's words: `no such file or directory`.
 pub fn reason(error: &io::Error) -> String {
     let text = error.to_string();
@@ -27,6 +44,12 @@ pub fn reason(error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn open_files_are_raised_to_what_the_system_allows() {
+        let raised = raise_open_files();
+        assert_eq!((open_files(), raise_open_files()), (raised, raised));
+    }
 
     #[test]
     fn an_error_reads_as_in_go() {

@@ -24,7 +24,7 @@ use steeple_runtime::Shutdown;
 use steeple_spiffe::Certificate;
 use steeple_testkit::{ManualClock, MemoryKeys};
 use steeple_transport::connection::{Connection, Local, PeerSvid, Remote};
-use steeple_transport::rpc::{Audit, Layers, Methods, Stack};
+use steeple_transport::rpc::{Audit, Bounds, Layers, Methods, Stack};
 use tempfile::TempDir;
 use tonic::Status;
 use tonic::body::Body;
@@ -121,7 +121,8 @@ impl Api {
             .add_service(super::svid::service(parts.clone()))
             .add_service(super::sync::service(parts, agents, shutdown.clone()));
         let methods = Methods::new(&network_services());
-        let layers = Layers::new(methods, Arc::new(policy), settings.limits.subscribe(), Audit::new(audited));
+        let layers =
+            Layers::new(methods, Arc::new(policy), settings.limits.subscribe(), Audit::new(audited), Bounds::none());
         let layered = layers.layer(routes.routes());
         Self { manual, store, index, settings, layered, shutdown, _dir: dir }
     }

@@ -9,6 +9,9 @@ pub use tcp::{TlsListener, TlsStream};
 pub use unix::{LocalStream, Tracking, UnixListener, UnixSocket, refuse_used};
 
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::shares::Shares;
 
 /// Why a listener cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -41,3 +44,13 @@ pub enum ListenError {
         error: std::io::Error,
     },
 }
+
+/// What a listener's peers share of the process's open files, at so many a connection. An eighth is left for what else the
+/// process opens.
+fn connections(files: usize) -> Arc<Shares> {
+    let open_files = usize::try_from(steeple_runtime::os::open_files()).map_or(MOST, |files| files.min(MOST));
+    Shares::new("connections", (open_files - open_files / 8) / files)
+}
+
+/// Beyond this it is memory that ends first.
+const MOST: usize = 128 << 10;

@@ -1,5 +1,5 @@
-//! TCP with TLS. Handshakes run beside the accept loop, bounded in number and time: it takes many slow clients to stall
-//! others, and then for the time limit alone.
+//! TCP with TLS. Handshakes run beside the accept loop, bounded in time, and in number for each address: whoever opens
+//! many connections and says nothing loses those, and nobody else waits for him.
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -14,16 +14,17 @@ use steeple_runtime::Clock;
 use steeple_spiffe::x509::Certificate;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tonic::transport::server::Connected;
 use tracing::{debug, warn};
 
-use super::ListenError;
-use crate::connection::{Connection, PeerSvid, Remote};
+use super::{ListenError, connections};
+use crate::connection::{Connection, Holder, PeerSvid, Remote};
+use crate::shares::{Share, Shares};
 
-/// Handshakes in flight; a further connection waits in the system's queue.
+/// Handshakes in flight that addresses share.
 const HANDSHAKES: usize = 1024;
 /// From the first byte to the last of a handshake.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(20);
@@ -74,9 +75,8 @@ impl Stream for TlsListener {
 }
 
 async fn accept(listener: TcpListener, acceptor: TlsAcceptor, accepted: mpsc::Sender<TlsStream>, clock: Clock) {
-    let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
-    // Closed never: the semaphore lives as long as this loop.
-    while let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await {
+    let (connections, handshakes) = (connections(1), Shares::new("handshakes at a time", HANDSHAKES));
+    loop {
         let (stream, address) = match listener.accept().await {
             Ok(connection) => connection,
             Err(error) => {
@@ -86,10 +86,15 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, accepted: mpsc::Se
                 continue;
             }
         };
+        let holder = Holder::at(address);
+        let (Some(held), Some(shaking)) = (connections.take(holder.clone(), 1), handshakes.take(holder, 1)) else {
+            // Closed. What the address has open goes on.
+            continue;
+        };
         let (acceptor, accepted, clock) = (acceptor.clone(), accepted.clone(), clock.clone());
         tokio::spawn(async move {
-            let finished = clock.within(HANDSHAKE_LIMIT, handshake(stream, address, acceptor)).await;
-            drop(permit);
+            let finished = clock.within(HANDSHAKE_LIMIT, handshake(stream, address, acceptor, held)).await;
+            drop(shaking);
             match finished {
                 // The receiver is gone when the listener stops.
                 Some(Ok(stream)) => drop(accepted.send(stream).await),
@@ -102,7 +107,12 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, accepted: mpsc::Se
     }
 }
 
-async fn handshake(stream: TcpStream, address: SocketAddr, acceptor: TlsAcceptor) -> io::Result<TlsStream> {
+async fn handshake(
+    stream: TcpStream,
+    address: SocketAddr,
+    acceptor: TlsAcceptor,
+    held: Share,
+) -> io::Result<TlsStream> {
     stream.set_nodelay(true)?;
     let stream = acceptor.accept(stream).await?;
     let (_, session) = stream.get_ref();
@@ -112,7 +122,7 @@ async fn handshake(stream: TcpStream, address: SocketAddr, acceptor: TlsAcceptor
         .map(|leaf| Certificate::from_der(leaf).and_then(PeerSvid::of))
         .transpose()
         .map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
-    Ok(TlsStream { stream, connection: Arc::new(Connection::Remote(Remote { address, svid })) })
+    Ok(TlsStream { stream, connection: Arc::new(Connection::Remote(Remote { address, svid })), _held: held })
 }
 
 /// A TLS connection from the network.
@@ -120,6 +130,7 @@ async fn handshake(stream: TcpStream, address: SocketAddr, acceptor: TlsAcceptor
 pub struct TlsStream {
     stream: tokio_rustls::server::TlsStream<TcpStream>,
     connection: Arc<Connection>,
+    _held: Share,
 }
 
 impl Connected for TlsStream {

@@ -11,16 +11,17 @@ use std::time::Duration;
 
 use futures::Stream;
 use futures::future::BoxFuture;
-use steeple_runtime::os::peer::Peer;
+use steeple_runtime::os::peer::{Peer, PeerError};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::time::Sleep;
 use tonic::transport::server::Connected;
 use tracing::warn;
 
-use super::ListenError;
 use super::authority::Authorities;
+use super::{ListenError, connections};
 use crate::connection::{Connection, Local};
+use crate::shares::{Share, Shares};
 
 /// Where a socket is made and who may reach it.
 #[derive(Clone, Debug)]
@@ -50,6 +51,7 @@ pub struct UnixListener {
     listener: tokio::net::UnixListener,
     path: PathBuf,
     tracking: Tracking,
+    connections: Arc<Shares>,
     /// After a failure, until the next try.
     pause: Option<Pin<Box<Sleep>>>,
 }
@@ -74,7 +76,9 @@ impl UnixListener {
         remove_stale(&path).await?;
         let listener = tokio::net::UnixListener::bind(&path).map_err(failed)?;
         fs::set_permissions(&path, Permissions::from_mode(mode)).map_err(failed)?;
-        Ok(Self { listener, path, tracking, pause: None })
+        // A process that is tracked is held open as well.
+        let connections = connections(2);
+        Ok(Self { listener, path, tracking, connections, pause: None })
     }
 
     /// Where it listens.
@@ -134,8 +138,9 @@ impl Stream for UnixListener {
                     continue;
                 }
             };
-            match LocalStream::new(stream, self.tracking) {
-                Ok(stream) => return Poll::Ready(Some(Ok(stream))),
+            match LocalStream::new(stream, self.tracking, &self.connections) {
+                Ok(None) => {}
+                Ok(Some(stream)) => return Poll::Ready(Some(Ok(stream))),
                 Err(error) => warn!(target: "endpoints", error = %error, "Connection failed during accept"),
             }
         }
@@ -149,10 +154,12 @@ pub struct LocalStream {
     connection: Arc<Connection>,
     peer_ended: Option<BoxFuture<'static, ()>>,
     authorities: Authorities,
+    _held: Share,
 }
 
 impl LocalStream {
-    fn new(stream: UnixStream, tracking: Tracking) -> Result<Self, steeple_runtime::os::peer::PeerError> {
+    /// None when the process's user has too many already; it is closed then.
+    fn new(stream: UnixStream, tracking: Tracking, connections: &Arc<Shares>) -> Result<Option<Self>, PeerError> {
         let peer = match tracking {
             Tracking::Off => None,
             Tracking::On => Some(Arc::new(Peer::of(&stream)?)),
@@ -160,7 +167,8 @@ impl LocalStream {
         let peer_ended =
             peer.clone().map(|peer| -> BoxFuture<'static, ()> { Box::pin(async move { peer.ended().await }) });
         let connection = Arc::new(Connection::Local(Local { peer }));
-        Ok(Self { stream, connection, peer_ended, authorities: Authorities::default() })
+        let held = connections.take(connection.holder(), 1);
+        Ok(held.map(|held| Self { stream, connection, peer_ended, authorities: Authorities::default(), _held: held }))
     }
 }
 

@@ -1,7 +1,9 @@
 //! The layers around every service, outermost first: log, metrics, authorization, limits, audit. [`Layers::call`] is all
-//! five, read from top to bottom; a call that authorization refuses meets neither limits nor audit nor handler.
+//! five, read from top to bottom; a call that authorization refuses meets neither limits nor audit nor handler. Around
+//! them stand the [`Bounds`] of what one peer's calls may take, which hold for calls of unknown methods too.
 
 mod body;
+mod bounds;
 mod call;
 mod limits;
 mod method;
@@ -23,6 +25,7 @@ use tower::{Layer, Service};
 use tracing::{Instrument, Span, error};
 
 use crate::connection::Connection;
+pub use bounds::Bounds;
 pub use call::{Audit, Authorized, Call, Fields};
 pub use limits::{Buckets, Limiter, Limits, Rate};
 pub use method::{Method, Methods, ServiceName};
@@ -56,6 +59,7 @@ pub struct Layers {
     authorize: Arc<dyn Authorize>,
     limits: watch::Receiver<Arc<Limits>>,
     audit: Audit,
+    bounds: Bounds,
 }
 
 impl Layers {
@@ -65,8 +69,9 @@ impl Layers {
         authorize: Arc<dyn Authorize>,
         limits: watch::Receiver<Arc<Limits>>,
         audit: Audit,
+        bounds: Bounds,
     ) -> Self {
-        Self { methods: Arc::new(methods), authorize, limits, audit }
+        Self { methods: Arc::new(methods), authorize, limits, audit, bounds }
     }
 }
 
@@ -99,15 +104,20 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let method = self.layers.methods.find(request.uri().path());
-        let Some(method) = method else {
-            let path = request.uri().path().to_owned();
-            let (answer, methods) = (self.inner.call(request), Arc::clone(&self.layers.methods));
-            return Box::pin(async move { Ok(named(answer.await?, &path, &methods)) });
-        };
         let Some(connection) = request.extensions().get::<Arc<Connection>>().cloned() else {
             // A listener that does not say who calls is a mistake of ours; nobody is let in by it.
             return Box::pin(async { Ok(Status::internal("the call's connection is unknown").into_http()) });
+        };
+        // Whatever is called: also what the layers do not know takes room.
+        let admitted = match self.layers.bounds.admit(|| connection.holder()) {
+            Ok(admitted) => admitted,
+            Err(status) => return Box::pin(async { Ok(status.into_http()) }),
+        };
+        let request = admitted.receive(request);
+        let Some(method) = self.layers.methods.find(request.uri().path()) else {
+            let path = request.uri().path().to_owned();
+            let (answer, methods) = (self.inner.call(request), Arc::clone(&self.layers.methods));
+            return Box::pin(async move { Ok(admitted.answer(named(answer.await?, &path, &methods)).await) });
         };
         // The service that is ready is the one to call; its clone waits for the next call.
         let clone = self.inner.clone();
@@ -116,7 +126,11 @@ where
         // 1. log
         let span = call::span(method, &connection);
         let in_span = span.clone();
-        Box::pin(async move { Ok(layers.call(method, connection, span, request, inner).await) }.instrument(in_span))
+        let call = async move {
+            let response = layers.call(method, connection, span, request, inner).await;
+            Ok(admitted.answer(response).await)
+        };
+        Box::pin(call.instrument(in_span))
     }
 }
 

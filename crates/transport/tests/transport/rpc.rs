@@ -27,7 +27,9 @@ use steeple_proto::workload::{
 };
 use steeple_testkit::record::{Counted, Logged};
 use steeple_transport::connection::{Connection, Local};
-use steeple_transport::rpc::{Audit, Authorize, Authorized, Call, Incoming, Layers, Limits, Methods, ServiceName};
+use steeple_transport::rpc::{
+    Audit, Authorize, Authorized, Bounds, Call, Incoming, Layers, Limits, Methods, ServiceName,
+};
 use steeple_transport::status::{denial_reason, permission_denied};
 use tonic::body::Body;
 use tonic::codegen::BoxStream;
@@ -207,8 +209,13 @@ impl Case {
         routes
             .add_service(BundleServer::new(self.handlers.clone()))
             .add_service(SpiffeWorkloadApiServer::new(self.handlers.clone()));
-        let layers =
-            Layers::new(Methods::new(SERVICES), Arc::clone(&self.door) as _, Limits::none(), self.audit.clone());
+        let layers = Layers::new(
+            Methods::new(SERVICES),
+            Arc::clone(&self.door) as _,
+            Limits::none(),
+            self.audit.clone(),
+            Bounds::none(),
+        );
         Wire { inner: layers.layer(routes.routes()), connection: self.connection.clone() }
     }
 
