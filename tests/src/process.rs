@@ -119,7 +119,8 @@ impl Daemon {
         .await?
     }
 
-    pub(crate) fn pid(&self) -> Pid {
+    /// Its process ID.
+    pub fn pid(&self) -> Pid {
         Pid::from_raw(self.child.id().cast_signed())
     }
 }

@@ -19,6 +19,8 @@ mod harness;
 #[cfg(test)]
 mod killed;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod load;
 #[cfg(test)]
 mod mistakes;
