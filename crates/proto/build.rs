@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
+use prost_types::{FileDescriptorSet, field_descriptor_proto};
+
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> Result<()> {
@@ -20,10 +22,11 @@ fn main() -> Result<()> {
 }
 
 fn compile(root: &Path, files: &[PathBuf], name: &str) -> Result<()> {
-    let set = protox::compile(files, [root])?;
+    let mut set = protox::compile(files, [root])?;
     let out = PathBuf::from(env::var("OUT_DIR")?).join(name);
     fs::create_dir_all(&out)?;
     fs::write(out.join("descriptors.bin"), prost::Message::encode_to_vec(&set))?;
+    leave_encoded(&mut set);
     tonic_prost_build::configure()
         .out_dir(&out)
         .include_file("mod.rs")
@@ -31,6 +34,8 @@ fn compile(root: &Path, files: &[PathBuf], name: &str) -> Result<()> {
         .generate_default_stubs(true)
         // The server copies what it encoded once.
         .bytes(".steeple.agent.sync.v1.Entries")
+        .bytes(".spire.api.server.entry.v1.GetAuthorizedEntriesResponse")
+        .bytes(".spire.api.server.entry.v1.SyncAuthorizedEntriesResponse")
         // A thousand streams of one identity share its bytes.
         .bytes(".X509SVID")
         .bytes(".X509SVIDResponse")
@@ -38,6 +43,18 @@ fn compile(root: &Path, files: &[PathBuf], name: &str) -> Result<()> {
         .bytes(".JWTBundlesResponse")
         .compile_fds(set)?;
     Ok(())
+}
+
+/// The entries in the answers to agents become bytes in the generated types alone: on the wire a message inside another one
+/// is its encoded form, and the server has that already.
+fn leave_encoded(set: &mut FileDescriptorSet) {
+    const ANSWERS: [&str; 2] = ["GetAuthorizedEntriesResponse", "SyncAuthorizedEntriesResponse"];
+    let files = set.file.iter_mut().filter(|file| file.package() == "spire.api.server.entry.v1");
+    let answers = files.flat_map(|file| &mut file.message_type).filter(|message| ANSWERS.contains(&message.name()));
+    for field in answers.flat_map(|message| &mut message.field).filter(|field| field.name() == "entries") {
+        field.set_type(field_descriptor_proto::Type::Bytes);
+        field.type_name = None;
+    }
 }
 
 fn files(dir: &Path) -> Result<Vec<PathBuf>> {

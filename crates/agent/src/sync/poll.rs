@@ -2,8 +2,10 @@
 
 use std::collections::HashSet;
 
+use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream;
+use prost::Message;
 use steeple_proto::spire::api::server::bundle::v1::bundle_client::BundleClient;
 use steeple_proto::spire::api::server::bundle::v1::{GetBundleRequest, GetFederatedBundleRequest};
 use steeple_proto::spire::api::server::entry::v1::entry_client::EntryClient;
@@ -40,10 +42,7 @@ pub(super) async fn everything(upstream: &Upstream, store: &mut Store, by_stream
 async fn all_entries(mut client: EntryClient<Channel>, store: &mut Store) -> Result<(), Status> {
     let request = GetAuthorizedEntriesRequest { output_mask: Some(MASK) };
     let entries = client.get_authorized_entries(request).await?.into_inner().entries;
-    let ids = entries.iter().map(|entry| entry.id.clone()).collect();
-    entries.into_iter().for_each(|entry| put_entry(store, Entry::from_api(entry)));
-    store.keep_entries(&ids);
-    Ok(())
+    put_all(store, entries)
 }
 
 /// Either everything at once, or revisions first and then the entries that differ.
@@ -54,10 +53,7 @@ async fn entries_by_stream(mut client: EntryClient<Channel>, store: &mut Store) 
     let mut answers = client.sync_authorized_entries(ReceiverStream::new(stream)).await?.into_inner();
     let SyncAuthorizedEntriesResponse { entry_revisions, entries, mut more } = next(&mut answers).await?;
     if entry_revisions.is_empty() {
-        let ids = entries.iter().map(|entry| entry.id.clone()).collect();
-        entries.into_iter().for_each(|entry| put_entry(store, Entry::from_api(entry)));
-        store.keep_entries(&ids);
-        return Ok(());
+        return put_all(store, entries);
     }
     let page = entry_revisions.len();
     let mut revisions = entry_revisions;
@@ -81,12 +77,26 @@ async fn entries_by_stream(mut client: EntryClient<Channel>, store: &mut Store) 
             if !answer.entry_revisions.is_empty() {
                 return Err(Status::internal("unexpected revisions while receiving entries"));
             }
-            answer.entries.into_iter().for_each(|entry| put_entry(store, Entry::from_api(entry)));
+            decoded(answer.entries)?.into_iter().for_each(|entry| put_entry(store, Entry::from_api(entry)));
             more = answer.more;
         }
     }
     store.keep_entries(&revisions.into_iter().map(|revision| revision.id).collect());
     Ok(())
+}
+
+/// Takes over these entries, and forgets all others.
+fn put_all(store: &mut Store, entries: Vec<Bytes>) -> Result<(), Status> {
+    let entries = decoded(entries)?;
+    let ids = entries.iter().map(|entry| entry.id.clone()).collect();
+    entries.into_iter().for_each(|entry| put_entry(store, Entry::from_api(entry)));
+    store.keep_entries(&ids);
+    Ok(())
+}
+
+fn decoded(entries: Vec<Bytes>) -> Result<Vec<types::Entry>, Status> {
+    let entries = entries.into_iter().map(types::Entry::decode).collect::<Result<_, _>>();
+    entries.map_err(|error| Status::internal(format!("malformed entry: {error}")))
 }
 
 async fn next(answers: &mut Streaming<SyncAuthorizedEntriesResponse>) -> Result<SyncAuthorizedEntriesResponse, Status> {

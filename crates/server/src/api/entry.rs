@@ -26,7 +26,7 @@ use super::streams::Streams;
 use super::{AT_ONCE, Parts, audited, status};
 use crate::entries::api_entry;
 pub(super) use convert::selectors_of;
-use convert::{fields_of, masked, stored};
+use convert::{encoded, fields_of, masked, stored};
 
 struct Service(Parts, Streams);
 
@@ -185,7 +185,7 @@ impl Entry for Service {
         let call = Call::of(&request)?;
         let mask = request.get_ref().output_mask.as_ref();
         let authorized = self.0.index.authorized(call.agent()?.as_str());
-        let entries = authorized.iter().filter_map(|entry| api_entry(&entry.row)).map(|entry| masked(entry, mask));
+        let entries = authorized.iter().filter_map(|entry| encoded(entry, mask));
         Ok(Response::new(GetAuthorizedEntriesResponse { entries: entries.collect() }))
     }
 

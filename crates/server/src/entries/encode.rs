@@ -10,7 +10,26 @@ use steeple_transport::id::on_wire;
 
 use super::IndexedBundle;
 
-/// The entry with the fields that agents use, encoded, and its SHA-256. None when an ID in it is malformed.
+/// What agents ask for of an entry: SPIRE's and ours alike, always.
+pub(crate) const FOR_AGENTS: types::EntryMask = types::EntryMask {
+    spiffe_id: true,
+    parent_id: false,
+    selectors: true,
+    x509_svid_ttl: false,
+    federates_with: true,
+    admin: true,
+    downstream: true,
+    expires_at: false,
+    dns_names: false,
+    revision_number: true,
+    store_svid: true,
+    jwt_svid_ttl: false,
+    hint: true,
+    created_at: true,
+    additional_attributes: true,
+};
+
+/// The entry with the fields of [`FOR_AGENTS`], encoded, and its SHA-256. None when an ID in it is malformed.
 pub(super) fn for_agents(row: &datastore::Entry) -> Option<(Bytes, [u8; 32])> {
     let whole = entry(row)?;
     let encoded = types::Entry {

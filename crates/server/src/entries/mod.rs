@@ -17,7 +17,7 @@ use steeple_spiffe::TrustDomain;
 use steeple_spiffe::x509::Certificate;
 use tokio::sync::watch;
 
-pub(crate) use encode::{api_bundle, entry as api_entry, id as api_id, selector as api_selector};
+pub(crate) use encode::{FOR_AGENTS, api_bundle, entry as api_entry, id as api_id, selector as api_selector};
 use tables::Tables;
 
 /// An entry as it is kept: the stored row, and the form that agents get, encoded once.

@@ -4,7 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use futures::{StreamExt, stream};
+use prost::Message;
 use steeple_pki::CertificateRequest;
 use steeple_proto::spire::api::server::agent::v1::agent_server::{Agent, AgentServer};
 use steeple_proto::spire::api::server::agent::v1::attest_agent_request::Step as Asked;
@@ -137,7 +139,7 @@ impl Entry for Service {
         request: Request<GetAuthorizedEntriesRequest>,
     ) -> Result<Response<GetAuthorizedEntriesResponse>, Status> {
         caller(&request)?;
-        Ok(Response::new(GetAuthorizedEntriesResponse { entries: self.0.script().entries.clone() }))
+        Ok(Response::new(GetAuthorizedEntriesResponse { entries: encoded(&self.0.script().entries) }))
     }
 
     async fn sync_authorized_entries(
@@ -152,7 +154,7 @@ impl Entry for Service {
             (script.entries.clone(), script.page)
         };
         if entries.len() <= page {
-            let whole = SyncAuthorizedEntriesResponse { entries, ..SyncAuthorizedEntriesResponse::default() };
+            let whole = SyncAuthorizedEntriesResponse { entries: encoded(&entries), ..SyncAuthorizedEntriesResponse::default() };
             return Ok(Response::new(Box::pin(tokio_stream::once(Ok(whole)))));
         }
         let revisions: Vec<_> = entries
@@ -177,8 +179,8 @@ impl Entry for Service {
                     let ids = request.ids;
                     let found: Vec<_> = entries.iter().filter(|entry| ids.contains(&entry.id)).cloned().collect();
                     shared.see(|seen| seen.wanted.push(ids));
-                    let answer = |(entries, more)| SyncAuthorizedEntriesResponse {
-                        entries,
+                    let answer = |(entries, more): (Vec<_>, _)| SyncAuthorizedEntriesResponse {
+                        entries: encoded(&entries),
                         more,
                         ..SyncAuthorizedEntriesResponse::default()
                     };
@@ -264,6 +266,10 @@ fn parse(csr: &[u8]) -> Result<CertificateRequest, Status> {
 fn caller<T>(request: &Request<T>) -> Result<SpiffeId, Status> {
     let svid = request.extensions().get::<Arc<Connection>>().and_then(|connection| connection.svid());
     svid.map(|svid| svid.id.clone()).ok_or_else(|| Status::permission_denied("no caller ID"))
+}
+
+fn encoded(entries: &[types::Entry]) -> Vec<Bytes> {
+    entries.iter().map(|entry| entry.encode_to_vec().into()).collect()
 }
 
 /// Pages, each with whether another follows; nothing is one empty page.

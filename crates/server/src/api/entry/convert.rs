@@ -2,6 +2,8 @@
 
 use std::fmt::Display;
 
+use bytes::Bytes;
+use prost::Message;
 use steeple_datastore as datastore;
 use steeple_datastore::entries::EntryMask;
 use steeple_proto::spire::api::types;
@@ -10,6 +12,7 @@ use tonic::Status;
 
 use crate::api::{ids, keep, status};
 use crate::dns_name;
+use crate::entries::{FOR_AGENTS, IndexedEntry, api_entry};
 
 /// The longest hint, in bytes.
 const HINT: usize = 1024;
@@ -159,6 +162,14 @@ pub(super) fn trust_domains_of(names: &[String]) -> Result<Vec<String>, steeple_
     Ok(ids)
 }
 
+/// The entry with what a mask asks for, encoded. None when an ID in it is malformed.
+pub(super) fn encoded(entry: &IndexedEntry, mask: Option<&types::EntryMask>) -> Option<Bytes> {
+    if mask == Some(&FOR_AGENTS) {
+        return Some(entry.encoded.clone());
+    }
+    Some(masked(api_entry(&entry.row)?, mask).encode_to_vec().into())
+}
+
 /// The entry with what a mask asks for; the id always. Without a mask, all.
 pub(super) fn masked(entry: types::Entry, mask: Option<&types::EntryMask>) -> types::Entry {
     let Some(mask) = mask else { return entry };
@@ -196,5 +207,63 @@ pub(super) fn masked(entry: types::Entry, mask: Option<&types::EntryMask>) -> ty
         hint: keep(hint, entry.hint),
         created_at: keep(created_at, entry.created_at),
         additional_attributes: keep(additional_attributes, entry.additional_attributes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use steeple_datastore::{AdditionalAttributes, Position, Selector, Snapshot};
+
+    use super::*;
+    use crate::entries::Index;
+
+    const AGENT: &str = "spiffe://example.org/spire/agent/a";
+
+    /// An entry in which no field is empty, as the index keeps it.
+    fn indexed() -> Arc<IndexedEntry> {
+        let row = datastore::Entry {
+            entry_id: "id".into(),
+            spiffe_id: "spiffe://example.org/workload".into(),
+            parent_id: AGENT.into(),
+            selectors: vec![Selector::new("unix", "uid:0"), Selector::new("unix", "gid:0")],
+            federates_with: vec!["spiffe://partner.org".into()],
+            x509_svid_ttl: 1,
+            jwt_svid_ttl: 2,
+            admin: true,
+            downstream: true,
+            expires_at: 3,
+            dns_names: vec!["name".into()],
+            revision_number: 4,
+            store_svid: true,
+            hint: "hint".into(),
+            additional_attributes: Some(AdditionalAttributes {
+                disable_x509_svid_prefetch: true,
+                jwt_svid_include_jti: true,
+            }),
+            created_at: 5,
+        };
+        let entries = vec![Arc::new(row)];
+        let snapshot = Snapshot { entries, nodes: Vec::new(), bundles: Vec::new(), position: Position::default() };
+        Index::new(TrustDomain::parse("example.org").unwrap(), snapshot).authorized(AGENT).remove(0)
+    }
+
+    #[test]
+    fn what_is_copied_for_agents_is_what_their_mask_leaves() {
+        let entry = indexed();
+        let answer = encoded(&entry, Some(&FOR_AGENTS)).unwrap();
+        assert_eq!(answer, masked(api_entry(&entry.row).unwrap(), Some(&FOR_AGENTS)).encode_to_vec());
+        assert_eq!(answer.as_ptr(), entry.encoded.as_ptr(), "made anew");
+    }
+
+    #[test]
+    fn other_masks_and_none_are_answered_too() {
+        let entry = indexed();
+        let whole = api_entry(&entry.row).unwrap();
+        assert_eq!(types::Entry::decode(encoded(&entry, None).unwrap()).unwrap(), whole);
+        let mask = types::EntryMask { dns_names: true, ..FOR_AGENTS };
+        let some = types::Entry { parent_id: None, x509_svid_ttl: 0, jwt_svid_ttl: 0, expires_at: 0, ..whole };
+        assert_eq!(types::Entry::decode(encoded(&entry, Some(&mask)).unwrap()).unwrap(), some);
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::StreamExt;
 use steeple_proto::spire::api::server::entry::v1::{
     EntryRevision, SyncAuthorizedEntriesRequest, SyncAuthorizedEntriesResponse,
@@ -13,10 +14,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::codegen::BoxStream;
 use tonic::{Status, Streaming};
 
-use super::convert::masked;
+use super::convert::encoded;
 use crate::api::status;
 use crate::api::streams::Newer;
-use crate::entries::{IndexedEntry, api_entry};
+use crate::entries::IndexedEntry;
 
 /// Entries or revisions of one message.
 const PAGE: usize = 500;
@@ -89,14 +90,14 @@ async fn serve(
     Ok(())
 }
 
-fn entries(page: &[Arc<IndexedEntry>], mask: Option<&types::EntryMask>) -> Vec<types::Entry> {
-    page.iter().filter_map(|entry| api_entry(&entry.row)).map(|entry| masked(entry, mask)).collect()
+fn entries(page: &[Arc<IndexedEntry>], mask: Option<&types::EntryMask>) -> Vec<Bytes> {
+    page.iter().filter_map(|entry| encoded(entry, mask)).collect()
 }
 
 async fn send(
     answers: &Answers,
     entry_revisions: Vec<EntryRevision>,
-    entries: Vec<types::Entry>,
+    entries: Vec<Bytes>,
     more: bool,
 ) -> Result<(), Option<Status>> {
     let answer = SyncAuthorizedEntriesResponse { entry_revisions, entries, more };
