@@ -1,7 +1,7 @@
 //! JWT-SVIDs of workloads: made on demand, kept until about half of their life.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use steeple_proto::spire::api::server::svid::v1::NewJwtsvidRequest;
@@ -43,8 +43,10 @@ pub(crate) struct Options {
 
 #[derive(Default)]
 struct Tokens {
-    tokens: HashMap<Key, Token>,
-    /// Counts uses, so that the one used longest ago is found.
+    tokens: HashMap<Arc<Key>, Token>,
+    /// Each one's last use, so that the one used longest ago is found at once.
+    by_use: BTreeMap<u64, Arc<Key>>,
+    /// How often any was used.
     uses: u64,
 }
 
@@ -122,18 +124,15 @@ impl JwtSvids {
     /// A token of a tainted authority counts as none.
     fn held(&self, key: &Key) -> Option<(String, SystemTime, SystemTime)> {
         let known = self.known.snapshot();
-        let is_tainted = |token: &mut Token| {
+        let is_tainted = |token: &Token| {
             let authority = known.own_bundle().and_then(|own| own.bundle.jwt_authority(token.key_id.as_deref()?));
             authority.is_some_and(|authority| authority.tainted)
         };
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        cache.uses += 1;
-        let uses = cache.uses;
-        if cache.tokens.get_mut(key).is_some_and(is_tainted) {
-            cache.tokens.remove(key);
+        if cache.tokens.get(key).is_some_and(is_tainted) {
+            cache.remove(key);
         }
-        let token = cache.tokens.get_mut(key)?;
-        token.last_used = uses;
+        let token = cache.of_use(key)?;
         Some((token.text.clone(), token.renew_at, token.expires_at))
     }
 
@@ -144,20 +143,43 @@ impl JwtSvids {
         }
         let (issued_at, expires_at) = (from_unix_seconds(issued_at), from_unix_seconds(expires_at));
         let life = expires_at.duration_since(issued_at).unwrap_or(Duration::ZERO);
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        if cache.tokens.len() >= self.options.size
-            && !cache.tokens.contains_key(&key)
-            && let Some(oldest) =
-                cache.tokens.iter().min_by_key(|(_, token)| token.last_used).map(|(key, _)| key.clone())
-        {
-            cache.tokens.remove(&oldest);
-        }
-        cache.uses += 1;
-        let last_used = cache.uses;
         let renew_at = expires_at - jitter(life / 2);
         let key_id = JwtSvid::parse_unverified(&text).ok().map(|svid| svid.key_id);
-        cache.tokens.insert(key, Token { text: text.clone(), key_id, renew_at, expires_at, last_used });
+        let token = Token { text: text.clone(), key_id, renew_at, expires_at, last_used: 0 };
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner).insert(key, token, self.options.size);
         text
+    }
+}
+
+impl Tokens {
+    /// A token that is used now.
+    fn of_use(&mut self, key: &Key) -> Option<&Token> {
+        let token = self.tokens.get_mut(key)?;
+        let key = self.by_use.remove(&token.last_used)?;
+        self.uses += 1;
+        token.last_used = self.uses;
+        self.by_use.insert(self.uses, key);
+        Some(token)
+    }
+
+    /// Keeps a new token in place of the key's old one or, when there are `size`, of the one used longest ago.
+    fn insert(&mut self, key: Key, token: Token, size: usize) {
+        self.remove(&key);
+        if self.tokens.len() >= size
+            && let Some((_, oldest)) = self.by_use.pop_first()
+        {
+            self.tokens.remove(&oldest);
+        }
+        self.uses += 1;
+        let key = Arc::new(key);
+        self.by_use.insert(self.uses, Arc::clone(&key));
+        self.tokens.insert(key, Token { last_used: self.uses, ..token });
+    }
+
+    fn remove(&mut self, key: &Key) {
+        if let Some(token) = self.tokens.remove(key) {
+            self.by_use.remove(&token.last_used);
+        }
     }
 }
 
