@@ -6,8 +6,9 @@
 
 mod program;
 
-use std::fs;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -58,7 +59,7 @@ impl Unix {
 impl Plugin for Unix {
     async fn attest(&self, pid: i32) -> Result<Vec<String>, PluginError> {
         let process = self.proc.join(pid.to_string());
-        let status = fs::read_to_string(process.join("status"))
+        let status = status_of(&process)
             .map_err(|error| PluginError::internal(format!("failed to get process: {error}")))?;
         let owner = Owner::of(&status)?;
         let mut selectors = vec![format!("uid:{}", owner.uid)];
@@ -76,6 +77,14 @@ impl Plugin for Unix {
         }
         Ok(selectors)
     }
+}
+
+/// `/proc/PID/status`. The kernel does not tell the length of such files, so that room is made for it before: it is read
+/// at one go then.
+fn status_of(process: &Path) -> io::Result<String> {
+    let mut status = String::with_capacity(4096);
+    File::open(process.join("status"))?.take(STATUS_LIMIT).read_to_string(&mut status)?;
+    Ok(status)
 }
 
 /// Whom a process acts as.
@@ -122,6 +131,9 @@ fn group_name(gid: u32) -> Option<String> {
         }
     }
 }
+
+/// In bytes; more than any has: 65536 supplementary groups are the most.
+const STATUS_LIMIT: u64 = 1 << 20;
 
 #[cfg(test)]
 mod tests;
