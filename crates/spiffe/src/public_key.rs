@@ -18,7 +18,8 @@ use crate::{SignatureAlgorithm, asn1};
 /// Cheap to clone; equal when the documents are.
 #[derive(Clone)]
 pub struct PublicKey {
-    spki_der: Arc<[u8]>,
+    /// As the back end has it, for its kind's own signature algorithm; holds the document, too.
+    parsed: Arc<ParsedPublicKey>,
     kind: PublicKeyKind,
     /// Where the contents of the BIT STRING begin; they reach to the end.
     bits_start: usize,
@@ -61,9 +62,9 @@ impl PublicKey {
         if kind.curve().is_some() && bits.first() != Some(&UNCOMPRESSED) {
             return Err(PublicKeyError::Unsupported("EC point that is not uncompressed".into()));
         }
-        ParsedPublicKey::new(kind.checking_algorithm(), der)
+        let parsed = ParsedPublicKey::new(kind.verification_algorithm(), der)
             .map_err(|_| PublicKeyError::Malformed("public key is not valid for its algorithm".into()))?;
-        Ok(Self { spki_der: der.into(), kind, bits_start: der.len() - bits.len() })
+        Ok(Self { parsed: parsed.into(), kind, bits_start: der.len() - bits.len() })
     }
 
     /// The public half of a PKCS #8 private key (RFC 5958) of any supported kind.
@@ -113,7 +114,7 @@ impl PublicKey {
 
     /// The SubjectPublicKeyInfo, DER.
     pub fn spki_der(&self) -> &[u8] {
-        &self.spki_der
+        self.parsed.as_ref().as_ref()
     }
 
     /// Family and size.
@@ -123,7 +124,7 @@ impl PublicKey {
 
     /// The contents of the BIT STRING inside: what key identifiers are hashed over. For EC the uncompressed point.
     pub fn bits(&self) -> &[u8] {
-        &self.spki_der[self.bits_start..]
+        &self.spki_der()[self.bits_start..]
     }
 
     /// Verifies an X.509 signature over `message`; ECDSA signatures are DER. Any hash goes with any curve. RSA keys
@@ -134,24 +135,21 @@ impl PublicKey {
     /// is none.
     pub fn verify(&self, algorithm: SignatureAlgorithm, message: &[u8], sig: &[u8]) -> Result<(), PublicKeyError> {
         use SignatureAlgorithm as A;
+        if algorithm == self.kind.signature_algorithm() {
+            // What nearly all signatures are made with; the key is not parsed once more for it.
+            return self.parsed.verify_sig(message, sig).map_err(|_| PublicKeyError::Signature(self.kind));
+        }
         let verifier: &'static dyn VerificationAlgorithm = match (self.kind, algorithm) {
-            (PublicKeyKind::EcP256, A::EcdsaSha256) => &signature::ECDSA_P256_SHA256_ASN1,
             (PublicKeyKind::EcP256, A::EcdsaSha384) => &signature::ECDSA_P256_SHA384_ASN1,
             (PublicKeyKind::EcP256, A::EcdsaSha512) => &signature::ECDSA_P256_SHA512_ASN1,
             (PublicKeyKind::EcP384, A::EcdsaSha256) => &signature::ECDSA_P384_SHA256_ASN1,
-            (PublicKeyKind::EcP384, A::EcdsaSha384) => &signature::ECDSA_P384_SHA384_ASN1,
             (PublicKeyKind::EcP384, A::EcdsaSha512) => &signature::ECDSA_P384_SHA512_ASN1,
             (PublicKeyKind::EcP521, A::EcdsaSha256) => &signature::ECDSA_P521_SHA256_ASN1,
             (PublicKeyKind::EcP521, A::EcdsaSha384) => &signature::ECDSA_P521_SHA384_ASN1,
-            (PublicKeyKind::EcP521, A::EcdsaSha512) => &signature::ECDSA_P521_SHA512_ASN1,
-            (PublicKeyKind::Rsa(1024..2048), A::RsaPkcs1Sha256) => {
-                &signature::RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY
-            }
             (PublicKeyKind::Rsa(1024..2048), A::RsaPkcs1Sha512) => {
                 &signature::RSA_PKCS1_1024_8192_SHA512_FOR_LEGACY_USE_ONLY
             }
             (PublicKeyKind::Rsa(2048..), algorithm) => rsa_verifier(algorithm).ok_or(PublicKeyError::Algorithm)?,
-            (PublicKeyKind::Ed25519, A::Ed25519) => &signature::ED25519,
             _ => return Err(PublicKeyError::Algorithm),
         };
         self.verify_with(verifier, message, sig)
@@ -179,7 +177,7 @@ impl PublicKey {
         message: &[u8],
         sig: &[u8],
     ) -> Result<(), PublicKeyError> {
-        UnparsedPublicKey::new(verifier, &self.spki_der)
+        UnparsedPublicKey::new(verifier, self.spki_der())
             .verify(message, sig)
             .map_err(|_| PublicKeyError::Signature(self.kind))
     }
@@ -204,7 +202,7 @@ impl PublicKey {
 
 impl PartialEq for PublicKey {
     fn eq(&self, other: &Self) -> bool {
-        self.spki_der == other.spki_der
+        self.spki_der() == other.spki_der()
     }
 }
 
@@ -212,7 +210,7 @@ impl Eq for PublicKey {}
 
 impl std::hash::Hash for PublicKey {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.spki_der.hash(state);
+        self.spki_der().hash(state);
     }
 }
 
@@ -254,7 +252,8 @@ impl PublicKeyKind {
         }
     }
 
-    fn checking_algorithm(self) -> &'static dyn VerificationAlgorithm {
+    /// That of [`PublicKeyKind::signature_algorithm`], which the sizes of this kind are allowed with.
+    fn verification_algorithm(self) -> &'static dyn VerificationAlgorithm {
         match self {
             Self::EcP256 => &signature::ECDSA_P256_SHA256_ASN1,
             Self::EcP384 => &signature::ECDSA_P384_SHA384_ASN1,

@@ -19,7 +19,7 @@ use steeple_proto::spire::api::server::agent::v1::{
 };
 use steeple_proto::spire::api::types;
 use steeple_proto::spire::api::types::permission_denied_details::Reason;
-use steeple_spiffe::{SpiffeId, TrustDomain, x509};
+use steeple_spiffe::{SpiffeId, TrustDomain};
 use steeple_transport::rpc::Call;
 use steeple_transport::status::permission_denied;
 use tonic::codegen::BoxStream;
@@ -175,7 +175,7 @@ impl Agent for Service {
         if params.csr.is_empty() {
             return Err(status::invalid_argument("missing CSR"));
         }
-        call.audit("csr", x509::hex(&steeple_pki::sha256(&params.csr)));
+        call.audit_fields(|| vec![audited::request(&params.csr)]);
         let csr = CertificateRequest::parse_and_verify(&params.csr)
             .map_err(|error| status::invalid("failed to parse CSR", error))?;
         info!(target: "api", "Renewing agent SVID");

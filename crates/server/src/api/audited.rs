@@ -6,8 +6,10 @@ use steeple_proto::spire::api::server::entry::v1::list_entries_request;
 use steeple_proto::spire::api::server::svid::v1::NewX509svidParams;
 use steeple_proto::spire::api::types;
 use steeple_runtime::logging::{Field, Value};
-use steeple_spiffe::x509::hex;
+use steeple_spiffe::x509::{Certificate, hex};
 use steeple_transport::rpc::{Call, Fields};
+
+use crate::ca::sign::expires_at;
 
 /// An entry as a caller sent it: the fields that are to be written.
 pub(super) fn entry(entry: &types::Entry, written: EntryMask) -> Fields {
@@ -96,7 +98,22 @@ pub(super) fn x509_request(call: &Call, params: &NewX509svidParams) -> Fields {
         return Fields::new();
     }
     let NewX509svidParams { entry_id, csr } = params;
-    vec![field("entry_id", entry_id), field("csr", hex(&steeple_pki::sha256(csr)))]
+    vec![field("entry_id", entry_id), request(csr)]
+}
+
+/// A certificate request, by its digest.
+pub(super) fn request(csr: &[u8]) -> Field {
+    field("csr", hex(&steeple_pki::sha256(csr)))
+}
+
+/// What a certificate that was minted says beside its SPIFFE ID.
+pub(super) fn minted(dns_names: &[String], chain: &[Certificate]) -> Fields {
+    let subject = chain.first().map(Certificate::subject_string);
+    vec![
+        field("dns_name", dns_names.join(",")),
+        field("subject", subject.unwrap_or_default()),
+        moment("expires_at", expires_at(chain)),
+    ]
 }
 
 /// An X.509-SVID that was made.

@@ -10,7 +10,7 @@ use steeple_proto::spire::api::server::svid::v1::{
 };
 use steeple_proto::spire::api::types;
 use steeple_spiffe::SpiffeId;
-use steeple_spiffe::x509::{self, Certificate};
+use steeple_spiffe::x509::Certificate;
 use steeple_transport::id::on_wire;
 use steeple_transport::rpc::Call;
 use tonic::{Request, Response, Status};
@@ -39,8 +39,7 @@ impl Svid for Service {
     ) -> Result<Response<MintX509svidResponse>, Status> {
         let call = Call::of(&request)?;
         let MintX509svidRequest { csr, ttl } = request.into_inner();
-        call.audit("csr", x509::hex(&steeple_pki::sha256(&csr)));
-        call.audit("ttl", ttl);
+        call.audit_fields(|| vec![audited::request(&csr), audited::field("ttl", ttl)]);
         if csr.is_empty() {
             return Err(status::invalid_argument("missing CSR"));
         }
@@ -58,9 +57,7 @@ impl Svid for Service {
         let chain = self.0.ca.sign_workload(params).await;
         let chain = chain.map_err(|error| status::internal("failed to sign X509-SVID", error))?;
         call.audit("spiffe_id", id.as_str());
-        call.audit("dns_name", csr.dns_sans.join(","));
-        call.audit("subject", chain.first().map(x509::Certificate::subject_string).unwrap_or_default());
-        call.audit_fields(|| vec![audited::moment("expires_at", expires_at(&chain))]);
+        call.audit_fields(|| audited::minted(&csr.dns_sans, &chain));
         Ok(Response::new(MintX509svidResponse { svid: Some(x509_svid(&id, &chain)) }))
     }
 
