@@ -45,7 +45,7 @@ impl Port {
 
     /// A channel that shows this credential, or none.
     pub(super) fn channel(&self, credential: Option<Credential>) -> Result<Channel> {
-        Ok(dial::server("127.0.0.1", self.number, self.tls(credential)?, Proxy::none()))
+        Ok(dial::server("127.0.0.1", self.number, self.tls(credential)?, Proxy::none(), Clock::system()))
     }
 
     /// A bare connection from one of this host's addresses.

@@ -97,6 +97,6 @@ impl Node {
         };
         let expect = Expect::DangerouslyUnverified { id: SpiffeId::parse("spiffe://example.org/spire/server")? };
         let config = tls::client_config(credential, expect, Clock::system())?;
-        Ok(dial::server("127.0.0.1", port, Arc::new(config), Proxy::none()))
+        Ok(dial::server("127.0.0.1", port, Arc::new(config), Proxy::none(), Clock::system()))
     }
 }
