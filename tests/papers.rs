@@ -1,4 +1,4 @@
-//! The papers say what is there: configurations, plugin pages, conformance, links, targets. Needs no daemon.
+//! The papers say what is there: configurations, plugin pages, conformance, faults, links, targets. Needs no daemon.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -95,12 +95,7 @@ fn each_plugin_has_its_page_and_each_page_its_plugin() -> Result<()> {
 
 #[test]
 fn every_test_that_the_conformance_table_names_is_there() -> Result<()> {
-    let mut tests = BTreeSet::new();
-    for folder in ["crates", "cmd", "tests"] {
-        for path in files(folder, "rs")? {
-            tests.extend(tests_of(&fs::read_to_string(path)?));
-        }
-    }
+    let tests = all_tests()?;
     let text = read("docs/conformance.md")?;
     let rules = rules(&text)?;
     let (mut named, mut held) = (0, 0);
@@ -120,6 +115,17 @@ fn every_test_that_the_conformance_table_names_is_there() -> Result<()> {
         rules.len()
     );
     Ok(())
+}
+
+/// The tests of the whole project.
+fn all_tests() -> Result<BTreeSet<String>> {
+    let mut tests = BTreeSet::new();
+    for folder in ["crates", "cmd", "tests"] {
+        for path in files(folder, "rs")? {
+            tests.extend(tests_of(&fs::read_to_string(path)?));
+        }
+    }
+    Ok(tests)
 }
 
 /// The functions that are run as tests: those with the attribute for it, behind which others may stand, and the cases of
@@ -184,6 +190,47 @@ fn the_limits_of_the_page_are_those_of_the_code() -> Result<()> {
     ensure!(constants > 20, "docs/limits.md names {constants} constants");
     println!("papers: {rows} limits, {constants} of {constants} constants as in the code");
     Ok(())
+}
+
+#[test]
+fn every_fault_has_tests_that_are_there_and_a_paragraph() -> Result<()> {
+    let (tests, text) = (all_tests()?, read("docs/faults.md")?);
+    let faults = faults(&text)?;
+    let mut named = 0;
+    for (number, held_by) in &faults {
+        let names = quoted(held_by);
+        ensure!(!names.is_empty(), "docs/faults.md, {number}: no test");
+        for name in &names {
+            ensure!(tests.contains(*name), "docs/faults.md, {number}: there is no test {name}");
+        }
+        named += names.len();
+        let is_about = |line: &str| {
+            let title = line.strip_prefix("**").and_then(|rest| rest.split_once(','));
+            title.is_some_and(|(numbers, _)| numbers.split(" and ").any(|of| of == *number))
+        };
+        ensure!(text.lines().any(is_about), "docs/faults.md, {number}: no paragraph");
+    }
+    ensure!(!faults.is_empty(), "docs/faults.md has no fault");
+    println!("papers: {named} of {named} tests of {} faults are there, each with its paragraph", faults.len());
+    Ok(())
+}
+
+/// The faults of the table, whose rows are number, fault, what workloads see, what is on disk, process, operator, tests.
+/// Each as number and tests.
+fn faults(text: &str) -> Result<Vec<(&str, &str)>> {
+    let mut faults: Vec<(&str, &str)> = Vec::new();
+    for line in text.lines() {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let [_, number, fault, workloads, disk, process, operator, held_by, _] = cells[..] else { continue };
+        if number == "No." || number.starts_with('-') {
+            continue;
+        }
+        let all = [number, fault, workloads, disk, process, operator, held_by];
+        ensure!(all.iter().all(|cell| !cell.is_empty()), "docs/faults.md, {number}: an empty cell");
+        ensure!(faults.iter().all(|(other, _)| *other != number), "docs/faults.md, {number}: twice");
+        faults.push((number, held_by));
+    }
+    Ok(faults)
 }
 
 /// A rule of a standard.
@@ -410,6 +457,12 @@ fn the_readers_of_this_test_see_what_is_there() {
     assert_eq!(read, ["A1 `t`", "A2 not ours: c", "B1 `u`"]);
     for wrong in [table.replace("A2", "A3"), table.replace("SHOULD", "MAY"), table.replace("`u`", "")] {
         assert!(rules(&wrong).is_err(), "{wrong}");
+    }
+    let table =
+        "| No. | Fault | W | D | P | O | Held by |\n|---|---|---|---|---|---|---|\n| S1 | a | b | c | d | e | `t` |\n";
+    assert_eq!(faults(table).unwrap(), [("S1", "`t`")]);
+    for wrong in [table.replace("| c |", "|  |"), format!("{table}{table}")] {
+        assert!(faults(&wrong).is_err(), "{wrong}");
     }
     assert_eq!(links("a [b](c.md#d) [e](f)"), ["c.md#d", "f"]);
     assert_eq!(quoted("`a` b `c`"), ["a", "c"]);

@@ -9,6 +9,14 @@ use crate::{Daemon, Installation, Output, Scratch};
 /// Mounts the disk and stays, because the disk goes with the last process that has it.
 const HOLD: &str = r#"mount -t tmpfs -o "size=$1" tmpfs "$0" && echo mounted && exec sleep infinity"#;
 
+/// Has a daemon see its data directory as it is and not write to it, from its next start on.
+pub fn read_only(installation: &mut Installation) {
+    const SEAL: &str = r#"mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@""#;
+    let at = installation.data_dir.to_string_lossy();
+    let starter = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", SEAL, &at];
+    installation.starter = starter.map(str::to_owned).to_vec();
+}
+
 /// A disk with little room, at the place of a daemon's data directory: a tmpfs in namespaces of its own, which needs no
 /// root. It outlives the daemon, so that what is on it can be taken up again.
 pub struct SmallDisk {

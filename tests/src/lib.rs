@@ -31,6 +31,7 @@
 mod agent;
 mod binaries;
 mod case;
+mod clock;
 mod disk;
 mod domain;
 mod foreign;
@@ -50,7 +51,8 @@ mod workload;
 pub use agent::Agent;
 pub use binaries::{Binaries, Program, steeple};
 pub use case::{Scratch, case};
-pub use disk::SmallDisk;
+pub use clock::WallClock;
+pub use disk::{SmallDisk, read_only};
 pub use domain::{Bootstrap, Domain, DomainBuilder};
 pub use foreign::{ForeignWorkload, ForeignWorkloads, Language};
 pub use installation::Installation;

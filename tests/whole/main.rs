@@ -15,11 +15,13 @@ mod crash;
 #[cfg(test)]
 mod disk;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
-mod killed;
-#[cfg(test)]
 mod hostile;
+#[cfg(test)]
+mod killed;
 #[cfg(test)]
 mod load;
 #[cfg(test)]

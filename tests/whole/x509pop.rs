@@ -11,7 +11,7 @@ use tonic::{Code, Streaming};
 
 /// The certificates of `crates/plugins`, good until 2098.
 const TESTDATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/plugins/src/node_attestor/x509pop/testdata");
-const ID: &str = "spiffe://example.org/spire/agent/x509pop/node1";
+pub(crate) const ID: &str = "spiffe://example.org/spire/agent/x509pop/node1";
 
 const JOIN_TOKEN: &str = "NodeAttestor \"join_token\" {\n        plugin_data {}\n    }";
 
@@ -21,7 +21,13 @@ pub(crate) async fn domain_and_agent(scratch: &Scratch) -> Result<(Domain, Agent
 }
 
 async fn domain_of_and_agent(builder: DomainBuilder, scratch: &Scratch) -> Result<(Domain, Agent)> {
-    let mut domain = builder.write(scratch)?;
+    let (domain, mut agent) = server_and_agent(builder.write(scratch)?).await?;
+    agent.start().await?;
+    Ok((domain, agent))
+}
+
+/// The same in a domain that was written and not started; its agent does not run yet.
+pub(crate) async fn server_and_agent(mut domain: Domain) -> Result<(Domain, Agent)> {
     let of_server = format!(
         "NodeAttestor \"x509pop\" {{\n        plugin_data {{\n            ca_bundle_path = \"{TESTDATA}/ca.pem\"\n            \
          agent_path_template = \"/{{{{ .PluginName }}}}/{{{{ .Subject.CommonName }}}}\"\n        }}\n    }}"
@@ -35,7 +41,6 @@ async fn domain_of_and_agent(builder: DomainBuilder, scratch: &Scratch) -> Resul
          }}\n    }}"
     );
     agent.reconfigure(|conf| conf.replace(JOIN_TOKEN, &of_agent))?;
-    agent.start().await?;
     agent.id = ID.to_owned();
     Ok((domain, agent))
 }

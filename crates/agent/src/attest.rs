@@ -55,8 +55,8 @@ pub(crate) struct Attestation {
 /// Why an agent has no identity.
 #[derive(Debug, thiserror::Error)]
 pub enum AttestError {
-    /// The key manager failed.
-    #[error(transparent)]
+    /// The key manager or the node attestor failed.
+    #[error("rpc error: code = {code} desc = {0}", code = code_name(.0.code))]
     Plugin(#[from] PluginError),
     /// A key or request could not be made.
     #[error("unable to generate attestation CSR: {0}")]
@@ -81,6 +81,14 @@ pub enum AttestError {
     /// TLS cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The agent's SVID ended before there was another.
+    #[error("current SVID has already expired and {what} failed: {cause}")]
+    Ended {
+        /// What was being done.
+        what: &'static str,
+        /// Why it failed.
+        cause: Box<AttestError>,
+    },
 }
 
 impl AttestError {
@@ -268,12 +276,16 @@ impl Attestation {
     }
 }
 
+/// Under which the key manager holds the agent's keys: one in use, the other on its way.
+pub(crate) const KEY_IDS: [&str; 2] = ["agent-svid-A", "agent-svid-B"];
+
 /// A new key for the agent, in the slot that is not in use.
 ///
 /// # Errors
 /// The key manager's.
 pub(crate) async fn new_key(keys: &KeyManager, in_use: Option<&str>) -> Result<(Key, KeySigner), PluginError> {
-    let id = if in_use == Some("agent-svid-A") { "agent-svid-B" } else { "agent-svid-A" };
+    let [a, b] = KEY_IDS;
+    let id = if in_use == Some(a) { b } else { a };
     let key = keys.generate_key(id, KeyType::EcP256).await?;
     Ok((key.clone(), KeySigner::new(keys.clone(), key)))
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use steeple_pki::{KeyType, Name, PkiError, PrivateKey, csr};
@@ -23,6 +23,9 @@ use crate::upstream::{CALL_LIMIT, Upstream};
 
 /// Requests of one batch: what the server lets an agent ask for in a second.
 pub(crate) const BATCH: usize = 500;
+
+/// An SVID that ends sooner is of no use to anybody.
+const LEAST_LEFT: Duration = Duration::from_secs(1);
 
 /// How SVIDs are made.
 #[derive(Clone, Copy, Debug)]
@@ -122,6 +125,11 @@ fn svid_of(
         refused("the server sent an SVID of another key");
         return None;
     }
+    // One of the two clocks is wrong; asking again at once would go on without end.
+    if leaf.not_after() < now + LEAST_LEFT {
+        refused("the server sent an SVID that has ended by the clock of this host");
+        return None;
+    }
     info!(
         target: "manager",
         entry_id = %entry.id,
@@ -156,9 +164,14 @@ mod tests {
     use super::*;
     use crate::tests::HOUR;
 
-    /// What becomes of a certificate for `path` and `certified` when one for `/a` and `asked` was asked for.
-    fn answered(path: &str, asked: &PrivateKey, certified: &PrivateKey) -> Option<Svid> {
-        let now = SystemTime::UNIX_EPOCH + HOUR * 24 * 365 * 50;
+    fn now() -> SystemTime {
+        SystemTime::UNIX_EPOCH + HOUR * 24 * 365 * 50
+    }
+
+    /// What becomes of a certificate for `path` and `certified`, good for an hour from now, when one for `/a` and `asked`
+    /// was asked for by a host whose clock shows `shown`.
+    fn answered(path: &str, asked: &PrivateKey, certified: &PrivateKey, shown: SystemTime) -> Option<Svid> {
+        let now = now();
         let ca = Ca::new("example.org", now);
         let entry = Entry::from_api(server::entry("a", &ca.id("/a"), &["unix:uid:1"])).unwrap();
         let leaf = ca.certify(&ca.id(path), certified.public_key(), now..now + HOUR);
@@ -166,14 +179,22 @@ mod tests {
         let result = batch_new_x509svid_response::Result { status: None, svid: Some(svid) };
         let public_key = asked.public_key().spki_der().to_vec();
         let request = Request { csr: Vec::new(), public_key, key_pkcs8: asked.to_pkcs8_der().unwrap() };
-        svid_of(&entry, request, result, Renewal::default(), now)
+        svid_of(&entry, request, result, Renewal::default(), shown)
     }
 
     #[test]
     fn an_svid_of_another_identity_or_key_than_was_asked_for_is_none() {
         let [key, other] = [(); 2].map(|()| PrivateKey::generate(KeyType::EcP256).unwrap());
-        assert!(answered("/a", &key, &key).is_some());
-        assert!(answered("/b", &key, &key).is_none());
-        assert!(answered("/a", &key, &other).is_none());
+        assert!(answered("/a", &key, &key, now()).is_some());
+        assert!(answered("/b", &key, &key, now()).is_none());
+        assert!(answered("/a", &key, &other, now()).is_none());
+    }
+
+    #[test]
+    fn an_svid_that_has_ended_when_it_comes_is_none_and_one_that_is_not_yet_valid_is_one() {
+        let key = PrivateKey::generate(KeyType::EcP256).unwrap();
+        assert!(answered("/a", &key, &key, now() + HOUR).is_none());
+        assert!(answered("/a", &key, &key, now() + HOUR - LEAST_LEFT).is_some());
+        assert!(answered("/a", &key, &key, now() - HOUR).is_some());
     }
 }

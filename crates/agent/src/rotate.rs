@@ -65,10 +65,14 @@ impl Rotation {
         let Err(failed) = measure("agent_svid.rotate", self.rotate(identity)).await else { return Ok(LOOK_EVERY) };
         let not_after = identity.chain.first().map(Certificate::not_after);
         let left = not_after.and_then(|end| end.duration_since(self.clock.now()).ok()).unwrap_or_default();
-        if failed.is_rejection() || left.is_zero() && !failed.is_outage() {
+        let what = if identity.reattestable { "reattest agent" } else { "rotate agent SVID" };
+        error!(target: "manager", error = %failed, "Could not {what}");
+        if failed.is_rejection() {
             return Err(failed);
         }
-        error!(target: "manager", error = %failed, "Could not rotate agent SVID");
+        if left.is_zero() && !failed.is_outage() {
+            return Err(AttestError::Ended { what, cause: Box::new(failed) });
+        }
         let longest = match left / 2 {
             Duration::ZERO => LONGEST_PAUSE,
             // Never so long that the end comes without another try.
@@ -77,10 +81,10 @@ impl Rotation {
         Ok((pause * 3 / 2).min(longest).max(LOOK_EVERY))
     }
 
-    /// In a while, or at once when an authority is tainted.
+    /// In a while, or at once when an authority is tainted or the clock has jumped.
     async fn next_look(&self, pause: Duration, tainted: &mut watch::Receiver<Arc<[Certificate]>>) {
         tokio::select! {
-            () = self.clock.sleep(jitter(pause)) => {}
+            () = self.clock.sleep_or_jump(jitter(pause)) => {}
             // The sender is in the upstream, which is ours as well.
             Ok(()) = tainted.changed() => {}
         }

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use steeple_catalog::Host;
 use steeple_catalog::load::{AgentBuiltIns, LoadError};
 use steeple_catalog::node_attestor::AgentPlugin;
+use steeple_catalog::{Host, KeyManager};
 use steeple_config::sections::REQUIRE_PQ_KEM;
 use steeple_runtime::logging::Log;
 use steeple_runtime::os::reason;
@@ -18,7 +18,7 @@ use steeple_transport::dial::Proxy;
 use steeple_transport::listen::refuse_used;
 use steeple_transport::tls::KeyExchange;
 use tokio::sync::{Mutex, oneshot};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 use zeroize::Zeroizing;
 
 use crate::api::{self, Endpoint, EndpointError, Parts};
@@ -28,7 +28,7 @@ use crate::config::Config;
 use crate::jwt::{self, JwtSvids};
 use crate::mint;
 use crate::rebootstrap::{NotReattestable, Rebootstrap};
-use crate::rejection::Rejection;
+use crate::rejection::{self, Rejection, erase_identity};
 use crate::renewal::Renewal;
 use crate::rotate::Rotation;
 use crate::storage::{Storage, StorageError};
@@ -44,7 +44,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(120);
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// A directory is not to be had.
-    #[error("unable to create directory {path}: {}", reason(error))]
+    #[error("mkdir {path}: {}", reason(error))]
     Directory {
         /// Which.
         path: PathBuf,
@@ -106,12 +106,12 @@ pub async fn run(
         None => return Ok(()),
         Some(started) => started.map_err(|error| PartFailed { part: "start", cause: Cause::Error(error) })?,
     };
-    let Started { tasks, storage } = started;
+    let Started { tasks, storage, keys } = started;
     let ended = tasks.join().await;
     if let Err(PartFailed { cause: Cause::Error(error), .. }) = &ended
         && let Some(rejection) = rejection_of(error)
     {
-        forget_identity(&storage, rejection).await;
+        erase_identity(rejection, &mut *storage.lock().await, &keys).await;
     }
     ended
 }
@@ -119,6 +119,7 @@ pub async fn run(
 struct Started {
     tasks: Tasks<RunError>,
     storage: Arc<Mutex<Storage>>,
+    keys: KeyManager,
 }
 
 async fn start(
@@ -169,7 +170,11 @@ async fn start(
     };
     let rebootstrap = Rebootstrap { mode: config.rebootstrap_mode, delay: config.rebootstrap_delay };
     let rebootstrap = rebootstrap.check(&storage)?;
-    attest(&attestation(), &mut storage, rebootstrap, &clock).await?;
+    let attested = attest(&attestation(), &mut storage, rebootstrap, &clock).await;
+    if let Some(rejection) = attested.as_ref().err().and_then(rejection_of) {
+        erase_identity(rejection, &mut storage, &plugins.key_manager).await;
+    }
+    attested?;
     let rebootstrap = rebootstrap.check(&storage)?;
     let storage = Arc::new(Mutex::new(storage));
 
@@ -184,9 +189,10 @@ async fn start(
         rebootstrap,
     };
     let sync = Sync::new(upstream.clone(), store, Arc::clone(&storage), clock.clone(), options, attestation(), ready);
+    let keys = plugins.key_manager.clone();
     let rotation = Rotation {
         upstream: upstream.clone(),
-        keys: plugins.key_manager.clone(),
+        keys: keys.clone(),
         attestation: attestation(),
         storage: Arc::clone(&storage),
         clock: clock.clone(),
@@ -217,7 +223,7 @@ async fn start(
     tasks.start("sync", part(sync.run(shutdown.clone())));
     tasks.start("SVID rotation", part(rotation.run(shutdown.clone())));
     tasks.start("Workload API", serve(config.socket_path, parts, is_ready, shutdown));
-    Ok(Started { tasks, storage })
+    Ok(Started { tasks, storage, keys })
 }
 
 async fn part<E: Into<RunError>>(run: impl Future<Output = Result<(), E>>) -> Result<(), RunError> {
@@ -280,19 +286,12 @@ async fn attest(
 fn rejection_of(error: &RunError) -> Option<Rejection> {
     match error {
         RunError::Sync(SyncError::Rejected { rejection, .. }) => Some(*rejection),
-        RunError::Attest(AttestError::Server { status, .. }) => crate::rejection::of(status),
+        RunError::Attest(AttestError::Server { status, .. }) => rejection::of(status),
+        RunError::GaveUp { last, .. } => match &**last {
+            AttestError::Server { status, .. } => rejection::of(status),
+            _ => None,
+        },
         _ => None,
-    }
-}
-
-/// The next start attests anew, if it can.
-async fn forget_identity(storage: &Mutex<Storage>, rejection: Rejection) {
-    match rejection {
-        Rejection::Banned => warn!(target: "manager", "Agent is banned: removing SVID and shutting down"),
-        Rejection::MustAttest => warn!(target: "manager", "Agent needs to re-attest: removing SVID and shutting down"),
-    }
-    if let Err(failed) = storage.lock().await.delete_svid() {
-        error!(target: "manager", error = %failed, "Failed to remove SVID");
     }
 }
 

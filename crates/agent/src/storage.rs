@@ -63,7 +63,7 @@ impl Default for Data {
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
     /// The file cannot be read.
-    #[error("unable to read agent data {}: {}", path.display(), reason(error))]
+    #[error("failed to open storage: failed to read data: read {}: {}", path.display(), reason(error))]
     Read {
         /// The file.
         path: PathBuf,
@@ -71,7 +71,10 @@ pub enum StorageError {
         error: std::io::Error,
     },
     /// The file holds something else.
-    #[error("agent data {} is damaged: {what}; to start over, move it away and attest again", path.display())]
+    #[error(
+        "failed to open storage: failed to unmarshal data: {what}: {} is damaged; to start over, move it away and attest \
+         again", path.display()
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -79,7 +82,7 @@ pub enum StorageError {
         what: String,
     },
     /// The file cannot be written; the old one is still there.
-    #[error("unable to write agent data {}: {}", path.display(), reason(error))]
+    #[error("failed to write data file: {}: {}", path.display(), reason(error))]
     Write {
         /// The file.
         path: PathBuf,
@@ -417,7 +420,7 @@ mod tests {
         let bundle = storage.bundle().unwrap();
         std::fs::remove_dir_all(dir.path()).unwrap();
         let error = storage.delete_svid().unwrap_err().to_string();
-        assert!(error.starts_with("unable to write agent data "), "{error}");
+        assert!(error.starts_with("failed to write data file: "), "{error}");
         assert!(storage.svid().is_some());
         // What says the same as before need not be written.
         storage.store_bundle(&bundle).unwrap();

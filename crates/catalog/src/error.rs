@@ -46,6 +46,11 @@ impl PluginError {
         Self { code: Code::Internal, message: message.to_string() }
     }
 
+    /// What the system said, and the plugin knows nothing more of.
+    pub fn unknown(message: impl Display) -> Self {
+        Self { code: Code::Unknown, message: message.to_string() }
+    }
+
     /// The plugin cannot do this at all.
     pub fn unimplemented(message: impl Display) -> Self {
         Self { code: Code::Unimplemented, message: message.to_string() }

@@ -28,6 +28,11 @@ pub trait Plugin: Send + Sync {
         digest: &[u8],
         algorithm: SignatureAlgorithm,
     ) -> Result<Vec<u8>, PluginError>;
+    /// Destroys a key. The protocol of external plugins has no such call; there the key is overwritten by another one,
+    /// which nobody uses.
+    async fn destroy_key(&self, key_id: &str) -> Result<(), PluginError> {
+        self.generate_key(key_id, KeyType::EcP256).await.map(drop)
+    }
 }
 
 /// The public half of a key that a key manager holds.
@@ -114,6 +119,14 @@ impl KeyManager {
     pub async fn public_keys(&self) -> Result<Vec<Key>, PluginError> {
         let call = async { self.plugin.public_keys().await.map_err(|error| self.failed(error)) };
         measure(self.metrics.get_public_keys, call).await
+    }
+
+    /// Destroys a key, so that nobody can sign with it any more.
+    ///
+    /// # Errors
+    /// The plugin's.
+    pub async fn destroy_key(&self, key_id: &str) -> Result<(), PluginError> {
+        self.plugin.destroy_key(key_id).await.map_err(|error| self.failed(error))
     }
 
     async fn sign_data(

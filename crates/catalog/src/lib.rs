@@ -18,6 +18,9 @@ pub use workload_attestor::WorkloadAttestor;
 use steeple_config::plugins::PluginData;
 use steeple_spiffe::TrustDomain;
 
+/// What is said of a plugin that takes no configuration and got one.
+pub(crate) const NO_CONFIGURATION: &str = "no supported configuration interface found";
+
 /// What a plugin is configured with.
 #[derive(Clone, Debug)]
 pub struct Configuration {
@@ -59,9 +62,7 @@ impl Configuration {
     pub fn none(&self) -> Result<(), PluginError> {
         match self.data {
             PluginData::None => Ok(()),
-            PluginData::Fixed(_) | PluginData::File(_) => {
-                Err(PluginError::invalid_argument("no supported configuration interface found"))
-            }
+            PluginData::Fixed(_) | PluginData::File(_) => Err(PluginError::invalid_argument(NO_CONFIGURATION)),
         }
     }
 }

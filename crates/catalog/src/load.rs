@@ -5,9 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use steeple_config::plugins::PluginBlock;
 use steeple_spiffe::TrustDomain;
+use steeple_transport::status::code_name;
 use tracing::{debug, info, warn};
 
-use crate::{Configuration, Host, PluginError, key_manager, node_attestor, workload_attestor};
+use crate::{Configuration, Host, NO_CONFIGURATION, PluginError, key_manager, node_attestor, workload_attestor};
 
 /// How a built-in of one type is made. `T` is the type's trait.
 pub struct BuiltIn<T: ?Sized + 'static> {
@@ -88,8 +89,10 @@ pub enum LoadError {
         count: usize,
     },
     /// A plugin refused its configuration.
-    #[error("failed to configure plugin {name:?}: {error}")]
+    #[error("failed to configure plugin {name:?}: {}", said(error))]
     Configure {
+        /// The type.
+        kind: &'static str,
         /// The name.
         name: String,
         /// What it said.
@@ -101,6 +104,15 @@ pub enum LoadError {
     /// What join tokens are checked with is the server's own, and stays it.
     #[error("the built-in join_token node attestor cannot be overridden by an external plugin")]
     JoinTokenOverridden,
+}
+
+/// A plugin's refusal as the call that it answers: an external plugin could say no more. That there is nothing to
+/// configure is said by the host.
+fn said(PluginError { code, message }: &PluginError) -> String {
+    if message == NO_CONFIGURATION {
+        return message.clone();
+    }
+    format!("rpc error: code = {} desc = {message}", code_name(*code))
 }
 
 /// Loads a server's plugins. DataStore blocks are the caller's.
@@ -307,8 +319,11 @@ impl<'a> Blocks<'a> {
         let built_in = self.built_in(kind, built_ins, block)?;
         let configuration =
             Configuration { trust_domain: trust_domain.clone(), data: block.data.clone(), host: host.clone() };
-        let plugin = (built_in.build)(&configuration)
-            .map_err(|error| LoadError::Configure { name: block.name.clone(), error: error.of(kind, &block.name) })?;
+        let plugin = (built_in.build)(&configuration).map_err(|error| LoadError::Configure {
+            kind,
+            name: block.name.clone(),
+            error,
+        })?;
         info!(target: "catalog", plugin_name = block.name, plugin_type = kind, external = false, "Plugin loaded");
         Ok(plugin)
     }

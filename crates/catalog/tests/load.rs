@@ -282,14 +282,14 @@ fn external_plugins_are_refused_until_they_can_be_started() {
 fn a_plugin_that_refuses_its_configuration_is_named() {
     assert_eq!(
         refusal(server(r#"KeyManager "disk" { plugin_data {} }"#)),
-        r#"failed to configure plugin "disk": keymanager(disk): keys_path is required"#
+        r#"failed to configure plugin "disk": rpc error: code = InvalidArgument desc = keys_path is required"#
     );
     assert_eq!(
         refusal(server(r#"KeyManager "memory" { plugin_data { size = 3 } }"#)),
-        r#"failed to configure plugin "memory": keymanager(memory): no supported configuration interface found"#
+        r#"failed to configure plugin "memory": no supported configuration interface found"#
     );
     let wrong_type = refusal(server(r#"KeyManager "disk" { plugin_data { keys_path = ["a"] } }"#));
-    let start = r#"failed to configure plugin "disk": keymanager(disk): unable to decode configuration: "#;
+    let start = r#"failed to configure plugin "disk": rpc error: code = InvalidArgument desc = unable to decode configuration: "#;
     assert!(wrong_type.starts_with(start), "{wrong_type}");
 }
 

@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use steeple_runtime::metrics::Coded;
 
 /// Whatever can go wrong in this room.
@@ -136,6 +138,20 @@ pub enum Error {
     /// The connection string of a SQLite database names no file on this machine.
     #[error("datastore-sql: a SQLite database has to be a file on this machine: {0:?}")]
     NotAFile(String),
+}
+
+impl Error {
+    /// With the file that it is about, where the database does not name it.
+    pub(crate) fn at(self, path: &Path) -> Self {
+        let named = |text: String| format!("{text}: {}", path.display());
+        match self {
+            Self::Busy(text) => Self::Busy(named(text)),
+            Self::Unavailable(text) => Self::Unavailable(named(text)),
+            Self::Corrupt(text) => Self::Corrupt(named(text)),
+            Self::Sql(text) => Self::Sql(named(text)),
+            other => other,
+        }
+    }
 }
 
 impl Coded for Error {

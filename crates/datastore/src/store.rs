@@ -75,8 +75,8 @@ impl DataStore {
         let file = File::new(&path, zone, log_statements);
         let dialect = file.dialect();
         tracing::info!(target: "sql", db_type = dialect.name(), "Opening SQL database");
-        let mut connection = file.create().await?;
-        schema::prepare(&mut connection, clock.now(), disable_migration).await?;
+        let mut connection = file.create().await.map_err(|error| error.at(&path))?;
+        schema::prepare(&mut connection, clock.now(), disable_migration).await.map_err(|error| error.at(&path))?;
         let version = connection.row(Sql::new(dialect.version()), |row| row.text(0)).await?.unwrap_or_default();
         tracing::info!(
             target: "sql", read_only = false, r#type = dialect.name(), version, "Connected to SQL database"

@@ -1,10 +1,17 @@
 //! One clock value, passed down: expiry, timers and TLS all read it, so that a test can advance the whole system.
 
 use std::fmt;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures::future::BoxFuture;
+use tokio::sync::watch;
+
+/// How often the system's clock is looked at, whether it went on as time did.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A wall clock that is this far from where it should be was set, or the machine slept. What keeps clocks right by
+/// speeding them up or slowing them down stays far below it.
+const JUMP: Duration = Duration::from_millis(500);
 
 /// A clock that can also wake its holder. Cheap to clone.
 #[derive(Clone)]
@@ -14,14 +21,16 @@ pub struct Clock(Arc<dyn Source>);
 pub trait Source: Send + Sync {
     /// The wall clock.
     fn now(&self) -> SystemTime;
-    /// Completes after `length` of this source's time.
+    /// Completes after `length` of this source's time, which a machine that sleeps does not count.
     fn sleep(&self, length: Duration) -> BoxFuture<'static, ()>;
+    /// Changes whenever the wall clock did not go on as time did: somebody set it, or the machine slept.
+    fn jumps(&self) -> watch::Receiver<()>;
 }
 
 impl Clock {
     /// The clock of this machine.
     pub fn system() -> Self {
-        Self(Arc::new(System))
+        Self(Arc::new(System::default()))
     }
 
     /// A clock that reads `source`.
@@ -44,15 +53,36 @@ impl Clock {
         self.0.sleep(length).await;
     }
 
-    /// Sleeps until the wall clock shows `when`. A clock that was set forward or back is noticed within a minute.
+    /// Sleeps for `length`, or until the wall clock jumps: for those who look every now and then whether it is time.
+    pub async fn sleep_or_jump(&self, length: Duration) {
+        let mut jumps = self.jumps();
+        tokio::select! {
+            () = self.sleep(length) => {}
+            // The clock has the sender.
+            Ok(()) = jumps.changed() => {}
+        }
+    }
+
+    /// Sleeps until the wall clock shows `when`. A clock that was set forward or back, or a machine that slept, is noticed
+    /// within a second or two.
     pub async fn sleep_until(&self, when: SystemTime) {
-        const LOOK_AGAIN: Duration = Duration::from_secs(60);
+        // Before the first look at the clock, so that no jump falls between the two.
+        let mut jumps = self.jumps();
         while let Ok(left) = when.duration_since(self.now()) {
             if left.is_zero() {
                 return;
             }
-            self.sleep(left.min(LOOK_AGAIN)).await;
+            tokio::select! {
+                () = self.sleep(left) => {}
+                Ok(()) = jumps.changed() => {}
+            }
         }
+    }
+
+    /// Changes whenever the wall clock was set or the machine slept: what hung on the moment, or on a connection, is not to
+    /// be relied upon any more.
+    pub fn jumps(&self) -> watch::Receiver<()> {
+        self.0.jumps()
     }
 
     /// The result of `work`, or None when it takes longer than `limit`.
@@ -102,17 +132,54 @@ impl fmt::Debug for Clock {
     }
 }
 
-struct System;
+/// The system's clock. One task looks for jumps on behalf of all who wait for a moment; it begins with the first of them.
+#[derive(Default)]
+struct System {
+    jumps: OnceLock<Arc<watch::Sender<()>>>,
+}
 
 impl Source for System {
-    #[allow(clippy::disallowed_methods, reason = "this is the one place that reads the system's clock")]
     fn now(&self) -> SystemTime {
-        SystemTime::now()
+        shown()
     }
 
     fn sleep(&self, length: Duration) -> BoxFuture<'static, ()> {
         Box::pin(tokio::time::sleep(length))
     }
+
+    fn jumps(&self) -> watch::Receiver<()> {
+        let jumps = self.jumps.get_or_init(|| {
+            let jumps = Arc::new(watch::Sender::new(()));
+            tokio::spawn(look_for_jumps(Arc::downgrade(&jumps)));
+            jumps
+        });
+        jumps.subscribe()
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "this is the one place that reads the system's clock")]
+fn shown() -> SystemTime {
+    SystemTime::now()
+}
+
+/// Until the clock is gone.
+async fn look_for_jumps(jumps: Weak<watch::Sender<()>>) {
+    let mut last = (shown(), Instant::now());
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let Some(jumps) = jumps.upgrade() else { return };
+        let now = (shown(), Instant::now());
+        if is_jump(last.0 + now.1.saturating_duration_since(last.1), now.0) {
+            jumps.send_replace(());
+        }
+        last = now;
+    }
+}
+
+/// Whether a clock that should show `expected` shows something else.
+fn is_jump(expected: SystemTime, shown: SystemTime) -> bool {
+    let off = shown.duration_since(expected).unwrap_or_else(|behind| behind.duration());
+    off >= JUMP
 }
 
 #[cfg(test)]
@@ -125,5 +192,15 @@ mod tests {
         assert_eq!(unix_seconds(epoch + Duration::from_millis(1500)), 1);
         assert_eq!(unix_seconds(epoch - Duration::from_millis(1500)), -2);
         assert_eq!(from_unix_seconds(-2), epoch - Duration::from_secs(2));
+    }
+    #[test]
+    fn a_clock_that_was_set_or_slept_jumped_and_one_that_is_kept_right_did_not() {
+        let expected = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        for off in [JUMP, Duration::from_secs(3600)] {
+            assert!(is_jump(expected, expected + off) && is_jump(expected, expected - off));
+        }
+        for off in [Duration::ZERO, Duration::from_millis(100)] {
+            assert!(!is_jump(expected, expected + off) && !is_jump(expected, expected - off));
+        }
     }
 }

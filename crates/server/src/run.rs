@@ -33,7 +33,7 @@ use crate::svid::{SvidError, SvidRotation};
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The data directory is not to be had.
-    #[error("unable to create data directory {path}: {}", reason(error))]
+    #[error("mkdir {path}: {}", reason(error))]
     DataDir {
         /// Which.
         path: std::path::PathBuf,
@@ -57,6 +57,9 @@ pub enum RunError {
     /// A plugin was not loaded.
     #[error(transparent)]
     Plugins(#[from] LoadError),
+    /// What there was of authorities cannot be taken up.
+    #[error(transparent)]
+    Journal(CaError),
     /// The first authorities could not be made.
     #[error("unable to prepare the server's authorities: {0}")]
     Authorities(#[from] CaError),
@@ -140,7 +143,8 @@ async fn start(config: Config, built_ins: &ServerBuiltIns, log: Log, shutdown: S
         clock.clone(),
         signing.clone(),
     )
-    .await?;
+    .await
+    .map_err(RunError::Journal)?;
     let rotation = Rotation::start(authorities, clock.clone(), health.clone()).await?;
     let ca = Arc::new(Ca::new(signing, config.lifetimes, config.jwt_issuer, clock.clone()));
     let (svid_rotation, credential) =

@@ -18,6 +18,8 @@ struct Queue {
     state: Mutex<State>,
     /// Changes whenever somebody begins or ceases to sleep.
     changes: watch::Sender<()>,
+    /// Changes whenever the clock is set.
+    jumps: watch::Sender<()>,
 }
 
 struct State {
@@ -42,7 +44,8 @@ impl ManualClock {
     /// A clock that shows `start`.
     pub fn new(start: SystemTime) -> Self {
         let state = State { wall: start, run: Duration::ZERO, last_id: 0, sleepers: BTreeMap::new() };
-        Self(Arc::new(Queue { state: Mutex::new(state), changes: watch::Sender::new(()) }))
+        let (changes, jumps) = (watch::Sender::new(()), watch::Sender::new(()));
+        Self(Arc::new(Queue { state: Mutex::new(state), changes, jumps }))
     }
 
     /// The clock as the system takes it.
@@ -72,9 +75,11 @@ impl ManualClock {
         self.0.changes.send_replace(());
     }
 
-    /// Sets the wall clock, forward or back, without time passing: sleepers sleep on.
+    /// Sets the wall clock, forward or back, without time passing, as a machine that slept finds it too: who sleeps for a
+    /// length sleeps on, who waits for a moment looks again.
     pub fn set(&self, now: SystemTime) {
         self.0.state().wall = now;
+        self.0.jumps.send_replace(());
     }
 
     /// How many sleep.
@@ -127,6 +132,10 @@ impl Source for ManualClock {
             let _ = woken.await;
         })
     }
+
+    fn jumps(&self) -> watch::Receiver<()> {
+        self.0.jumps.subscribe()
+    }
 }
 
 impl Queue {
@@ -155,6 +164,7 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+    const HOUR: Duration = Duration::from_secs(60 * 60);
 
     #[tokio::test]
     async fn sleepers_wake_in_the_order_of_their_time() {
@@ -188,15 +198,32 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_clock_that_is_set_wakes_nobody_until_it_is_looked_at() {
+    async fn a_clock_that_is_set_wakes_those_who_wait_for_a_moment_and_nobody_else() {
         let manual = ManualClock::new(SystemTime::UNIX_EPOCH);
+        let wait_until = |hours: u32| {
+            let clock = manual.clock();
+            tokio::spawn(async move { clock.sleep_until(SystemTime::UNIX_EPOCH + HOUR * hours).await })
+        };
+        let (first, second) = (wait_until(1), wait_until(3));
+        manual.until_somebody_sleeps(HOUR * 3..).await;
         let clock = manual.clock();
-        let sleeper = tokio::spawn(async move { clock.sleep_until(SystemTime::UNIX_EPOCH + SECOND * 3600).await });
-        manual.until_somebody_sleeps(..).await;
-        manual.set(SystemTime::UNIX_EPOCH + SECOND * 7200);
-        assert_eq!(manual.sleepers(), 1);
-        // It looks again each minute.
-        manual.advance(SECOND * 60);
-        sleeper.await.unwrap();
+        let length = tokio::spawn(async move { clock.sleep(HOUR * 2).await });
+        manual.until_somebody_sleeps(HOUR * 2..=HOUR * 2).await;
+        manual.set(SystemTime::UNIX_EPOCH + HOUR * 2);
+        first.await.unwrap();
+        // The other one has an hour to go now, and the sleeper its two.
+        manual.until_somebody_sleeps(HOUR..=HOUR).await;
+        assert_eq!(manual.sleepers(), 2);
+        manual.advance(HOUR);
+        second.await.unwrap();
+        assert!(!length.is_finished());
+
+        // Set back, it is a longer way.
+        let third = wait_until(4);
+        manual.until_somebody_sleeps(HOUR..=HOUR).await;
+        manual.set(SystemTime::UNIX_EPOCH);
+        manual.until_somebody_sleeps(HOUR * 4..=HOUR * 4).await;
+        manual.advance(HOUR * 4);
+        third.await.unwrap();
     }
 }

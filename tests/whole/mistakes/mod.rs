@@ -11,7 +11,7 @@ use anyhow::{Result, ensure};
 use steeple_tests::Daemon;
 
 /// Waits until a daemon has ended with exit code 1 and a log that has all of these words.
-async fn ends_with(process: &mut Daemon, words: &[&str]) -> Result<()> {
+pub(crate) async fn ends_with(process: &mut Daemon, words: &[&str]) -> Result<()> {
     let code = process.exit().await?.code();
     let log = process.log()?;
     ensure!(code == Some(1), "exit code {code:?}: {log}");

@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use steeple_catalog::Host;
 use steeple_catalog::load::{self, LoadError};
-use steeple_config::plugins::PluginBlock;
 use steeple_console::daemon::{ConfigFile, install_log, log_warnings};
 use steeple_plugins::SERVER;
 use steeple_runtime::Clock;
@@ -73,11 +72,7 @@ fn check(program: &Program, flags: ConfigFlags) -> Result<(), Invalid> {
     let host = Host::new(Clock::system());
     let wrong = load::check_server(&config.plugins, &SERVER, &config.trust_domain, &host);
     // One that is not there is told alone.
-    let notes: Vec<Note> = wrong
-        .iter()
-        .map(|error| not_loaded(&config.plugins, error))
-        .collect::<Result<_, String>>()
-        .map_err(Invalid::Plugins)?;
+    let notes: Vec<Note> = wrong.iter().map(not_loaded).collect::<Result<_, String>>().map_err(Invalid::Plugins)?;
     if notes.is_empty() { Ok(()) } else { Err(Invalid::Notes(notes)) }
 }
 
@@ -91,7 +86,7 @@ fn refused(program: &Program, file: &ConfigFile, error: &ConfigError) -> Invalid
 }
 
 /// What is noted of a plugin, or why there is none.
-fn not_loaded(blocks: &[PluginBlock], error: &LoadError) -> Result<Note, String> {
+fn not_loaded(error: &LoadError) -> Result<Note, String> {
     match error {
         LoadError::NoBuiltIn { kind: _, name } => Err(format!("failed to load plugin {name:?}: {error}")),
         LoadError::UnsupportedType(_)
@@ -102,14 +97,8 @@ fn not_loaded(blocks: &[PluginBlock], error: &LoadError) -> Result<Note, String>
             of: (*kind).to_owned(),
             text: format!("constraint not satisfied: expected {expected} but got {count}"),
         }),
-        LoadError::Configure { name, error } => {
-            // What the plugin says begins with its own type and name.
-            let note = |block: &PluginBlock| {
-                let prefix = format!("{}({}): ", block.kind.to_lowercase(), block.name);
-                let text = error.message.strip_prefix(&prefix)?.to_owned();
-                Some(Note { of: format!("{} {:?}", block.kind, block.name), text })
-            };
-            blocks.iter().filter(|block| block.name == *name).find_map(note).ok_or_else(|| error.to_string())
+        LoadError::Configure { kind, name, error } => {
+            Ok(Note { of: format!("{kind} {name:?}"), text: error.message.clone() })
         }
     }
 }

@@ -185,7 +185,10 @@ async fn a_challenge_that_a_join_token_cannot_answer_ends_the_attestation() {
     let host = host().await;
     host.server.change(|script| script.challenges = vec![b"who are you".to_vec()]);
     let error = start(&host, bundle_of(&host, &host.ca), TOKEN).await.err().unwrap();
-    assert_eq!(error.to_string(), "nodeattestor(join_token): server issued unexpected challenge");
+    assert_eq!(
+        error.to_string(),
+        "rpc error: code = Internal desc = nodeattestor(join_token): server issued unexpected challenge"
+    );
     assert!(host.storage().svid().is_none());
 }
 
@@ -202,7 +205,10 @@ async fn challenges_are_answered_one_after_the_other() {
 async fn a_plugin_that_fails_is_named_and_the_server_is_not_asked() {
     let host = host().await;
     let error = start(&host, bundle_of(&host, &host.ca), By::Answering("")).await.err().unwrap();
-    assert_eq!(error.to_string(), "nodeattestor(test): the plugin's payload is empty");
+    assert_eq!(
+        error.to_string(),
+        "rpc error: code = InvalidArgument desc = nodeattestor(test): the plugin's payload is empty"
+    );
     assert!(host.server.seen().calls.is_empty());
 }
 
@@ -287,7 +293,7 @@ async fn a_key_manager_that_fails_is_named() {
     let host = host().await;
     host.keys.fail_with(Some(PluginError::internal("out of order")));
     let error = start(&host, bundle_of(&host, &host.ca), TOKEN).await.err().unwrap();
-    assert_eq!(error.to_string(), "keymanager(memory): out of order");
+    assert_eq!(error.to_string(), "rpc error: code = Internal desc = keymanager(memory): out of order");
 }
 
 #[tokio::test]

@@ -242,6 +242,11 @@ impl Store {
         self.drop_svid(entry_id);
     }
 
+    /// What the server refused is due again.
+    pub(crate) fn ask_again(&mut self) {
+        self.refused.clear();
+    }
+
     fn drop_svid(&mut self, entry_id: &str) {
         self.svids.remove(entry_id);
         self.tainted.remove(entry_id);

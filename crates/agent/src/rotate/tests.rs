@@ -2,6 +2,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use steeple_proto::spire::api::types::permission_denied_details::Reason;
+use steeple_testkit::Ca;
 use steeple_testkit::server::Misbehaviour;
 use steeple_transport::status::permission_denied;
 use tokio::task::JoinHandle;
@@ -109,7 +110,7 @@ async fn an_svid_of_a_tainted_authority_is_renewed_at_once() {
     let first = case.identity();
     case.host.manual.until_somebody_sleeps(about(LOOK_EVERY)).await;
     // Of another authority first, which is none of this agent's business.
-    case.upstream.set_tainted(vec![steeple_testkit::Ca::new("example.org", case.host.manual.now()).root().clone()]);
+    case.upstream.set_tainted(vec![Ca::new("example.org", case.host.manual.now()).root().clone()]);
     case.host.manual.until_somebody_sleeps(about(LOOK_EVERY)).await;
     assert_eq!(case.identity().chain, first.chain);
     case.upstream.set_tainted(vec![case.host.ca.root().clone()]);
@@ -183,8 +184,9 @@ async fn an_svid_that_ended_before_it_could_be_renewed_ends_the_agent() {
     // The server refuses it in the handshake.
     case.pass(HOUR + SECOND).await;
     let error = case.running.await.unwrap().unwrap_err();
-    let text = "rpc error: code = Unavailable desc = connection error: ";
-    assert!(error.to_string().starts_with(&format!("failed to renew agent: {text}")), "{error}");
+    let text = "current SVID has already expired and rotate agent SVID failed: failed to renew agent: rpc error: code = \
+                Unavailable desc = connection error: ";
+    assert!(error.to_string().starts_with(text), "{error}");
     assert!(error.to_string().contains("received fatal alert: "), "{error}");
 }
 
@@ -233,6 +235,39 @@ async fn a_pause_is_never_so_long_that_the_svid_ends_in_it() {
     case.host.manual.wake(about(LOOK_EVERY)).await;
     case.host.server.until_called("RenewAgent", 3).await;
     assert!(case.host.manual.now() < case.identity().chain[0].not_after());
+}
+
+#[tokio::test]
+async fn an_svid_that_ended_while_another_server_was_in_the_place_of_the_agents_own_ends_nothing() {
+    let case = Case::new(true).await;
+    let show = |ca: &Ca| {
+        let now = case.host.manual.now();
+        case.host.server.show(&ca.svid("/spire/server", now..now + HOUR * 2));
+    };
+    show(&Ca::new("example.org", case.host.manual.now()));
+    case.pass(HOUR + SECOND).await;
+    let mut pause = LOOK_EVERY;
+    for _ in 0..3 {
+        pause = pause * 3 / 2;
+        case.host.manual.wake(about(pause)).await;
+    }
+    assert!(!case.running.is_finished());
+    // Its own is back.
+    case.host.manual.until_somebody_sleeps(about(pause * 3 / 2)).await;
+    show(&case.host.ca);
+    case.host.manual.wake(about(pause * 3 / 2)).await;
+    case.renewed().await;
+}
+
+#[tokio::test]
+async fn an_svid_that_ended_while_the_machine_slept_is_renewed_at_once() {
+    let case = Case::new(true).await;
+    case.host.manual.until_somebody_sleeps(about(LOOK_EVERY)).await;
+    let now = case.host.manual.now() + HOUR * 8;
+    case.host.server.show(&case.host.ca.svid("/spire/server", now..now + HOUR));
+    case.host.manual.set(now);
+    let renewed = case.renewed().await;
+    assert!(renewed.chain[0].not_after() > now);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Changes that the server pushes (`steeple.agent.sync.v1`).
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use prost::Message;
 use steeple_proto::spire::api::types;
@@ -34,8 +35,8 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// Opens it, telling what the agent holds.
-    pub(super) async fn open(upstream: &Upstream, store: &Store) -> Result<Self, Status> {
+    /// Opens it, telling what the agent holds. A server that says nothing for `limit` is given up.
+    pub(super) async fn open(upstream: &Upstream, store: &Store, limit: Duration) -> Result<Self, Status> {
         let channel = upstream.channel().map_err(|error| Status::internal(error.to_string()))?;
         let (requests, stream) = mpsc::channel(1);
         let held = steeple_transport::sync::digest(store.digests());
@@ -43,7 +44,7 @@ impl Stream {
         // An empty channel of one place takes its first message.
         let _ = requests.try_send(open);
         let opened = async { SyncClient::new(channel).follow(ReceiverStream::new(stream)).await };
-        let changes = upstream.call(opened).await?.into_inner();
+        let changes = upstream.call_within(limit, opened).await?.into_inner();
         Ok(Self { requests, changes, listed: HashSet::new(), wanted: HashSet::new() })
     }
 

@@ -24,7 +24,7 @@ use crate::mint::{self, Minted};
 use crate::rebootstrap::Rebootstrap;
 use crate::rejection::{self, Rejection};
 use crate::storage::{Storage, StorageError};
-use crate::upstream::{Identity, Upstream};
+use crate::upstream::{CALL_LIMIT, Identity, Upstream};
 use follow::Stream;
 
 /// The longest pause after failures, whatever the interval.
@@ -36,6 +36,9 @@ const LONGEST_MINT_PAUSE: Duration = Duration::from_secs(4 * 60);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// A new stream is opened at once, but a server that ends each one must not be hammered.
 const STREAM_PAUSE: Duration = Duration::from_millis(200);
+/// How long a stream may take to open when the clock has jumped: the connection may be one that ended while the machine
+/// slept, or as good as before.
+const AFTER_JUMP: Duration = Duration::from_secs(5);
 /// A server that could not push is asked again whether it can.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
 
@@ -43,7 +46,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(60);
 #[derive(Debug, thiserror::Error)]
 pub enum SyncError {
     /// The server does not want this agent any more.
-    #[error("failed to sync with SPIRE Server: {}", describe(.status))]
+    #[error("failed to fetch authorized entries: {}", describe(.status))]
     Rejected {
         /// What it means.
         rejection: Rejection,
@@ -53,6 +56,9 @@ pub enum SyncError {
     /// The server's certificate has been of no authority that the agent knows for so long that it is to begin anew.
     #[error("shutting down for rebootstrapping: {}", describe(.0))]
     Rebootstrap(Box<Status>),
+    /// The first sync has not succeeded for as long as it is tried.
+    #[error("failed to fetch authorized entries: {}", describe(.0))]
+    NotInitialized(Box<Status>),
     /// What the agent knows cannot be kept.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -76,6 +82,8 @@ pub(crate) struct Sync {
     mint_pause: Duration,
     /// After a batch failed: when the next one may begin.
     mint_again_at: Option<SystemTime>,
+    /// How long the next stream may take to open.
+    open_limit: Duration,
 }
 
 /// The end of one batch: the entries that were asked for, and what became of them.
@@ -99,6 +107,8 @@ pub(crate) struct Options {
 /// What the select loop does next.
 enum Next {
     Change(Result<Option<follow::Change>, Status>),
+    /// Another stream.
+    Stream,
     Minted(Batch),
     Look,
 }
@@ -129,15 +139,18 @@ impl Sync {
             minted: mpsc::channel(4),
             mint_pause: MINT_PAUSE,
             mint_again_at: None,
+            open_limit: CALL_LIMIT,
         }
     }
 
     /// Syncs until it is told to stop.
     ///
     /// # Errors
-    /// See [`SyncError`]; everything else is tried again. A rejection is one only if the agent cannot attest again.
+    /// See [`SyncError`]; everything else is tried again: for ever, once the first sync is complete, and for the patience of
+    /// a start before. A rejection is one only if the agent cannot attest again.
     pub(crate) async fn run(mut self, shutdown: Shutdown) -> Result<(), SyncError> {
         self.post_status().await;
+        let give_up_at = self.clock.now() + self.rebootstrap.patience();
         let mut pause = FIRST_PAUSE;
         loop {
             let shown = self.upstream.identity();
@@ -150,23 +163,18 @@ impl Sync {
                 Err(status) => {
                     let checking = Box::pin(self.check(&status, shown.as_ref()));
                     let Some(checked) = shutdown.unless_stopped(checking).await else { return Ok(()) };
-                    if checked? == GoesOn::AsItIs {
-                        let message =
-                            if self.ready.is_some() { "Failed to initialize manager" } else { "Synchronize failed" };
-                        error!(
-                            target: "manager",
-                            error = %describe(&status),
-                            status_code = code_name(status.code()),
-                            status_message = status.message(),
-                            retry_interval = ?pause,
-                            "{message}"
-                        );
-                    }
+                    let goes_on = checked?;
                     if is_unknown_authority(&status) && self.rebootstrap.mode != RebootstrapMode::Never {
                         // The delay is looked at again soon.
                         pause = FIRST_PAUSE;
                     }
                     let wait = jitter(pause);
+                    if self.ready.is_some() && self.clock.now() + wait > give_up_at {
+                        return Err(SyncError::NotInitialized(Box::new(status)));
+                    }
+                    if goes_on == GoesOn::AsItIs {
+                        self.tell(&status, wait);
+                    }
                     pause = (pause * 3 / 2).min(LONGEST_PAUSE.min(self.interval * 48));
                     wait
                 }
@@ -177,13 +185,22 @@ impl Sync {
         }
     }
 
+    /// A failure after which it is tried again.
+    fn tell(&self, status: &Status, retry_interval: Duration) {
+        let (error, code) = (describe(status), code_name(status.code()));
+        if self.ready.is_some() {
+            warn!(target: "manager", %error, ?retry_interval, "Failed to initialize manager");
+        } else {
+            let status_message = status.message();
+            error!(target: "manager", %error, status_code = code, status_message, ?retry_interval, "Synchronize failed");
+        }
+    }
+
     /// One stream from its opening to its end, or one poll. Returns how long to wait before the next.
     async fn sync(&mut self) -> Result<Duration, Status> {
-        match Stream::open(&self.upstream, &self.store).await {
-            Ok(stream) => {
-                self.follow(stream).await?;
-                Ok(STREAM_PAUSE)
-            }
+        let limit = std::mem::replace(&mut self.open_limit, CALL_LIMIT);
+        match Stream::open(&self.upstream, &self.store, limit).await {
+            Ok(stream) => self.follow(stream).await,
             Err(status) if status.code() == Code::Unimplemented => {
                 debug!(target: "manager", "The server cannot push changes; it is asked for them");
                 Box::pin(self.poll_for(ASK_AGAIN)).await
@@ -192,16 +209,28 @@ impl Sync {
         }
     }
 
-    /// Takes changes as they come, and makes the SVIDs that they need.
-    async fn follow(&mut self, mut stream: Stream) -> Result<(), Status> {
+    /// Takes changes as they come, and makes the SVIDs that they need. Returns how long to wait before the next stream.
+    async fn follow(&mut self, mut stream: Stream) -> Result<Duration, Status> {
         // A renewed identity is shown on a new connection; this stream then ends without a meaning.
         let mut identities = self.upstream.identities();
         identities.mark_unchanged();
+        let mut jumps = self.clock.jumps();
         loop {
+            let next = async {
+                tokio::select! {
+                    change = stream.next() => Next::Change(change),
+                    _ = identities.changed() => Next::Stream,
+                    next = self.next_of_minting() => next,
+                }
+            };
             let next = tokio::select! {
-                change = stream.next() => Next::Change(change),
-                _ = identities.changed() => return Ok(()),
-                next = self.next_of_minting() => next,
+                // First: what falls due by the jump is not to be asked for over a connection that may be gone.
+                biased;
+                Ok(()) = jumps.changed() => {
+                    self.after_jump();
+                    return Ok(Duration::ZERO);
+                }
+                next = next => next,
             };
             match next {
                 Next::Change(change) => match change? {
@@ -211,8 +240,9 @@ impl Sync {
                             self.synced().await;
                         }
                     }
-                    None => return Ok(()),
+                    None => return Ok(STREAM_PAUSE),
                 },
+                Next::Stream => return Ok(STREAM_PAUSE),
                 other => self.after_minting(other),
             }
             self.store.publish(self.clock.now());
@@ -238,9 +268,12 @@ impl Sync {
         }
     }
 
-    /// Makes SVIDs as they fall due, for `length`.
+    /// Makes SVIDs as they fall due, for `length` or until the clock jumps.
     async fn mint_for(&mut self, length: Duration) {
-        let clock = self.clock.clone();
+        if length.is_zero() {
+            return;
+        }
+        let (clock, mut jumps) = (self.clock.clone(), self.clock.jumps());
         let over = clock.sleep(length);
         tokio::pin!(over);
         loop {
@@ -248,6 +281,7 @@ impl Sync {
             self.mint_due();
             tokio::select! {
                 () = &mut over => return,
+                Ok(()) = jumps.changed() => return self.after_jump(),
                 next = self.next_of_minting() => self.after_minting(next),
             }
         }
@@ -287,6 +321,14 @@ impl Sync {
                 self.mint_later();
             }
         }
+    }
+
+    /// The clock was set, or the machine slept: what was to wait until a moment waits no longer.
+    fn after_jump(&mut self) {
+        info!(target: "manager", "The clock has jumped; asking the server anew");
+        self.open_limit = AFTER_JUMP;
+        self.mint_again_at = None;
+        self.store.ask_again();
     }
 
     fn mint_later(&mut self) {

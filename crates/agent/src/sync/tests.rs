@@ -460,7 +460,7 @@ async fn a_rejection_ends_the_agent_whenever_it_comes() {
             assert!(matches!(error, SyncError::Rejected { rejection, .. } if rejection == expected), "{error}");
             assert_eq!(
                 error.to_string(),
-                "failed to sync with SPIRE Server: rpc error: code = PermissionDenied desc = no"
+                "failed to fetch authorized entries: rpc error: code = PermissionDenied desc = no"
             );
 
             let case = Case::synced(way).await;
@@ -610,6 +610,79 @@ async fn a_server_below_an_unknown_authority_is_tried_again_by_an_agent_that_has
     case.host.server.show(&case.host.ca.svid("/spire/server", now..now + HOUR));
     case.host.manual.wake(about(FIRST_PAUSE)).await;
     (&mut case.ready).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_agent_that_cannot_sync_at_its_start_gives_up_after_its_patience() {
+    let host = Host::new().await;
+    host.server.misbehave("Follow", Some(Misbehaviour::Refuse(Status::unavailable("going down"))));
+    let case = Case::start(host, Way::Pushed, 100);
+    let mut pause = FIRST_PAUSE;
+    while !case.running.is_finished() {
+        tokio::select! {
+            () = case.host.manual.wake(about(pause)) => pause = pause * 3 / 2,
+            () = until_finished(&case.running) => {}
+        }
+    }
+    let error = case.running.await.unwrap().unwrap_err();
+    assert!(matches!(error, SyncError::NotInitialized(_)), "{error}");
+    assert!(error.to_string().ends_with("rpc error: code = Unavailable desc = going down"), "{error}");
+}
+
+async fn until_finished<T>(running: &JoinHandle<T>) {
+    while !running.is_finished() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_has_the_agent_ask_anew_and_replace_what_is_due() {
+    let case = Case::synced(Way::Pushed).await;
+    let first = case.until("unix:uid:1", has(1)).await.identities[0].svid.clone().unwrap();
+    let mut subscription = case.subscribe("unix:uid:1");
+    subscription.latest();
+    case.host.manual.set(case.host.manual.now() + HOUR * 58 / 60);
+    case.host.server.until_called("Follow", 2).await;
+    subscription.changed().await;
+    let second = subscription.latest().identities[0].svid.clone().unwrap();
+    assert!(second.chain[0].not_after() > first.chain[0].not_after());
+}
+
+#[tokio::test]
+async fn a_connection_that_ended_while_the_machine_slept_is_given_up_soon() {
+    let case = Case::synced(Way::Pushed).await;
+    case.host.server.misbehave("Follow", Some(Misbehaviour::Hang));
+    case.host.manual.set(case.host.manual.now() + HOUR / 4);
+    case.host.manual.wake(AFTER_JUMP..=AFTER_JUMP).await;
+    case.host.server.misbehave("Follow", None);
+    case.host.manual.wake(about(FIRST_PAUSE)).await;
+    case.host.server.until_called("Follow", 3).await;
+}
+
+#[tokio::test]
+async fn svids_that_have_ended_when_they_come_are_not_shown_and_asked_for_at_intervals() {
+    let host = Host::new().await;
+    let one = of(&host, "a", "unix:uid:1");
+    host.server.change(|script| {
+        script.entries = vec![one];
+        script.x509_ttl = Duration::ZERO;
+    });
+    let mut case = Case::start(host, Way::Pushed, 100);
+    (&mut case.ready).await.unwrap();
+    for tries in 1..4 {
+        case.host.server.until_called("BatchNewX509SVID", tries).await;
+        case.host.manual.until_somebody_sleeps(about(INTERVAL)).await;
+        assert_eq!(case.host.server.seen().count("BatchNewX509SVID"), tries);
+        assert!(case.until("unix:uid:1", Update::has_identity).await.identities[0].svid.is_none());
+        if tries == 3 {
+            // The clock was an hour ahead: what is asked for again later by that clock is asked for now.
+            case.host.server.change(|script| script.x509_ttl = HOUR);
+            case.host.manual.set(case.host.manual.now() - HOUR / 2);
+        } else {
+            case.host.manual.wake(about(INTERVAL)).await;
+        }
+    }
+    case.until("unix:uid:1", Update::is_complete).await;
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use steeple_catalog::key_manager::Plugin;
 use steeple_catalog::{Configuration, PluginError};
+use steeple_runtime::os::reason;
 
 use super::keys::HeldKeys;
 
@@ -46,7 +47,8 @@ pub fn agent(configuration: &Configuration) -> Result<Arc<dyn Plugin>, PluginErr
     }
     let directory = PathBuf::from(directory);
     probe(&directory).map_err(|error| {
-        PluginError::failed_precondition(format!("directory validation failed: {}: {error}", directory.display()))
+        let (directory, why) = (directory.display(), reason(&error));
+        PluginError::failed_precondition(format!("directory validation failed: open {directory}/.probe: {why}"))
     })?;
     open(directory.join("keys.json"))
 }
@@ -95,6 +97,26 @@ mod tests {
         let key = first.generate_key("x509-CA-A", KeyType::EcP256).await.unwrap();
         let again = open(path).unwrap().public_key("x509-CA-A").await.unwrap().unwrap();
         assert_eq!(again.public_key.spki_der(), key.public_key.spki_der());
+    }
+
+    #[tokio::test]
+    async fn a_key_that_was_destroyed_is_neither_in_memory_nor_in_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys.json");
+        let disk = open(path.clone()).unwrap();
+        for id in ["agent-svid-A", "agent-svid-B"] {
+            disk.generate_key(id, KeyType::EcP256).await.unwrap();
+        }
+        disk.destroy_key("agent-svid-A").await.unwrap();
+        for keys in [disk, open(path.clone()).unwrap()] {
+            let ids: Vec<_> = keys.public_keys().await.unwrap().into_iter().map(|key| key.id).collect();
+            assert_eq!(ids, ["agent-svid-B"]);
+        }
+        // What is not there is destroyed already, also where nothing can be written.
+        std::fs::remove_file(&path).unwrap();
+        let disk = open(path.clone()).unwrap();
+        disk.destroy_key("agent-svid-A").await.unwrap();
+        assert!(!path.exists());
     }
 
     #[tokio::test]

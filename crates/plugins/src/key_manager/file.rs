@@ -32,7 +32,7 @@ pub(super) fn load(path: &Path) -> Result<Keys, PluginError> {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Keys::new()),
         Err(error) => {
-            return Err(PluginError::internal(format!("unable to read {}: {}", path.display(), reason(&error))));
+            return Err(PluginError::unknown(format!("read {}: {}", path.display(), reason(&error))));
         }
     };
     let file: File = serde_json::from_slice(&text)

@@ -36,6 +36,20 @@ impl HeldKeys {
     fn held(&self) -> RwLockReadGuard<'_, Keys> {
         self.keys.read().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// What `change` makes of the keys: in the file first, because a key that is used must be there after a crash, and
+    /// one that was destroyed must not.
+    async fn change(&self, change: impl FnOnce(&mut Keys) + Send) -> Result<(), PluginError> {
+        let _alone = self.writing.lock().await;
+        let mut keys = self.held().clone();
+        change(&mut keys);
+        if let Some(file) = self.file.clone() {
+            let written = keys.clone();
+            tokio::task::spawn_blocking(move || file::save(&file, &written)).await.map_err(PluginError::internal)??;
+        }
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -43,21 +57,9 @@ impl Plugin for HeldKeys {
     async fn generate_key(&self, id: &str, key_type: KeyType) -> Result<Key, PluginError> {
         let new = generate(id, key_type).await?;
         let key = public(id, &new);
-        let _alone = self.writing.lock().await;
-        let mut keys = self.held().clone();
-        keys.insert(id.to_owned(), Arc::new(new));
-        // The file first: a key that is used must be there after a crash.
-        if let Some(file) = self.file.clone() {
-            let written = keys.clone();
-            tokio::task::spawn_blocking(move || file::save(&file, &written))
-                .await
-                .map_err(PluginError::internal)?
-                .map_err(|error| PluginError {
-                    message: format!("failed to generate key: {}", error.message),
-                    ..error
-                })?;
-        }
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        let changed = self.change(|keys| drop(keys.insert(id.to_owned(), Arc::new(new)))).await;
+        changed
+            .map_err(|error| PluginError { message: format!("failed to generate key: {}", error.message), ..error })?;
         Ok(key)
     }
 
@@ -85,6 +87,14 @@ impl Plugin for HeldKeys {
         signed.map_err(|error| {
             PluginError::internal(format!("failed to sign data: keypair {id:?} signing operation failed: {error}"))
         })
+    }
+
+    async fn destroy_key(&self, id: &str) -> Result<(), PluginError> {
+        if !self.held().contains_key(id) {
+            return Ok(());
+        }
+        let changed = self.change(|keys| drop(keys.remove(id))).await;
+        changed.map_err(|error| PluginError { message: format!("failed to destroy key: {}", error.message), ..error })
     }
 }
 

@@ -4,15 +4,15 @@
 //! has lost its keys starts anew.
 
 use prost::Message;
+use steeple_datastore::DataStore;
 use steeple_datastore::journals::{CaJournal, SetCaJournal};
-use steeple_datastore::{DataStore, Error};
 use steeple_proto::journal::{Entries, JwtKeyEntry, Status, X509caEntry};
 use steeple_runtime::clock::unix_seconds;
 use steeple_spiffe::{PublicKey, x509};
 use tracing::{error, info};
 
 use super::slots::{Authority, SlotId};
-use super::{JwtAuthority, X509Authority};
+use super::{CaError, JwtAuthority, X509Authority};
 
 /// Entries kept of each kind.
 const KEPT: usize = 10;
@@ -28,14 +28,16 @@ pub(super) struct Journal {
 
 impl Journal {
     /// The journal whose active authority is one of these keys, or an empty one.
-    pub(super) async fn load(store: DataStore, keys: impl IntoIterator<Item = &PublicKey>) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    /// When the store cannot be read, or the row makes no sense: it is left as it is.
+    pub(super) async fn load(store: DataStore, keys: impl IntoIterator<Item = &PublicKey>) -> Result<Self, CaError> {
         for key in keys {
             let id = x509::hex(&steeple_pki::ski(key));
             let Some(CaJournal { id: row, data, active_x509_authority_id }) = store.fetch_ca_journal(&id).await? else {
                 continue;
             };
-            let entries = Entries::decode(data.as_slice())
-                .map_err(|error| Error::Corrupt(format!("unable to unmarshal CA journal: {error}")))?;
+            let entries = Entries::decode(data.as_slice()).map_err(|error| CaError::Journal(error.to_string()))?;
             info!(
                 target: "ca_manager",
                 x509_cas = entries.x509_c_as.len(),

@@ -96,6 +96,9 @@ pub enum CaError {
     /// A token was asked for without an audience.
     #[error("invalid JWT-SVID audience: cannot be empty")]
     NoAudience,
+    /// The journal cannot be read. A server that began anew would overwrite the keys that it tells of.
+    #[error("failed to load journal from datastore: unable to unmarshal entries from CA journal record: {0}")]
+    Journal(String),
     /// The datastore refused.
     #[error(transparent)]
     DataStore(#[from] steeple_datastore::Error),
@@ -109,7 +112,7 @@ impl steeple_runtime::metrics::Coded for CaError {
             Self::DataStore(error) => error.code(),
             Self::JwtDisabled => "Unimplemented",
             Self::NoAudience => "InvalidArgument",
-            Self::Pki(_) => "Internal",
+            Self::Pki(_) | Self::Journal(_) => "Internal",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! When authorities change: a look every ten seconds.
+//! When authorities change: a look every ten seconds, and whenever the clock jumps.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ impl Rotation {
     /// None: a rotation that fails is tried again.
     pub async fn run(mut self, shutdown: Shutdown) -> Result<(), CaError> {
         let mut failures = 0;
-        while shutdown.unless_stopped(self.clock.sleep(LOOK_EVERY)).await.is_some() {
+        while shutdown.unless_stopped(self.clock.sleep_or_jump(LOOK_EVERY)).await.is_some() {
             match self.authorities.rotate().await {
                 Ok(()) => {
                     failures = 0;

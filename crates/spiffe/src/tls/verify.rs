@@ -18,7 +18,9 @@ use crate::{Certificate, X509Error};
 pub fn is_unknown_authority(error: &(dyn StdError + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
-        if matches!(error.downcast_ref::<Error>(), Some(Error::InvalidCertificate(CertificateError::UnknownIssuer))) {
+        let is_so = |error: &Error| matches!(error, Error::InvalidCertificate(CertificateError::UnknownIssuer));
+        if error.downcast_ref().is_some_and(is_so) || matches!(error.downcast_ref(), Some(X509Error::UnknownAuthority))
+        {
             return true;
         }
         next = match error.downcast_ref::<io::Error>() {
@@ -35,6 +37,9 @@ pub fn in_words(error: io::Error) -> io::Error {
     match error.get_ref().and_then(|error| error.downcast_ref()) {
         Some(Error::InvalidCertificate(CertificateError::Other(OtherError(reason)))) => {
             io::Error::new(error.kind(), Arc::clone(reason))
+        }
+        Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+            io::Error::new(error.kind(), X509Error::UnknownAuthority)
         }
         _ => error,
     }

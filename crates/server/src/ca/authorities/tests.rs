@@ -3,14 +3,15 @@ mod ten_days;
 use std::time::Duration;
 
 use steeple_datastore::bundles::SetBundle;
+use steeple_datastore::journals::{CaJournal, SetCaJournal};
 use steeple_pki::PrivateKey;
 use steeple_spiffe::{JwtSvid, SpiffeId};
 use steeple_testkit::{ManualClock, MemoryKeys};
 use tempfile::TempDir;
 
 use super::*;
-use crate::ca::Ca;
 use crate::ca::sign::{Lifetimes, WorkloadJwt};
+use crate::ca::{Ca, Rotation};
 use crate::tests::{DAY, HOUR, manual, store};
 
 const TTL: Duration = DAY;
@@ -38,6 +39,10 @@ impl Place {
     }
 
     async fn load(&self) -> (Authorities, Signing) {
+        self.try_load().await.unwrap()
+    }
+
+    async fn try_load(&self) -> Result<(Authorities, Signing), CaError> {
         let config = CaConfig {
             ttl: TTL,
             x509_key_type: KeyType::EcP256,
@@ -49,7 +54,7 @@ impl Place {
         let trust_domain = TrustDomain::parse("example.org").unwrap();
         let (keys, store, clock) = (self.keys.of_server(), self.store.clone(), self.manual.clock());
         let authorities = Authorities::load(trust_domain, config, keys, store, clock, signing.clone());
-        (authorities.await.unwrap(), signing)
+        Ok((authorities.await?, signing))
     }
 
     /// X.509 authorities (DER) and key ids of the bundle.
@@ -153,6 +158,27 @@ async fn keys_that_are_lost_are_replaced_and_the_old_bundle_stays() {
 }
 
 #[tokio::test]
+async fn a_journal_that_cannot_be_read_ends_the_start_and_is_left_with_the_keys_that_it_tells_of() {
+    let place = Place::new().await;
+    let (authorities, _) = place.start().await;
+    let id = authorities.x509.active().unwrap().authority_id();
+    let good = place.store.fetch_ca_journal(&id).await.unwrap().unwrap();
+    let made = place.keys.made();
+    for data in [b"\xff\xff garbage".to_vec(), good.data[..good.data.len() / 2].to_vec()] {
+        place.store.write(SetCaJournal(CaJournal { data: data.clone(), ..good.clone() })).await.unwrap();
+        let error = place.try_load().await.err().unwrap().to_string();
+        let text = "failed to load journal from datastore: unable to unmarshal entries from CA journal record: ";
+        assert!(error.starts_with(text), "{error}");
+        assert_eq!(place.store.fetch_ca_journal(&id).await.unwrap().unwrap().data, data);
+    }
+    assert_eq!(place.keys.made(), made);
+    // Put back, it is as before.
+    let before = active(&authorities);
+    place.store.write(SetCaJournal(good)).await.unwrap();
+    assert_eq!(active(&place.start().await.0), before);
+}
+
+#[tokio::test]
 async fn keys_of_another_server_bring_their_own_journal() {
     let place = Place::new().await;
     let first = active(&place.start().await.0);
@@ -205,6 +231,30 @@ async fn authorities_that_ended_while_the_server_was_off_are_replaced() {
     let (after, _) = place.start().await;
     assert_ne!(active(&after), first);
     assert!(after.x509.active().unwrap().certificate.not_after() > place.manual.now());
+}
+
+#[tokio::test]
+async fn a_server_that_slept_past_a_rotation_makes_up_for_it_at_once() {
+    let place = Place::new().await;
+    let (authorities, signing) = place.start().await;
+    let before = signers(&place, &signing).await;
+    let health = steeple_runtime::health::Health::new();
+    let rotation = Rotation::start(authorities, place.manual.clock(), health).await.unwrap();
+    let shutdown = steeple_runtime::Shutdown::new();
+    let running = tokio::spawn(rotation.run(shutdown.clone()));
+    place.manual.until_somebody_sleeps(..).await;
+    place.manual.set(place.manual.now() + TTL * 11 / 12);
+    let after = loop {
+        let now = signers(&place, &signing).await;
+        if now.0 != before.0 && now.1 != before.1 {
+            break now;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert!(after.0.is_some() && after.1.is_some());
+    assert_eq!(place.bundle().await.0.len(), 2);
+    shutdown.stop();
+    running.await.unwrap().unwrap();
 }
 
 #[tokio::test]
