@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use steeple_proto::workload::X509svidResponse;
+use steeple_runtime::Clock;
 use steeple_tests::{
-    Agent, Binaries, Domain, Line, Scratch, case, say, skipped_on_the_reference, until, verified, within,
+    Agent, Binaries, Domain, Line, Scratch, case, passed, say, skipped_on_the_reference, verified, within,
 };
 use tokio::time::{interval, timeout};
 use tonic::{Code, Streaming};
@@ -65,8 +66,7 @@ fn what_changed_while_the_agent_could_not_reach_its_server_arrives_afterwards() 
     case(async |scratch| {
         let domain = Domain::builder().start(scratch).await?;
         let (mut agent, line) = agent_behind_a_line(&domain).await?;
-        let token = domain.server.token(&[]).await?;
-        attest(&mut agent, &token).await?;
+        domain.attest(&mut agent).await?;
         let web = domain.entry(&agent.id, "/web", &[]).await?;
         let mut follower = agent.workload().follow();
         follower.until_id(WEB).await?;
@@ -154,8 +154,7 @@ fn an_agent_whose_own_svid_has_ended_serves_until_the_server_refuses_it() -> Res
         let mut stream = follower.into_stream()?;
         domain.server.stop().await?;
         // However it was renewed just before.
-        let end = Instant::now() + Duration::from_secs(21);
-        until("the end of the agent's SVID", async || (Instant::now() > end).then_some(())).await?;
+        passed("the end of the agent's SVID", Clock::system().now() + Duration::from_secs(21)).await?;
         ensure!(agent.workload().follow().until_id(WEB).await? == first, "another SVID than before");
         ensure!(says(&mut stream).await?.is_none(), "news without a server");
 
@@ -164,8 +163,7 @@ fn an_agent_whose_own_svid_has_ended_serves_until_the_server_refuses_it() -> Res
         ensure!(!status.success(), "{status}");
         within("the end of the stream", async { while let Ok(Some(_)) = stream.message().await {} }).await?;
         // It has nothing left to show; as a new agent it is welcome.
-        let token = domain.server.token(&[]).await?;
-        attest(&mut agent, &token).await?;
+        domain.attest(&mut agent).await?;
         domain.entry(&agent.id, "/web", &[]).await?;
         agent.workload().follow().until_id(WEB).await?;
         Ok(())
@@ -262,18 +260,9 @@ async fn goes_on(domain: &Domain, agent: &mut Agent, token: &str) -> Result<()> 
 /// A new agent, and the line by which it reaches its server.
 async fn agent_behind_a_line(domain: &Domain) -> Result<(Agent, Line)> {
     let (agent, line) = (domain.new_agent("node1").await?, Line::to(domain.server.port).await?);
-    let text = fs::read_to_string(&agent.conf)?;
     let [directly, by_line] = [domain.server.port, line.port].map(|port| format!("server_port = {port}"));
-    ensure!(text.contains(&directly), "no port in {}", agent.conf.display());
-    fs::write(&agent.conf, text.replace(&directly, &by_line))?;
+    agent.reconfigure(|conf| conf.replace(&directly, &by_line))?;
     Ok((agent, line))
-}
-
-async fn attest(agent: &mut Agent, token: &str) -> Result<()> {
-    agent.launch(&["-joinToken", token])?;
-    agent.healthy().await?;
-    agent.id = format!("spiffe://example.org/spire/agent/join_token/{token}");
-    Ok(())
 }
 
 /// The agent's first key, as it is stored.
