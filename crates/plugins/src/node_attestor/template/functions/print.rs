@@ -83,7 +83,8 @@ fn padded(printed: &str, flags: &str, verb: char, value: &Value) -> Result<Strin
     let zeros = digits.starts_with('0') && !left;
     let is_one = matches!(value, Value::Nil | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Text(_));
     let is_number = matches!(value, Value::Int(_));
-    if !is_one && verb.eq_ignore_ascii_case(&'v') || !is_one && verb == 's' || zeros && !is_number {
+    let each_member = !is_one && ['v', 's'].contains(&verb);
+    if each_member || (zeros && !is_number) {
         return Err(format!("a width is not supported for %{flags}{verb} of {}", value.kind()));
     }
     Ok(match (left, zeros) {
