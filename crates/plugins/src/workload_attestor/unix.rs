@@ -59,8 +59,8 @@ impl Unix {
 impl Plugin for Unix {
     async fn attest(&self, pid: i32) -> Result<Vec<String>, PluginError> {
         let process = self.proc.join(pid.to_string());
-        let status = status_of(&process)
-            .map_err(|error| PluginError::internal(format!("failed to get process: {error}")))?;
+        let status =
+            status_of(&process).map_err(|error| PluginError::internal(format!("failed to get process: {error}")))?;
         let owner = Owner::of(&status)?;
         let mut selectors = vec![format!("uid:{}", owner.uid)];
         selectors.extend(user_name(owner.uid).map(|name| format!("user:{name}")));

@@ -154,7 +154,10 @@ impl Entry for Service {
             (script.entries.clone(), script.page)
         };
         if entries.len() <= page {
-            let whole = SyncAuthorizedEntriesResponse { entries: encoded(&entries), ..SyncAuthorizedEntriesResponse::default() };
+            let whole = SyncAuthorizedEntriesResponse {
+                entries: encoded(&entries),
+                ..SyncAuthorizedEntriesResponse::default()
+            };
             return Ok(Response::new(Box::pin(tokio_stream::once(Ok(whole)))));
         }
         let revisions: Vec<_> = entries
