@@ -163,7 +163,7 @@ async fn a_key_that_cannot_be_noted_is_not_shown() {
     storage.store_bundle(&[host.ca.root().clone()]).unwrap();
     std::fs::remove_dir_all(host.dir.path()).unwrap();
     let error = host.attestation(&upstream, Bootstrap::Insecure, TOKEN).identity(&mut storage).await.unwrap_err();
-    assert!(error.to_string().starts_with("unable to write agent data "), "{error}");
+    assert!(error.to_string().starts_with("failed to write data file: "), "{error}");
     assert_eq!(host.server.seen().count("AttestAgent"), 0);
 }
 
