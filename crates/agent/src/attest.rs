@@ -19,7 +19,6 @@ use steeple_runtime::Clock;
 use steeple_runtime::metrics::{Coded, measure, measure_of};
 use steeple_spiffe::X509Error;
 use steeple_spiffe::x509::Certificate;
-use steeple_transport::dial;
 use steeple_transport::status::{code_name, describe};
 use steeple_transport::tls::{TlsError, is_unknown_authority};
 use tokio::sync::mpsc;
@@ -102,14 +101,14 @@ impl AttestError {
         matches!(self, Self::Server { status, .. } if crate::rejection::of(status).is_some())
     }
 
-    /// Whether the server could not be asked, or is one whose authority the agent does not know. One that refuses the
-    /// agent's certificate has been asked.
+    /// Whether the server could not be asked, or is one whose authority the agent does not know. One that does not take
+    /// the agent's certificate looks like that too: what it says of it may be lost when the connection breaks.
     pub fn is_outage(&self) -> bool {
         let Self::Server { status, .. } = self else { return false };
         // What the server answers has no cause here.
-        let unanswered =
-            matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded) || status.source().is_some();
-        unanswered && !dial::is_refused(status) || is_unknown_authority(&**status)
+        matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded)
+            || status.source().is_some()
+            || is_unknown_authority(&**status)
     }
 
     /// Whether the server's certificate chains to no authority that the agent knows.

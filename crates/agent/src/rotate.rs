@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime};
 use steeple_catalog::KeyManager;
 use steeple_proto::spire::api::server::agent::v1::agent_client::AgentClient;
 use steeple_proto::spire::api::server::agent::v1::{AgentX509svidParams, RenewAgentRequest};
+use steeple_proto::spire::api::server::bundle::v1::GetBundleRequest;
+use steeple_proto::spire::api::server::bundle::v1::bundle_client::BundleClient;
 use steeple_runtime::metrics::measure;
 use steeple_runtime::{Clock, Shutdown, jitter};
 use steeple_spiffe::x509::{self, Certificate};
@@ -16,7 +18,7 @@ use tracing::{error, info};
 use crate::attest::{AttestError, Attestation, agent_csr, chain_of, new_key};
 use crate::renewal::Renewal;
 use crate::storage::Storage;
-use crate::upstream::{Identity, Upstream};
+use crate::upstream::{CALL_LIMIT, Identity, Upstream};
 
 /// How often it is looked at, and the longest pause after failures.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -70,7 +72,7 @@ impl Rotation {
         if failed.is_rejection() {
             return Err(failed);
         }
-        if left.is_zero() && !failed.is_outage() {
+        if left.is_zero() && (!failed.is_outage() || self.is_refused(identity).await) {
             return Err(AttestError::Ended { what, cause: Box::new(failed) });
         }
         let longest = match left / 2 {
@@ -79,6 +81,17 @@ impl Rotation {
             half => LONGEST_PAUSE.min(half),
         };
         Ok((pause * 3 / 2).min(longest).max(LOOK_EVERY))
+    }
+
+    /// Whether a server answers that does not take the SVID, which has ended. What it says in the handshake may be lost when
+    /// the connection breaks, so that it is asked for something that needs no SVID.
+    async fn is_refused(&self, identity: &Identity) -> bool {
+        if identity.reattestable {
+            return false;
+        }
+        let Ok(channel) = self.upstream.anonymous_channel(false) else { return false };
+        let asked = async { BundleClient::new(channel).get_bundle(GetBundleRequest { output_mask: None }).await };
+        self.clock.within(CALL_LIMIT, asked).await.is_some_and(|answer| answer.is_ok())
     }
 
     /// In a while, or at once when an authority is tainted or the clock has jumped.

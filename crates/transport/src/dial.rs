@@ -103,13 +103,6 @@ pub fn local(socket: impl Into<PathBuf>) -> Channel {
     endpoint("http://localhost").connect_with_connector_lazy(connect)
 }
 
-/// Whether the peer did not accept the certificate that it was shown, or ended TLS for another reason.
-///
-/// With TLS 1.3 that comes when the client's own handshake is over, and the layers above keep no more of it than its text.
-pub fn is_refused(status: &Status) -> bool {
-    in_full(status).contains("received fatal alert: ")
-}
-
 /// An error with its causes, for those whose own text says only that something failed.
 pub fn in_full(error: &(dyn Error + 'static)) -> String {
     causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")

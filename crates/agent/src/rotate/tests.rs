@@ -181,13 +181,12 @@ async fn a_denial_without_a_reason_is_no_rejection() {
 #[tokio::test]
 async fn an_svid_that_ended_before_it_could_be_renewed_ends_the_agent() {
     let case = Case::new(false).await;
-    // The server refuses it in the handshake.
+    // The server refuses it in the handshake. What of that arrives before the connection breaks is not certain.
     case.pass(HOUR + SECOND).await;
     let error = case.running.await.unwrap().unwrap_err();
-    let text = "current SVID has already expired and rotate agent SVID failed: failed to renew agent: rpc error: code = \
-                Unavailable desc = connection error: ";
+    let text = "current SVID has already expired and rotate agent SVID failed: failed to renew agent: rpc error: ";
     assert!(error.to_string().starts_with(text), "{error}");
-    assert!(error.to_string().contains("received fatal alert: "), "{error}");
+    assert!(!error.is_rejection(), "{error}");
 }
 
 #[tokio::test]
