@@ -27,14 +27,14 @@ fn the_agents_commands_print_what_the_references_print() -> Result<()> {
         let mut failing = Vec::new();
         for record in &asking {
             // The records tell in words what was registered when they were made, and are in that order.
+            let federates = ["-federatesWith", "spiffe://static.test", "-federatesWith", "spiffe://partner.test"];
             if record.setup.starts_with("one entry") && domain.server.entry_ids().await?.is_empty() {
-                let federates = ["-federatesWith", "spiffe://static.test", "-federatesWith", "spiffe://partner.test"];
-                let flags = [&federates[..], &["-hint", "first", "-dns", "a.example.org"]].concat();
+                let flags = [&federates[..], &["-entryID", "w-a", "-hint", "first", "-dns", "a.example.org"]].concat();
                 domain.entry(&agent.id, "/workload/a", &flags).await?;
                 agent.workload().follow().until("all bundles", |update| update.federated_bundles.len() == 2).await?;
             } else if record.setup.starts_with("two entries") && domain.server.entry_ids().await?.len() == 1 {
-                let federates = ["-federatesWith", "spiffe://static.test", "-federatesWith", "spiffe://partner.test"];
-                domain.entry(&agent.id, "/workload/b", &federates).await?;
+                let flags = [&federates[..], &["-entryID", "w-b"]].concat();
+                domain.entry(&agent.id, "/workload/b", &flags).await?;
                 agent.workload().follow().until("both SVIDs", |update| update.svids.len() == 2).await?;
             }
             failing.extend(place.difference(record).await?);

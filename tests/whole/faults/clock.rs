@@ -103,6 +103,8 @@ fn an_agent_whose_clock_is_set_an_hour_ahead_shows_nothing_that_is_over_and_is_w
         // What the server signs now is over by this clock; it is not asked again and again.
         let process = agent.process()?;
         process.line("the server sent an SVID that has ended by the clock of this host").await?;
+        // A clock that is set back before anybody has looked at it has not jumped.
+        process.line("The clock has jumped").await?;
 
         clock.set(0)?;
         let update = follower.until_id("spiffe://example.org/web").await?;

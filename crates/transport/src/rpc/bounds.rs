@@ -79,6 +79,10 @@ impl Admitted {
     /// stay what its handler made.
     pub(super) async fn answer(self, response: Response<Body>) -> Response<Body> {
         let Some(account) = self.0 else { return response };
+        // A refusal stands in the headers alone, and they must say that nothing follows: grpc-go wants it so.
+        if response.body().is_end_stream() {
+            return response;
+        }
         let (parts, inner) = response.into_parts();
         let mut answered = Answered { inner, first: None, account };
         let first = std::future::poll_fn(|context| Poll::Ready(Pin::new(&mut answered).poll_frame(context))).await;

@@ -145,3 +145,13 @@ async fn a_peer_has_so_many_calls_at_a_time_as_it_has_answers_to_come() {
     answers.pop();
     assert!(bounds.admit(|| Holder::User(1)).is_ok());
 }
+
+/// grpc-go takes headers with a status for the end only if HTTP/2 says so too.
+#[tokio::test]
+async fn an_answer_without_a_body_ends_with_its_headers() {
+    let bounds = Bounds::new(1, 1, KIB);
+    let answer = admit(&bounds, 1).answer(Status::permission_denied("no").into_http()).await;
+    assert!(answer.body().is_end_stream());
+    // And gives back what the call took.
+    admit(&bounds, 1);
+}
