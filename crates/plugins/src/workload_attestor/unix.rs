@@ -4,6 +4,7 @@
 //! `supplementary_group:NAME`. Names that the host does not know are left out. With `discover_workload_path` also
 //! `path:PATH` and `sha256:HEX` of the program.
 
+mod names;
 mod program;
 
 use std::fs::File;
@@ -12,17 +13,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use nix::unistd::{Gid, Group, Uid, User};
 use serde::Deserialize;
 use steeple_catalog::workload_attestor::Plugin;
 use steeple_catalog::{Configuration, PluginError};
 use steeple_runtime::os::peer::proc_dir;
-use tracing::debug;
 
+use names::Names;
 use program::{Hashing, Programs};
 
 struct Unix {
     proc: PathBuf,
+    names: Names,
     /// None when nobody asked for programs.
     programs: Option<Programs>,
 }
@@ -51,7 +52,7 @@ impl Unix {
             Ok(limit) => Hashing::UpTo(limit),
         };
         let programs = discover_workload_path.then(|| Programs::new(hashing));
-        Self { proc, programs }
+        Self { proc, names: Names::default(), programs }
     }
 }
 
@@ -62,14 +63,7 @@ impl Plugin for Unix {
         let status =
             status_of(&process).map_err(|error| PluginError::internal(format!("failed to get process: {error}")))?;
         let owner = Owner::of(&status)?;
-        let mut selectors = vec![format!("uid:{}", owner.uid)];
-        selectors.extend(user_name(owner.uid).map(|name| format!("user:{name}")));
-        selectors.push(format!("gid:{}", owner.gid));
-        selectors.extend(group_name(owner.gid).map(|name| format!("group:{name}")));
-        for gid in owner.groups {
-            selectors.push(format!("supplementary_gid:{gid}"));
-            selectors.extend(group_name(gid).map(|name| format!("supplementary_group:{name}")));
-        }
+        let mut selectors = self.names.selectors(owner).await?;
         if let Some(programs) = &self.programs {
             let program = programs.of(process).await?;
             selectors.push(format!("path:{}", program.path));
@@ -109,26 +103,6 @@ impl Owner {
             gid: effective("Gid:", "GIDs")?,
             groups: groups.map_err(|error| PluginError::internal(format!("supplementary GIDs lookup: {error}")))?,
         })
-    }
-}
-
-fn user_name(uid: u32) -> Option<String> {
-    match User::from_uid(Uid::from_raw(uid)) {
-        Ok(user) => user.map(|user| user.name),
-        Err(error) => {
-            debug!(target: "workload_attestor", uid, error = %error, "Failed to lookup user name by uid");
-            None
-        }
-    }
-}
-
-fn group_name(gid: u32) -> Option<String> {
-    match Group::from_gid(Gid::from_raw(gid)) {
-        Ok(group) => group.map(|group| group.name),
-        Err(error) => {
-            debug!(target: "workload_attestor", gid, error = %error, "Failed to lookup group name by gid");
-            None
-        }
     }
 }
 
