@@ -16,6 +16,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use steeple_catalog::workload_attestor::Plugin;
 use steeple_catalog::{Configuration, PluginError};
+use steeple_runtime::Clock;
 use steeple_runtime::os::peer::proc_dir;
 
 use names::Names;
@@ -40,11 +41,11 @@ struct Options {
 /// # Errors
 /// When one has the wrong type.
 pub fn build(configuration: &Configuration) -> Result<Arc<dyn Plugin>, PluginError> {
-    Ok(Arc::new(Unix::new(proc_dir(), configuration.decode()?)))
+    Ok(Arc::new(Unix::new(proc_dir(), configuration.decode()?, configuration.host.clock().clone())))
 }
 
 impl Unix {
-    fn new(proc: PathBuf, options: Options) -> Self {
+    fn new(proc: PathBuf, options: Options, clock: Clock) -> Self {
         let Options { discover_workload_path, workload_size_limit } = options;
         let hashing = match u64::try_from(workload_size_limit) {
             Err(_) => Hashing::Never,
@@ -52,7 +53,7 @@ impl Unix {
             Ok(limit) => Hashing::UpTo(limit),
         };
         let programs = discover_workload_path.then(|| Programs::new(hashing));
-        Self { proc, names: Names::default(), programs }
+        Self { proc, names: Names::new(clock), programs }
     }
 }
 
@@ -63,7 +64,7 @@ impl Plugin for Unix {
         let status =
             status_of(&process).map_err(|error| PluginError::internal(format!("failed to get process: {error}")))?;
         let owner = Owner::of(&status)?;
-        let mut selectors = self.names.selectors(owner).await?;
+        let mut selectors = self.names.selectors(&owner).await?;
         if let Some(programs) = &self.programs {
             let program = programs.of(process).await?;
             selectors.push(format!("path:{}", program.path));

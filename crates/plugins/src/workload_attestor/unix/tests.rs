@@ -1,10 +1,12 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
+use nix::unistd::{Gid, Uid};
+
 use super::*;
 
 fn unix(options: Options) -> Unix {
-    Unix::new(proc_dir(), options)
+    Unix::new(proc_dir(), options, Clock::system())
 }
 
 fn with_programs(workload_size_limit: i64) -> Options {
@@ -52,7 +54,7 @@ impl FakeProc {
     }
 
     async fn attest(&self, options: Options) -> Result<Vec<String>, PluginError> {
-        Unix::new(self.0.path().to_owned(), options).attest(7).await
+        Unix::new(self.0.path().to_owned(), options, Clock::system()).attest(7).await
     }
 }
 
