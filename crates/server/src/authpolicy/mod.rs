@@ -11,7 +11,7 @@ use steeple_datastore::{DataStore, Page};
 use steeple_runtime::Clock;
 use steeple_spiffe::SpiffeId;
 use steeple_transport::connection::Connection;
-use steeple_transport::rpc::{Authorize, Authorized, Incoming};
+use steeple_transport::rpc::{Authorize, Authorized, Incoming, Method};
 use steeple_transport::status::{denial_reason, permission_denied};
 use tokio::sync::watch;
 use tonic::{Code, Status};
@@ -96,13 +96,17 @@ impl Authorize for Policy {
             if refusal.code() != Code::PermissionDenied {
                 return refusal;
             }
-            debug!(target: "api", error = %refusal.message(), "Caller is not authorized");
-            // The caller learns that it may not, and an agent why; the rest is for the log.
-            let message = format!("authorization denied for method {}", request.method.path);
-            match denial_reason(&refusal) {
-                Some(reason) => permission_denied(&message, reason),
-                None => Status::permission_denied(message),
-            }
+            denied(request.method, &refusal)
         })
+    }
+}
+
+/// A denial as the caller sees it: that it may not call the method, and an agent why. The rest is for the log.
+pub(crate) fn denied(method: &Method, refusal: &Status) -> Status {
+    debug!(target: "api", error = %refusal.message(), "Caller is not authorized");
+    let message = format!("authorization denied for method {}", method.path);
+    match denial_reason(refusal) {
+        Some(reason) => permission_denied(&message, reason),
+        None => Status::permission_denied(message),
     }
 }

@@ -12,11 +12,11 @@ use steeple_proto::steeple::agent::sync::v1::{
 };
 use steeple_transport::rpc::Call;
 use tokio::sync::mpsc;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 use tracing::info;
 
 use super::super::Parts;
-use crate::authpolicy::Agents;
+use crate::authpolicy::{Agents, denied};
 use crate::entries::{IndexedBundle, IndexedEntry};
 
 /// Entries of one message, at the most.
@@ -109,7 +109,10 @@ impl Following {
     /// An agent that is no longer one is told why, as at any other call.
     async fn check_agent(&self) -> Result<(), Ended> {
         let svid = self.call.connection.svid().ok_or(Ended::Gone)?;
-        Ok(self.agents.check(svid).await?)
+        self.agents.check(svid).await.map_err(|refusal| {
+            let is_denial = refusal.code() == Code::PermissionDenied;
+            Ended::Refused(if is_denial { denied(self.call.method, &refusal) } else { refusal })
+        })
     }
 
     async fn send_difference(&mut self, agent: &str) -> Result<(), Ended> {
