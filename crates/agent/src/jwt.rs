@@ -10,6 +10,7 @@ use steeple_proto::spire::api::types;
 use steeple_runtime::clock::from_unix_seconds;
 use steeple_runtime::{Clock, jitter};
 use steeple_spiffe::JwtSvid;
+use steeple_transport::status::describe;
 use tonic::Status;
 use tracing::warn;
 
@@ -113,7 +114,10 @@ impl JwtSvids {
             let request = request.clone();
             async move { SvidClient::new(channel).new_jwtsvid(request).await }
         };
-        let answer = self.upstream.call_again(limit, call).await?;
+        let answer =
+            self.upstream.call_again(limit, call).await.map_err(|status| {
+                Status::new(status.code(), format!("failed to fetch JWT SVID: {}", describe(&status)))
+            })?;
         let svid = answer.into_inner().svid.ok_or_else(|| Status::internal("JWTSVID response missing SVID"))?;
         if svid.issued_at == 0 || svid.expires_at == 0 || svid.issued_at > svid.expires_at {
             return Err(Status::internal("JWTSVID issued or expired at no sound time"));

@@ -17,21 +17,26 @@ impl Authorize for Gate {
     }
 }
 
-/// The services of the public socket.
-pub(super) const SERVICES: &[ServiceName] = &[
-    ServiceName {
-        full: "SpiffeWorkloadAPI",
-        log: "WorkloadAPI",
-        metric: "workload_api",
-        methods: &[
-            "FetchX509SVID",
-            "FetchX509Bundles",
-            "FetchJWTSVID",
-            "FetchJWTBundles",
-            "ValidateJWTSVID",
-            "FetchWITSVID",
-            "FetchWITBundles",
-        ],
-    },
-    ServiceName { full: "grpc.health.v1.Health", log: "Health", metric: "health", methods: &["Check"] },
-];
+/// What workloads call.
+pub(super) const WORKLOAD: ServiceName = ServiceName {
+    full: "SpiffeWorkloadAPI",
+    log: "WorkloadAPI",
+    metric: "workload_api",
+    methods: &[
+        "FetchX509SVID",
+        "FetchX509Bundles",
+        "FetchJWTSVID",
+        "FetchJWTBundles",
+        "ValidateJWTSVID",
+        "FetchWITSVID",
+        "FetchWITBundles",
+    ],
+};
+
+/// What asks whether they can.
+pub(super) const HEALTH: ServiceName = ServiceName {
+    full: "grpc.health.v1.Health",
+    log: "Health",
+    metric: "health",
+    methods: &["Check", "List", "Watch"],
+};

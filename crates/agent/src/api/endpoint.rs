@@ -11,7 +11,7 @@ use tonic::service::Routes;
 use tonic::transport::Server;
 use tracing::info;
 
-use super::admission::{Gate, SERVICES};
+use super::admission::{Gate, HEALTH, WORKLOAD};
 use super::limits::Limits;
 use super::{health, workload};
 use crate::cache::Cache;
@@ -79,6 +79,7 @@ pub enum EndpointError {
 pub(crate) struct Endpoint {
     listener: UnixListener,
     routes: Routes,
+    methods: Methods,
 }
 
 impl Endpoint {
@@ -113,15 +114,19 @@ impl Endpoint {
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         };
         let mut routes = Routes::builder();
-        if !disabled {
+        let services = if disabled {
+            vec![HEALTH]
+        } else {
             routes.add_service(workload::service(service));
-        }
+            vec![WORKLOAD, HEALTH]
+        };
         routes
             .add_service(health::service(socket.clone()))
             .add_service(reflection().build_v1()?)
             .add_service(reflection().build_v1alpha()?);
         let socket = UnixSocket { path: socket, directory_mode: 0o755, mode: 0o777, tracking: Tracking::On };
-        Ok(Self { listener: UnixListener::bind(socket).await?, routes: routes.routes() })
+        let listener = UnixListener::bind(socket).await?;
+        Ok(Self { listener, routes: routes.routes(), methods: Methods::new(&services) })
     }
 
     /// Serves until it is told to stop. Calls under way are dropped then: a workload's stream never ends by itself.
@@ -129,12 +134,11 @@ impl Endpoint {
     /// # Errors
     /// [`EndpointError::Serve`].
     pub(crate) async fn run(self, shutdown: Shutdown) -> Result<(), EndpointError> {
-        let Self { listener, routes } = self;
+        let Self { listener, routes, methods } = self;
         let address = listener.path().display().to_string();
         info!(target: "endpoints", network = "unix", address, apis = "Workload API", "Starting agent APIs");
         let bounds = Bounds::new(CALLS, CALLS, BYTES);
-        let layers =
-            Layers::new(Methods::new(SERVICES), Arc::new(Gate), rpc::Limits::none(), Audit::new(false), bounds);
+        let layers = Layers::new(methods, Arc::new(Gate), rpc::Limits::none(), Audit::new(false), bounds);
         let serving = Server::builder()
             .max_concurrent_streams(STREAMS)
             .http2_max_header_list_size(HEADERS)

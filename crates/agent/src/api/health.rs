@@ -47,6 +47,6 @@ impl Health for Service {
     type WatchStream = BoxStream<HealthCheckResponse>;
 
     async fn watch(&self, _: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        Err(Status::unimplemented("unimplemented"))
+        Err(Status::unimplemented("method Watch not implemented"))
     }
 }

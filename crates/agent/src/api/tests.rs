@@ -19,6 +19,7 @@ use steeple_runtime::Shutdown;
 use steeple_spiffe::{JwtSvid, X509Svid};
 use steeple_testkit::Ca;
 use steeple_testkit::server::{Misbehaviour, entry};
+use steeple_testkit::wire::{Schema, Sent};
 use steeple_transport::dial;
 use tokio::task::JoinHandle;
 use tonic::metadata::MetadataValue;
@@ -412,10 +413,8 @@ async fn a_token_that_the_server_does_not_give_is_unavailable() {
     case.put([case.of("a", "unix:uid:1")]);
     let refused = Misbehaviour::Refuse(Status::internal("broken"));
     case.host.server.misbehave("NewJWTSVID", Some(refused));
-    assert_eq!(
-        refusal(case.fetch_jwt(&["db"], "").await),
-        (Code::Unavailable, "could not fetch JWT-SVID: broken".to_owned())
-    );
+    let message = "could not fetch JWT-SVID: failed to fetch JWT SVID: rpc error: code = Internal desc = broken";
+    assert_eq!(refusal(case.fetch_jwt(&["db"], "").await), (Code::Unavailable, message.to_owned()));
 }
 
 fn claim(response: &ValidateJwtsvidResponse, name: &str) -> Option<Kind> {
@@ -517,7 +516,21 @@ async fn nobody_is_let_in_after_the_stop_and_the_socket_is_gone() {
 async fn a_workload_api_that_is_disabled_is_not_there() {
     let case = Case::with(Options { disabled: true, ..Options::default() }).await;
     let status = case.client().fetch_x509svid(X509svidRequest {}).await.unwrap_err();
-    assert_eq!(status.code(), Code::Unimplemented);
+    assert_eq!(told(&status), (Code::Unimplemented, "unknown service SpiffeWorkloadAPI"));
+}
+
+#[tokio::test]
+async fn health_refuses_in_the_references_words_what_it_does_not_do() {
+    let case = Case::new().await;
+    let status = HealthClient::new(case.channel()).watch(HealthCheckRequest::default()).await.unwrap_err();
+    assert_eq!(told(&status), (Code::Unimplemented, "method Watch not implemented"));
+    // Younger than the protocol that is compiled in: there is no client for it.
+    let list = Schema::new(&[]).call(case.channel(), "/grpc.health.v1.Health/List", Sent::default()).await;
+    assert_eq!(told(&list.status.unwrap()), (Code::Unimplemented, "method List not implemented"));
+}
+
+fn told(status: &Status) -> (Code, &str) {
+    (status.code(), status.message())
 }
 
 #[tokio::test]

@@ -112,7 +112,10 @@ async fn a_token_that_cannot_be_renewed_is_given_until_it_ends() {
     assert_eq!(case.fetch("a", &["db"]).await.unwrap(), token);
     case.host.manual.advance(Duration::from_secs(1));
     let status = case.fetch("a", &["db"]).await.unwrap_err();
-    assert_eq!((status.code(), status.message()), (Code::Unavailable, "going down"));
+    assert_eq!(
+        (status.code(), status.message()),
+        (Code::Unavailable, "failed to fetch JWT SVID: rpc error: code = Unavailable desc = going down")
+    );
     // And again as soon as the server is back.
     case.host.server.misbehave("NewJWTSVID", None);
     assert_ne!(case.fetch("a", &["db"]).await.unwrap(), token);

@@ -136,12 +136,15 @@ where
 
 /// The router refuses without a word what it does not know; the reference names it.
 fn named(response: Response<Body>, path: &str, methods: &Methods) -> Response<Body> {
-    let is_wordless = |status: &Status| status.code() == Code::Unimplemented && status.message().is_empty();
-    let refusal = Status::from_header_map(response.headers()).filter(is_wordless);
-    let (Some(_), Some((service, method))) = (refusal, path.trim_start_matches('/').rsplit_once('/')) else {
+    let status = Status::from_header_map(response.headers());
+    let is_wordless = status.is_some_and(|it| it.code() == Code::Unimplemented && it.message().is_empty());
+    let Some((service, method)) = path.trim_start_matches('/').rsplit_once('/').filter(|_| is_wordless) else {
         return response;
     };
-    let message = if methods.have_service(service) {
+    let message = if methods.find(path).is_some() {
+        // Younger than the protocol that is compiled in.
+        format!("method {method} not implemented")
+    } else if methods.have_service(service) {
         format!("unknown method {method} for service {service}")
     } else {
         format!("unknown service {service}")
@@ -181,6 +184,7 @@ impl Layers {
         request.extensions_mut().insert(Arc::clone(&call));
 
         let Ok(response) = inner.call(request).await;
+        let response = named(response, &method.path, &self.methods);
         body::watch(oversize::in_the_references_words(response), Ending { call: Some(call), ..ending })
     }
 }
