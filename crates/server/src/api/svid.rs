@@ -1,12 +1,16 @@
 //! `spire.api.server.svid.v1.SVID`
 
+mod wit;
+
 use futures::StreamExt;
 use futures::stream;
 use steeple_pki::CertificateRequest;
 use steeple_proto::spire::api::server::svid::v1::svid_server::{Svid, SvidServer};
 use steeple_proto::spire::api::server::svid::v1::{
-    BatchNewX509svidRequest, BatchNewX509svidResponse, MintJwtsvidRequest, MintJwtsvidResponse, MintX509svidRequest,
-    MintX509svidResponse, NewJwtsvidRequest, NewJwtsvidResponse, NewX509svidParams, batch_new_x509svid_response,
+    BatchNewWitsvidRequest, BatchNewWitsvidResponse, BatchNewX509svidRequest, BatchNewX509svidResponse,
+    MintJwtsvidRequest, MintJwtsvidResponse, MintWitsvidRequest, MintWitsvidResponse, MintX509svidRequest,
+    MintX509svidResponse, NewJwtsvidRequest, NewJwtsvidResponse, NewX509svidParams, batch_new_witsvid_response,
+    batch_new_x509svid_response,
 };
 use steeple_proto::spire::api::types;
 use steeple_spiffe::SpiffeId;
@@ -125,6 +129,31 @@ impl Svid for Service {
         };
         let svid = self.jwt_svid(params).await?;
         Ok(Response::new(NewJwtsvidResponse { svid: Some(svid) }))
+    }
+
+    async fn mint_witsvid(&self, _: Request<MintWitsvidRequest>) -> Result<Response<MintWitsvidResponse>, Status> {
+        Err(status::log(Status::unimplemented("WIT functionality is disabled")))
+    }
+
+    /// Without a key for WIT-SVIDs each item is refused, but the call is not, as in the reference.
+    async fn batch_new_witsvid(
+        &self,
+        request: Request<BatchNewWitsvidRequest>,
+    ) -> Result<Response<BatchNewWitsvidResponse>, Status> {
+        let call = Call::of(&request)?;
+        let agent = call.agent()?;
+        let params = request.into_inner().params;
+        if params.is_empty() {
+            return Err(status::invalid_argument("missing parameters"));
+        }
+        call.admit(u32::try_from(params.len()).unwrap_or(u32::MAX)).await?;
+        let results = params.into_iter().map(|params| {
+            let mut fields = vec![audited::field("entry_id", &params.entry_id)];
+            let status = status::item(&Err(self.refuse_wit_svid(agent, &params, &mut fields)));
+            call.audit_item(&status, fields);
+            batch_new_witsvid_response::Result { status: Some(status), svid: None }
+        });
+        Ok(Response::new(BatchNewWitsvidResponse { results: results.collect() }))
     }
 }
 

@@ -3,7 +3,9 @@
 
 use steeple_proto::spire::api::server::agent::v1::RenewAgentRequest;
 use steeple_proto::spire::api::server::svid::v1::svid_client::SvidClient;
-use steeple_proto::spire::api::server::svid::v1::{BatchNewX509svidRequest, MintX509svidRequest, NewX509svidParams};
+use steeple_proto::spire::api::server::svid::v1::{
+    BatchNewWitsvidRequest, BatchNewX509svidRequest, MintX509svidRequest, NewWitsvidParams, NewX509svidParams,
+};
 use tonic::Code;
 
 use super::*;
@@ -149,4 +151,45 @@ async fn a_batch_refuses_the_requests_that_are_wrong_and_them_alone() {
     }
     assert_eq!(results.next(), Some((false, Code::InvalidArgument, "missing CSR".to_owned())));
     assert_eq!(results.next(), None);
+}
+
+#[tokio::test]
+async fn a_batch_of_wit_svids_tells_for_each_item_why_it_has_none() {
+    let api = Api::new().await;
+    let agent = api.agent("one").await;
+    api.entry("web", &agent).await;
+    api.indexed(&agent, 1).await;
+    let key = PrivateKey::generate(KeyType::EcP256).unwrap().public_key().spki_der().to_vec();
+    let item = |entry_id: &str, public_key: &[u8], signing_algorithm: &str| NewWitsvidParams {
+        entry_id: entry_id.to_owned(),
+        public_key: public_key.to_vec(),
+        signing_algorithm: signing_algorithm.to_owned(),
+    };
+    let params = vec![
+        item("web", &key, "ES256"),
+        item("", &key, "ES256"),
+        item("web", &[], "ES256"),
+        item("web", b"x", "ES256"),
+        item("none", &key, "ES256"),
+        item("web", &key, "RS256"),
+    ];
+    let mut client = SvidClient::new(api.showing(&agent));
+    let answer = client.batch_new_witsvid(BatchNewWitsvidRequest { params }).await.unwrap().into_inner();
+    let told = answer.results.into_iter().map(|result| {
+        assert_eq!(result.svid, None);
+        let status = result.status.unwrap();
+        (Code::from_i32(status.code), status.message)
+    });
+    let expected = [
+        (Code::Internal, "failed to sign WIT-SVID: WIT key is not available for signing"),
+        (Code::InvalidArgument, "missing entry ID"),
+        (Code::InvalidArgument, "missing public key"),
+        (Code::InvalidArgument, "malformed public key: asn1: syntax error: truncated tag or length"),
+        (Code::NotFound, "entry not found or not authorized"),
+        (
+            Code::InvalidArgument,
+            "invalid signing algorithm or key type: unsupported signing algorithm for ec-p256 key: RS256",
+        ),
+    ];
+    assert_eq!(told.collect::<Vec<_>>(), expected.map(|(code, message)| (code, message.to_owned())));
 }
