@@ -3,13 +3,18 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use steeple_pki::certificate::svid_subject;
-use steeple_pki::{KeyType, Name, PrivateKey, csr};
+use steeple_pki::{
+    Issuer, KeyType, Kind, LocalSigner, Name, PrivateKey, Serial, Signer, Subject, Template, csr, issue, self_signed,
+};
 use steeple_proto::spire::api::server::svid::v1::MintX509svidRequest;
 use steeple_proto::spire::api::server::svid::v1::svid_client::SvidClient;
+use steeple_runtime::Clock;
 use steeple_spiffe::SpiffeId;
 use steeple_spiffe::x509::{Certificate, X509Svid};
 use steeple_tests::{Agent, Domain, Scratch, cannot_run_here, case, say, within};
@@ -20,10 +25,7 @@ const WEB: &str = "spiffe://example.org/web";
 
 #[test]
 fn openssl_accepts_every_kind_of_certificate_below_every_kind_of_authority() -> Result<()> {
-    if std::process::Command::new("openssl").arg("version").stdout(Stdio::null()).status().is_err() {
-        return cannot_run_here("certificates in the eyes of openssl", "there is no `openssl`");
-    }
-    case(async |scratch| {
+    with_openssl("certificates in the eyes of openssl", async |scratch| {
         let mut accepted = 0;
         let stranger = Domain::builder().name("other.test").start(scratch).await?;
         let foreign = write(scratch, "other.test.pem", &stranger.server.bundle_pem().await?)?;
@@ -33,10 +35,10 @@ fn openssl_accepts_every_kind_of_certificate_below_every_kind_of_authority() -> 
             let bundle = write(scratch, &format!("{authority}.pem"), &pem)?;
             let context = |kind: &str| format!("{kind} below {authority}");
             let mut all = vec![("authority".to_owned(), pem)];
-            for key in ["ec-p256", "rsa-2048"] {
+            for key in ["ec-p256", "ec-p384", "rsa-2048"] {
                 let agent = agent(&domain, key).await?;
                 domain.entry(&agent.id, "/web", &["-dns", "web.example.org"]).await?;
-                all.push((format!("workload-{key}"), workload(&agent).await?));
+                all.push((format!("workload-{key}"), workload(&agent, key.parse()?).await?));
                 all.push((format!("agent-{key}"), chain_of_agent(&agent)?));
             }
             for key in [KeyType::EcP256, KeyType::EcP384, KeyType::Rsa2048, KeyType::Rsa4096] {
@@ -64,6 +66,72 @@ fn openssl_accepts_every_kind_of_certificate_below_every_kind_of_authority() -> 
     })
 }
 
+#[test]
+fn openssl_accepts_svids_below_an_intermediate_of_an_upstream_root_and_misses_the_intermediate() -> Result<()> {
+    const KEYS: [KeyType; 4] = [KeyType::EcP256, KeyType::EcP384, KeyType::Rsa2048, KeyType::Rsa4096];
+    with_openssl("chains in the eyes of openssl", async |scratch| {
+        let signer = |key| anyhow::Ok(LocalSigner(Arc::new(PrivateKey::generate(key)?)));
+        let roots = KEYS.map(signer).into_iter().collect::<Result<Vec<_>>>()?;
+        let lower = KEYS.map(signer).into_iter().collect::<Result<Vec<_>>>()?;
+        let foreign = self_signed(&template("another root", Kind::Ca)?, &roots[0]).await?;
+        let foreign = write(scratch, "foreign.pem", &foreign.to_pem())?;
+        let mut accepted = 0;
+        for (root_key, intermediate_key) in roots.iter().flat_map(|root| lower.iter().map(move |key| (root, key))) {
+            let root = self_signed(&template("root", Kind::Ca)?, root_key).await?;
+            let issuer = Issuer::new(&root, root_key);
+            let intermediate =
+                issue(&template("intermediate", Kind::Ca)?, intermediate_key.public_key(), &issuer).await?;
+            let issuer = Issuer::new(&intermediate, intermediate_key);
+            let bundle = write(scratch, "root.pem", &root.to_pem())?;
+            for key in &lower {
+                let leaf = issue(&template("SVID", Kind::Svid)?, key.public_key(), &issuer).await?;
+                let alone = write(scratch, "alone.pem", &leaf.to_pem())?;
+                let chain = write(scratch, "chain.pem", &pem(&[leaf, intermediate.clone()]))?;
+                let kinds = [key, intermediate_key, root_key].map(|signer| signer.0.key_type());
+                for purpose in ["sslserver", "sslclient"] {
+                    let (good, text) = verify(&bundle, &chain, purpose).await?;
+                    ensure!(good, "{kinds:?}: {text}");
+                }
+                ensure!(!verify(&bundle, &alone, "any").await?.0, "{kinds:?}: nothing between SVID and root");
+                ensure!(!verify(&foreign, &chain, "any").await?.0, "{kinds:?}: below another root");
+                accepted += 1;
+            }
+        }
+        say(&format!("openssl: {accepted} of {accepted} chains with an intermediate accepted, and refused without it"));
+        Ok(())
+    })
+}
+
+/// What an authority or an SVID says that is good for an hour.
+fn template(name: &str, kind: Kind) -> Result<Template> {
+    let serial = Serial::random()?;
+    let subject = Subject { common_name: name.to_owned(), ..svid_subject() };
+    let id = match kind {
+        Kind::Ca => "spiffe://example.org",
+        Kind::Svid => WEB,
+    };
+    let (now, hour) = (Clock::system().now(), Duration::from_secs(3600));
+    Ok(Template {
+        serial,
+        subject: Name::try_from(&subject)?,
+        uri_san: Some(SpiffeId::parse(id)?),
+        dns_sans: Vec::new(),
+        not_before: now - Duration::from_secs(10),
+        not_after: now + hour,
+        kind,
+        policies: Vec::new(),
+        extra_extensions: Vec::new(),
+    })
+}
+
+/// Runs a case if this machine can.
+fn with_openssl(name: &str, body: impl AsyncFnOnce(&Scratch) -> Result<()>) -> Result<()> {
+    if std::process::Command::new("openssl").arg("version").stdout(Stdio::null()).status().is_err() {
+        return cannot_run_here(name, "there is no `openssl`");
+    }
+    case(body)
+}
+
 /// An agent that makes keys of this type for its workloads.
 async fn agent(domain: &Domain, key: &str) -> Result<Agent> {
     let mut agent = domain.new_agent(&format!("node-{key}")).await?;
@@ -73,9 +141,12 @@ async fn agent(domain: &Domain, key: &str) -> Result<Agent> {
     Ok(agent)
 }
 
-async fn workload(agent: &Agent) -> Result<String> {
+/// The chain of a workload, whose key is of this type.
+async fn workload(agent: &Agent, key: KeyType) -> Result<String> {
     let update = agent.workload().follow().until_id(WEB).await?;
     let svid = X509Svid::parse(&update.svids[0].x509_svid, &update.svids[0].x509_svid_key)?;
+    let made = KeyType::of(svid.chain[0].public_key()?.kind());
+    ensure!(made == Some(key), "a workload key of {made:?} in place of {key:?}");
     Ok(pem(&svid.chain))
 }
 
