@@ -31,6 +31,8 @@ mod openssl;
 #[cfg(test)]
 mod outage;
 #[cfg(test)]
+mod proxy;
+#[cfg(test)]
 mod recorded;
 #[cfg(test)]
 mod rotation;
