@@ -65,7 +65,7 @@ pub(super) fn hit_timeout(experimental: &Experimental) -> Result<Duration, Confi
         .parse()
         .map_err(|error| ConfigError::Duration { what: "could not parse jwt_svid_cache_hit_timeout", error })?;
     if parsed < GoDuration::from_secs(5) {
-        return Err(ConfigError::HitTimeout(parsed.to_string(), "at least 5s"));
+        return Err(ConfigError::HitTimeout(parsed.to_string(), "greater than 5s"));
     }
     if parsed >= GoDuration::from_secs(30) {
         return Err(ConfigError::HitTimeout(parsed.to_string(), "less than 30s"));

@@ -121,6 +121,9 @@ pub enum ConfigError {
     /// `join_token_file` without a token in it.
     #[error("join token file {0:?} is empty")]
     JoinTokenFileEmpty(PathBuf),
+    /// `workload_x509_svid_key_type`
+    #[error("key type {0:?} is unknown; must be one of [rsa-2048, ec-p256, ec-p384]")]
+    WorkloadKeyType(String),
     /// `server_port`
     #[error("server_port {0} is not a port")]
     ServerPort(i64),

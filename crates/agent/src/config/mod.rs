@@ -240,6 +240,7 @@ impl Config {
         checks::admin_socket(&agent, &socket_path)?;
         let warnings = warnings::of(&agent.experimental);
         let join_token = join_token(&agent)?;
+        let workload_key_type = workload_key_type(&agent.workload_x509_svid_key_type)?;
         let blocks = plugins::read(body)?.unwrap_or_default();
         if !unknown.is_empty() {
             return Err(ConfigError::UnknownKeys(unknown));
@@ -260,7 +261,7 @@ impl Config {
             join_token,
             sync_interval,
             sync_by_stream: agent.experimental.use_sync_authorized_entries.unwrap_or(true),
-            workload_key_type: workload_key_type(&agent.workload_x509_svid_key_type),
+            workload_key_type,
             x509_cache_size,
             jwt_cache_size,
             jwt_hit_timeout,
@@ -446,13 +447,15 @@ fn join_token(agent: &Agent) -> Result<Option<Zeroizing<String>>, ConfigError> {
     }
 }
 
-/// An unknown name means the default: the reference does not complain either.
-fn workload_key_type(name: &str) -> KeyType {
-    match name.to_ascii_lowercase().as_str() {
-        "rsa-2048" => KeyType::Rsa2048,
-        "ec-p384" => KeyType::EcP384,
-        _ => KeyType::EcP256,
+/// Fewer than a server's authorities may have: RSA-4096 would be a key for each workload that takes seconds to make.
+fn workload_key_type(name: &str) -> Result<KeyType, ConfigError> {
+    if name.is_empty() {
+        return Ok(KeyType::EcP256);
     }
+    name.parse()
+        .ok()
+        .filter(|key_type| *key_type != KeyType::Rsa4096)
+        .ok_or_else(|| ConfigError::WorkloadKeyType(name.to_owned()))
 }
 
 #[cfg(test)]

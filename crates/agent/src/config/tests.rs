@@ -69,6 +69,14 @@ fn each_mistake_is_told_in_the_references_words() {
             "jwt_svid_cache_hit_timeout (40s) must be less than 30s",
         ),
         (
+            "experimental { jwt_svid_cache_hit_timeout = \"4s\" }",
+            "jwt_svid_cache_hit_timeout (4s) must be greater than 5s",
+        ),
+        (
+            "workload_x509_svid_key_type = \"rsa-4096\"\nnonsense = 1",
+            "key type \"rsa-4096\" is unknown; must be one of [rsa-2048, ec-p256, ec-p384]",
+        ),
+        (
             "experimental { sync_interval = \"x\" }",
             "could not parse synchronization interval: time: invalid duration \"x\"",
         ),
@@ -142,6 +150,14 @@ fn key_exchange_is_post_quantum_alone_when_that_is_required() {
     let exchange = |keys: &str| parse(&format!("{LEAST}insecure_bootstrap = true\n{keys}")).unwrap().key_exchange;
     assert_eq!(exchange(""), KeyExchange::PreferPostQuantum);
     assert_eq!(exchange("experimental { require_pq_kem = true }"), KeyExchange::RequirePostQuantum);
+}
+
+#[test]
+fn keys_of_workloads_are_of_the_type_that_is_named_in_either_case() {
+    let key_type = |keys: &str| parse(&format!("{LEAST}insecure_bootstrap = true\n{keys}")).unwrap().workload_key_type;
+    assert_eq!(key_type(""), KeyType::EcP256);
+    assert_eq!(key_type("workload_x509_svid_key_type = \"RSA-2048\""), KeyType::Rsa2048);
+    assert_eq!(key_type("workload_x509_svid_key_type = \"ec-P384\""), KeyType::EcP384);
 }
 
 #[test]
