@@ -105,6 +105,9 @@ pub enum ConfigError {
         /// Why.
         error: steeple_config::Error,
     },
+    /// `cache_reload_interval` and `full_cache_reload_interval`
+    #[error("full cache reload interval must be greater than cache reload interval")]
+    ReloadIntervals,
     /// A plugin block.
     #[error(transparent)]
     Plugins(#[from] steeple_config::Error),

@@ -266,8 +266,21 @@ fn experimental_duration(experimental: &Experimental) -> Result<Duration, Config
     duration(&experimental.full_cache_reload_interval, "full cache reload interval")?;
     duration(&experimental.event_timeout, "event timeout interval")?;
     duration(&experimental.sql_transaction_timeout, "SQL transaction timeout interval")?;
+    check_reload_intervals(experimental)?;
     let events = duration(&experimental.prune_events_older_than, "prune events interval")?;
     Ok(events.unwrap_or(Duration::from_secs(12 * 60 * 60)))
+}
+
+/// Neither has an effect here, but a server of the reference does not start with them the wrong way round. Only 0 means
+/// the default: one below it stays what it is.
+fn check_reload_intervals(experimental: &Experimental) -> Result<(), ConfigError> {
+    let or_default = |text: &str, seconds| {
+        let default = GoDuration::from_secs(seconds);
+        text.parse().ok().filter(|parsed| *parsed != GoDuration::from_secs(0)).unwrap_or(default)
+    };
+    let changes = or_default(&experimental.cache_reload_interval, 5);
+    let everything = or_default(&experimental.full_cache_reload_interval, 24 * 60 * 60);
+    if everything > changes { Ok(()) } else { Err(ConfigError::ReloadIntervals) }
 }
 
 /// A Go duration that may be left out. 0 and less mean the default, as they do further down in the reference.
@@ -306,6 +319,8 @@ fn ca(server: &Server) -> Result<CaConfig, ConfigError> {
     };
     let x509_key_type = key_type(&server.ca_key_type, "ca_key_type", KeyType::EcP256)?;
     let jwt_key_type = key_type(&server.jwt_key_type, "jwt_key_type", x509_key_type)?;
+    // Nothing is signed with such a key yet.
+    key_type(&server.experimental.wit_key_type, "wit_key_type", x509_key_type)?;
     let subject = server.ca_subject.as_ref().map_or_else(CaSubject::default, |subject| {
         let file::CaSubject { country, organization, common_name } = subject;
         let subject = CaSubject {

@@ -59,6 +59,10 @@ fn each_mistake_is_told_in_the_references_words() {
             "ca_key_type = \"ed25519\"",
             "error parsing ca_key_type: key type \"ed25519\" is unknown; must be one of [rsa-2048, rsa-4096, ec-p256, ec-p384]",
         ),
+        (
+            "experimental { wit_key_type = \"zz\" }\nnonsense = 1",
+            "error parsing wit_key_type: key type \"zz\" is unknown; must be one of [rsa-2048, rsa-4096, ec-p256, ec-p384]",
+        ),
         ("log_level = \"loud\"", "could not start logger: not a valid logrus Level: \"loud\""),
         ("log_format = \"xml\"", "could not start logger: unknown logger format: \"xml\""),
         ("bind_port = 99999", "could not resolve bind address \"0.0.0.0:99999\": address 99999: invalid port"),
@@ -108,6 +112,27 @@ fn agents_are_pruned_only_when_they_have_been_over_for_some_time() {
     assert_eq!(batch("-5"), pruned(60, true, 1000));
     for nothing in ["0s", "-1h"] {
         assert_eq!(pruning(&format!("prune_attested_nodes_expired_for = \"{nothing}\"")), None, "{nothing}");
+    }
+}
+
+#[test]
+fn everything_is_read_again_less_often_than_changes() {
+    let with = |keys: &str| parse(&format!("{LEAST}experimental {{ {keys} }}"));
+    for wrong in [
+        "cache_reload_interval = \"10s\" full_cache_reload_interval = \"10s\"",
+        "full_cache_reload_interval = \"5s\"",
+        "full_cache_reload_interval = \"-1s\"",
+        "cache_reload_interval = \"24h\"",
+    ] {
+        let refused = with(wrong).unwrap_err().to_string();
+        assert_eq!(refused, "full cache reload interval must be greater than cache reload interval", "{wrong}");
+    }
+    for right in [
+        "full_cache_reload_interval = \"0s\"",
+        "cache_reload_interval = \"0s\" full_cache_reload_interval = \"6s\"",
+        "cache_reload_interval = \"-1h\" full_cache_reload_interval = \"1s\"",
+    ] {
+        assert!(with(right).is_ok(), "{right}");
     }
 }
 
