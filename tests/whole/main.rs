@@ -39,6 +39,8 @@ mod rotation;
 #[cfg(test)]
 mod slice;
 #[cfg(test)]
+mod taken_over;
+#[cfg(test)]
 mod up;
 #[cfg(test)]
 mod x509pop;
