@@ -56,7 +56,8 @@ pub fn set_of(mut members: Vec<Vec<u8>>) -> der::Result<Vec<u8>> {
 /// to its callers, so they are part of its API.
 pub fn header_fault(bytes: &[u8], element: &str) -> String {
     let Some(header) = Header::read(bytes) else {
-        return "asn1: syntax error: sequence truncated".into();
+        let what = if bytes.is_empty() { "sequence truncated" } else { "truncated tag or length" };
+        return format!("asn1: syntax error: {what}");
     };
     let Header { class, compound, tag, length, size } = header;
     if (class, compound, tag) != (0, true, 16) {
@@ -114,6 +115,7 @@ mod tests {
              set:false omitEmpty:false} certificateRequest @2"
         );
         assert_eq!(header_fault(b"", "publicKeyInfo"), "asn1: syntax error: sequence truncated");
+        assert_eq!(header_fault(b"x", "publicKeyInfo"), "asn1: syntax error: truncated tag or length");
         assert_eq!(header_fault(b"\x30\x05\x01", "publicKeyInfo"), "asn1: syntax error: data truncated");
     }
 
