@@ -1,9 +1,10 @@
 //! From plugin blocks to running plugins: which are named, how many of a type there must be, and which are built in.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use steeple_config::plugins::PluginBlock;
+use steeple_config::plugins::{PluginBlock, PluginData};
 use steeple_spiffe::TrustDomain;
 use steeple_transport::status::code_name;
 use tracing::{debug, info, warn};
@@ -98,6 +99,16 @@ pub enum LoadError {
         /// What it said.
         error: PluginError,
     },
+    /// A plugin that takes no configuration got this. The server runs all the same.
+    #[error("plugin {name:?} of type {kind:?}: unknown setting {setting:?} encountered")]
+    UnknownSetting {
+        /// The type.
+        kind: &'static str,
+        /// The name.
+        name: String,
+        /// The key.
+        setting: String,
+    },
     /// External plugins are not there yet.
     #[error("plugin {0:?}: external plugins (plugin_cmd) are not supported yet")]
     External(String),
@@ -154,13 +165,14 @@ pub fn check_server(
     let mut wrong = blocks.check(key_manager::TYPE, built_ins.key_managers, daemon);
     wrong.extend(one(key_manager::TYPE, blocks.of(key_manager::TYPE).count()).err());
     wrong.extend(blocks.join_token_is_built_in().err());
+    wrong.extend(blocks.join_token_settings());
     wrong.extend(blocks.check(node_attestor::TYPE, built_ins.node_attestors, daemon));
     wrong.extend(NOT_BUILT_IN.iter().flat_map(|kind| blocks.check::<dyn Absent>(kind, &[], daemon)));
     wrong
 }
 
-/// Loads an agent's plugins. `join_token`, when the agent has one, takes the node attestor's place; one must be named
-/// all the same, as in the reference.
+/// Loads an agent's plugins. `join_token`, when the agent has one, takes the node attestor's place; one must be named,
+/// and take its configuration, all the same, as in the reference.
 ///
 /// # Errors
 /// See [`LoadError`].
@@ -174,14 +186,14 @@ pub fn agent(
     let (blocks, daemon) = (Blocks::new(blocks, OF_AN_AGENT)?, Daemon { trust_domain, host });
     let mut key_managers = blocks.load(key_manager::TYPE, built_ins.key_managers, daemon)?;
     let key_manager = exactly_one(key_manager::TYPE, &mut key_managers)?;
-    let node_attestor = match join_token {
-        Some(plugin) => {
+    let named = blocks.load(node_attestor::TYPE, built_ins.node_attestors, daemon);
+    let node_attestor = match (join_token, named) {
+        // It must take its configuration. Of one that cannot be made yet nothing is needed.
+        (Some(plugin), Ok(_) | Err(LoadError::NotBuiltInYet { .. } | LoadError::External(_))) => {
             one(node_attestor::TYPE, blocks.of(node_attestor::TYPE).count())?;
             ("join_token".to_owned(), plugin)
         }
-        None => {
-            exactly_one(node_attestor::TYPE, &mut blocks.load(node_attestor::TYPE, built_ins.node_attestors, daemon)?)?
-        }
+        (_, named) => exactly_one(node_attestor::TYPE, &mut named?)?,
     };
     let workload_attestors = blocks.load(workload_attestor::TYPE, built_ins.workload_attestors, daemon)?;
     if workload_attestors.is_empty() {
@@ -204,11 +216,11 @@ pub fn agent(
 pub fn check_agent(blocks: &[PluginBlock], built_ins: &AgentBuiltIns, has_join_token: bool) -> Result<(), LoadError> {
     let blocks = Blocks::new(blocks, OF_AN_AGENT)?;
     one(key_manager::TYPE, blocks.find(key_manager::TYPE, built_ins.key_managers)?.len())?;
-    let node_attestors = match has_join_token {
-        true => blocks.of(node_attestor::TYPE).count(),
-        false => blocks.find(node_attestor::TYPE, built_ins.node_attestors)?.len(),
-    };
-    one(node_attestor::TYPE, node_attestors)?;
+    match blocks.find(node_attestor::TYPE, built_ins.node_attestors) {
+        Err(LoadError::NotBuiltInYet { .. } | LoadError::External(_)) if has_join_token => {}
+        named => drop(named?),
+    }
+    one(node_attestor::TYPE, blocks.of(node_attestor::TYPE).count())?;
     if blocks.find(workload_attestor::TYPE, built_ins.workload_attestors)?.is_empty() {
         return Err(LoadError::Count { kind: workload_attestor::TYPE, expected: "at least 1", count: 0 });
     }
@@ -331,6 +343,23 @@ impl<'a> Blocks<'a> {
     fn join_token_is_built_in(&self) -> Result<(), LoadError> {
         let overridden = self.of(node_attestor::TYPE).any(|block| block.cmd.is_some() && block.name == "join_token");
         if overridden { Err(LoadError::JoinTokenOverridden) } else { Ok(()) }
+    }
+
+    /// A server runs whatever is said to its join_token, and it has no effect.
+    fn join_token_settings(&self) -> impl Iterator<Item = LoadError> {
+        let join_token = self.of(node_attestor::TYPE).filter(|block| block.cmd.is_none() && block.name == "join_token");
+        let mut seen = HashSet::new();
+        let settings = join_token.flat_map(|block| match &block.data {
+            PluginData::Fixed(body) => body.items.as_slice(),
+            PluginData::None | PluginData::File(_) => &[],
+        });
+        settings.filter_map(|item| item.keys.first()).filter(move |key| seen.insert(&key.text)).map(|key| {
+            LoadError::UnknownSetting {
+                kind: node_attestor::TYPE,
+                name: "join_token".to_owned(),
+                setting: key.text.clone(),
+            }
+        })
     }
 
     /// The built-ins of one type that the blocks name.

@@ -47,7 +47,8 @@ fn keys_at(configuration: &Configuration) -> Result<Arc<dyn key_manager::Plugin>
     Ok(Arc::new(MemoryKeys::new()))
 }
 
-fn attestor(_: &Configuration) -> Result<Arc<dyn AgentPlugin>, PluginError> {
+fn attestor(configuration: &Configuration) -> Result<Arc<dyn AgentPlugin>, PluginError> {
+    configuration.none()?;
     Ok(Arc::new(Nothing))
 }
 
@@ -184,6 +185,31 @@ fn a_join_token_takes_the_place_of_whatever_node_attestor_is_named() {
         refusal(load(&none)),
         r#"plugin type "NodeAttestor" constraint not satisfied: expected exactly 1 but got 0"#
     );
+}
+
+#[test]
+fn what_a_join_token_takes_the_place_of_must_take_its_configuration() {
+    let named = OF_AN_AGENT.replace("\"join_token\" { plugin_data {}", "\"join_token\" { plugin_data { x = 1 }");
+    assert_ne!(named, OF_AN_AGENT);
+    let load = |token| load::agent(&blocks(&named), &AGENT, token, &trust_domain(), &host());
+    for token in [None, Some(Arc::new(Nothing) as Arc<dyn AgentPlugin>)] {
+        assert_eq!(
+            refusal(load(token)),
+            r#"failed to configure plugin "join_token": no supported configuration interface found"#
+        );
+    }
+}
+
+#[test]
+fn what_a_servers_join_token_is_told_is_noted_once_a_key_and_runs() {
+    let told = format!("{MEMORY}\nNodeAttestor \"join_token\" {{ plugin_data {{ y = 1 x {{ z = 2 }} y = 3 }} }}");
+    let wrong = load::check_server(&blocks(&told), &SERVER, &trust_domain(), &host());
+    let settings = wrong.iter().map(|error| match error {
+        LoadError::UnknownSetting { setting, .. } => setting.as_str(),
+        other => panic!("{other}"),
+    });
+    assert_eq!(settings.collect::<Vec<_>>(), ["y", "x"]);
+    assert!(server(&told).is_ok());
 }
 
 /// `validate` must not write, and plugins that are made may.

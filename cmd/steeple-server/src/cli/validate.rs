@@ -7,7 +7,7 @@ use steeple_catalog::load::{self, LoadError};
 use steeple_console::daemon::{ConfigFile, install_log, log_warnings};
 use steeple_plugins::SERVER;
 use steeple_runtime::Clock;
-use steeple_server::config::ConfigError;
+use steeple_server::config::{Config, ConfigError, WithoutDataStore};
 
 use super::config::{ConfigFlags, parse, told};
 use super::console;
@@ -54,8 +54,12 @@ impl Invalid {
             Self::File(error) => format!("SPIRE server configuration file is invalid: {error}\n"),
             Self::Plugins(error) => format!("Could not validate configuration file: {error}"),
             Self::Notes(notes) => {
-                let notes: String = notes.iter().map(|Note { of, text }| format!("\t{of}:\n\t\t{text}\n")).collect();
-                format!("SPIRE server configuration file is invalid.\nValidation errors:\n{notes}")
+                let mut told = "SPIRE server configuration file is invalid.\nValidation errors:\n".to_owned();
+                for notes in notes.chunk_by(|one, next| one.of == next.of) {
+                    told.extend(notes.first().map(|Note { of, .. }| format!("\t{of}:\n")));
+                    told.extend(notes.iter().map(|Note { text, .. }| format!("\t\t{text}\n")));
+                }
+                told
             }
         }
     }
@@ -63,26 +67,41 @@ impl Invalid {
 
 fn check(program: &Program, flags: ConfigFlags) -> Result<(), Invalid> {
     let (file, flags) = flags.read().map_err(|error| Invalid::File(format!("{error:#}")))?;
-    let config = parse(&file, &flags).map_err(|error| refused(program, &file, &error))?;
+    let mut notes = Vec::new();
+    let WithoutDataStore { trust_domain, log, plugins, warnings } = match parse(&file, &flags) {
+        Ok(Config { trust_domain, log, plugins, warnings, .. }) => {
+            WithoutDataStore { trust_domain, log, plugins, warnings }
+        }
+        Err(ConfigError::NoDataStore(rest)) => {
+            notes.push(of_the_datastore("'datastore' must be configured".into()));
+            *rest
+        }
+        Err(error) => return Err(refused(program, &file, &error)),
+    };
     // Without a file there is no log: the answer is all that is printed.
-    if config.log.file.is_some() {
-        install_log(config.log.clone()).map_err(|error| Invalid::File(error.to_string()))?;
-        log_warnings(&config.warnings);
+    if log.file.is_some() {
+        install_log(log).map_err(|error| Invalid::File(error.to_string()))?;
+        log_warnings(&warnings);
     }
-    let host = Host::new(Clock::system());
-    let wrong = load::check_server(&config.plugins, &SERVER, &config.trust_domain, &host);
+    let wrong = load::check_server(&plugins, &SERVER, &trust_domain, &Host::new(Clock::system()));
     // One that is not there is told alone.
-    let notes: Vec<Note> = wrong.iter().map(not_loaded).collect::<Result<_, String>>().map_err(Invalid::Plugins)?;
+    for error in &wrong {
+        notes.push(not_loaded(error).map_err(Invalid::Plugins)?);
+    }
     if notes.is_empty() { Ok(()) } else { Err(Invalid::Notes(notes)) }
 }
 
 fn refused(program: &Program, file: &ConfigFile, error: &ConfigError) -> Invalid {
-    let note = |text: String| Invalid::Notes(vec![Note { of: "DataStore \"sql\"".into(), text }]);
     match error {
-        ConfigError::NoDataStore => note("'datastore' must be configured".into()),
-        ConfigError::DataStore(_) | ConfigError::DataFile { .. } => note(error.to_string()),
+        ConfigError::DataStore(_) | ConfigError::DataFile { .. } => {
+            Invalid::Notes(vec![of_the_datastore(error.to_string())])
+        }
         error => Invalid::File(told(program, file, error)),
     }
+}
+
+fn of_the_datastore(text: String) -> Note {
+    Note { of: "DataStore \"sql\"".into(), text }
 }
 
 /// What is noted of a plugin, or why there is none.
@@ -97,6 +116,9 @@ fn not_loaded(error: &LoadError) -> Result<Note, String> {
             of: (*kind).to_owned(),
             text: format!("constraint not satisfied: expected {expected} but got {count}"),
         }),
+        LoadError::UnknownSetting { kind, name, setting } => {
+            Ok(Note { of: format!("{kind} {name:?}"), text: format!("unknown setting {setting:?} encountered") })
+        }
         LoadError::Configure { kind, name, error } => {
             Ok(Note { of: format!("{kind} {name:?}"), text: error.message.clone() })
         }

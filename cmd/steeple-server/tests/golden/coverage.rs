@@ -77,8 +77,6 @@ const LATER: &[(&str, &str)] = &[
     ("validate-server-endpoint-web-cert-missing-file", FEDERATION),
     ("validate-server-endpoint-acme-old-no-domain", FEDERATION),
     ("validate-server-endpoint-bad-refresh-hint", FEDERATION),
-    ("validate-server-empty-plugins", VALIDATE),
-    ("validate-server-join-token-with-data", VALIDATE),
     ("validate-server-plugin-bad-checksum", EXTERNAL),
     ("validate-server-plugin-short-checksum", EXTERNAL),
     ("validate-server-plugin-cmd-missing", EXTERNAL),
@@ -89,5 +87,4 @@ const LATER: &[(&str, &str)] = &[
 const EXTERNAL: &str = "external plugins";
 const FEDERATION: &str = "federation";
 const TAINT: &str = "`localauthority`";
-const VALIDATE: &str = "all that `validate` says of plugins";
 const UPSTREAM_DISK: &str = "UpstreamAuthority disk";

@@ -6,7 +6,7 @@ use std::time::Duration;
 use steeple_config::duration::Duration as GoDuration;
 use steeple_spiffe::{SpiffeId, TrustDomain};
 
-use super::file::{Agent, Experimental, RateLimit};
+use super::file::{Agent, Broker, Experimental, RateLimit};
 use super::{ConfigError, RateLimits, RebootstrapMode, absolute};
 
 /// Whether a URL begins with this scheme, in whatever case.
@@ -94,6 +94,16 @@ pub(super) fn delegates(delegates: &[String], trust_domain: &TrustDomain) -> Res
         }
     }
     Ok(())
+}
+
+/// The API is not built yet; where it should listen must be said all the same.
+pub(super) fn broker(broker: Option<&Broker>) -> Result<(), ConfigError> {
+    match broker {
+        Some(broker) if broker.socket_path.is_empty() && broker.bind_address.is_empty() => {
+            Err(ConfigError::BrokerNowhere)
+        }
+        _ => Ok(()),
+    }
 }
 
 pub(super) fn availability_target(text: &str) -> Result<Option<Duration>, ConfigError> {

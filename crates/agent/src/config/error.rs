@@ -136,6 +136,9 @@ pub enum ConfigError {
     /// `authorized_delegates`
     #[error("error validating authorized delegate: {0}")]
     Delegate(String),
+    /// `experimental.broker` that listens nowhere.
+    #[error("experimental.broker requires socket_path, bind_address, or both")]
+    BrokerNowhere,
     /// `availability_target`
     #[error("availability_target must be at least 24h0m0s")]
     AvailabilityTarget,
@@ -160,6 +163,7 @@ impl ConfigError {
 pub(super) const CHECKED: &[(&str, &str)] = &[
     ("", "top-level"),
     ("agent", "agent"),
+    ("agent.experimental.broker", "experimental.broker"),
     ("agent.experimental.ratelimit", "ratelimit"),
     ("telemetry.Prometheus", "Prometheus"),
     ("telemetry.DogStatsd", "DogStatsd"),

@@ -68,7 +68,7 @@ pub(super) struct Agent {
 #[serde(default)]
 pub(super) struct Experimental {
     pub(super) admin_named_pipe_name: String,
-    pub(super) broker: Option<IgnoredAny>,
+    pub(super) broker: Option<Broker>,
     pub(super) feature_flags: Vec<String>,
     pub(super) jwt_svid_cache_hit_timeout: String,
     pub(super) named_pipe_name: String,
@@ -76,6 +76,15 @@ pub(super) struct Experimental {
     pub(super) require_pq_kem: bool,
     pub(super) sync_interval: String,
     pub(super) use_sync_authorized_entries: Option<bool>,
+}
+
+/// `agent.experimental.broker`
+#[derive(Debug, Default, Deserialize, PartialEq)]
+#[serde(default)]
+pub(super) struct Broker {
+    pub(super) bind_address: String,
+    pub(super) brokers: Option<IgnoredAny>,
+    pub(super) socket_path: String,
 }
 
 /// `agent.experimental.ratelimit`

@@ -246,6 +246,7 @@ impl Config {
             return Err(ConfigError::UnknownKeys(unknown));
         }
         checks::delegates(&agent.authorized_delegates, &trust_domain)?;
+        checks::broker(agent.experimental.broker.as_ref())?;
         let availability_target = checks::availability_target(&agent.availability_target)?;
         let rate_limits = checks::limits(agent.experimental.ratelimit.as_ref())?;
         Ok(Self {

@@ -81,6 +81,11 @@ fn each_mistake_is_told_in_the_references_words() {
             "could not parse synchronization interval: time: invalid duration \"x\"",
         ),
         ("nonsense = 1", "unknown configuration detected"),
+        ("experimental { broker { zz = 1 } }", "unknown configuration detected"),
+        (
+            "availability_target = \"1h\"\nexperimental { broker {} }",
+            "experimental.broker requires socket_path, bind_address, or both",
+        ),
         ("retry_bootstrap = true", "unknown configuration detected"),
     ] {
         assert_eq!(refusal(&format!("{LEAST}insecure_bootstrap = true\n{key}")), expected, "{key}");
@@ -150,6 +155,14 @@ fn key_exchange_is_post_quantum_alone_when_that_is_required() {
     let exchange = |keys: &str| parse(&format!("{LEAST}insecure_bootstrap = true\n{keys}")).unwrap().key_exchange;
     assert_eq!(exchange(""), KeyExchange::PreferPostQuantum);
     assert_eq!(exchange("experimental { require_pq_kem = true }"), KeyExchange::RequirePostQuantum);
+}
+
+#[test]
+fn a_broker_api_that_listens_somewhere_is_told_as_not_built_yet() {
+    let broker =
+        "experimental { broker { bind_address = \"127.0.0.1:0\" brokers = [{ id = \"spiffe://a.test/b\" }] } }";
+    let config = parse(&format!("{LEAST}insecure_bootstrap = true\n{broker}")).unwrap();
+    assert_eq!(config.unbuilt, ["experimental.broker"]);
 }
 
 #[test]

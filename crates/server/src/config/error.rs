@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
+use steeple_config::plugins::PluginBlock;
 use steeple_config::sections::UnknownSection;
+use steeple_runtime::logging;
+use steeple_spiffe::TrustDomain;
 
 /// Why a configuration is refused.
 #[derive(Debug, thiserror::Error)]
@@ -114,9 +117,9 @@ pub enum ConfigError {
     /// Keys that mean nothing. Each section is logged with its keys before.
     #[error("unknown configuration detected")]
     UnknownKeys(Vec<UnknownSection>),
-    /// There is no DataStore block.
+    /// There is no DataStore block, and nothing else is wrong.
     #[error("expecting a DataStore plugin")]
-    NoDataStore,
+    NoDataStore(Box<WithoutDataStore>),
     /// There are several.
     #[error("only one DataStore plugin is allowed")]
     SeveralDataStores,
@@ -134,6 +137,19 @@ pub enum ConfigError {
     /// The datastore's configuration.
     #[error(transparent)]
     DataStore(#[from] steeple_datastore::Error),
+}
+
+/// What a configuration without a datastore has that can be checked all the same.
+#[derive(Debug)]
+pub struct WithoutDataStore {
+    /// `trust_domain`
+    pub trust_domain: TrustDomain,
+    /// `log_*`
+    pub log: logging::Options,
+    /// Every plugin.
+    pub plugins: Vec<PluginBlock>,
+    /// What its author should think over once more, in words for the log.
+    pub warnings: Vec<String>,
 }
 
 impl ConfigError {

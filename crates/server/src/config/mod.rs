@@ -25,7 +25,7 @@ use crate::ca::sign::Lifetimes;
 use crate::ca::{CaConfig, CaSubject};
 use crate::limits::RateLimits;
 pub use crate::prune::NodePruning;
-pub use error::ConfigError;
+pub use error::{ConfigError, WithoutDataStore};
 use file::{Experimental, File, Server};
 
 /// A server's configuration.
@@ -154,6 +154,10 @@ impl Config {
         }
         let warnings = warnings::of(&server, &ca, &lifetimes);
         let prune_events_older_than = experimental_duration(&server.experimental)?;
+        if stores.is_empty() {
+            let rest = WithoutDataStore { trust_domain, log, plugins, warnings };
+            return Err(ConfigError::NoDataStore(Box::new(rest)));
+        }
         Ok(Self {
             trust_domain,
             bind_address,
@@ -354,11 +358,7 @@ fn resolve(address: &str, port: i64) -> Result<SocketAddr, ConfigError> {
 }
 
 fn datastore(blocks: &[PluginBlock]) -> Result<steeple_datastore::Options, ConfigError> {
-    let block = match blocks {
-        [] => return Err(ConfigError::NoDataStore),
-        [block] => block,
-        _ => return Err(ConfigError::SeveralDataStores),
-    };
+    let [block] = blocks else { return Err(ConfigError::SeveralDataStores) };
     if block.name != "sql" || block.cmd.is_some() {
         return Err(ConfigError::ForeignDataStore);
     }

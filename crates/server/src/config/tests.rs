@@ -167,4 +167,9 @@ fn the_datastore_is_one_sql_block() {
     let text = "server { trust_domain = \"example.org\" data_dir = \"d\" }\nplugins {}";
     let refused = Config::parse(text, "server.conf", Flags::default()).unwrap_err();
     assert_eq!(refused.to_string(), "expecting a DataStore plugin");
+    let text = format!("server {{ {LEAST} }}\nplugins {{ KeyManager \"memory\" {{}} }}");
+    match Config::parse(&text, "server.conf", Flags::default()).unwrap_err() {
+        ConfigError::NoDataStore(rest) => assert_eq!(rest.plugins[0].name, "memory"),
+        other => panic!("{other}"),
+    }
 }
