@@ -46,6 +46,7 @@ const DIFFERENT: &[(&str, &str)] = &[
     ),
     ("validate-server-json-plugins-first", "the reference takes plugins for unknown keys when they come first in JSON"),
     ("validate-server-two-datastores", REFUSED_BY_RUN),
+    ("validate-server-bad-full-cache-interval", REFUSED_BY_RUN),
     ("validate-server-memory-with-data", REFUSED_BY_RUN),
     ("validate-server-sql-bad-type", REFUSED_BY_RUN),
     ("validate-server-sql-no-type", "we name the key, and say so once"),
