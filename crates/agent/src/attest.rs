@@ -135,16 +135,16 @@ impl Attestation {
     /// See [`AttestError`].
     pub(crate) async fn identity(&self, storage: &mut Storage) -> Result<(), AttestError> {
         let authorities = match storage.bundle().filter(|stored| !stored.is_empty()) {
-            Some(stored) => {
-                info!(target: "attestor", trust_domain_id = %self.upstream.trust_domain().id(), "Bundle loaded");
-                Some(stored)
-            }
+            Some(stored) => Some(stored),
             None => {
-                info!(target: "attestor", "Bundle is not found");
                 let so_far = storage.begin_bootstrap(self.clock.now())?;
                 bootstrap::load(&self.bootstrap, self.upstream.trust_domain(), so_far, &self.clock).await?
             }
         };
+        match authorities {
+            Some(_) => info!(target: "attestor", trust_domain_id = %self.upstream.trust_domain().id(), "Bundle loaded"),
+            None => info!(target: "attestor", "Bundle is not found"),
+        }
         let insecure = authorities.is_none();
         if let Some(authorities) = authorities {
             self.upstream.set_authorities(authorities);
@@ -208,7 +208,13 @@ impl Attestation {
         // Kept before anything else can fail: a join token attests only once.
         storage.store_svid(&chain, reattestable)?;
         self.take_bundle(storage, channel).await?;
-        info!(target: "attestor", spiffe_id = %id, reattestable, "Node attestation was successful");
+        info!(
+            target: "attestor",
+            spiffe_id = %id,
+            trust_domain_id = %self.upstream.trust_domain().id(),
+            reattestable,
+            "Node attestation was successful"
+        );
         let signer = std::sync::Arc::new(signer);
         self.upstream.set_identity(Identity { id, chain, signer, reattestable, key_id: key.id })?;
         Ok(())

@@ -11,10 +11,9 @@ use steeple_proto::spire::api::server::svid::v1::{
     BatchNewX509svidRequest, NewX509svidParams, batch_new_x509svid_response,
 };
 use steeple_runtime::Clock;
-use steeple_runtime::clock::unix_seconds;
 use steeple_spiffe::x509::Certificate;
 use tonic::Status;
-use tracing::{info, warn};
+use tracing::{debug, warn};
 use zeroize::Zeroizing;
 
 use crate::cache::{Entry, Svid};
@@ -130,13 +129,7 @@ fn svid_of(
         refused("the server sent an SVID that has ended by the clock of this host");
         return None;
     }
-    info!(
-        target: "manager",
-        entry_id = %entry.id,
-        spiffe_id = %entry.spiffe_id,
-        expires_at = unix_seconds(leaf.not_after()),
-        "X509-SVID created"
-    );
+    debug!(target: "manager", entry = %entry.id, spiffe_id = %entry.spiffe_id, "SVID updated");
     Some(Svid {
         renew_at: renewal.moment(leaf, now),
         chain_der: svid.cert_chain.concat().into(),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use steeple_catalog::load::{AgentBuiltIns, LoadError};
+use steeple_catalog::load::{AgentBuiltIns, LoadError, Loaded};
 use steeple_catalog::node_attestor::AgentPlugin;
 use steeple_catalog::{Host, KeyManager};
 use steeple_config::sections::REQUIRE_PQ_KEM;
@@ -106,13 +106,14 @@ pub async fn run(
         None => return Ok(()),
         Some(started) => started.map_err(|error| PartFailed { part: "start", cause: Cause::Error(error) })?,
     };
-    let Started { tasks, storage, keys } = started;
+    let Started { tasks, storage, keys, plugins } = started;
     let ended = tasks.join().await;
     if let Err(PartFailed { cause: Cause::Error(error), .. }) = &ended
         && let Some(rejection) = rejection_of(error)
     {
         erase_identity(rejection, &mut *storage.lock().await, &keys).await;
     }
+    plugins.close();
     ended
 }
 
@@ -120,6 +121,7 @@ struct Started {
     tasks: Tasks<RunError>,
     storage: Arc<Mutex<Storage>>,
     keys: KeyManager,
+    plugins: Loaded,
 }
 
 async fn start(
@@ -135,6 +137,9 @@ async fn start(
     }
     // The public directory is for everybody, so it is made before the umask is restricted.
     if let Some(directory) = config.socket_path.parent() {
+        if !directory.exists() {
+            info!(dir = %directory.display(), "Creating spire agent UDS directory");
+        }
         create(directory.to_owned())?;
     }
     // Before anything listens: how many connections there can be follows from it.
@@ -175,6 +180,13 @@ async fn start(
         erase_identity(rejection, &mut storage, &plugins.key_manager).await;
     }
     attested?;
+    if plugins.key_manager.name() == "memory" && upstream.identity().is_some_and(|identity| !identity.reattestable) {
+        warn!(
+            "Node attestation is not reattestable and the 'memory' key manager is in use; if the agent process is \
+             restarted, it will be unable to obtain a new SVID and will need to be manually evicted to be able to \
+             re-attest."
+        );
+    }
     let rebootstrap = rebootstrap.check(&storage)?;
     let storage = Arc::new(Mutex::new(storage));
 
@@ -223,7 +235,7 @@ async fn start(
     tasks.start("sync", part(sync.run(shutdown.clone())));
     tasks.start("SVID rotation", part(rotation.run(shutdown.clone())));
     tasks.start("Workload API", serve(config.socket_path, parts, is_ready, shutdown));
-    Ok(Started { tasks, storage, keys })
+    Ok(Started { tasks, storage, keys, plugins: plugins.loaded })
 }
 
 async fn part<E: Into<RunError>>(run: impl Future<Output = Result<(), E>>) -> Result<(), RunError> {

@@ -6,7 +6,7 @@ use futures::future::join_all;
 use steeple_catalog::WorkloadAttestor;
 use steeple_runtime::metrics::{Coded, measure};
 use steeple_runtime::os::peer::{Peer, PeerError};
-use tracing::{debug, error};
+use tracing::error;
 
 use crate::cache::{Selector, Selectors};
 
@@ -79,9 +79,7 @@ impl Attestor {
         if !answered {
             return Err(WorkloadError::AllFailed);
         }
-        let selectors = Selectors::new(selectors);
-        debug!(target: "workload_attestor", pid = peer.pid, selectors = %Listed(&selectors), "PID attested to have selectors");
-        Ok(selectors)
+        Ok(Selectors::new(selectors))
     }
 }
 

@@ -44,6 +44,8 @@ pub struct ServerPlugins {
     pub key_manager: key_manager::KeyManager,
     /// Any number, in their order.
     pub node_attestors: Vec<node_attestor::ServerNodeAttestor>,
+    /// All of them.
+    pub loaded: Loaded,
 }
 
 /// The plugins of an agent.
@@ -55,6 +57,22 @@ pub struct AgentPlugins {
     pub node_attestor: node_attestor::AgentNodeAttestor,
     /// At least one.
     pub workload_attestors: Vec<workload_attestor::WorkloadAttestor>,
+    /// All of them.
+    pub loaded: Loaded,
+}
+
+/// Types and names of a daemon's plugins, in the order of the file.
+#[derive(Clone, Debug)]
+pub struct Loaded(Vec<(String, String)>);
+
+impl Loaded {
+    /// Tells the log that the plugins are gone. Built-ins end with their last user, so there is nothing more to do.
+    pub fn close(self) {
+        for (kind, name) in self.0.iter().rev() {
+            info!(target: "catalog", plugin_name = name, plugin_type = kind, external = false, "Plugin unloaded");
+        }
+        info!(target: "catalog", "Catalog closed");
+    }
 }
 
 /// Why the plugins cannot be loaded.
@@ -148,6 +166,7 @@ pub fn server(
     Ok(ServerPlugins {
         key_manager: key_manager::KeyManager::of_server(&key_manager.0, key_manager.1),
         node_attestors: node_attestors.into_iter().map(node_attestor).collect(),
+        loaded: blocks.loaded(),
     })
 }
 
@@ -191,7 +210,9 @@ pub fn agent(
         // It must take its configuration. Of one that cannot be made yet nothing is needed.
         (Some(plugin), Ok(_) | Err(LoadError::NotBuiltInYet { .. } | LoadError::External(_))) => {
             one(node_attestor::TYPE, blocks.of(node_attestor::TYPE).count())?;
-            ("join_token".to_owned(), plugin)
+            let (plugin_name, plugin_type) = ("join_token", node_attestor::TYPE);
+            info!(target: "catalog", plugin_name, plugin_type, external = false, "Plugin loaded");
+            (plugin_name.to_owned(), plugin)
         }
         (_, named) => exactly_one(node_attestor::TYPE, &mut named?)?,
     };
@@ -205,6 +226,7 @@ pub fn agent(
         key_manager: key_manager::KeyManager::of_agent(&key_manager.0, key_manager.1),
         node_attestor: node_attestor::AgentNodeAttestor::new(&node_attestor.0, node_attestor.1),
         workload_attestors: workload_attestors.into_iter().map(attestor).collect(),
+        loaded: blocks.loaded(),
     })
 }
 
@@ -243,6 +265,9 @@ const OF_A_SERVER: &[(&str, &[&str])] = &[
 
 /// Those of which there is no built-in.
 const NOT_BUILT_IN: [&str; 4] = ["UpstreamAuthority", "Notifier", "BundlePublisher", "CredentialComposer"];
+
+/// Those that take no configuration: of them there is no word that they were configured.
+const UNCONFIGURED: [(&str, &str); 1] = [(key_manager::TYPE, "memory")];
 
 /// The types of an agent's plugins, and names that the reference has of each.
 const OF_AN_AGENT: &[(&str, &[&str])] = &[
@@ -302,6 +327,10 @@ impl<'a> Blocks<'a> {
         self.enabled.iter().copied().filter(move |block| block.kind == kind)
     }
 
+    fn loaded(&self) -> Loaded {
+        Loaded(self.enabled.iter().map(|block| (block.kind.clone(), block.name.clone())).collect())
+    }
+
     fn load<T: ?Sized>(
         &self,
         kind: &'static str,
@@ -336,7 +365,12 @@ impl<'a> Blocks<'a> {
             name: block.name.clone(),
             error,
         })?;
-        info!(target: "catalog", plugin_name = block.name, plugin_type = kind, external = false, "Plugin loaded");
+        let (plugin_name, external) = (&block.name, false);
+        if !UNCONFIGURED.contains(&(kind, &block.name)) {
+            let reconfigurable = matches!(block.data, PluginData::File(_));
+            info!(target: "catalog", plugin_name, plugin_type = kind, external, reconfigurable, "Configured plugin");
+        }
+        info!(target: "catalog", plugin_name, plugin_type = kind, external, "Plugin loaded");
         Ok(plugin)
     }
 

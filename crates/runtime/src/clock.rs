@@ -95,6 +95,11 @@ impl Clock {
     }
 }
 
+/// For people and the log: RFC 3339 in UTC, with as much of a fraction as there is.
+pub fn rfc3339(at: SystemTime) -> String {
+    jiff::Timestamp::try_from(at).unwrap_or_default().to_string()
+}
+
 /// Whole seconds since 1970, negative before it.
 pub fn unix_seconds(at: SystemTime) -> i64 {
     match at.duration_since(SystemTime::UNIX_EPOCH) {

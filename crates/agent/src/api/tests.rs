@@ -554,6 +554,7 @@ async fn the_agents_own_calls_are_neither_limited_nor_told_in_the_log() {
         assert_eq!(status.message(), "no identity issued");
     }
     assert!(logged.with("No identity issued").is_empty());
+    assert!(logged.with("PID attested to have selectors").is_empty());
 }
 
 #[tokio::test]

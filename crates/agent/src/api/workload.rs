@@ -3,6 +3,7 @@
 //! Each call attests its caller anew; a stream then follows the caller's selector set in the cache.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use futures::stream;
 use prost_types::value::Kind;
@@ -13,7 +14,6 @@ use steeple_proto::workload::{
     X509BundlesRequest, X509BundlesResponse, X509svidRequest, X509svidResponse,
 };
 use steeple_runtime::Clock;
-use steeple_runtime::clock::unix_seconds;
 use steeple_spiffe::{JwtSvid, SpiffeId, jwt};
 use steeple_transport::rpc::Call;
 use tonic::codegen::BoxStream;
@@ -23,7 +23,7 @@ use tracing::{debug, error, info};
 use super::limits::Limits;
 use crate::cache::{Cache, Selector, Selectors, Subscription, Update, VisibleBundles};
 use crate::jwt::JwtSvids;
-use crate::workload::Attestor;
+use crate::workload::{Attestor, Listed};
 
 /// What the Workload API stands on.
 pub(super) struct Service {
@@ -54,7 +54,7 @@ impl SpiffeWorkloadApi for Service {
         let call = Call::of(&request)?;
         let selectors = self.attest(&call).await?;
         self.admit(&call, &selectors)?;
-        let no_identity = self.no_identity(&call, &selectors);
+        let (no_identity, is_own) = (self.no_identity(&call, &selectors), self.is_own(&call));
         let updates = Updates::of(&self.cache, selectors, true);
         let clock = self.clock.clone();
         let stream = updates.into_stream(move |update| {
@@ -66,7 +66,9 @@ impl SpiffeWorkloadApi for Service {
                 // Its only identities are so new that they have no SVID yet: what it has is better than nothing.
                 return Ok(None);
             }
-            log_svids(update, &clock);
+            if !is_own {
+                log_svids(update, &clock);
+            }
             Ok(Some(response.clone()))
         });
         Ok(Response::new(stream))
@@ -112,7 +114,13 @@ impl SpiffeWorkloadApi for Service {
                 error!(target: "endpoints", error = %status.message(), "Could not fetch JWT-SVID");
                 Status::unavailable(format!("could not fetch JWT-SVID: {}", status.message()))
             })?;
-            debug!(target: "endpoints", spiffe_id = %entry.spiffe_id, "Fetched JWT SVID");
+            debug!(
+                target: "endpoints",
+                registered = true,
+                spiffe_id = %entry.spiffe_id,
+                ttl = JwtSvid::parse_unverified(&svid).ok().map(|svid| seconds_until(svid.expires_at, &self.clock)),
+                "Fetched JWT SVID"
+            );
             svids.push(Jwtsvid { spiffe_id: entry.spiffe_id.to_string(), svid, hint: entry.hint.clone() });
         }
         Ok(Response::new(JwtsvidResponse { svids }))
@@ -218,9 +226,19 @@ impl Service {
 
     async fn attest(&self, call: &Call) -> Result<Selectors, Status> {
         let attested = match call.connection.peer() {
-            Some(peer) => self.attestor.attest(peer).await.map_err(|error| error.to_string()),
+            Some(peer) => match self.attestor.attest(peer).await {
+                Ok(selectors) => Ok((peer.pid, selectors)),
+                Err(error) => Err(error.to_string()),
+            },
             None => Err("the caller is no process of this host".to_owned()),
         };
+        let attested = attested.map(|(pid, selectors)| {
+            if !self.is_own(call) {
+                let listed = Listed(&selectors);
+                debug!(target: "workload_attestor", pid, selectors = %listed, "PID attested to have selectors");
+            }
+            selectors
+        });
         attested.map_err(|error| {
             error!(target: "endpoints", error, "Workload attestation failed");
             Status::unavailable("workload attestation failed")
@@ -283,10 +301,14 @@ fn log_svids(update: &Update, clock: &Clock) {
             count = update.identities.len(),
             registered = true,
             spiffe_id = %identity.entry.spiffe_id,
-            ttl = unix_seconds(leaf.not_after()) - clock.unix_seconds(),
+            ttl = seconds_until(leaf.not_after(), clock),
             "Fetched X.509 SVID"
         );
     }
+}
+
+fn seconds_until(end: SystemTime, clock: &Clock) -> f64 {
+    end.duration_since(clock.now()).unwrap_or_default().as_secs_f64()
 }
 
 fn invalid(message: &str) -> Status {

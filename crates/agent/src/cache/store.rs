@@ -197,6 +197,11 @@ impl Store {
         due
     }
 
+    /// When the SVID ends that an entry has so far.
+    pub(crate) fn svid_ends_at(&self, entry_id: &str) -> Option<SystemTime> {
+        self.svids.get(entry_id).map(|svid| svid.ends_at())
+    }
+
     fn is_due(&self, svid: &Svid, entry: &Entry, now: SystemTime) -> bool {
         now >= svid.renew_at || svid.entry_digest != entry.digest || self.tainted.contains(&entry.id)
     }

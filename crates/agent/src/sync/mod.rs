@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use steeple_proto::spire::api::server::agent::v1::PostStatusRequest;
 use steeple_proto::spire::api::server::agent::v1::agent_client::AgentClient;
+use steeple_runtime::clock::rfc3339;
 use steeple_runtime::metrics::measure;
 use steeple_runtime::{Clock, Shutdown, jitter};
 use steeple_transport::status::{code_name, describe};
@@ -348,6 +349,14 @@ impl Sync {
             return;
         }
         debug!(target: "manager", count = due.len(), limit = mint::BATCH, "Renewing stale entries");
+        for Entry { id, spiffe_id, .. } in due.iter().map(|entry| &**entry) {
+            match self.store.svid_ends_at(id).map(rfc3339) {
+                Some(expires_at) => {
+                    info!(target: "manager", entry_id = %id, %spiffe_id, expires_at, "Renewing X509-SVID");
+                }
+                None => info!(target: "manager", entry_id = %id, %spiffe_id, "Creating X509-SVID"),
+            }
+        }
         let (upstream, clock) = (self.upstream.clone(), self.clock.clone());
         let (options, ended) = (self.mint, self.minted.0.clone());
         tokio::spawn(async move {
