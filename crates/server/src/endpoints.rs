@@ -153,6 +153,8 @@ impl Endpoints {
                 .add_service(api::sync::service(parts.clone(), Arc::clone(&agents), shutdown.clone()));
             routes
         };
+        let told = [network.address().to_string(), local.path().display().to_string()];
+        let [tcp, unix] = &told;
         let network_routes = shared().routes();
         let mut local_routes = shared();
         local_routes
@@ -160,6 +162,7 @@ impl Endpoints {
             .add_service(api::logger::service(log))
             .add_service(api::unbuilt::debug());
         let over_network = serve(
+            ("tcp", tcp),
             network,
             network_routes,
             layers(&network_services(), bounded),
@@ -167,16 +170,23 @@ impl Endpoints {
             &shutdown,
             &clock,
         );
-        let over_socket =
-            serve(local, local_routes.routes(), layers(&local_services(), unbounded), None, &shutdown, &clock);
+        let over_socket = serve(
+            ("unix", unix),
+            local,
+            local_routes.routes(),
+            layers(&local_services(), unbounded),
+            None,
+            &shutdown,
+            &clock,
+        );
         tokio::try_join!(over_network, over_socket)?;
-        info!(target: "endpoints", "Server APIs have stopped");
         Ok(())
     }
 }
 
-/// Serves one listener; calls that run at the stop may end within [`DRAIN`].
+/// Serves one listener; calls that run at the stop may end within [`DRAIN`]. The log tells its kind and where it is.
 async fn serve<C>(
+    (network, address): (&str, &str),
     connections: impl Stream<Item = std::io::Result<C>> + Send,
     routes: Routes,
     layers: Layers,
@@ -199,12 +209,21 @@ where
     let serving = server.add_routes(routes).serve_with_incoming_shutdown(connections, shutdown.stopped());
     let drained = async {
         shutdown.stopped().await;
+        info!(target: "endpoints", network, address, "Stopping Server APIs");
+        info!(target: "endpoints", network, address, "Attempting graceful stop");
         clock.sleep(DRAIN).await;
     };
     tokio::select! {
-        served = serving => Ok(served?),
-        () = drained => Ok(()),
+        // What ends at once must not end unannounced.
+        biased;
+        () = drained => {}
+        served = serving => {
+            served?;
+            info!(target: "endpoints", network, address, "Graceful stop successful");
+        }
     }
+    info!(target: "endpoints", network, address, "Server APIs have stopped");
+    Ok(())
 }
 
 /// Whom the TCP listener lets in: members of the trust domain, and foreign administrators that are named.

@@ -4,7 +4,7 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 
-use steeple_catalog::load::{LoadError, ServerBuiltIns};
+use steeple_catalog::load::{LoadError, Loaded, ServerBuiltIns};
 use steeple_catalog::{Host, IdentityProvider, PluginError};
 use steeple_config::sections::REQUIRE_PQ_KEM;
 use steeple_datastore::{DataStore, Error as StoreError, Feed};
@@ -88,8 +88,9 @@ pub async fn run(
     let tasks = start
         .await
         .map_err(|error| PartFailed { part: "start", cause: steeple_runtime::tasks::Cause::Error(error) })?;
-    let Started { tasks, store } = tasks;
+    let Started { tasks, store, plugins } = tasks;
     let ended = tasks.join().await;
+    plugins.close();
     store.close().await;
     ended
 }
@@ -97,6 +98,7 @@ pub async fn run(
 struct Started {
     tasks: Tasks<RunError>,
     store: DataStore,
+    plugins: Loaded,
 }
 
 async fn start(config: Config, built_ins: &ServerBuiltIns, log: Log, shutdown: Shutdown) -> Result<Started, RunError> {
@@ -189,7 +191,7 @@ async fn start(config: Config, built_ins: &ServerBuiltIns, log: Log, shutdown: S
     tasks.start("SVID rotation", part(svid_rotation.run(shutdown.clone())));
     tasks.start("pruning", part(pruning.run(shutdown.clone())));
     tasks.start("endpoints", part(endpoints.run(shutdown, log)));
-    Ok(Started { tasks, store })
+    Ok(Started { tasks, store, plugins: plugins.loaded })
 }
 
 /// The authorities as the server verifies agents with them, for plugins.

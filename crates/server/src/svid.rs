@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use steeple_pki::{KeyType, PrivateKey};
+use steeple_runtime::clock::rfc3339;
 use steeple_runtime::metrics::{Coded, measure};
 use steeple_runtime::{Clock, Shutdown};
 use steeple_spiffe::x509::Certificate;
 use steeple_spiffe::{SpiffeId, TrustDomain};
 use steeple_transport::tls::{Credential, CredentialWatch};
 use tokio::sync::watch;
-use tracing::{error, info};
+use tracing::{debug, error};
 
 use crate::ca::{Ca, CaError};
 
@@ -98,8 +99,9 @@ impl SvidRotation {
         self.credential.send_replace(Some(Credential::new(&chain, &pkcs8)?));
         if let Some(leaf) = chain.first() {
             (self.valid_from, self.renew_at) = (leaf.not_before(), half_life(leaf));
+            let expiration = rfc3339(leaf.not_after());
+            debug!(target: "svid_rotator", spiffe_id = %self.id, expiration, "Signed X509 SVID");
         }
-        info!(target: "svid_rotator", spiffe_id = %self.id, "Server SVID rotated");
         Ok(())
     }
 }

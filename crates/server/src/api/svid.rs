@@ -13,11 +13,13 @@ use steeple_proto::spire::api::server::svid::v1::{
     batch_new_x509svid_response,
 };
 use steeple_proto::spire::api::types;
+use steeple_runtime::clock::rfc3339;
 use steeple_spiffe::SpiffeId;
 use steeple_spiffe::x509::Certificate;
 use steeple_transport::id::on_wire;
 use steeple_transport::rpc::Call;
 use tonic::{Request, Response, Status};
+use tracing::debug;
 
 use super::{Parts, audited, ids, status};
 use crate::ca::CaError;
@@ -60,6 +62,16 @@ impl Svid for Service {
             WorkloadX509 { id: &id, public_key: &csr.public_key, ttl: ttl_of(ttl), dns_names: &csr.dns_sans, subject };
         let chain = self.0.ca.sign_workload(params).await;
         let chain = chain.map_err(|error| status::internal("failed to sign X509-SVID", error))?;
+        if let Some(leaf) = chain.first() {
+            debug!(
+                target: "api",
+                spiffe_id = %id,
+                expiration = rfc3339(leaf.not_after()),
+                serial_num = leaf.serial_decimal(),
+                dns_name = csr.dns_sans.join(","),
+                "Signed X509 SVID"
+            );
+        }
         call.audit("spiffe_id", id.as_str());
         call.audit_fields(|| audited::minted(&csr.dns_sans, &chain));
         Ok(Response::new(MintX509svidResponse { svid: Some(x509_svid(&id, &chain)) }))
@@ -185,6 +197,17 @@ impl Service {
         };
         let chain = self.0.ca.sign_workload(params).await;
         let chain = chain.map_err(|error| status::internal("failed to sign X509-SVID", error))?;
+        if let Some(leaf) = chain.first() {
+            debug!(
+                target: "api",
+                entry_id,
+                spiffe_id = %id,
+                revision_number = entry.row.revision_number,
+                expiration = rfc3339(leaf.not_after()),
+                serial_num = leaf.serial_decimal(),
+                "Signed X509 SVID"
+            );
+        }
         Ok(x509_svid(&id, &chain))
     }
 

@@ -12,7 +12,7 @@ use steeple_pki::{KeyType, Kind, Name, Serial, Signer, Subject, Template};
 use steeple_proto::journal::{JwtKeyEntry, Status, X509caEntry};
 use steeple_proto::spire::common;
 use steeple_runtime::Clock;
-use steeple_runtime::clock::{from_unix_seconds, unix_seconds};
+use steeple_runtime::clock::{from_unix_seconds, rfc3339, unix_seconds};
 use steeple_runtime::metrics::{count, gauge, measure};
 use steeple_spiffe::TrustDomain;
 use steeple_spiffe::x509::{self, Certificate};
@@ -101,8 +101,8 @@ impl Authorities {
         info!(
             target: "ca_manager",
             slot = slot.name(),
-            issued_at = unix_seconds(issued_at),
-            expiration = unix_seconds(authority.not_after()),
+            issued_at = rfc3339(issued_at),
+            expiration = rfc3339(authority.not_after()),
             self_signed = true,
             local_authority_id = authority.authority_id(),
             "X509 CA prepared"
@@ -143,11 +143,15 @@ impl Authorities {
         gauge("manager.x509_ca.rotate.expiration", unix_seconds(active.not_after()) as f64);
         gauge("manager.x509_ca.rotate.ttl", left.as_secs_f64());
         count("ca.manager.x509_ca.activate");
+        // One that is self-signed names itself.
+        let upstream = active.certificate.authority_key_id().filter(|_| !active.upstream_chain.is_empty());
         info!(
             target: "ca_manager",
-            issued_at = unix_seconds(active.issued_at),
-            expiration = unix_seconds(active.not_after()),
+            slot = self.x509.current_id().name(),
+            issued_at = rfc3339(active.issued_at),
+            expiration = rfc3339(active.not_after()),
             local_authority_id = id,
+            upstream_authority_id = upstream.map(x509::hex).unwrap_or_default(),
             "X509 CA activated"
         );
     }
@@ -176,8 +180,8 @@ impl Authorities {
         info!(
             target: "ca_manager",
             slot = slot.name(),
-            issued_at = unix_seconds(issued_at),
-            expiration = unix_seconds(authority.not_after),
+            issued_at = rfc3339(issued_at),
+            expiration = rfc3339(authority.not_after),
             local_authority_id = authority.key_id,
             "JWT key prepared"
         );
@@ -195,8 +199,9 @@ impl Authorities {
         count("manager.jwt_key.activate");
         info!(
             target: "ca_manager",
-            issued_at = unix_seconds(active.issued_at),
-            expiration = unix_seconds(active.not_after),
+            slot = self.jwt.current_id().name(),
+            issued_at = rfc3339(active.issued_at),
+            expiration = rfc3339(active.not_after),
             local_authority_id = active.key_id,
             "JWT key activated"
         );

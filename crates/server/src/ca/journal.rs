@@ -9,7 +9,7 @@ use steeple_datastore::journals::{CaJournal, SetCaJournal};
 use steeple_proto::journal::{Entries, JwtKeyEntry, Status, X509caEntry};
 use steeple_runtime::clock::unix_seconds;
 use steeple_spiffe::{PublicKey, x509};
-use tracing::{error, info};
+use tracing::{debug, error, info};
 
 use super::slots::{Authority, SlotId};
 use super::{CaError, JwtAuthority, X509Authority};
@@ -38,16 +38,16 @@ impl Journal {
                 continue;
             };
             let entries = Entries::decode(data.as_slice()).map_err(|error| CaError::Journal(error.to_string()))?;
-            info!(
-                target: "ca_manager",
-                x509_cas = entries.x509_c_as.len(),
-                jwt_keys = entries.jwt_keys.len(),
-                wit_keys = entries.wit_keys.len(),
-                "Journal loaded"
-            );
+            tell(&entries);
             return Ok(Self { store, row, active_x509: active_x509_authority_id, entries });
         }
-        Ok(Self { store, row: 0, active_x509: String::new(), entries: Entries::default() })
+        let entries = Entries::default();
+        info!(
+            target: "ca_manager",
+            "There is not a CA journal record that matches any of the local X509 authority IDs"
+        );
+        tell(&entries);
+        Ok(Self { store, row: 0, active_x509: String::new(), entries })
     }
 
     /// Oldest first.
@@ -118,11 +118,32 @@ impl Journal {
             data: self.entries.encode_to_vec(),
             active_x509_authority_id: self.active_x509.clone(),
         };
+        if self.row == 0 {
+            info!(target: "ca_manager", "Creating a new CA journal entry");
+        }
         match self.store.write(SetCaJournal(row)).await {
-            Ok(row) => self.row = row,
+            Ok(row) => {
+                self.row = row;
+                debug!(
+                    target: "ca_manager",
+                    ca_journal_id = row,
+                    local_authority_id = self.active_x509,
+                    "Successfully stored CA journal entry in datastore"
+                );
+            }
             Err(error) => error!(target: "ca_manager", error = %error, "Unable to save CA journal"),
         }
     }
+}
+
+fn tell(entries: &Entries) {
+    info!(
+        target: "ca_manager",
+        x509_cas = entries.x509_c_as.len(),
+        jwt_keys = entries.jwt_keys.len(),
+        wit_keys = entries.wit_keys.len(),
+        "Journal loaded"
+    );
 }
 
 fn keep_newest<T>(entries: &mut Vec<T>) {

@@ -181,6 +181,11 @@ impl<A: Authority> Slots<A> {
         }
     }
 
+    /// Where the authority that signs stands, or the first one will.
+    pub(super) fn current_id(&self) -> SlotId {
+        self.current_id
+    }
+
     /// Makes the prepared authority the one that signs. Returns it, and the one that signed before.
     pub(super) fn activate(&mut self) -> Option<(A, Option<A>)> {
         if let Slot::Prepared(authority) = self.current.clone() {

@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codegen::BoxStream;
 use tonic::{Code, Status, Streaming};
-use tracing::{Instrument, Span, warn};
+use tracing::{Instrument, Span, info, warn};
 
 use super::join_token_id;
 use crate::api::svid::x509_svid;
@@ -217,7 +217,7 @@ impl Attestation {
         let chain = chain.map_err(|error| status::internal("failed to sign X509 SVID", error))?;
         let node = AttestNode {
             spiffe_id: id.to_string(),
-            attestation_type: kind,
+            attestation_type: kind.clone(),
             serial: chain.first().map(steeple_spiffe::Certificate::serial_decimal).unwrap_or_default(),
             expires_at: expires_at(&chain),
             can_reattest,
@@ -233,6 +233,17 @@ impl Attestation {
             Err(Error::JoinTokenUsed) => return Err(not_redeemed()),
             Err(error) => return Err(status::datastore("failed to create attested agent", &error)),
         }
+        let address = match &*self.call.connection {
+            Connection::Remote(remote) => Some(remote.address.to_string()),
+            Connection::Local(_) => None,
+        };
+        info!(
+            target: "api",
+            agent_id = %id,
+            node_attestor_type = kind,
+            address,
+            "Agent attestation request completed"
+        );
         let svid = Some(x509_svid(&id, &chain));
         let result = attest_agent_response::Result { svid, reattestable: can_reattest };
         Ok(AttestAgentResponse { step: Some(attest_agent_response::Step::Result(result)) })
