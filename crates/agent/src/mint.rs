@@ -129,7 +129,7 @@ fn svid_of(
         refused("the server sent an SVID that has ended by the clock of this host");
         return None;
     }
-    debug!(target: "manager", entry = %entry.id, spiffe_id = %entry.spiffe_id, "SVID updated");
+    debug!(target: "cache_manager", entry = %entry.id, spiffe_id = %entry.spiffe_id, "SVID updated");
     Some(Svid {
         renew_at: renewal.moment(leaf, now),
         chain_der: svid.cert_chain.concat().into(),

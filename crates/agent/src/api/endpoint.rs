@@ -149,7 +149,7 @@ impl Endpoint {
             .serve_with_incoming(listener);
         match shutdown.unless_stopped(serving).await {
             Some(served) => served?,
-            None => info!(target: "endpoints", address, "Stopping agent APIs"),
+            None => info!(target: "endpoints", apis = "Workload API", "Stopping agent APIs"),
         }
         Ok(())
     }
