@@ -97,6 +97,13 @@ impl ManualClock {
         self.advance(self.until(|state| state.first_with(&left)).await);
     }
 
+    /// As [`ManualClock::wake`], once nobody else sleeps: a connection that failed leaves the limit of another attempt
+    /// behind for a moment.
+    pub async fn wake_the_only(&self, left: impl RangeBounds<Duration>) {
+        let only = |state: &State| state.first_with(&left).filter(|_| state.sleepers.len() == 1);
+        self.advance(self.until(only).await);
+    }
+
     async fn until<T>(&self, find: impl Fn(&State) -> Option<T>) -> T {
         let mut changes = self.0.changes.subscribe();
         loop {

@@ -203,7 +203,7 @@ async fn an_svid_that_ends_while_the_server_cannot_be_reached_ends_nothing() {
     let mut pause = LOOK_EVERY;
     for _ in 0..4 {
         pause = pause * 3 / 2;
-        case.host.manual.wake(about(pause)).await;
+        case.host.manual.wake_the_only(about(pause)).await;
     }
     assert!(!case.running.is_finished());
 }
@@ -248,13 +248,13 @@ async fn an_svid_that_ended_while_another_server_was_in_the_place_of_the_agents_
     let mut pause = LOOK_EVERY;
     for _ in 0..3 {
         pause = pause * 3 / 2;
-        case.host.manual.wake(about(pause)).await;
+        case.host.manual.wake_the_only(about(pause)).await;
     }
     assert!(!case.running.is_finished());
     // Its own is back.
     case.host.manual.until_somebody_sleeps(about(pause * 3 / 2)).await;
     show(&case.host.ca);
-    case.host.manual.wake(about(pause * 3 / 2)).await;
+    case.host.manual.wake_the_only(about(pause * 3 / 2)).await;
     case.renewed().await;
 }
 
