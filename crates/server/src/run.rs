@@ -102,9 +102,6 @@ struct Started {
 }
 
 async fn start(config: Config, built_ins: &ServerBuiltIns, log: Log, shutdown: Shutdown) -> Result<Started, RunError> {
-    // The crypto back end takes some twenty milliseconds for its first random number. Nothing waits for this one, but the
-    // first key will be made that much earlier.
-    tokio::task::spawn_blocking(steeple_pki::random::<1>);
     let clock = Clock::system();
     let health = Health::new();
     let trust_domain = config.trust_domain.clone();

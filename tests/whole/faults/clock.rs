@@ -6,7 +6,9 @@ use anyhow::{Context, Result, ensure};
 use steeple_proto::workload::X509svidResponse;
 use steeple_runtime::Clock;
 use steeple_spiffe::x509::{Certificate, parse_chain_der};
-use steeple_tests::{Domain, Scratch, WallClock, cannot_run_here, case, say, skipped_on_the_reference};
+use steeple_tests::{
+    Agent, Domain, Follower, Scratch, WallClock, cannot_run_here, case, say, skipped_on_the_reference,
+};
 
 use super::has_erased_its_identity;
 use crate::mistakes::ends_with;
@@ -35,6 +37,15 @@ fn with_clocks(name: &str, body: impl AsyncFnOnce(&Scratch) -> Result<()>) -> Re
 fn leaf(update: &X509svidResponse) -> Result<Certificate> {
     let svid = update.svids.first().context("no SVID")?;
     Ok(parse_chain_der(&svid.x509_svid)?.remove(0))
+}
+
+/// Has an agent attest, and follows the SVIDs of a workload whose first one is there.
+async fn attested_and_followed(domain: &Domain, agent: &mut Agent) -> Result<Follower> {
+    domain.attest(agent).await?;
+    domain.entry(&agent.id, "/web", &[]).await?;
+    let mut follower = agent.workload().follow();
+    follower.until_id("spiffe://example.org/web").await?;
+    Ok(follower)
 }
 
 #[test]
@@ -91,12 +102,7 @@ fn an_agent_whose_clock_is_set_an_hour_ahead_shows_nothing_that_is_over_and_is_w
         let domain = Domain::builder().agent_ttl("24h").x509_svid_ttl("20m").start(scratch).await?;
         let mut agent = domain.new_agent("node1").await?;
         let clock = WallClock::of(&mut agent)?;
-        let token = domain.server.token(&[]).await?;
-        agent.launch(&["-joinToken", &token])?;
-        agent.healthy().await?;
-        domain.entry(&domain.id(&format!("/spire/agent/join_token/{token}")), "/web", &[]).await?;
-        let mut follower = agent.workload().follow();
-        follower.until_id("spiffe://example.org/web").await?;
+        let mut follower = attested_and_followed(&domain, &mut agent).await?;
 
         clock.set(AN_HOUR)?;
         agent.process()?.line("SVID ended before it could be renewed").await?;
@@ -121,17 +127,11 @@ fn an_agent_whose_clock_is_set_an_hour_back_serves_on() -> Result<()> {
         let domain = Domain::builder().start(scratch).await?;
         let mut agent = domain.new_agent("node1").await?;
         let clock = WallClock::of(&mut agent)?;
-        let token = domain.server.token(&[]).await?;
-        agent.launch(&["-joinToken", &token])?;
-        agent.healthy().await?;
-        let parent = domain.id(&format!("/spire/agent/join_token/{token}"));
-        domain.entry(&parent, "/web", &[]).await?;
-        let mut follower = agent.workload().follow();
-        follower.until_id("spiffe://example.org/web").await?;
+        let mut follower = attested_and_followed(&domain, &mut agent).await?;
         clock.set(-AN_HOUR)?;
         agent.process()?.line("The clock has jumped").await?;
         // Over the connection that it has, also what is new.
-        domain.entry(&parent, "/db", &[]).await?;
+        domain.entry(&agent.id, "/db", &[]).await?;
         let update = follower.until_id("spiffe://example.org/db").await?;
         ensure!(update.svids.len() == 2, "{update:?}");
         Ok(())
@@ -147,12 +147,7 @@ fn svids_that_ended_while_the_machine_slept_are_replaced_at_once() -> Result<()>
         domain.server.start().await?;
         let mut agent = domain.new_agent("node1").await?;
         clock.give_to(&mut agent)?;
-        let token = domain.server.token(&[]).await?;
-        agent.launch(&["-joinToken", &token])?;
-        agent.healthy().await?;
-        domain.entry(&domain.id(&format!("/spire/agent/join_token/{token}")), "/web", &[]).await?;
-        let mut follower = agent.workload().follow();
-        follower.until_id("spiffe://example.org/web").await?;
+        let mut follower = attested_and_followed(&domain, &mut agent).await?;
 
         clock.set(SLEEP)?;
         let awake = Clock::system().now() + Duration::from_secs(SLEEP.unsigned_abs());
@@ -161,9 +156,7 @@ fn svids_that_ended_while_the_machine_slept_are_replaced_at_once() -> Result<()>
         // With a server that can be believed again.
         let mut other = domain.new_agent("node2").await?;
         clock.give_to(&mut other)?;
-        let token = domain.server.token(&[]).await?;
-        other.launch(&["-joinToken", &token])?;
-        other.healthy().await
+        domain.attest(&mut other).await
     })
 }
 
