@@ -4,6 +4,7 @@ PROGRAMS := -p steeple-server-cmd -p steeple-agent-cmd -p steeple-cmd
 # A continuous build takes the versions of the lock file, or fails; its log has the counts that tests print.
 LOCKED := $(if $(CI),--locked)
 SHOWN := $(if $(CI),-- --show-output)
+SERVERS = .ci/tools databases && cargo test $(LOCKED) -p steeple-datastore --test servers $(SHOWN)
 WHOLE = .ci/tools clients && go=$$(.ci/tools go) && PATH="$$go:$$PATH" GOFLAGS=-buildvcs=false cargo test $(LOCKED) -p steeple-tests --test whole
 ROUNDS ?= 5
 FUZZ_SECONDS ?= 120
@@ -29,8 +30,9 @@ test: ## All tests: check, then whole daemons; says first what it will install
 	@.ci/tools test
 	@$(MAKE) --no-print-directory check whole
 
-whole: ## Whole daemons as processes, with clients in Go, Java, Python and Rust
+whole: ## The store on database servers; whole daemons as processes, with clients in Go, Java, Python and Rust
 	@.ci/tools build
+	$(SERVERS)
 	cargo build $(LOCKED) $(PROGRAMS)
 	$(WHOLE)
 

@@ -25,7 +25,7 @@ impl DataStore {
     /// The bundle of the trust domain (`spiffe://td`).
     pub async fn fetch_bundle(&self, trust_domain: &str) -> Result<Option<Bundle>, Error> {
         measure("datastore.bundle.fetch", async {
-            let mut reader = self.readers().one().await?;
+            let mut reader = self.pool().one().await?;
             let bundle = by_trust_domain(&mut reader.db, trust_domain).await?;
             reader.done().await?;
             Ok(bundle)
@@ -42,7 +42,7 @@ impl DataStore {
                 conditions.add(after);
             }
             let sql = conditions.append_to(Sql::new("SELECT id, trust_domain, data FROM bundles"));
-            let mut reader = self.readers().one().await?;
+            let mut reader = self.pool().one().await?;
             let rows = reader.db.rows(cursor.order(sql, "id"), |row| Ok((row.integer(0)?, read(row)?))).await?;
             reader.done().await?;
             Ok(cursor.listing(rows))
@@ -53,7 +53,7 @@ impl DataStore {
     /// How many bundles there are, the own one among them.
     pub async fn count_bundles(&self) -> Result<u64, Error> {
         measure("datastore.bundle.count", async {
-            let mut reader = self.readers().one().await?;
+            let mut reader = self.pool().one().await?;
             let count = reader.db.row(Sql::new("SELECT COUNT(*) FROM bundles"), |row| row.integer(0)).await?;
             reader.done().await?;
             Ok(count.unwrap_or_default().unsigned_abs())

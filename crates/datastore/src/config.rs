@@ -1,18 +1,21 @@
+use jiff::tz::TimeZone;
 use serde::Deserialize;
+use steeple_config::decode;
 use steeple_config::duration::Duration;
+use steeple_config::hcl::{Body, Item, Value};
 
-use crate::sqlite;
+use crate::database::{MySqlServer, PostgresServer, TlsFiles, sqlite};
 use crate::store::READERS;
-use crate::{Error, Options};
+use crate::{Error, Options, Source};
 
 /// The `plugin_data` of `DataStore "sql"`, as it is written. Keys that are not here are ignored, as in the reference.
 /// `TryFrom` makes [`Options`] of it.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct SqlConfig {
-    /// `sqlite3`. The reference's blocks `aws_postgres` and `aws_mysql` are not read yet.
+    /// `sqlite3`, `postgres` or `mysql`; or a block `aws_postgres` or `aws_mysql`, which is refused by name.
     pub database_type: String,
-    /// For SQLite a path or a `file:` URI.
+    /// For SQLite a path or a `file:` URI, for PostgreSQL pairs or a URL, for MySQL what its Go driver reads.
     pub connection_string: String,
     /// A replica that reads may go to. There is none of a SQLite file.
     pub ro_connection_string: String,
@@ -22,9 +25,9 @@ pub struct SqlConfig {
     pub client_cert_path: String,
     /// MySQL: a file with the client's key.
     pub client_key_path: String,
-    /// The most connections. For SQLite: of those for reading, up to a few.
+    /// The most connections, 100 unless given. For SQLite: of those for reading, up to a few.
     pub max_open_conns: Option<i64>,
-    /// Idle connections that are kept. SQLite's all are.
+    /// The most connections that are kept while nobody needs them, 100 unless given. SQLite's all are.
     pub max_idle_conns: Option<i64>,
     /// A Go duration after which a connection is replaced. SQLite's never are.
     pub conn_max_lifetime: Option<String>,
@@ -32,6 +35,36 @@ pub struct SqlConfig {
     pub disable_migration: bool,
     /// Log each statement at debug level.
     pub log_sql: bool,
+}
+
+/// A block `database_type "aws_postgres" { ... }`, or what JSON has for it.
+const DATABASE_TYPE: &str = "database_type";
+
+impl SqlConfig {
+    /// Reads the block.
+    ///
+    /// # Errors
+    /// A value is of the wrong kind; there are several databases ([`Error::DatabaseTypesSeveral`]).
+    pub fn read(body: &Body) -> Result<Self, Error> {
+        let is_block = |item: &&Item| {
+            item.keys.first().is_some_and(|key| key.text == DATABASE_TYPE) && matches!(item.value, Value::Object(_))
+        };
+        // The name is the label; without one it is the key of a block within.
+        let names = body.items.iter().filter(is_block).flat_map(|item| match (&item.keys[1..], &item.value) {
+            ([name, ..], _) => vec![name.text.clone()],
+            ([], Value::Object(within)) => within.items.iter().map(|item| item.keys[0].text.clone()).collect(),
+            ([], _) => Vec::new(),
+        });
+        let names: Vec<String> = names.collect();
+        let rest = Body { pos: body.pos, items: body.items.iter().filter(|item| !is_block(item)).cloned().collect() };
+        let mut config: Self = decode::decode(&rest).map_err(|error| Error::Config(error.to_string()))?.value;
+        match names.as_slice() {
+            [] => {}
+            [name] if config.database_type.is_empty() => config.database_type.clone_from(name),
+            _ => return Err(Error::DatabaseTypesSeveral),
+        }
+        Ok(config)
+    }
 }
 
 impl TryFrom<SqlConfig> for Options {
@@ -42,11 +75,11 @@ impl TryFrom<SqlConfig> for Options {
             database_type,
             connection_string,
             ro_connection_string,
-            root_ca_path: _,
-            client_cert_path: _,
-            client_key_path: _,
+            root_ca_path,
+            client_cert_path,
+            client_key_path,
             max_open_conns,
-            max_idle_conns: _,
+            max_idle_conns,
             conn_max_lifetime,
             disable_migration,
             log_sql,
@@ -57,32 +90,56 @@ impl TryFrom<SqlConfig> for Options {
         if connection_string.is_empty() {
             return Err(Error::ConnectionStringMissing);
         }
-        if let Some(text) = conn_max_lifetime {
-            text.parse::<Duration>().map_err(|error| Error::ConnMaxLifetime { reason: error.to_string(), text })?;
-        }
-        match database_type.as_str() {
-            "sqlite3" => {}
-            "postgres" | "mysql" | "aws_postgres" | "aws_mysql" => {
-                return Err(Error::DatabaseTypeNotBuiltIn(database_type));
+        let connection_lifetime = match conn_max_lifetime {
+            None => None,
+            Some(text) => {
+                let lifetime = text.parse::<Duration>();
+                let lifetime = lifetime.map_err(|error| Error::ConnMaxLifetime { reason: error.to_string(), text })?;
+                // Not positive: no limit.
+                lifetime.to_std().filter(|lifetime| !lifetime.is_zero())
             }
+        };
+        let source = match database_type.as_str() {
+            "sqlite3" => Source::Sqlite { path: sqlite::path_of(&connection_string)?, zone: TimeZone::system() },
+            "postgres" => Source::Postgres(PostgresServer::parse(&connection_string)?),
+            "mysql" => {
+                let file = |path: String| (!path.is_empty()).then(|| path.into());
+                let (root_ca, client_certificate) = (file(root_ca_path), file(client_cert_path));
+                let files = TlsFiles { root_ca, client_certificate, client_key: file(client_key_path) };
+                Source::MySql(MySqlServer::parse(&connection_string, files)?)
+            }
+            "aws_postgres" | "aws_mysql" => return Err(Error::DatabaseTypeNotBuiltIn(database_type)),
             _ => return Err(Error::DatabaseTypeUnknown(database_type)),
-        }
-        if !ro_connection_string.is_empty() {
+        };
+        let is_file = matches!(source, Source::Sqlite { .. });
+        if is_file && !ro_connection_string.is_empty() {
             tracing::warn!(target: "sql", "Read-only connection is not applicable for sqlite3. Falling back to primary connection");
         }
-        let most = max_open_conns.and_then(|most| usize::try_from(most).ok()).filter(|most| *most > 0);
-        Ok(Self {
-            readers: most.unwrap_or(READERS).min(READERS),
-            disable_migration,
-            log_statements: log_sql,
-            ..Self::sqlite(sqlite::path_of(&connection_string)?)
-        })
+        let mut options = Self { connection_lifetime, disable_migration, log_statements: log_sql, ..Self::of(source) };
+        // 0 and less is no limit to the reference; a server has one anyway.
+        let given = |number: Option<i64>| number.and_then(|number| usize::try_from(number).ok()).filter(|it| *it > 0);
+        if let Some(most) = given(max_open_conns) {
+            options.connections = if is_file { most.min(READERS) } else { most };
+        }
+        if let Some(most) = given(max_idle_conns).filter(|_| !is_file) {
+            options.idle_connections = most;
+        }
+        Ok(options)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+
+    fn path(options: &Options) -> &Path {
+        match &options.source {
+            Source::Sqlite { path, .. } => path,
+            other => panic!("{other:?}"),
+        }
+    }
 
     fn options(database_type: &str, connection_string: &str) -> Result<Options, Error> {
         SqlConfig {
@@ -104,10 +161,11 @@ mod tests {
             unknown_key = "ignored"
         "#;
         let body = steeple_config::hcl::parse(text).unwrap();
-        let config: SqlConfig = steeple_config::decode::decode(&body).unwrap().value;
-        let Options { path, readers, disable_migration, log_statements, zone: _ } = config.clone().try_into().unwrap();
-        assert_eq!(path, std::path::Path::new("/opt/spire/data/server/datastore.sqlite3"));
-        assert_eq!((readers, disable_migration, log_statements), (2, true, false));
+        let config = SqlConfig::read(&body).unwrap();
+        let options = Options::try_from(config.clone()).unwrap();
+        assert_eq!(path(&options), Path::new("/opt/spire/data/server/datastore.sqlite3"));
+        assert_eq!((options.connections, options.disable_migration, options.log_statements), (2, true, false));
+        assert_eq!(options.connection_lifetime, Some(std::time::Duration::from_secs(90)));
 
         let lifetime = Some("soon".to_owned());
         let error = Options::try_from(SqlConfig { conn_max_lifetime: lifetime, ..config }).unwrap_err();
@@ -116,17 +174,36 @@ mod tests {
     }
 
     #[test]
-    fn accepts_sqlite3_only_and_refuses_the_others_by_name() {
-        assert_eq!(options("sqlite3", "file:a.db").unwrap().path, std::path::Path::new("a.db"));
+    fn knows_three_databases_and_refuses_the_others_by_name() {
+        assert_eq!(path(&options("sqlite3", "file:a.db").unwrap()), Path::new("a.db"));
+        let postgres = options("postgres", "host=localhost sslmode=disable").unwrap();
+        assert!(matches!(postgres.source, Source::Postgres(_)));
+        assert_eq!((postgres.connections, postgres.idle_connections), (100, 100));
+        let mysql = options("mysql", "spire:secret@tcp(localhost)/spire?parseTime=true").unwrap();
+        assert!(matches!(mysql.source, Source::MySql(_)));
         for (database_type, text) in [
             ("", "datastore-sql: database_type must be set"),
             ("oracle", "datastore-sql: unsupported database_type: oracle"),
-            ("postgres", r#"datastore-sql: database_type "postgres" is not built in yet"#),
-            ("mysql", r#"datastore-sql: database_type "mysql" is not built in yet"#),
         ] {
             assert_eq!(options(database_type, "a").unwrap_err().to_string(), text);
         }
         let error = options("sqlite3", "").unwrap_err();
         assert_eq!(error.to_string(), "datastore-sql: connection_string must be set");
+    }
+
+    #[test]
+    fn reads_the_blocks_of_clouds_and_refuses_them_by_name() {
+        let read = |text: &str| {
+            let body = steeple_config::hcl::parse(text).unwrap();
+            Options::try_from(SqlConfig::read(&body).unwrap()).unwrap_err().to_string()
+        };
+        let connection = r#"connection_string = "host=db""#;
+        let aws = |name: &str| format!("database_type {name:?} is not built in yet");
+        let text = format!(r#"database_type "aws_postgres" {{ region = "us-east-2" }} {connection}"#);
+        assert!(read(&text).ends_with(&aws("aws_postgres")), "{}", read(&text));
+        let text = r#"{"database_type": {"aws_postgres": {"region": "x"}}, "connection_string": "host=db"}"#;
+        assert!(read(text).ends_with(&aws("aws_postgres")), "{}", read(text));
+        let text = format!(r#"database_type "aws_mysql" {{ region = "us-east-2" }} {connection}"#);
+        assert!(read(&text).ends_with(&aws("aws_mysql")));
     }
 }

@@ -1,74 +1,143 @@
-use std::borrow::Cow;
-use std::time::SystemTime;
+//! One connection to a database, whichever kind it is.
+
+mod driver;
+mod row;
+
+use std::time::Duration;
 
 use futures::TryStreamExt;
 use jiff::tz::TimeZone;
-use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
-use sqlx::{Arguments, AssertSqlSafe, Connection as _, Row as _};
+use sqlx::mysql::{MySql, MySqlConnection};
+use sqlx::postgres::{PgConnection, Postgres};
+use sqlx::sqlite::{Sqlite, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection as _, Executor, IntoArguments};
+use steeple_runtime::Clock;
 
+pub(crate) use row::Row;
+
+use self::driver::{Driver, Statement};
 use crate::Error;
 use crate::dialect::Dialect;
 use crate::sql::{Sql, Value};
-use crate::time;
 
-/// One connection to the database. Another database's connection will be a second variant behind the same methods.
+/// One connection to the database.
 ///
 /// Statements run one after another. A future that is dropped leaves the connection usable, but perhaps inside a
 /// transaction: whoever can be cancelled drops the connection as well, which rolls back.
 pub(crate) struct Connection {
-    inner: SqliteConnection,
-    dialect: Dialect,
-    /// The zone in which time columns are written.
+    inner: Inner,
+    /// The zone in which time columns are written, where they are text or have no zone.
     zone: TimeZone,
+    /// Of servers: what measures how long they take to answer.
+    clock: Option<Clock>,
+    /// Locks that are held and do not end with the transaction.
+    locks: Vec<u64>,
+    /// MySQL: what asks for a lock without waiting, once that is known.
+    share_lock: Option<&'static str>,
 }
 
+enum Inner {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
+    MySql(MySqlConnection),
+}
+
+/// Keys of one `IN (...)`: below every database's limit, and few enough that a statement stays cheap to prepare.
+const KEYS_A_STATEMENT: usize = 2_000;
+/// Locks of one statement.
+const LOCKS_A_STATEMENT: usize = 500;
+/// A server that has not answered a statement by then is gone, whatever the network says of it.
+const STATEMENT: Duration = Duration::from_secs(60);
+
 impl Connection {
-    pub(crate) fn new(inner: SqliteConnection, dialect: Dialect, zone: TimeZone) -> Self {
-        Self { inner, dialect, zone }
+    pub(crate) fn sqlite(connection: SqliteConnection, zone: TimeZone) -> Self {
+        Self { inner: Inner::Sqlite(connection), zone, clock: None, locks: Vec::new(), share_lock: None }
+    }
+
+    pub(crate) fn postgres(connection: PgConnection, clock: Clock) -> Self {
+        Self {
+            inner: Inner::Postgres(connection),
+            zone: TimeZone::UTC,
+            clock: Some(clock),
+            locks: Vec::new(),
+            share_lock: None,
+        }
+    }
+
+    pub(crate) fn mysql(connection: MySqlConnection, clock: Clock, zone: TimeZone) -> Self {
+        Self { inner: Inner::MySql(connection), zone, clock: Some(clock), locks: Vec::new(), share_lock: None }
     }
 
     pub(crate) fn dialect(&self) -> Dialect {
-        self.dialect
+        match self.inner {
+            Inner::Sqlite(_) => Dialect::Sqlite,
+            Inner::Postgres(_) => Dialect::Postgres,
+            Inner::MySql(_) => Dialect::MySql,
+        }
     }
 
-    /// Runs a statement and returns the number of rows it changed.
+    /// Runs a statement and returns the number of rows it changed, or would have changed had they not been so already.
     pub(crate) async fn execute(&mut self, sql: Sql) -> Result<u64, Error> {
-        let (text, arguments, recurring) = self.prepare(sql)?;
-        let query = sqlx::query_with(AssertSqlSafe(text), arguments).persistent(recurring);
-        Ok(query.execute(&mut self.inner).await?.rows_affected())
+        let Self { inner, zone, clock, .. } = self;
+        within(clock.as_ref(), async {
+            match inner {
+                Inner::Sqlite(db) => execute::<Sqlite>(db, sql, zone).await,
+                Inner::Postgres(db) => execute::<Postgres>(db, sql, zone).await,
+                Inner::MySql(db) => execute::<MySql>(db, sql, zone).await,
+            }
+        })
+        .await
+    }
+
+    /// Runs a statement that has no values and no answer.
+    async fn command(&mut self, text: &'static str) -> Result<(), Error> {
+        match self.inner {
+            // Here preparing costs more than asking.
+            Inner::Sqlite(_) => self.execute(Sql::new(text)).await.map(drop),
+            Inner::Postgres(_) | Inner::MySql(_) => self.execute_script(text).await,
+        }
     }
 
     /// Runs several statements separated by semicolons.
     pub(crate) async fn execute_script(&mut self, script: &'static str) -> Result<(), Error> {
-        sqlx::raw_sql(script).execute(&mut self.inner).await?;
-        Ok(())
+        let Self { inner, clock, .. } = self;
+        within(clock.as_ref(), async {
+            let script = sqlx::raw_sql(script);
+            match inner {
+                Inner::Sqlite(db) => script.execute(db).await.map(drop)?,
+                Inner::Postgres(db) => script.execute(db).await.map(drop)?,
+                Inner::MySql(db) => script.execute(db).await.map(drop)?,
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Runs a SELECT and reads its rows as they come.
     pub(crate) async fn rows<T: Send>(
         &mut self,
         sql: Sql,
-        mut read: impl FnMut(&Row) -> Result<T, Error> + Send,
+        read: impl FnMut(&Row) -> Result<T, Error> + Send,
     ) -> Result<Vec<T>, Error> {
-        let (text, arguments, recurring) = self.prepare(sql)?;
-        let query = sqlx::query_with(AssertSqlSafe(text), arguments).persistent(recurring);
-        let mut rows = query.fetch(&mut self.inner);
-        let mut read_rows = Vec::new();
-        while let Some(row) = rows.try_next().await? {
-            read_rows.push(read(&Row(row))?);
-        }
-        Ok(read_rows)
+        let Self { inner, zone, clock, .. } = self;
+        within(clock.as_ref(), async {
+            match inner {
+                Inner::Sqlite(db) => rows::<Sqlite, _>(db, sql, zone, read).await,
+                Inner::Postgres(db) => rows::<Postgres, _>(db, sql, zone, read).await,
+                Inner::MySql(db) => rows::<MySql, _>(db, sql, zone, read).await,
+            }
+        })
+        .await
     }
 
     /// Runs a SELECT and reads its first row, if there is one.
     pub(crate) async fn row<T: Send>(
         &mut self,
         sql: Sql,
-        mut read: impl FnMut(&Row) -> Result<T, Error> + Send,
+        read: impl FnMut(&Row) -> Result<T, Error> + Send,
     ) -> Result<Option<T>, Error> {
-        let (text, arguments, recurring) = self.prepare(sql)?;
-        let query = sqlx::query_with(AssertSqlSafe(text), arguments).persistent(recurring);
-        query.fetch_optional(&mut self.inner).await?.map(|row| read(&Row(row))).transpose()
+        let mut rows = self.rows(sql, read).await?;
+        Ok(if rows.is_empty() { None } else { Some(rows.swap_remove(0)) })
     }
 
     /// Runs `SELECT ... IN (keys)` for any number of keys, in as many statements as the database needs.
@@ -105,7 +174,7 @@ impl Connection {
         into: &'static str,
         rows: impl IntoIterator<Item = [Value; COLUMNS]> + Send,
     ) -> Result<(), Error> {
-        let most = self.dialect.max_binds() / COLUMNS;
+        let most = self.dialect().max_binds() / COLUMNS;
         let mut rows: Vec<_> = rows.into_iter().collect();
         while !rows.is_empty() {
             let rest = rows.split_off(rows.len().min(most));
@@ -116,86 +185,196 @@ impl Connection {
     }
 
     pub(crate) async fn begin_read(&mut self) -> Result<(), Error> {
-        self.execute(Sql::new(self.dialect.begin_read())).await.map(drop)
+        self.command(self.dialect().begin_read()).await
     }
 
     pub(crate) async fn begin_write(&mut self) -> Result<(), Error> {
-        self.execute(Sql::new(self.dialect.begin_write())).await.map(drop)
+        self.command(self.dialect().begin_write()).await
     }
 
     pub(crate) async fn commit(&mut self) -> Result<(), Error> {
-        self.execute(Sql::new("COMMIT")).await.map(drop)
+        self.command("COMMIT").await?;
+        // The commit is made. A connection that is lost now loses its locks too, and its next user finds it lost.
+        let _ = self.unlock().await;
+        Ok(())
+    }
+
+    /// Takes back the whole transaction.
+    pub(crate) async fn roll_back(&mut self) -> Result<(), Error> {
+        self.command("ROLLBACK").await?;
+        self.unlock().await
     }
 
     /// Marks a point in the transaction to which [`Self::undo`] goes back. Points nest.
     pub(crate) async fn savepoint(&mut self) -> Result<(), Error> {
-        self.execute(Sql::new("SAVEPOINT item")).await.map(drop)
+        self.command("SAVEPOINT item").await
     }
 
     /// Keeps what happened since the last point.
     pub(crate) async fn keep(&mut self) -> Result<(), Error> {
-        self.execute(Sql::new("RELEASE SAVEPOINT item")).await.map(drop)
+        self.command("RELEASE SAVEPOINT item").await
     }
 
     /// Takes back what happened since the last point. An error means that the whole transaction is gone.
     pub(crate) async fn undo(&mut self) -> Result<(), Error> {
-        self.execute(Sql::new("ROLLBACK TO SAVEPOINT item")).await?;
+        self.command("ROLLBACK TO SAVEPOINT item").await?;
         self.keep().await
+    }
+
+    /// Asks whether the server is still there.
+    pub(crate) async fn ping(&mut self) -> Result<(), Error> {
+        let Self { inner, clock, .. } = self;
+        within(clock.as_ref(), async {
+            match inner {
+                Inner::Sqlite(db) => db.ping().await?,
+                Inner::Postgres(db) => db.ping().await?,
+                Inner::MySql(db) => db.ping().await?,
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Takes locks that are named by `keys`, until the end of the transaction; SQLite's writers are alone anyway. All
+    /// transactions take them in the same order. Nothing may have been read before: on MySQL a transaction sees the
+    /// state of its first read.
+    pub(crate) async fn lock(&mut self, keys: impl IntoIterator<Item = u64>) -> Result<(), Error> {
+        let mut keys: Vec<u64> = keys.into_iter().collect();
+        keys.sort_unstable();
+        keys.dedup();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        match &self.inner {
+            Inner::Sqlite(_) => Ok(()),
+            Inner::Postgres(_) => {
+                for some in keys.chunks(KEYS_A_STATEMENT) {
+                    let rows = some.iter().map(|key| [Value::from(key.cast_signed())]);
+                    let sql = Sql::new("SELECT pg_advisory_xact_lock(key) FROM (VALUES ").rows(rows);
+                    self.rows(sql.push(") AS keys (key)"), |_| Ok(())).await?;
+                }
+                Ok(())
+            }
+            Inner::MySql(_) => {
+                for some in keys.chunks(LOCKS_A_STATEMENT) {
+                    self.locks.extend(some);
+                    let calls = vec!["GET_LOCK(?, 50)"; some.len()].join(" + ");
+                    let sql =
+                        some.iter().fold(Sql::new(format!("SELECT {calls}")), |sql, key| sql.bind(lock_name(*key)));
+                    let taken = self.row(sql, |row| row.integer(0)).await?;
+                    if taken != i64::try_from(some.len()).ok() {
+                        return Err(Error::Busy("another transaction holds a lock for too long".to_owned()));
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives back the locks that outlive a transaction.
+    async fn unlock(&mut self) -> Result<(), Error> {
+        for some in std::mem::take(&mut self.locks).chunks(LOCKS_A_STATEMENT) {
+            let calls = vec!["RELEASE_LOCK(?)"; some.len()].join(", ");
+            let sql = some.iter().fold(Sql::new(format!("DO {calls}")), |sql, key| sql.bind(lock_name(*key)));
+            self.execute(sql).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether a transaction that is still open has written a row of `table` with an id from `first` to `last`. Only
+    /// MySQL is asked: on PostgreSQL snapshots tell, on SQLite there is one writer. MySQL 5.7 cannot be asked without
+    /// waiting, and says no.
+    pub(crate) async fn is_held(&mut self, table: &str, first: i64, last: i64) -> Result<bool, Error> {
+        let lock = match &self.inner {
+            Inner::Sqlite(_) | Inner::Postgres(_) => return Ok(false),
+            Inner::MySql(_) => match self.share_lock {
+                Some(lock) => lock,
+                None => {
+                    let version = self.row(Sql::new(self.dialect().version()), |row| row.text(0)).await?;
+                    *self.share_lock.insert(share_lock(&version.unwrap_or_default()))
+                }
+            },
+        };
+        if lock.is_empty() {
+            return Ok(false);
+        }
+        // Elsewhere than here the gap itself would be locked, against those who are to fill it.
+        self.command("SET TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
+        self.command("START TRANSACTION").await?;
+        let sql = Sql::new(format!("SELECT id FROM {table} WHERE id BETWEEN ? AND ? {lock}")).bind(first).bind(last);
+        let held = match self.rows(sql, |_| Ok(())).await {
+            Ok(_) => false,
+            Err(Error::Conflict(_)) => true,
+            Err(error) => return Err(error),
+        };
+        self.command("ROLLBACK").await?;
+        Ok(held)
     }
 
     /// Closes the connection and waits until the database has let go of its files.
     pub(crate) async fn close(self) -> Result<(), Error> {
-        Ok(self.inner.close().await?)
-    }
-
-    fn prepare(&self, sql: Sql) -> Result<(Cow<'static, str>, SqliteArguments, bool), Error> {
-        let Sql { text, values, recurring } = sql;
-        let mut arguments = SqliteArguments::default();
-        for value in values {
-            match value {
-                Value::Null => arguments.add(None::<i64>),
-                Value::Flag(flag) => arguments.add(flag),
-                Value::Integer(number) => arguments.add(number),
-                Value::Text(text) => arguments.add(text),
-                Value::Bytes(bytes) => arguments.add(bytes),
-                Value::Time(at) => arguments.add(time::text(at, &self.zone)),
+        let Self { inner, clock, .. } = self;
+        within(clock.as_ref(), async {
+            match inner {
+                Inner::Sqlite(db) => db.close().await?,
+                Inner::Postgres(db) => db.close().await?,
+                Inner::MySql(db) => db.close().await?,
             }
-            .map_err(sqlx::Error::Encode)?;
-        }
-        Ok((text, arguments, recurring))
+            Ok(())
+        })
+        .await
     }
 }
 
-/// One row of an answer; columns are counted from 0. A NULL reads as the zero value, as it does in the reference, whose
-/// columns are all nullable.
-pub(crate) struct Row(SqliteRow);
+/// MySQL's locks are those of the whole server and have names, of up to 64 characters.
+fn lock_name(key: u64) -> String {
+    format!("steeple-{key:016x}")
+}
 
-impl Row {
-    pub(crate) fn integer(&self, column: usize) -> Result<i64, Error> {
-        Ok(self.0.try_get_unchecked::<Option<i64>, _>(column)?.unwrap_or_default())
-    }
-
-    pub(crate) fn flag(&self, column: usize) -> Result<bool, Error> {
-        Ok(self.integer(column)? != 0)
-    }
-
-    pub(crate) fn text(&self, column: usize) -> Result<String, Error> {
-        Ok(self.text_or_null(column)?.unwrap_or_default())
-    }
-
-    pub(crate) fn text_or_null(&self, column: usize) -> Result<Option<String>, Error> {
-        Ok(self.0.try_get_unchecked(column)?)
-    }
-
-    pub(crate) fn bytes(&self, column: usize) -> Result<Vec<u8>, Error> {
-        Ok(self.0.try_get_unchecked::<Option<Vec<u8>>, _>(column)?.unwrap_or_default())
-    }
-
-    pub(crate) fn time(&self, column: usize) -> Result<Option<SystemTime>, Error> {
-        let Some(text) = self.text_or_null(column)? else { return Ok(None) };
-        time::parse(&text).map(Some).ok_or_else(|| Error::Corrupt(format!("unable to parse time {text:?}")))
+/// What ends a SELECT that locks its rows or fails at once, in the server of this version. Empty before MySQL 8, which has
+/// no such thing.
+fn share_lock(version: &str) -> &'static str {
+    if version.contains("MariaDB") {
+        "LOCK IN SHARE MODE NOWAIT"
+    } else if version.split('.').next().and_then(|major| major.parse::<u32>().ok()).is_some_and(|major| major >= 8) {
+        "FOR SHARE NOWAIT"
+    } else {
+        ""
     }
 }
 
-/// Keys of one `IN (...)`: below every database's limit, and few enough that a statement stays cheap to prepare.
-const KEYS_A_STATEMENT: usize = 2_000;
+async fn within<T>(clock: Option<&Clock>, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let Some(clock) = clock else { return work.await };
+    let late = || Err(Error::Unavailable(format!("the database did not answer within {} s", STATEMENT.as_secs())));
+    clock.within(STATEMENT, work).await.unwrap_or_else(late)
+}
+
+async fn execute<D: Driver>(db: &mut D::Connection, sql: Sql, zone: &TimeZone) -> Result<u64, Error>
+where
+    for<'c> &'c mut D::Connection: Executor<'c, Database = D>,
+    D::Arguments: IntoArguments<D>,
+{
+    let Statement { text, arguments, recurring } = D::statement(sql, zone)?;
+    let query = sqlx::query_with(AssertSqlSafe(text), arguments).persistent(recurring);
+    Ok(D::changed(&query.execute(db).await?))
+}
+
+async fn rows<D: Driver, T>(
+    db: &mut D::Connection,
+    sql: Sql,
+    zone: &TimeZone,
+    mut read: impl FnMut(&Row) -> Result<T, Error>,
+) -> Result<Vec<T>, Error>
+where
+    for<'c> &'c mut D::Connection: Executor<'c, Database = D>,
+    D::Arguments: IntoArguments<D>,
+{
+    let Statement { text, arguments, recurring } = D::statement(sql, zone)?;
+    let query = sqlx::query_with(AssertSqlSafe(text), arguments).persistent(recurring);
+    let mut rows = query.fetch(db);
+    let mut read_rows = Vec::new();
+    while let Some(row) = rows.try_next().await? {
+        read_rows.push(read(&D::row(row, zone))?);
+    }
+    Ok(read_rows)
+}

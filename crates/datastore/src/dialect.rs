@@ -1,12 +1,23 @@
+use std::time::SystemTime;
+
+use steeple_runtime::clock::{from_unix_seconds, unix_seconds};
+
+use crate::sql::{Sql, Value};
+use crate::time;
+
 /// What differs between databases in the SQL that this room writes: a value, asked from the first statement on.
 ///
 /// Statements are written with `?` for each bound value, without quoted names (no column of the schema is a reserved
-/// word in SQLite, PostgreSQL or MySQL), without RETURNING (MySQL has none) and with `WITH ... AS (VALUES ...)` for
-/// lists of tuples. What is left is here.
+/// word in SQLite, PostgreSQL or MySQL), without RETURNING and without common table expressions (MySQL 5.7 has
+/// neither). What is left is here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dialect {
     /// SQLite 3.38 or newer.
     Sqlite,
+    /// PostgreSQL 12 or newer.
+    Postgres,
+    /// MySQL 5.7 or newer, and MariaDB.
+    MySql,
 }
 
 impl Dialect {
@@ -14,6 +25,25 @@ impl Dialect {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Sqlite => "sqlite3",
+            Self::Postgres => "postgres",
+            Self::MySql => "mysql",
+        }
+    }
+
+    /// Whether the database is a server, with connections that can be lost and with several writers.
+    pub(crate) fn is_server(self) -> bool {
+        match self {
+            Self::Sqlite => false,
+            Self::Postgres | Self::MySql => true,
+        }
+    }
+
+    /// The columns that versions 24 and 25 of the schema have added. SQLite keeps the text, and the reference quotes names.
+    pub(crate) fn added_columns(self) -> [&'static str; 2] {
+        match self {
+            Self::Sqlite => [r#""agent_version" varchar(255)"#, r#""additional_attributes" blob"#],
+            Self::Postgres => ["agent_version text", "additional_attributes bytea"],
+            Self::MySql => ["agent_version varchar(255)", "additional_attributes longblob"],
         }
     }
 
@@ -21,6 +51,8 @@ impl Dialect {
     pub(crate) fn version(self) -> &'static str {
         match self {
             Self::Sqlite => "SELECT sqlite_version()",
+            Self::Postgres => "SHOW server_version",
+            Self::MySql => "SELECT VERSION()",
         }
     }
 
@@ -28,6 +60,7 @@ impl Dialect {
     pub(crate) fn max_binds(self) -> usize {
         match self {
             Self::Sqlite => 32_766,
+            Self::Postgres | Self::MySql => 65_535,
         }
     }
 
@@ -36,6 +69,8 @@ impl Dialect {
     pub(crate) fn begin_write(self) -> &'static str {
         match self {
             Self::Sqlite => "BEGIN IMMEDIATE",
+            Self::Postgres => "BEGIN",
+            Self::MySql => "START TRANSACTION",
         }
     }
 
@@ -43,6 +78,16 @@ impl Dialect {
     pub(crate) fn begin_read(self) -> &'static str {
         match self {
             Self::Sqlite => "BEGIN",
+            Self::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+            Self::MySql => "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
+        }
+    }
+
+    /// `at` as a time column holds it: MySQL's have whole seconds. (MySQL would round, MariaDB cut off.)
+    pub(crate) fn moment(self, at: SystemTime) -> SystemTime {
+        match self {
+            Self::Sqlite | Self::Postgres => at,
+            Self::MySql => from_unix_seconds(time::rounded_seconds(at)),
         }
     }
 
@@ -50,36 +95,52 @@ impl Dialect {
     pub(crate) fn row_lock(self) -> &'static str {
         match self {
             Self::Sqlite => "",
+            Self::Postgres | Self::MySql => " FOR UPDATE",
         }
     }
 
-    /// Seconds since 1970 of a time column, so that times are compared as instants and never as text.
-    pub(crate) fn seconds_of(self, column: &str) -> String {
+    /// The condition that a time column is before `at`. SQLite's times are text, of zones that may differ, and have to be
+    /// compared as seconds.
+    pub(crate) fn earlier(self, column: &str, at: SystemTime) -> Sql {
         match self {
-            Self::Sqlite => format!("unixepoch({column}, 'auto')"),
+            Self::Sqlite => Sql::new(format!("unixepoch({column}, 'auto') < ?")).bind(unix_seconds(at)),
+            Self::Postgres | Self::MySql => Sql::new(format!("{column} < ?")).bind(at),
         }
     }
 
-    /// `column` in a form for which the planner uses no index. Without statistics SQLite takes whichever of two
-    /// indexes was created last, and the reference creates them in random order.
-    pub(crate) fn unindexed(self, column: &str) -> String {
+    /// The condition that the columns are those of one of the rows `wanted`, of which there is at least one, in a FROM
+    /// and WHERE clause of `table`, which has an index for them. SQLite would rather read the whole table in order when the
+    /// answer is to be ordered or grouped, and looks up no list of tuples; there the list is a table, and outermost.
+    pub(crate) fn among<const COLUMNS: usize>(
+        self,
+        select: &str,
+        table: &str,
+        join: &str,
+        columns: [&str; COLUMNS],
+        wanted: impl IntoIterator<Item = [Value; COLUMNS]>,
+    ) -> Sql {
         match self {
-            Self::Sqlite => format!("+{column}"),
+            Self::Sqlite => {
+                let names = (1..=COLUMNS).map(|i| format!("c{i}")).collect::<Vec<_>>().join(", ");
+                let on: Vec<_> = (1..).zip(columns).map(|(i, column)| format!("{column} = wanted.c{i}")).collect();
+                let on = on.join(" AND ");
+                Sql::new(format!("WITH wanted({names}) AS (VALUES "))
+                    .rows(wanted)
+                    .push(&format!(") {select} FROM wanted CROSS JOIN {table} ON {on}{join}"))
+            }
+            Self::Postgres | Self::MySql => {
+                let columns = columns.join(", ");
+                Sql::new(format!("{select} FROM {table}{join} WHERE ({columns}) IN (")).rows(wanted).push(")")
+            }
         }
     }
 
-    /// Joins a short list of wanted values with a table that has an index for them. SQLite would rather read the whole
-    /// table in order when the answer is to be ordered or grouped; this keeps the list outermost.
-    pub(crate) fn join_from_list(self) -> &'static str {
-        match self {
-            Self::Sqlite => "CROSS JOIN",
-        }
-    }
-
-    /// The largest id that `table` ever had, which pruning does not lower, as a SELECT of at most one row.
+    /// The largest id that `table` has or had, as a SELECT of at most one row. SQLite keeps it when rows are pruned;
+    /// elsewhere it is that of the rows that are there.
     pub(crate) fn newest_id(self, table: &str) -> String {
         match self {
             Self::Sqlite => format!("SELECT seq FROM sqlite_sequence WHERE name = '{table}'"),
+            Self::Postgres | Self::MySql => format!("SELECT id FROM {table} ORDER BY id DESC LIMIT 1"),
         }
     }
 
@@ -87,13 +148,8 @@ impl Dialect {
     pub(crate) fn last_id(self) -> &'static str {
         match self {
             Self::Sqlite => "SELECT last_insert_rowid()",
-        }
-    }
-
-    /// A number that changes when another connection, of this process or another, has committed.
-    pub(crate) fn data_version(self) -> &'static str {
-        match self {
-            Self::Sqlite => "PRAGMA data_version",
+            Self::Postgres => "SELECT lastval()",
+            Self::MySql => "SELECT LAST_INSERT_ID()",
         }
     }
 
@@ -101,6 +157,14 @@ impl Dialect {
     pub(crate) fn table_exists(self, table: &str) -> String {
         match self {
             Self::Sqlite => format!("SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = '{table}'"),
+            Self::Postgres => format!(
+                "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = ANY (current_schemas(false)) \
+                 AND table_name = '{table}'"
+            ),
+            Self::MySql => format!(
+                "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() \
+                 AND table_name = '{table}'"
+            ),
         }
     }
 
@@ -108,6 +172,8 @@ impl Dialect {
     pub(crate) fn schema(self) -> &'static str {
         match self {
             Self::Sqlite => include_str!("schema/sqlite.sql"),
+            Self::Postgres => include_str!("schema/postgres.sql"),
+            Self::MySql => include_str!("schema/mysql.sql"),
         }
     }
 }

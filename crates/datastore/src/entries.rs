@@ -86,7 +86,7 @@ impl DataStore {
     /// The entries with these ids. An id that is not there is left out.
     pub async fn fetch_entries(&self, entry_ids: &[String]) -> Result<Vec<Entry>, Error> {
         measure("datastore.registration_entry.fetch", async {
-            let mut reader = self.readers().snapshot().await?;
+            let mut reader = self.pool().snapshot().await?;
             let entries = by_entry_ids(&mut reader.db, entry_ids).await?;
             reader.done().await?;
             Ok(entries)
@@ -98,7 +98,7 @@ impl DataStore {
     pub async fn list_entries(&self, filter: &EntryFilter, page: &Page) -> Result<Listing<Entry>, Error> {
         measure("datastore.registration_entry.list", async {
             let cursor = page.cursor(Error::EntryPageToken)?;
-            let mut reader = self.readers().snapshot().await?;
+            let mut reader = self.pool().snapshot().await?;
             let conditions = filter.conditions(reader.db.dialect(), Some(cursor))?;
             let rows = load(&mut reader.db, conditions, Some(cursor)).await?;
             reader.done().await?;
@@ -110,7 +110,7 @@ impl DataStore {
     /// How many entries `filter` lets through.
     pub async fn count_entries(&self, filter: &EntryFilter) -> Result<u64, Error> {
         measure("datastore.registration_entry.count", async {
-            let mut reader = self.readers().one().await?;
+            let mut reader = self.pool().one().await?;
             let conditions = filter.conditions(reader.db.dialect(), None)?;
             let sql = conditions.append_to(Sql::new("SELECT COUNT(*) FROM registered_entries e"));
             let count = reader.db.row(sql, |row| row.integer(0)).await?.unwrap_or_default();
@@ -169,19 +169,19 @@ impl EntryFilter {
     }
 }
 
-const SELECTORS: Sets = Sets {
+const SELECTORS: Sets<2> = Sets {
     table: "selectors s",
+    columns: ["s.type", "s.value"],
+    join: "",
     owner: "s.registered_entry_id",
-    wanted: "type, value",
-    on: "s.type = wanted.type AND s.value = wanted.value",
     size: "(SELECT COUNT(*) FROM selectors t WHERE t.registered_entry_id = s.registered_entry_id)",
 };
 
-const TRUST_DOMAINS: Sets = Sets {
-    table: "bundles b ON b.trust_domain = wanted.trust_domain JOIN federated_registration_entries f",
+const TRUST_DOMAINS: Sets<1> = Sets {
+    table: "bundles b",
+    columns: ["b.trust_domain"],
+    join: " JOIN federated_registration_entries f ON f.bundle_id = b.id",
     owner: "f.registered_entry_id",
-    wanted: "trust_domain",
-    on: "f.bundle_id = b.id",
     // Rows of a bundle that is gone do not count.
     size: "(SELECT COUNT(*) FROM federated_registration_entries g JOIN bundles c ON c.id = g.bundle_id \
            WHERE g.registered_entry_id = f.registered_entry_id)",

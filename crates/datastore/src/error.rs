@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use sqlx::mysql::MySqlDatabaseError;
+use sqlx::postgres::PgDatabaseError;
 use steeple_runtime::metrics::Coded;
 
 /// Whatever can go wrong in this room.
@@ -80,6 +82,9 @@ pub enum Error {
         value: String,
     },
 
+    /// The database ended the transaction because of another one. Nothing of it remains; it is run again as it is.
+    #[error("datastore-sql: {0}")]
+    Conflict(String),
     /// Another process held the database for longer than the busy timeout. Trying again may help.
     #[error("datastore-sql: {0}")]
     Busy(String),
@@ -121,6 +126,18 @@ pub enum Error {
     /// `database_type` names a database that a later version will know.
     #[error("datastore-sql: database_type {0:?} is not built in yet")]
     DatabaseTypeNotBuiltIn(String),
+    /// A value of the block is of the wrong kind.
+    #[error("datastore-sql: {0}")]
+    Config(String),
+    /// There are several blocks `database_type`.
+    #[error("datastore-sql: exactly one database type is expected")]
+    DatabaseTypesSeveral,
+    /// `connection_string` cannot be read.
+    #[error("datastore-sql: {0}")]
+    ConnectionString(String),
+    /// The connection string of a MySQL database lacks `parseTime=true`.
+    #[error("datastore-sql: invalid mysql config: missing parseTime=true param in connection_string")]
+    ParseTimeMissing,
     /// `connection_string` is missing.
     #[error("datastore-sql: connection_string must be set")]
     ConnectionStringMissing,
@@ -176,7 +193,7 @@ impl Coded for Error {
             Self::JoinTokenEntry(error) => error.code(),
             Self::BundleInUse(_) => "FailedPrecondition",
             Self::Banned => "PermissionDenied",
-            Self::Busy(_) | Self::Unavailable(_) | Self::Closed => "Unavailable",
+            Self::Conflict(_) | Self::Busy(_) | Self::Unavailable(_) | Self::Closed => "Unavailable",
             Self::Corrupt(_) => "DataLoss",
             Self::FederatedBundleMissing(_)
             | Self::FederationRelationshipMissing
@@ -191,6 +208,10 @@ impl Coded for Error {
             | Self::DatabaseTypeUnknown(_)
             | Self::DatabaseTypeNotBuiltIn(_)
             | Self::ConnectionStringMissing
+            | Self::Config(_)
+            | Self::DatabaseTypesSeveral
+            | Self::ConnectionString(_)
+            | Self::ParseTimeMissing
             | Self::ConnMaxLifetime { .. }
             | Self::UnsupportedScheme(_)
             | Self::NotAFile(_) => "Unknown",
@@ -202,15 +223,29 @@ impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         match &error {
             sqlx::Error::Database(database) => from_database(&**database),
-            sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed => Self::Unavailable(error.to_string()),
+            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
+                Self::Unavailable(error.to_string())
+            }
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => Self::Corrupt(error.to_string()),
             _ => Self::Sql(error.to_string()),
         }
     }
 }
 
-/// SQLite's result codes (<https://www.sqlite.org/rescode.html>); the low byte is the primary one.
+/// The texts are those of the reference's drivers.
 fn from_database(error: &dyn sqlx::error::DatabaseError) -> Error {
+    if let Some(error) = error.try_downcast_ref::<PgDatabaseError>() {
+        return of_postgres(error.code(), format!("pq: {}", error.message()));
+    }
+    if let Some(error) = error.try_downcast_ref::<MySqlDatabaseError>() {
+        let (number, state) = (error.number(), error.code().unwrap_or("HY000"));
+        return of_mysql(number, format!("Error {number} ({state}): {}", error.message()));
+    }
+    of_sqlite(error.code().and_then(|code| code.parse().ok()), error.message().to_owned())
+}
+
+/// SQLite's result codes (<https://www.sqlite.org/rescode.html>); the low byte is the primary one.
+fn of_sqlite(code: Option<i32>, text: String) -> Error {
     const BUSY: i32 = 5;
     const LOCKED: i32 = 6;
     const READONLY: i32 = 8;
@@ -220,12 +255,41 @@ fn from_database(error: &dyn sqlx::error::DatabaseError) -> Error {
     const CONSTRAINT: i32 = 19;
     const NOTADB: i32 = 26;
 
-    let text = error.message().to_owned();
-    match error.code().and_then(|code| code.parse::<i32>().ok()).map(|code| code & 0xff) {
+    match code.map(|code| code & 0xff) {
         Some(CONSTRAINT) => Error::Constraint(text),
         Some(BUSY | LOCKED) => Error::Busy(text),
         Some(READONLY | IOERR | CANTOPEN) => Error::Unavailable(text),
         Some(CORRUPT | NOTADB) => Error::Corrupt(text),
+        _ => Error::Sql(text),
+    }
+}
+
+/// PostgreSQL's codes (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
+fn of_postgres(code: &str, text: String) -> Error {
+    match code {
+        "23505" => Error::Constraint(text),
+        // Failed serialization, deadlock.
+        "40001" | "40P01" => Error::Conflict(text),
+        // A lock that is not to be had; a server that is read-only (a standby), starting, stopping or full of
+        // connections; a connection that was lost.
+        "55P03" | "25006" | "57P01" | "57P02" | "57P03" | "53300" => Error::Unavailable(text),
+        _ if code.starts_with("08") => Error::Unavailable(text),
+        // Data or an index that cannot be read.
+        "XX001" | "XX002" => Error::Corrupt(text),
+        _ => Error::Sql(text),
+    }
+}
+
+/// MySQL's numbers (<https://dev.mysql.com/doc/mysql-errors/8.0/en/server-error-reference.html>).
+fn of_mysql(number: u16, text: String) -> Error {
+    match number {
+        1062 => Error::Constraint(text),
+        // A wait for a lock that was too long or not wanted, a deadlock, one of named locks.
+        1205 | 1213 | 3058 | 3572 => Error::Conflict(text),
+        // Full of connections, stopping, read-only.
+        1040 | 1053 | 1077 | 1203 | 1290 | 1792 | 1836 => Error::Unavailable(text),
+        // Tables that cannot be read.
+        1034 | 1035 | 1194 | 1712 => Error::Corrupt(text),
         _ => Error::Sql(text),
     }
 }

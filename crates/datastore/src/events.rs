@@ -67,7 +67,6 @@ impl Mutation for PruneNodeEvents {
 }
 
 async fn prune(tx: &mut Tx<'_>, table: &str, created_before: SystemTime) -> Result<u64, Error> {
-    let created = tx.db.dialect().seconds_of("created_at");
-    let before = steeple_runtime::clock::unix_seconds(created_before);
-    tx.db.execute(Sql::new(format!("DELETE FROM {table} WHERE {created} < ?")).bind(before)).await
+    let old = tx.db.dialect().earlier("created_at", created_before);
+    tx.db.execute(Sql::new(format!("DELETE FROM {table} WHERE ")).append(old)).await
 }

@@ -52,7 +52,7 @@ impl DataStore {
         trust_domain: &str,
     ) -> Result<Option<FederationRelationship>, Error> {
         measure("datastore.federation_relationship.fetch", async {
-            let mut reader = self.readers().snapshot().await?;
+            let mut reader = self.pool().snapshot().await?;
             let found = by_trust_domain(&mut reader.db, trust_domain).await?;
             reader.done().await?;
             Ok(found)
@@ -68,7 +68,7 @@ impl DataStore {
             if let Some(after) = cursor.condition("id") {
                 conditions.add(after);
             }
-            let mut reader = self.readers().snapshot().await?;
+            let mut reader = self.pool().snapshot().await?;
             let sql = cursor.order(conditions.append_to(Sql::new(SELECT)), "id");
             let mut rows = reader.db.rows(sql, read).await?;
             for (_, relationship) in &mut rows {

@@ -4,12 +4,18 @@
 //! snapshot, so that neither order nor repetition matters. How a feed learns that it is time to look is a hint and no
 //! more: a lost one costs time, never a change.
 //!
-//! On SQLite there is one writer and ids are given in the order of commits, so that an id which is not there when a later
-//! one is will never be (its transaction was rolled back). Databases that commit out of order need to ask for such ids
-//! until they are settled; that belongs between [`Feed::look`] and [`Position`].
+//! Databases with several writers commit out of order. An id that was skipped is asked for in each look until it is
+//! settled ([`gaps`]). A database that moved back (a restored file, a standby that lost commits) is noticed by what is
+//! remembered of the newest events ([`tail`]), and everything is read again.
 
 mod bundles;
+mod events;
+mod gaps;
+mod listen;
 mod read;
+mod tail;
+mod view;
+mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,13 +23,19 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use steeple_proto::spire::common::Bundle;
 use steeple_runtime::Clock;
-use steeple_runtime::os::touches::Touches;
-use tokio::sync::watch;
+use tokio::sync::watch::Receiver;
+use tokio_util::sync::CancellationToken;
 
-use self::bundles::Known;
+pub(crate) use self::listen::tell_others;
+
+use self::events::{OF_ENTRIES, OF_NODES};
+use self::read::{Known, Tasks};
+use self::view::View;
+use self::watch::{Watch, Woken};
 use crate::connection::Connection;
+use crate::database::{Database, Identity};
+use crate::dialect::Dialect;
 use crate::sql::Sql;
-use crate::sqlite::{File, Identity};
 use crate::writer::Hint;
 use crate::{Entry, Error, Node};
 
@@ -79,28 +91,30 @@ impl ChangedRows {
 
 /// A feed of changes. See [`DataStore::feed`](crate::DataStore::feed).
 pub struct Feed {
-    file: File,
+    database: Database,
     clock: Clock,
-    hints: watch::Receiver<Hint>,
+    hints: Receiver<Hint>,
+    /// The store is closed.
+    stop: CancellationToken,
     /// The hint that has been followed.
     followed: Hint,
     /// What has been handed out; None before the first snapshot.
     known: Option<Known>,
-    /// The file that it was read from.
-    identity: Option<Identity>,
+    /// The file or server that it was read from.
+    source: (Option<Identity>, String),
     /// Kept open while all goes well; SQLite tells a connection whether others have written since it looked last.
     open: Option<Open>,
     /// Whether there may be something to see. It stays so until a look has ended well.
     due: bool,
-    /// Whether somebody has written since the bundles were looked at.
+    /// Whether somebody has written since the bundles were looked at. Servers do not tell.
     bundles_stale: bool,
     since_bundles: Duration,
-    /// Tells when the files are touched; None when the kernel does not give one.
-    touches: Option<Touches>,
-    /// How many ticks the feed stays awake for after a touch.
-    awake: u32,
+    /// Since the last look.
+    since_look: Duration,
+    /// Tells of other processes' writes.
+    watch: Watch,
     /// Kept over calls of [`Feed::next`] that are dropped, so that it goes off however often that happens.
-    tick: Option<BoxFuture<'static, ()>>,
+    tick: Option<(Duration, BoxFuture<'static, ()>)>,
     /// What the next call waits for after a failure; kept likewise.
     pause: Option<BoxFuture<'static, ()>>,
     failures: u32,
@@ -116,12 +130,8 @@ struct Open {
     is_idle: bool,
 }
 
-/// How often a feed asks whether another process has written, while somebody writes.
-const TICK: Duration = Duration::from_millis(50);
-/// A feed is awake for so many ticks after a touch: a commit is seen in the files before readers see it.
-const AWAKE: u32 = 20;
-/// How often it asks while nobody seems to write.
-const IDLE_TICK: Duration = Duration::from_secs(1);
+/// A server is looked at this often though nothing seems to happen; hints and newest ids do not tell everything.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 /// Bundles have no events: after a foreign write they are compared, at most this often.
 const BETWEEN_BUNDLES: Duration = Duration::from_secs(1);
 /// The pause after a failure, which doubles with each further one.
@@ -129,20 +139,21 @@ const PAUSE: Duration = Duration::from_millis(100);
 const MOST_DOUBLINGS: u32 = 6;
 
 impl Feed {
-    pub(crate) fn new(file: File, hints: watch::Receiver<Hint>, clock: Clock) -> Self {
+    pub(crate) fn new(database: Database, hints: Receiver<Hint>, clock: Clock, stop: CancellationToken) -> Self {
         Self {
-            file,
+            stop,
+            watch: Watch::of(&database),
+            database,
             clock,
             hints,
             followed: Hint::default(),
             known: None,
-            identity: None,
+            source: (None, String::new()),
             open: None,
             due: false,
             bundles_stale: false,
             since_bundles: Duration::ZERO,
-            touches: None,
-            awake: 0,
+            since_look: Duration::ZERO,
             tick: None,
             pause: None,
             failures: 0,
@@ -152,21 +163,22 @@ impl Feed {
     /// Reads everything. [`Feed::next`] goes on from there.
     pub async fn snapshot(&mut self) -> Result<Snapshot, Error> {
         let hint = *self.hints.borrow_and_update();
-        // Anew each time: the directory may be another one, too.
-        self.touches = Touches::of(self.file.path()).inspect_err(log_blindness).ok();
-        let open = Open::of(&mut self.open, &self.file).await?;
+        self.watch.renew();
+        let open = Open::of(&mut self.open, &self.database).await?;
         open.data_version = data_version(&mut open.db).await?;
         open.db.begin_read().await?;
-        let (snapshot, known) = read::everything(&mut open.db).await?;
+        let view = View::of(&mut open.db).await?;
+        let (snapshot, known) = read::everything(&mut open.db, view.horizon, &self.clock).await?;
         open.db.commit().await?;
         // From here on nothing waits: either all of this happens or nothing.
         open.is_idle = true;
-        self.identity = open.identity;
+        self.source = (open.identity, view.source);
         self.known = Some(known);
         self.followed = hint;
         self.due = false;
-        self.bundles_stale = false;
+        self.bundles_stale = self.database.dialect().is_server();
         self.since_bundles = Duration::ZERO;
+        self.since_look = Duration::ZERO;
         Ok(snapshot)
     }
 
@@ -201,7 +213,7 @@ impl Feed {
 
     async fn next_change(&mut self) -> Result<Change, Error> {
         loop {
-            if self.known.is_none() || self.identity != self.file.identity() {
+            if self.known.is_none() || self.source.0 != self.database.identity() {
                 return Ok(Change::Reload(self.snapshot().await?));
             }
             if !self.due {
@@ -221,43 +233,53 @@ impl Feed {
     /// Returns when there may be something to see.
     async fn wait(&mut self) -> Result<(), Error> {
         loop {
-            let length = if self.awake > 0 || self.touches.is_none() { TICK } else { IDLE_TICK };
-            let tick = self.tick.get_or_insert_with(|| sleep(&self.clock, length));
+            let length = self.watch.tick();
+            let clock = &self.clock;
+            let (length, tick) = self.tick.get_or_insert_with(|| (length, sleep(clock, length)));
+            let length = *length;
             tokio::select! {
                 // The tick comes first: under a constant load there is always a hint, and bundles would be forgotten.
                 biased;
                 () = tick => {
                     self.tick = None;
-                    self.awake = self.awake.saturating_sub(1);
+                    self.watch.ticked();
                     self.since_bundles = self.since_bundles.saturating_add(length);
-                    if self.file_changed().await? || self.bundles_due() {
+                    self.since_look = self.since_look.saturating_add(length);
+                    if self.is_changed().await? || self.bundles_due() {
                         return Ok(());
                     }
                 }
-                // While it is awake anyway a touch tells nothing; of many writes only a few are taken note of.
-                touched = touched(self.touches.as_ref()), if self.awake <= AWAKE / 2 => {
-                    if let Err(error) = touched {
-                        log_blindness(&error);
-                        self.touches = None;
-                    }
-                    if self.awake == 0 {
-                        self.tick = None;
-                    }
-                    self.awake = AWAKE;
-                }
+                woken = self.watch.woken() => match woken {
+                    Woken::Look => return Ok(()),
+                    Woken::TickAnew => self.tick = None,
+                    Woken::Stay => {}
+                },
+                // What was written before the store was closed still comes.
                 changed = self.hints.changed() => return changed.map_err(|_| Error::Closed),
+                () = self.stop.cancelled() => return Err(Error::Closed),
             }
         }
     }
 
-    /// Whether the file was replaced, or written by another connection.
-    async fn file_changed(&mut self) -> Result<bool, Error> {
-        if self.identity != self.file.identity() {
+    /// Whether the database was replaced, or written by another connection.
+    async fn is_changed(&mut self) -> Result<bool, Error> {
+        if self.source.0 != self.database.identity() {
             return Ok(true);
         }
-        let Some(open) = self.open.as_mut().filter(|open| open.is_idle) else { return Ok(true) };
+        let (Some(open), Some(known)) = (self.open.as_mut().filter(|open| open.is_idle), &self.known) else {
+            return Ok(true);
+        };
+        if self.database.dialect().is_server() && self.since_look >= BETWEEN_LOOKS {
+            return Ok(true);
+        }
         open.is_idle = false;
-        let changed = data_version(&mut open.db).await? != open.data_version;
+        let changed = match self.database.dialect() {
+            Dialect::Sqlite => data_version(&mut open.db).await? != open.data_version,
+            Dialect::Postgres | Dialect::MySql => {
+                OF_ENTRIES.newest(&mut open.db).await? > known.entries.last
+                    || OF_NODES.newest(&mut open.db).await? > known.nodes.last
+            }
+        };
         open.is_idle = true;
         Ok(changed)
     }
@@ -269,46 +291,60 @@ impl Feed {
     /// Reads what happened since the position and moves it.
     async fn look(&mut self) -> Result<Look, Error> {
         let hint = *self.hints.borrow_and_update();
-        let open = Open::of(&mut self.open, &self.file).await?;
-        let Some(known) = self.known.as_mut().filter(|_| open.identity == self.identity) else {
+        let open = Open::of(&mut self.open, &self.database).await?;
+        let Some(known) = self.known.as_mut().filter(|_| open.identity == self.source.0) else {
             open.is_idle = true;
             return Ok(Look::MovedBack);
         };
         // Read before the snapshot is taken: a write in between is looked for again, not missed.
         let data_version = data_version(&mut open.db).await?;
         let stale = self.bundles_stale || data_version != open.data_version;
-        let with_bundles = hint.bundles != self.followed.bundles || (stale && self.since_bundles >= BETWEEN_BUNDLES);
+        let bundles = hint.bundles != self.followed.bundles || (stale && self.since_bundles >= BETWEEN_BUNDLES);
         open.data_version = data_version;
+        known.probe(&mut open.db, &self.clock).await?;
 
         open.db.begin_read().await?;
-        let found = read::since(&mut open.db, known, with_bundles).await?;
+        let view = View::of(&mut open.db).await?;
+        let is_another = view.source != self.source.1;
+        let compare = is_another || hint.unknown != self.followed.unknown || self.since_look >= BETWEEN_LOOKS;
+        let found = read::since(&mut open.db, known, Tasks { bundles, compare }, view.horizon).await?;
         open.db.commit().await?;
 
         // From here on nothing waits: either all of this happens or nothing.
         open.is_idle = true;
-        let Some(found) = found else { return Ok(Look::MovedBack) };
-        known.follow(&found);
+        self.since_look = Duration::ZERO;
+        let Some(found) = found.filter(|_| !(is_another && view.is_writable)) else {
+            if !view.is_writable {
+                return Err(Error::Unavailable(
+                    "the database is read-only, and behind what was read before".to_owned(),
+                ));
+            }
+            tracing::warn!(target: "feed", "Database was replaced or moved back; all of it is read again");
+            return Ok(Look::MovedBack);
+        };
+        self.source.1 = view.source;
+        let (rows, more) = known.follow(found, &self.clock);
         self.followed = hint;
-        self.due = found.more;
-        self.bundles_stale = stale && !with_bundles;
-        if with_bundles {
+        self.due = more;
+        self.bundles_stale = self.database.dialect().is_server() || (stale && !bundles);
+        if bundles {
             self.since_bundles = Duration::ZERO;
         }
-        Ok(if found.rows.is_empty() { Look::Nothing } else { Look::Rows(found.rows) })
+        Ok(if rows.is_empty() { Look::Nothing } else { Look::Rows(rows) })
     }
 }
 
 impl Open {
     /// The open connection, or a new one if there is none to the file behind the path. Whoever asks for it is in the middle
     /// of something until he calls it idle: after an error, or when his future is dropped, it is not used again.
-    async fn of<'o>(open: &'o mut Option<Self>, file: &File) -> Result<&'o mut Self, Error> {
-        let identity = file.identity();
+    async fn of<'o>(open: &'o mut Option<Self>, database: &Database) -> Result<&'o mut Self, Error> {
+        let identity = database.identity();
         if open.as_ref().is_none_or(|open| open.identity != identity || !open.is_idle) {
             *open = None;
         }
         let open = match open {
             Some(open) => open,
-            None => open.insert(Self { db: file.read().await?, identity, data_version: 0, is_idle: true }),
+            None => open.insert(Self { db: database.read().await?, identity, data_version: 0, is_idle: true }),
         };
         open.is_idle = false;
         Ok(open)
@@ -322,26 +358,17 @@ enum Look {
     MovedBack,
 }
 
-async fn touched(touches: Option<&Touches>) -> std::io::Result<()> {
-    match touches {
-        Some(touches) => touches.touched().await,
-        None => std::future::pending().await,
-    }
-}
-
-fn log_blindness(error: &std::io::Error) {
-    tracing::debug!(target: "feed", error = %error, "The database is not watched; it is asked all the time");
-}
-
 fn sleep(clock: &Clock, length: Duration) -> BoxFuture<'static, ()> {
     let clock = clock.clone();
     Box::pin(async move { clock.sleep(length).await })
 }
 
+/// A number that changes when another connection, of this process or another, has committed to a file.
 async fn data_version(db: &mut Connection) -> Result<i64, Error> {
-    let sql = Sql::new(db.dialect().data_version());
-    let version = db.row(sql, |row| row.integer(0)).await?;
-    Ok(version.unwrap_or_default())
+    if db.dialect().is_server() {
+        return Ok(0);
+    }
+    Ok(db.row(Sql::new("PRAGMA data_version"), |row| row.integer(0)).await?.unwrap_or_default())
 }
 
 impl std::fmt::Debug for Feed {

@@ -26,7 +26,7 @@ impl DataStore {
     /// The token, if it has not been used.
     pub async fn fetch_join_token(&self, token: &str) -> Result<Option<JoinToken>, Error> {
         measure("datastore.join_token.fetch", async {
-            let mut reader = self.readers().one().await?;
+            let mut reader = self.pool().one().await?;
             let found = reader.db.row(Sql::new(SELECT).bind(token), read).await?;
             reader.done().await?;
             Ok(found)

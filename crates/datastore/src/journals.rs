@@ -27,7 +27,7 @@ impl DataStore {
         measure("datastore.ca_journal.fetch", async {
             let sql = "SELECT id, data, active_x509_authority_id FROM ca_journals \
                        WHERE active_x509_authority_id = ? ORDER BY id LIMIT 1";
-            let mut reader = self.readers().one().await?;
+            let mut reader = self.pool().one().await?;
             let found = reader.db.row(Sql::new(sql).bind(active_x509_authority_id), read).await?;
             reader.done().await?;
             Ok(found)

@@ -15,8 +15,8 @@
 //! Every write is a value, a [`Mutation`], and passes one door, [`DataStore::write`]. It writes its event rows in its own
 //! transaction, so that servers of both kinds, on one database, learn of each other's changes.
 //!
-//! There is one store, not a trait with stores behind it: what differs between databases is one value that each statement
-//! asks. Now it is SQLite.
+//! There is one store, not a trait with stores behind it: what differs between SQLite, PostgreSQL and MySQL is one value
+//! that each statement asks, and how writes are committed and changes noticed.
 #![warn(missing_docs)]
 
 pub mod bundles;
@@ -29,20 +29,21 @@ pub mod nodes;
 
 mod config;
 mod connection;
+mod database;
 mod dialect;
 mod error;
 mod feed;
 mod listing;
-mod readers;
+mod pool;
 mod schema;
 mod selector;
 mod sql;
-mod sqlite;
 mod store;
 mod time;
 mod writer;
 
 pub use config::SqlConfig;
+pub use database::{MySqlServer, PostgresServer, TlsFiles};
 pub use entries::Entry;
 pub use error::Error;
 pub use feed::{Change, ChangedRows, Feed, Position, Snapshot};
@@ -51,5 +52,5 @@ pub use nodes::Node;
 pub use selector::Selector;
 pub use steeple_proto::spire::common::Bundle;
 pub use steeple_proto::spire::common::registration_entry::AdditionalAttributes;
-pub use store::{DataStore, Options};
+pub use store::{DataStore, Options, Source};
 pub use writer::{Mutation, Tx};

@@ -143,35 +143,26 @@ impl Cursor {
 }
 
 /// A table that holds the set of each owner, as SQL.
-pub(crate) struct Sets {
-    /// What `wanted` is joined with.
+pub(crate) struct Sets<const COLUMNS: usize> {
+    /// Where the values are, by an index on `columns`.
     pub(crate) table: &'static str,
-    /// The owner's column in it.
+    /// The columns of a value.
+    pub(crate) columns: [&'static str; COLUMNS],
+    /// What leads from there to the owner, if it is not there.
+    pub(crate) join: &'static str,
+    /// The owner's column.
     pub(crate) owner: &'static str,
-    /// Columns of `wanted`.
-    pub(crate) wanted: &'static str,
-    /// Joins a wanted value with a value of the set.
-    pub(crate) on: &'static str,
     /// Counts the whole set of the owner of the outer row.
     pub(crate) size: &'static str,
 }
 
-impl Sets {
+impl<const COLUMNS: usize> Sets<COLUMNS> {
     /// The condition that the set of the owner `key` matches. `wanted` has no repetitions and is not empty.
-    pub(crate) fn condition<const COLUMNS: usize>(
-        &self,
-        dialect: Dialect,
-        key: &str,
-        wanted: Vec<[Value; COLUMNS]>,
-        behavior: Match,
-    ) -> Sql {
-        let Self { table, owner, wanted: columns, on, size } = self;
-        let join = dialect.join_from_list();
+    pub(crate) fn condition(&self, dialect: Dialect, key: &str, wanted: Vec<[Value; COLUMNS]>, behavior: Match) -> Sql {
+        let Self { table, columns, join, owner, size } = self;
         let count = i64::try_from(wanted.len()).unwrap_or(i64::MAX);
-        // A comparison of tuples, `(a, b) IN (VALUES ...)`, would not use the index; a join does.
-        let sql = Sql::new(format!("{key} IN (WITH wanted({columns}) AS (VALUES "))
-            .rows(wanted)
-            .push(&format!(") SELECT {owner} FROM wanted {join} {table} ON {on} GROUP BY {owner}"));
+        let owners = dialect.among(&format!("SELECT {owner}"), table, join, *columns, wanted);
+        let sql = Sql::new(format!("{key} IN (")).append(owners).push(&format!(" GROUP BY {owner}"));
         let all_wanted = "COUNT(*) = ?";
         let sql = match behavior {
             Match::Any => sql,

@@ -71,7 +71,7 @@ impl DataStore {
     /// The node with this identity, and its selectors.
     pub async fn fetch_node(&self, spiffe_id: &str) -> Result<Option<Node>, Error> {
         measure("datastore.node.fetch", async {
-            let mut reader = self.readers().snapshot().await?;
+            let mut reader = self.pool().snapshot().await?;
             let node = by_spiffe_ids(&mut reader.db, &[spiffe_id.to_owned()]).await?.pop();
             reader.done().await?;
             Ok(node)
@@ -88,7 +88,7 @@ impl DataStore {
     ) -> Result<Listing<Node>, Error> {
         measure("datastore.node.list", async {
             let cursor = page.cursor(Error::PageToken)?;
-            let mut reader = self.readers().snapshot().await?;
+            let mut reader = self.pool().snapshot().await?;
             let conditions = filter.conditions(reader.db.dialect(), Some(cursor))?;
             let rows = load(&mut reader.db, conditions, Some(cursor), with_selectors).await?;
             reader.done().await?;
@@ -100,7 +100,7 @@ impl DataStore {
     /// How many nodes `filter` lets through.
     pub async fn count_nodes(&self, filter: &NodeFilter) -> Result<u64, Error> {
         measure("datastore.node.count", async {
-            let mut reader = self.readers().one().await?;
+            let mut reader = self.pool().one().await?;
             let conditions = filter.conditions(reader.db.dialect(), None)?;
             let sql = conditions.append_to(Sql::new("SELECT COUNT(*) FROM attested_node_entries n"));
             let count = reader.db.row(sql, |row| row.integer(0)).await?.unwrap_or_default();
@@ -134,18 +134,17 @@ impl NodeFilter {
             conditions.add(Sql::new("n.can_reattest = ?").bind(*can_reattest));
         }
         if let Some(before) = by_expires_before {
-            let expires_at = dialect.seconds_of("n.expires_at");
-            conditions.add(Sql::new(format!("{expires_at} < ?")).bind(*before));
+            conditions.add(dialect.earlier("n.expires_at", from_unix_seconds(*before)));
         }
         Ok(conditions)
     }
 }
 
-const SELECTORS: Sets = Sets {
+const SELECTORS: Sets<2> = Sets {
     table: "node_resolver_map_entries s",
+    columns: ["s.type", "s.value"],
+    join: "",
     owner: "s.spiffe_id",
-    wanted: "type, value",
-    on: "s.type = wanted.type AND s.value = wanted.value",
     size: "(SELECT COUNT(*) FROM node_resolver_map_entries t WHERE t.spiffe_id = s.spiffe_id)",
 };
 

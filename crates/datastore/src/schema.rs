@@ -8,6 +8,9 @@ use crate::sql::Sql;
 
 /// The version that this room writes.
 const VERSION: i64 = 25;
+/// What servers that prepare a schema at the same time lock; SQLite and PostgreSQL change it in a transaction, MySQL
+/// statement by statement.
+const MIGRATING: u64 = 0x6d69_6772_6174_6521;
 /// The oldest version that can be brought up to [`VERSION`] from here.
 const OLDEST: i64 = 23;
 /// What is stored as the program that last prepared the schema. The reference refuses a database whose schema differs
@@ -19,6 +22,7 @@ pub(crate) async fn prepare(db: &mut Connection, now: SystemTime, disable_migrat
     loop {
         // Decided anew under the write lock at each step: another server may be doing the same.
         db.begin_write().await?;
+        db.lock([MIGRATING]).await?;
         let done = match stored(db).await? {
             None => create(db, now).await.map(|()| true)?,
             Some(stored) => step(db, now, disable_migration, stored).await?,
@@ -86,9 +90,10 @@ async fn step(db: &mut Connection, now: SystemTime, disable_migration: bool, sto
         return Err(Error::MigrationDisabled);
     }
     tracing::info!(target: "sql", schema = version, "Migrating version");
+    let [agent_version, additional_attributes] = db.dialect().added_columns();
     let change = match version {
-        23 => r#"ALTER TABLE attested_node_entries ADD "agent_version" varchar(255)"#,
-        _ => r#"ALTER TABLE registered_entries ADD "additional_attributes" blob"#,
+        23 => format!("ALTER TABLE attested_node_entries ADD {agent_version}"),
+        _ => format!("ALTER TABLE registered_entries ADD {additional_attributes}"),
     };
     db.execute(Sql::new(change)).await?;
     record(db, now, version + 1).await?;

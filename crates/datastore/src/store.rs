@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use steeple_runtime::Clock;
@@ -8,44 +9,77 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::database::sqlite::File;
+use crate::database::{Database, MySqlServer, PostgresServer};
 use crate::feed::Feed;
-use crate::readers::Readers;
+use crate::pool::{Limits, Pool};
 use crate::sql::Sql;
-use crate::sqlite::File;
 use crate::writer::{Hint, Mutation, Writer};
-use crate::{Error, schema};
+use crate::{Error, feed, schema};
 
 /// How to open a [`DataStore`].
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The SQLite file. It is made when it does not exist.
-    pub path: PathBuf,
-    /// Connections for reading, opened when needed; at least 1.
-    pub readers: usize,
+    /// The database.
+    pub source: Source,
+    /// The most connections for reading, and on servers for writing; opened when needed; at least 1.
+    pub connections: usize,
+    /// The most connections that are kept while nobody needs them.
+    pub idle_connections: usize,
+    /// How long a connection to a server is used, None for as long as it works.
+    pub connection_lifetime: Option<Duration>,
     /// Refuse to change the schema of an existing database, and make no tables of our own.
     pub disable_migration: bool,
     /// Log each statement (not its values) at debug level.
     pub log_statements: bool,
-    /// The zone in which SQLite's time columns are written. All writers of a file should agree on it, because the
-    /// reference compares those columns as text; its own zone is that of its process.
-    pub zone: TimeZone,
+}
+
+/// Where the database is.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A SQLite file.
+    Sqlite {
+        /// It is made when it does not exist.
+        path: PathBuf,
+        /// The zone in which time columns are written. All writers of a file should agree on it, because the reference
+        /// compares those columns as text; its own zone is that of its process.
+        zone: TimeZone,
+    },
+    /// A PostgreSQL server.
+    Postgres(PostgresServer),
+    /// A MySQL or MariaDB server.
+    MySql(MySqlServer),
 }
 
 impl Options {
     /// The defaults for a SQLite file.
     pub fn sqlite(path: impl Into<PathBuf>) -> Self {
+        Self::of(Source::Sqlite { path: path.into(), zone: TimeZone::system() })
+    }
+
+    /// The defaults for this database.
+    pub fn of(source: Source) -> Self {
+        let connections = match source {
+            Source::Sqlite { .. } => READERS,
+            Source::Postgres(_) | Source::MySql(_) => CONNECTIONS,
+        };
         Self {
-            path: path.into(),
-            readers: READERS,
+            source,
+            connections,
+            idle_connections: connections,
+            connection_lifetime: None,
             disable_migration: false,
             log_statements: false,
-            zone: TimeZone::system(),
         }
     }
 }
 
-/// Connections for reading unless told otherwise. SQLite readers are bound by the processor, not by waiting.
+/// Connections for reading a file. SQLite's readers are bound by the processor, not by waiting.
 pub(crate) const READERS: usize = 4;
+/// Connections to a server unless told otherwise: the reference's default.
+const CONNECTIONS: usize = 100;
+/// A connection to a server that has not been used for so long is closed, as in the reference.
+const IDLE_TIME: Duration = Duration::from_secs(30);
 
 /// The store of everything that servers share: entries, attested nodes, bundles, join tokens, CA journals, federation
 /// relationships. Cheap to clone.
@@ -56,9 +90,9 @@ pub(crate) const READERS: usize = 4;
 pub struct DataStore(Arc<Inner>);
 
 struct Inner {
-    file: File,
+    database: Database,
     clock: Clock,
-    readers: Readers,
+    pool: Arc<Pool>,
     writer: Writer,
     hints: watch::Receiver<Hint>,
     stop: CancellationToken,
@@ -69,14 +103,26 @@ impl DataStore {
     /// Opens the database, creates its schema if it has none, and brings an older one up to date.
     ///
     /// # Errors
-    /// The file cannot be opened, or its schema is too far from ours ([`Error::SchemaTooOld`] and those after it).
+    /// The database cannot be opened, or its schema is too far from ours ([`Error::SchemaTooOld`] and those after it).
     pub async fn open(options: Options, clock: Clock) -> Result<Self, Error> {
-        let Options { path, readers, disable_migration, log_statements, zone } = options;
-        let file = File::new(&path, zone, log_statements);
-        let dialect = file.dialect();
+        let Options { source, connections, idle_connections, connection_lifetime, disable_migration, log_statements } =
+            options;
+        let database = match source {
+            Source::Sqlite { path, zone } => Database::Sqlite(Arc::new(File::new(&path, zone, log_statements))),
+            Source::Postgres(server) => Database::Postgres(server.logging(log_statements), clock.clone()),
+            Source::MySql(server) => Database::MySql(server.logging(log_statements), clock.clone()),
+        };
+        let dialect = database.dialect();
+        let limits = Limits {
+            open: connections,
+            idle: idle_connections,
+            lifetime: connection_lifetime.filter(|_| dialect.is_server()),
+            idle_time: dialect.is_server().then_some(IDLE_TIME),
+        };
         tracing::info!(target: "sql", db_type = dialect.name(), "Opening SQL database");
-        let mut connection = file.create().await.map_err(|error| error.at(&path))?;
-        schema::prepare(&mut connection, clock.now(), disable_migration).await.map_err(|error| error.at(&path))?;
+        let named = |error| database.named(error);
+        let mut connection = database.create().await.map_err(named)?;
+        schema::prepare(&mut connection, clock.now(), disable_migration).await.map_err(named)?;
         let version = connection.row(Sql::new(dialect.version()), |row| row.text(0)).await?.unwrap_or_default();
         tracing::info!(
             target: "sql", read_only = false, r#type = dialect.name(), version, "Connected to SQL database"
@@ -84,11 +130,23 @@ impl DataStore {
 
         let (hints, hinted) = watch::channel(Hint::default());
         let stop = CancellationToken::new();
-        let (writer, writing) =
-            Writer::start(file.clone(), connection, !disable_migration, clock.clone(), hints, stop.clone()).await;
+        let pool = Arc::new(Pool::new(database.clone(), clock.clone(), limits));
+        let (writer, writing) = Writer::start(
+            database.clone(),
+            connection,
+            Arc::clone(&pool),
+            !disable_migration,
+            clock.clone(),
+            hints,
+            stop.clone(),
+        )
+        .await;
+        if matches!(database, Database::Postgres(..)) {
+            tokio::spawn(feed::tell_others(Arc::clone(&pool), clock.clone(), hinted.clone(), stop.clone()));
+        }
         Ok(Self(Arc::new(Inner {
-            readers: Readers::new(file.clone(), readers.max(1)),
-            file,
+            pool,
+            database,
             clock,
             writer,
             hints: hinted,
@@ -105,7 +163,7 @@ impl DataStore {
 
     /// A feed of all changes, whoever makes them, from now on.
     pub fn feed(&self) -> Feed {
-        Feed::new(self.0.file.clone(), self.0.hints.clone(), self.0.clock.clone())
+        Feed::new(self.0.database.clone(), self.0.hints.clone(), self.0.clock.clone(), self.0.stop.clone())
     }
 
     /// Writes what was handed over, then closes all connections. Later calls fail with [`Error::Closed`].
@@ -116,11 +174,11 @@ impl DataStore {
             // A panic in the writer has been reported by the runtime; there is nothing left to close then.
             let _ = writing.await;
         }
-        self.0.readers.close().await;
+        self.0.pool.close().await;
     }
 
-    pub(crate) fn readers(&self) -> &Readers {
-        &self.0.readers
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.0.pool
     }
 }
 

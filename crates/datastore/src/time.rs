@@ -1,8 +1,10 @@
-//! Times as SQLite columns hold them.
+//! Times as columns hold them that have no zone of their own; PostgreSQL's have.
 //!
-//! The reference's driver writes a `datetime` column as text in the local zone of the process,
+//! On SQLite the reference's driver writes a `datetime` column as text in the local zone of the process,
 //! `2026-11-24 21:58:10.697076343+05:30`: nanoseconds, trailing zeros cut off, UTC as `+00:00`. It reads more forms than
 //! it writes. Texts of different zones do not sort by time, so that nothing here or in SQL may compare them as text.
+//!
+//! On MySQL a column has whole seconds, to which the server rounds, in the zone that the connection string names.
 
 use std::time::SystemTime;
 
@@ -10,6 +12,7 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::fmt::temporal::DateTimePrinter;
 use jiff::tz::TimeZone;
+use sqlx::types::time::PrimitiveDateTime;
 use steeple_runtime::clock::{from_unix_seconds, unix_seconds};
 
 /// The text of `at` in `zone`.
@@ -20,6 +23,24 @@ pub(crate) fn text(at: SystemTime, zone: &TimeZone) -> String {
 }
 
 const PRINTER: DateTimePrinter = DateTimePrinter::new().separator(b' ');
+
+/// The civil time of `at` in `zone`, with microseconds.
+pub(crate) fn civil_text(at: SystemTime, zone: &TimeZone) -> String {
+    let at = Timestamp::try_from(at).unwrap_or(Timestamp::MAX);
+    CIVIL_PRINTER.datetime_to_string(&zone.to_datetime(at))
+}
+
+const CIVIL_PRINTER: DateTimePrinter = DateTimePrinter::new().separator(b' ').precision(Some(6));
+
+/// The moment at which clocks of `zone` show `civil`; the earlier one where they show it twice.
+pub(crate) fn from_civil(civil: PrimitiveDateTime, zone: &TimeZone) -> SystemTime {
+    let utc = SystemTime::from(civil.assume_utc());
+    let Ok(shown) = Timestamp::try_from(utc) else { return utc };
+    match zone.to_timestamp(TimeZone::UTC.to_datetime(shown)) {
+        Ok(at) => at.into(),
+        Err(_) => utc,
+    }
+}
 
 /// Reads every form that the reference's driver reads: a space or `T` between date and time, with or without fraction,
 /// seconds, time and zone (none means UTC), and whole seconds or milliseconds since 1970.
@@ -102,6 +123,20 @@ mod tests {
                 assert_eq!(parse(&text(moment, &zone)), Some(moment));
             }
         }
+    }
+
+    #[test]
+    fn civil_times_are_those_of_their_zone() {
+        let moment = at(1_795_537_690, 697_076_340);
+        assert_eq!(civil_text(moment, &TimeZone::UTC), "2026-11-24 16:28:10.697076");
+        assert_eq!(civil_text(moment, &zone(330)), "2026-11-24 21:58:10.697076");
+        assert_eq!(civil_text(at(0, 0), &TimeZone::UTC), "1970-01-01 00:00:00.000000");
+        let civil = |seconds| {
+            let utc = sqlx::types::time::OffsetDateTime::from(at(seconds, 0));
+            PrimitiveDateTime::new(utc.date(), utc.time())
+        };
+        assert_eq!(from_civil(civil(1_795_537_690), &TimeZone::UTC), at(1_795_537_690, 0));
+        assert_eq!(from_civil(civil(1_795_537_690 + 330 * 60), &zone(330)), at(1_795_537_690, 0));
     }
 
     #[test]

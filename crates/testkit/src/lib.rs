@@ -15,6 +15,7 @@
 pub mod ca;
 pub mod clock;
 pub mod commands;
+pub mod database;
 pub mod keys;
 pub mod record;
 pub mod server;

@@ -53,6 +53,7 @@ impl Mutation for AppendBundle {
     /// The bundle as it is stored now.
     type Output = Bundle;
     const KEY: &'static str = "datastore.bundle.append";
+    const CONFLICT_IS_A_RACE: bool = true;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Bundle, Error> {
         let Some(mut bundle) = tx.bundle(&self.0.trust_domain_id).await? else {
@@ -102,6 +103,7 @@ impl Mutation for CreateBundle {
 impl Mutation for SetBundle {
     type Output = ();
     const KEY: &'static str = "datastore.bundle.set";
+    const CONFLICT_IS_A_RACE: bool = true;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
         set(tx, &self.0).await

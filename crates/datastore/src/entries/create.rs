@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::{Entry, present};
 use crate::connection::Row;
+use crate::dialect::Dialect;
 use crate::sql::{Conditions, Sql, Value};
 use crate::writer::{Mutation, Tx};
 use crate::{Error, Selector, selector, time};
@@ -208,20 +209,22 @@ fn validate(entry: &Entry) -> Result<(), Error> {
 
 /// The rows that have the identity and the parent of one of `candidates`.
 async fn similar_rows(tx: &mut Tx<'_>, candidates: &[&Entry]) -> Result<HashMap<Likeness, Twin>, Error> {
+    let keys = candidates.iter().map(|entry| likeness_key(&entry.spiffe_id, &entry.parent_id));
+    tx.db.lock(keys).await?;
     let mut pairs: Vec<_> = candidates.iter().map(|entry| (&entry.spiffe_id, &entry.parent_id)).collect();
     pairs.sort_unstable();
     pairs.dedup();
 
     // The index on the identity is the selective one: a parent may have a hundred thousand entries.
-    let (join, parent_id) = (tx.db.dialect().join_from_list(), tx.db.dialect().unindexed("e.parent_id"));
+    let dialect = tx.db.dialect();
+    // Without statistics SQLite takes whichever of two indexes was created last, and the reference creates them in random
+    // order; it takes none for an expression.
+    let columns = ["e.spiffe_id", if dialect == Dialect::Sqlite { "+e.parent_id" } else { "e.parent_id" }];
     let mut rows = Vec::new();
     for some in pairs.chunks(1_000) {
-        let sql = Sql::new("WITH wanted(spiffe_id, parent_id) AS (VALUES ")
-            .rows(some.iter().map(|(spiffe_id, parent_id)| [(*spiffe_id).into(), (*parent_id).into()]))
-            .push(&format!(
-                ") SELECT e.id, e.spiffe_id, e.parent_id FROM wanted {join} registered_entries e \
-                 ON e.spiffe_id = wanted.spiffe_id AND {parent_id} = wanted.parent_id ORDER BY e.id"
-            ));
+        let wanted = some.iter().map(|(spiffe_id, parent_id)| [(*spiffe_id).into(), (*parent_id).into()]);
+        let select = "SELECT e.id, e.spiffe_id, e.parent_id";
+        let sql = dialect.among(select, "registered_entries e", "", columns, wanted).push(" ORDER BY e.id");
         rows.append(&mut tx.db.rows(sql, |row| Ok((row.integer(0)?, row.text(1)?, row.text(2)?))).await?);
     }
 
@@ -240,6 +243,13 @@ async fn similar_rows(tx: &mut Tx<'_>, candidates: &[&Entry]) -> Result<HashMap<
         known.entry(Likeness { spiffe_id, parent_id, selectors }).or_insert(Twin::Row(id));
     }
     Ok(known)
+}
+
+/// What transactions lock that want to create entries of this identity and parent: FNV-1a, which all servers on a database
+/// have to have in common.
+fn likeness_key(spiffe_id: &str, parent_id: &str) -> u64 {
+    let bytes = spiffe_id.bytes().chain([0]).chain(parent_id.bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
 /// The row ids of the bundles of these trust domains.

@@ -1,4 +1,4 @@
-//! What a feed remembers: its position, and what it needs to notice changes that have no event.
+//! What a feed remembers to notice changes that have no event: those of bundles.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -7,8 +7,6 @@ use std::sync::Arc;
 
 use steeple_proto::spire::common::Bundle;
 
-use super::Position;
-use super::read::Found;
 use crate::Entry;
 
 /// A row of the bundles' table.
@@ -19,9 +17,8 @@ pub(super) struct BundleRow {
     pub(super) bundle: Bundle,
 }
 
-/// What has been handed out.
-pub(super) struct Known {
-    pub(super) position: Position,
+/// The bundles that have been handed out.
+pub(super) struct Bundles {
     /// By trust domain.
     bundles: HashMap<String, Fingerprint>,
     /// The trust domains that each entry federates with; entries without any are left out. The reference deletes a bundle
@@ -38,13 +35,12 @@ struct Fingerprint {
     data: u64,
 }
 
-type Bundles = Vec<(String, Option<Bundle>)>;
+type Changed = Vec<(String, Option<Bundle>)>;
 
-impl Known {
-    pub(super) fn new(position: Position, entries: &[Arc<Entry>], bundles: &[BundleRow]) -> Self {
-        let mut known =
-            Self { position, bundles: HashMap::new(), federated: HashMap::new(), hasher: RandomState::new() };
-        known.remember_bundles(bundles);
+impl Bundles {
+    pub(super) fn new(entries: &[Arc<Entry>], bundles: &[BundleRow]) -> Self {
+        let mut known = Self { bundles: HashMap::new(), federated: HashMap::new(), hasher: RandomState::new() };
+        known.remember(bundles);
         for entry in entries {
             known.remember_entry(&entry.entry_id, Some(entry));
         }
@@ -52,10 +48,10 @@ impl Known {
     }
 
     /// The bundles that differ from what is known, and the entries that federated with one that is gone.
-    pub(super) fn compare(&self, rows: &[BundleRow]) -> (Bundles, Vec<String>) {
+    pub(super) fn compare(&self, rows: &[BundleRow]) -> (Changed, Vec<String>) {
         let now: HashMap<&str, Fingerprint> =
             rows.iter().map(|row| (row.trust_domain.as_str(), self.fingerprint(row))).collect();
-        let mut changed: Bundles = rows
+        let mut changed: Changed = rows
             .iter()
             .filter(|row| self.bundles.get(&row.trust_domain) != now.get(row.trust_domain.as_str()))
             .map(|row| (row.trust_domain.clone(), Some(row.bundle.clone())))
@@ -74,23 +70,11 @@ impl Known {
         (changed, unfederated.collect())
     }
 
-    /// Takes over what a look has found.
-    pub(super) fn follow(&mut self, found: &Found) {
-        let Found { rows, position, bundles, more: _ } = found;
-        self.position = *position;
-        if let Some(bundles) = bundles {
-            self.remember_bundles(bundles);
-        }
-        for (entry_id, entry) in &rows.entries {
-            self.remember_entry(entry_id, entry.as_ref());
-        }
-    }
-
-    fn remember_bundles(&mut self, rows: &[BundleRow]) {
+    pub(super) fn remember(&mut self, rows: &[BundleRow]) {
         self.bundles = rows.iter().map(|row| (row.trust_domain.clone(), self.fingerprint(row))).collect();
     }
 
-    fn remember_entry(&mut self, entry_id: &str, entry: Option<&Arc<Entry>>) {
+    pub(super) fn remember_entry(&mut self, entry_id: &str, entry: Option<&Arc<Entry>>) {
         match entry.filter(|entry| !entry.federates_with.is_empty()) {
             Some(entry) => self.federated.insert(entry_id.to_owned(), entry.federates_with.clone()),
             None => self.federated.remove(entry_id),

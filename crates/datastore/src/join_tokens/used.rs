@@ -68,6 +68,7 @@ impl Mutation for AttestWithToken {
     /// banned or deleted after it, or another attempt was faster.
     type Output = Node;
     const KEY: &'static str = "datastore.node.create";
+    const CONFLICT_IS_A_RACE: bool = true;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Node, Error> {
         let Self { node, by: Use { token, digest, answered } } = self;

@@ -40,6 +40,7 @@ impl Mutation for AttestNode {
     /// The node as it is stored now.
     type Output = Node;
     const KEY: &'static str = "datastore.node.create";
+    const CONFLICT_IS_A_RACE: bool = true;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Node, Error> {
         let Self { spiffe_id, attestation_type, serial, expires_at, can_reattest, selectors } = self;
@@ -86,6 +87,7 @@ impl Mutation for CreateNode {
 impl Mutation for SetNodeSelectors {
     type Output = ();
     const KEY: &'static str = "datastore.node.selectors.set";
+    const CONFLICT_IS_A_RACE: bool = true;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
         set_selectors(tx, &self.spiffe_id, &self.selectors).await

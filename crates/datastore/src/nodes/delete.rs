@@ -1,3 +1,5 @@
+use steeple_runtime::clock::from_unix_seconds;
+
 use super::Node;
 use crate::Error;
 use crate::connection::Row;
@@ -44,11 +46,9 @@ impl Mutation for PruneNodes {
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Vec<String>, Error> {
         let Self { expires_before, include_non_reattestable, limit } = self;
-        let expires_at = tx.db.dialect().seconds_of("expires_at");
-        let sql = Sql::new(format!(
-            "SELECT spiffe_id, data_type FROM attested_node_entries WHERE serial_number <> '' AND {expires_at} < ?"
-        ))
-        .bind(*expires_before);
+        let expired = tx.db.dialect().earlier("expires_at", from_unix_seconds(*expires_before));
+        let select = "SELECT spiffe_id, data_type FROM attested_node_entries WHERE serial_number <> '' AND ";
+        let sql = Sql::new(select).append(expired);
         let sql = if *include_non_reattestable { sql } else { sql.push(" AND can_reattest = ?").bind(true) };
         let sql = sql.push(" ORDER BY id LIMIT ?").bind(i64::from(*limit));
         let nodes = tx.db.rows(sql, |row| Ok((row.text(0)?, row.text(1)?))).await?;

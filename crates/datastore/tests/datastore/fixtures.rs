@@ -10,7 +10,7 @@ use steeple_datastore::journals::CaJournal;
 use steeple_datastore::nodes::{ActivateNodeSerial, AttestNode, NodeFilter, UpdateNode};
 use steeple_datastore::{AdditionalAttributes, Entry, Node, Page, Selector};
 
-use crate::opened::{Opened, data, fixture, sqlite};
+use crate::opened::{Opened, data, fixture, on_sqlite};
 
 const NAMES: [&str; 2] = ["utc", "kolkata"];
 
@@ -211,7 +211,7 @@ async fn bundles_relationships_tokens_and_the_journal_are_those_the_reference_ha
 async fn the_same_operations_leave_the_same_events() {
     let reference = fixture("utc", |_| {}).await;
     let manifest = manifest("utc");
-    let store = sqlite().await;
+    let store = on_sqlite().await;
     let prefix = "spiffe://example.org/spire/agent/";
     let node1 = format!("{prefix}join_token/fixture-node1");
     let node2 = format!("{prefix}x509pop/4c715162010db8c8b7b7dc7336ddf65c3b51f073");
@@ -294,7 +294,7 @@ fn attest(spiffe_id: &str) -> AttestNode {
 #[tokio::test]
 async fn what_we_write_reads_like_what_the_reference_wrote() {
     let reference = fixture("utc", |_| {}).await;
-    let store = sqlite().await;
+    let store = on_sqlite().await;
     for bundle in reference.list_bundles(&Page::default()).await.unwrap().rows {
         store.write(CreateBundle(bundle)).await.unwrap();
     }

@@ -10,18 +10,18 @@ use steeple_datastore::entries::{EntryFilter, PruneEntries};
 use steeple_datastore::events::PruneEntryEvents;
 use steeple_datastore::join_tokens::{ConsumeJoinToken, CreateJoinToken, JoinToken, PruneJoinTokens, Redeemed};
 use steeple_datastore::nodes::{CreateNode, NodeFilter};
-use steeple_datastore::{Change, DataStore, Error, Node, Options, Page};
+use steeple_datastore::{Change, DataStore, Error, Node, Options, Page, Source};
 use steeple_runtime::Clock;
 use tempfile::TempDir;
 
-use crate::opened::{data, entry, fixture, rows, sqlite};
+use crate::opened::{data, entry, fixture, on_sqlite, rows};
 
 /// The reference creates the indexes of a table in random order, so that only the set of statements is fixed.
 #[tokio::test]
 async fn a_new_database_has_the_references_schema() {
     let schema = "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE tbl_name NOT LIKE 'steeple~_%' ESCAPE '~' \
                   ORDER BY type, name";
-    let new = sqlite().await;
+    let new = on_sqlite().await;
     let reference = fixture("utc", |_| {}).await;
     assert_eq!(new.sql(schema).await, reference.sql(schema).await);
     assert_eq!(new.sql("SELECT id, version, code_version FROM migrations").await, [["1", "25", "1.15.3"]]);
@@ -70,14 +70,14 @@ async fn without_a_table_of_its_own_a_token_is_good_for_one_answer() {
 /// The file may be put in place by an operator who has it from the reference.
 #[tokio::test]
 async fn a_file_that_takes_the_place_of_another_gets_the_table_too() {
-    let store = sqlite().await;
+    let store = on_sqlite().await;
     let (_dir, replacement) = copied("utc");
     for suffix in ["-wal", "-shm"] {
-        let mut name = store.options.path.clone().into_os_string();
+        let mut name = store.path().to_owned().into_os_string();
         name.push(suffix);
         let _ = std::fs::remove_file(name);
     }
-    std::fs::rename(replacement, &store.options.path).unwrap();
+    std::fs::rename(replacement, store.path()).unwrap();
     let token = JoinToken { token: "t".into(), expires_at: 4_102_444_800 };
     store.write(CreateJoinToken { token, entry: None }).await.unwrap();
     let consume = || store.write(ConsumeJoinToken { token: "t".into(), digest: Some("key".into()) });
@@ -86,9 +86,9 @@ async fn a_file_that_takes_the_place_of_another_gets_the_table_too() {
 
 #[tokio::test]
 async fn migrates_versions_23_and_24() {
-    let opened = sqlite().await;
+    let opened = on_sqlite().await;
     opened.close().await;
-    let path = &opened.options.path;
+    let path = opened.path();
     rows(path, "ALTER TABLE registered_entries DROP COLUMN additional_attributes").await;
     rows(path, "ALTER TABLE attested_node_entries DROP COLUMN agent_version").await;
     rows(path, "UPDATE migrations SET version = 23, code_version = '1.13.0'").await;
@@ -101,7 +101,7 @@ async fn migrates_versions_23_and_24() {
     assert_eq!(rows(path, "SELECT version, code_version FROM migrations").await, [["25", "1.15.3"]]);
     migrated.write(CreateNode(Node { agent_version: "1".into(), ..Node::default() })).await.unwrap();
     let columns = "SELECT sql FROM sqlite_master WHERE name IN ('registered_entries', 'attested_node_entries')";
-    let reference = sqlite().await;
+    let reference = on_sqlite().await;
     let plain = |rows: Vec<Vec<String>>| rows.concat().iter().map(|sql| sql.replace(' ', "")).collect::<Vec<_>>();
     assert_eq!(plain(rows(path, columns).await), plain(reference.sql(columns).await));
 }
@@ -110,7 +110,7 @@ async fn migrates_versions_23_and_24() {
 #[tokio::test]
 async fn a_store_that_is_closed_leaves_one_file() {
     for _ in 0..50 {
-        let opened = sqlite().await;
+        let opened = on_sqlite().await;
         let mut feed = opened.feed();
         feed.snapshot().await.unwrap();
         opened.create(entry("e")).await;
@@ -118,7 +118,7 @@ async fn a_store_that_is_closed_leaves_one_file() {
         let _ = futures::poll!(pin!(feed.next()));
         feed.close().await;
         opened.close().await;
-        let files = std::fs::read_dir(opened.options.path.parent().unwrap()).unwrap();
+        let files = std::fs::read_dir(opened.path().parent().unwrap()).unwrap();
         let files: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
         assert_eq!(files, ["datastore.sqlite3"]);
     }
@@ -140,9 +140,9 @@ async fn keeps_to_the_rules_about_versions() {
         ("22", "1.12.0", Err(old)),
         ("25", "unknown", Err("datastore-sql: unable to parse code version \"unknown\" of the DB")),
     ] {
-        let opened = sqlite().await;
+        let opened = on_sqlite().await;
         opened.close().await;
-        let path = &opened.options.path;
+        let path = opened.path();
         rows(path, &format!("UPDATE migrations SET version = {version}, code_version = '{code_version}'")).await;
         match DataStore::open(opened.options.clone(), Clock::system()).await {
             Ok(_) => {
@@ -158,7 +158,12 @@ async fn keeps_to_the_rules_about_versions() {
 #[tokio::test]
 async fn times_are_written_in_the_zone_and_compared_as_instants() {
     let east = Offset::from_seconds(19_800).unwrap().to_time_zone();
-    let store = fixture("kolkata", |options| options.zone = east).await;
+    let store = fixture("kolkata", |options| {
+        let Source::Sqlite { path, .. } = &options.source else { panic!("a file") };
+        let path = path.clone();
+        options.source = Source::Sqlite { path, zone: east };
+    })
+    .await;
     store
         .write(CreateNode(Node { spiffe_id: "n".into(), expires_at: 2_108_605_442, ..Node::default() }))
         .await
@@ -186,8 +191,8 @@ async fn times_are_written_in_the_zone_and_compared_as_instants() {
 
 #[tokio::test]
 async fn follows_the_path_when_the_file_is_replaced() {
-    let store = sqlite().await;
-    let replacement = sqlite().await;
+    let store = on_sqlite().await;
+    let replacement = on_sqlite().await;
     replacement.create(entry("replacement")).await;
     replacement.close().await;
     store.create(entry("a")).await;
@@ -195,13 +200,13 @@ async fn follows_the_path_when_the_file_is_replaced() {
     feed.snapshot().await.unwrap();
     assert!(store.fetch_entry("a").await.unwrap().is_some());
 
-    let path = &store.options.path;
+    let path = store.path();
     for suffix in ["-wal", "-shm"] {
-        let mut name = path.clone().into_os_string();
+        let mut name = path.to_owned().into_os_string();
         name.push(suffix);
         let _ = std::fs::remove_file(name);
     }
-    std::fs::rename(&replacement.options.path, path).unwrap();
+    std::fs::rename(replacement.path(), path).unwrap();
     let Change::Reload(snapshot) = feed.next().await.unwrap() else { panic!("the file is another one") };
     assert_eq!(snapshot.entries[0].entry_id, "replacement");
     assert_eq!(store.fetch_entry("a").await.unwrap(), None);
@@ -230,14 +235,14 @@ async fn refuses_a_file_that_is_no_database() {
 
 #[tokio::test]
 async fn the_umask_decides_who_may_read_a_new_file() {
-    let store = sqlite().await;
-    let mode = std::fs::metadata(&store.options.path).unwrap().permissions().mode() & 0o777;
+    let store = on_sqlite().await;
+    let mode = std::fs::metadata(store.path()).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode & 0o133, 0, "{mode:o}");
 }
 
 #[tokio::test]
 async fn several_readers_share_few_connections() {
-    let store = sqlite().await;
+    let store = on_sqlite().await;
     for i in 0..10 {
         store.create(entry(&format!("e{i}"))).await;
     }
@@ -250,7 +255,7 @@ async fn several_readers_share_few_connections() {
 /// Servers run every call in a task of its own.
 #[tokio::test]
 async fn calls_can_be_spawned() {
-    let opened = sqlite().await;
+    let opened = on_sqlite().await;
     let store = opened.store.clone();
     let calls = tokio::spawn(async move {
         let mut feed = store.feed();

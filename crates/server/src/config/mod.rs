@@ -371,8 +371,7 @@ fn datastore(blocks: &[PluginBlock]) -> Result<steeple_datastore::Options, Confi
             hcl::parse(text)?
         }
     };
-    let sql: SqlConfig = decode::decode(&body)?.value;
-    Ok(sql.try_into()?)
+    Ok(SqlConfig::read(&body)?.try_into()?)
 }
 
 #[cfg(test)]

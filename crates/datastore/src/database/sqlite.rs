@@ -10,21 +10,12 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
 use crate::Error;
 use crate::connection::Connection;
-use crate::dialect::Dialect;
+use crate::database::{Identity, percent_decoded};
 
-/// A SQLite file and how to connect to it. Cheap to clone.
-#[derive(Clone)]
+/// A SQLite file and how to connect to it.
 pub(crate) struct File {
     options: SqliteConnectOptions,
     zone: TimeZone,
-}
-
-/// Which file stands behind a path: device and inode. A connection keeps the file that it opened, even when another one
-/// has been put in its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Identity {
-    device: u64,
-    inode: u64,
 }
 
 impl File {
@@ -38,10 +29,6 @@ impl File {
             .busy_timeout(Duration::from_secs(5));
         let options = if log_statements { options } else { options.disable_statement_logging() };
         Self { options, zone }
-    }
-
-    pub(crate) fn dialect(&self) -> Dialect {
-        Dialect::Sqlite
     }
 
     /// Opens the file for writing and makes it if there is none. The process's umask decides who may read it.
@@ -72,7 +59,7 @@ impl File {
     }
 
     async fn connect(&self, options: SqliteConnectOptions) -> Result<Connection, Error> {
-        Ok(Connection::new(options.connect().await?, self.dialect(), self.zone.clone()))
+        Ok(Connection::sqlite(options.connect().await?, self.zone.clone()))
     }
 }
 
@@ -117,25 +104,6 @@ pub(crate) fn path_of(connection_string: &str) -> Result<PathBuf, Error> {
 fn is_scheme(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
-}
-
-/// Decodes `%20`; what is not two hexadecimal digits stays as it is.
-fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let decoded = match (first, tail) {
-            (b'%', [high, low, ..]) => hex(*high).zip(hex(*low)).map(|(high, low)| high << 4 | low),
-            _ => None,
-        };
-        bytes.push(decoded.unwrap_or(*first));
-        rest = if decoded.is_some() { &tail[2..] } else { tail };
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
 #[cfg(test)]

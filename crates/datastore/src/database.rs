@@ -1,0 +1,124 @@
+//! Where the database is, and how it is connected to.
+
+pub(crate) mod mysql;
+pub(crate) mod postgres;
+pub(crate) mod sqlite;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::ConnectOptions;
+use steeple_runtime::Clock;
+
+use crate::Error;
+use crate::connection::Connection;
+use crate::dialect::Dialect;
+
+pub use mysql::{MySqlServer, TlsFiles};
+pub use postgres::PostgresServer;
+
+/// A database and how to connect to it. Cheap to clone.
+#[derive(Clone)]
+pub(crate) enum Database {
+    /// A file of this machine.
+    Sqlite(Arc<sqlite::File>),
+    /// A server, or what stands before several.
+    Postgres(PostgresServer, Clock),
+    /// MySQL or MariaDB.
+    MySql(MySqlServer, Clock),
+}
+
+/// What tells one source of rows from another behind the same name. A connection keeps what it has opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+}
+
+/// A server that has not let us in by then will not.
+const CONNECT: Duration = Duration::from_secs(10);
+
+impl Database {
+    pub(crate) fn dialect(&self) -> Dialect {
+        match self {
+            Self::Sqlite(_) => Dialect::Sqlite,
+            Self::Postgres(..) => Dialect::Postgres,
+            Self::MySql(..) => Dialect::MySql,
+        }
+    }
+
+    /// Connects for writing; a SQLite file is made if there is none.
+    pub(crate) async fn create(&self) -> Result<Connection, Error> {
+        match self {
+            Self::Sqlite(file) => file.create().await,
+            _ => self.write().await,
+        }
+    }
+
+    /// Connects for writing.
+    pub(crate) async fn write(&self) -> Result<Connection, Error> {
+        match self {
+            Self::Sqlite(file) => file.write().await,
+            Self::Postgres(server, clock) => {
+                let options = server.options()?;
+                Ok(Connection::postgres(within(clock, options.connect()).await?, clock.clone()))
+            }
+            Self::MySql(server, clock) => {
+                let options = server.options()?;
+                Ok(Connection::mysql(within(clock, options.connect()).await?, clock.clone(), server.zone().clone()))
+            }
+        }
+    }
+
+    /// Connects for reading.
+    pub(crate) async fn read(&self) -> Result<Connection, Error> {
+        match self {
+            Self::Sqlite(file) => file.read().await,
+            _ => self.write().await,
+        }
+    }
+
+    /// The file that stands behind a SQLite path now, None when there is none. Servers tell only those that are connected
+    /// to them.
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        match self {
+            Self::Sqlite(file) => file.identity(),
+            Self::Postgres(..) | Self::MySql(..) => None,
+        }
+    }
+
+    /// The error with the file that it is about, where the database does not name it.
+    pub(crate) fn named(&self, error: Error) -> Error {
+        match self {
+            Self::Sqlite(file) => error.at(file.path()),
+            Self::Postgres(..) | Self::MySql(..) => error,
+        }
+    }
+}
+
+/// On the heap: what it takes to connect is not to be part of every future that may have to.
+async fn within<T>(clock: &Clock, connecting: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
+    match Box::pin(clock.within(CONNECT, connecting)).await {
+        Some(connected) => Ok(connected?),
+        None => Err(Error::Unavailable(format!("the database did not answer within {} s", CONNECT.as_secs()))),
+    }
+}
+
+/// Decodes `%20`; what is not two hexadecimal digits stays as it is.
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let decoded = match (first, tail) {
+            (b'%', [high, low, ..]) => hex(*high).zip(hex(*low)).map(|(high, low)| high << 4 | low),
+            _ => None,
+        };
+        bytes.push(decoded.unwrap_or(*first));
+        rest = if decoded.is_some() { &tail[2..] } else { tail };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}

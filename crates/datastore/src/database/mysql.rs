@@ -1,0 +1,265 @@
+//! MySQL's connection strings, as the reference's driver (go-sql-driver) reads them:
+//! `user:password@tcp(host:3306)/database?parseTime=true`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+use sqlx::ConnectOptions;
+use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
+
+use super::percent_decoded;
+use crate::Error;
+
+/// A MySQL or MariaDB server.
+#[derive(Clone, Debug)]
+pub struct MySqlServer(Arc<Settings>);
+
+#[derive(Clone, Debug)]
+struct Settings {
+    user: String,
+    password: String,
+    address: Address,
+    database: String,
+    tls: MySqlSslMode,
+    charset: Option<String>,
+    collation: Option<String>,
+    zone: TimeZone,
+    files: TlsFiles,
+    log_statements: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Address {
+    Tcp { host: String, port: u16 },
+    Socket(PathBuf),
+}
+
+/// Files for TLS, which stand beside the connection string. Any of them switches TLS on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Authorities of the server's certificate.
+    pub root_ca: Option<PathBuf>,
+    /// The client's certificate.
+    pub client_certificate: Option<PathBuf>,
+    /// The client's key.
+    pub client_key: Option<PathBuf>,
+}
+
+impl MySqlServer {
+    /// The server that `connection_string` names.
+    ///
+    /// # Errors
+    /// The string cannot be read ([`Error::ConnectionString`]), or times would not be read as times
+    /// ([`Error::ParseTimeMissing`]).
+    pub fn parse(connection_string: &str, files: TlsFiles) -> Result<Self, Error> {
+        // The password may hold any of the other marks, so that the string is read from its end.
+        let invalid = |text: &str| Error::ConnectionString(format!("invalid DSN: {text}"));
+        let (before, after) = connection_string
+            .rsplit_once('/')
+            .ok_or_else(|| invalid("missing the slash separating the database name"))?;
+        let (database, parameters) = after.split_once('?').unwrap_or((after, ""));
+        let (user, address) = before.rsplit_once('@').map_or(("", before), |(user, address)| (user, address));
+        let (user, password) = user.split_once(':').unwrap_or((user, ""));
+        let mut settings = Settings {
+            user: user.to_owned(),
+            password: password.to_owned(),
+            address: Address::parse(address).map_err(|text| invalid(&text))?,
+            database: percent_decoded(database),
+            tls: MySqlSslMode::Disabled,
+            charset: None,
+            collation: None,
+            zone: TimeZone::UTC,
+            files,
+            log_statements: false,
+        };
+        let mut parse_time = false;
+        for pair in parameters.split('&').filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let value = percent_decoded(value);
+            match key {
+                "parseTime" => {
+                    parse_time = boolean(&value).ok_or_else(|| invalid(&format!("invalid bool value: {value}")))?
+                }
+                "loc" => settings.zone = zone(&value).ok_or_else(|| invalid(&format!("unknown time zone {value}")))?,
+                "tls" => {
+                    settings.tls =
+                        tls(&value).ok_or_else(|| invalid(&format!("invalid value / unknown config name: {value}")))?
+                }
+                "charset" => settings.charset = value.split(',').next().map(str::to_owned),
+                "collation" => settings.collation = Some(value),
+                // Bounds and ways of the driver, which ours has of its own, and variables of the session.
+                _ => {}
+            }
+        }
+        if !parse_time {
+            return Err(Error::ParseTimeMissing);
+        }
+        let TlsFiles { root_ca, client_certificate, client_key } = &settings.files;
+        if client_certificate.is_some() != client_key.is_some() {
+            return Err(Error::ConnectionString(
+                "client_cert_path and client_key_path have to be given together".into(),
+            ));
+        }
+        if root_ca.is_some() || (client_certificate.is_some() && matches!(settings.tls, MySqlSslMode::Disabled)) {
+            settings.tls = MySqlSslMode::VerifyIdentity;
+        }
+        Ok(Self(Arc::new(settings)))
+    }
+
+    pub(crate) fn logging(&self, log_statements: bool) -> Self {
+        Self(Arc::new(Settings { log_statements, ..(*self.0).clone() }))
+    }
+
+    /// The zone in which time columns are written.
+    pub(crate) fn zone(&self) -> &TimeZone {
+        &self.0.zone
+    }
+
+    /// How to connect.
+    pub(crate) fn options(&self) -> Result<MySqlConnectOptions, Error> {
+        let Settings { user, password, address, database, tls, charset, collation, zone: _, files, log_statements } =
+            &*self.0;
+        let mut options = MySqlConnectOptions::new().username(user).ssl_mode(*tls).pipes_as_concat(false);
+        options = match address {
+            Address::Tcp { host, port } => options.host(host).port(*port),
+            Address::Socket(path) => options.socket(path),
+        };
+        if !password.is_empty() {
+            options = options.password(password);
+        }
+        if !database.is_empty() {
+            options = options.database(database);
+        }
+        if let Some(charset) = charset {
+            options = options.charset(charset);
+        }
+        if let Some(collation) = collation {
+            options = options.collation(collation);
+        }
+        let TlsFiles { root_ca, client_certificate, client_key } = files;
+        if let Some(root_ca) = root_ca {
+            options = options.ssl_ca(root_ca);
+        }
+        if let (Some(certificate), Some(key)) = (client_certificate, client_key) {
+            options = options.ssl_client_cert(certificate).ssl_client_key(key);
+        }
+        Ok(if *log_statements { options } else { options.disable_statement_logging() })
+    }
+}
+
+impl Address {
+    /// `tcp(host:port)`, `unix(/path)`, or what stands for `tcp(127.0.0.1:3306)`.
+    fn parse(text: &str) -> Result<Self, String> {
+        let (network, address) = match text.split_once('(') {
+            Some((network, rest)) => {
+                let address = rest.strip_suffix(')').ok_or("network address not terminated (missing closing brace)")?;
+                (network, address)
+            }
+            None => (text, ""),
+        };
+        match network {
+            "" | "tcp" | "tcp6" => {
+                let address = if address.is_empty() { "127.0.0.1" } else { address };
+                let (host, port) = match address.strip_prefix('[').and_then(|inner| inner.split_once(']')) {
+                    Some((host, port)) => (host, port.strip_prefix(':')),
+                    None => address.rsplit_once(':').map_or((address, None), |(host, port)| (host, Some(port))),
+                };
+                let port = port.map_or(Ok(3306), str::parse).map_err(|_| format!("invalid port in {address:?}"))?;
+                Ok(Self::Tcp { host: host.to_owned(), port })
+            }
+            "unix" => Ok(Self::Socket(if address.is_empty() { "/tmp/mysql.sock" } else { address }.into())),
+            other => Err(format!("default addr for network '{other}' unknown")),
+        }
+    }
+}
+
+fn boolean(text: &str) -> Option<bool> {
+    match text {
+        "1" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+fn tls(text: &str) -> Option<MySqlSslMode> {
+    Some(match text.to_ascii_lowercase().as_str() {
+        "true" | "1" => MySqlSslMode::VerifyIdentity,
+        "false" | "0" => MySqlSslMode::Disabled,
+        "skip-verify" => MySqlSslMode::Required,
+        "preferred" => MySqlSslMode::Preferred,
+        _ => return None,
+    })
+}
+
+fn zone(name: &str) -> Option<TimeZone> {
+    match name {
+        "UTC" | "" => Some(TimeZone::UTC),
+        "Local" => Some(TimeZone::system()),
+        name => TimeZone::get(name).ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(text: &str) -> Settings {
+        (*MySqlServer::parse(text, TlsFiles::default()).unwrap().0).clone()
+    }
+
+    #[test]
+    fn reads_the_drivers_strings() {
+        let read =
+            settings("spire:p@ss/w:rd@tcp(db.test:3307)/spire?parseTime=true&tls=skip-verify&loc=Asia%2FKolkata");
+        assert_eq!(
+            (read.user.as_str(), read.password.as_str(), read.database.as_str()),
+            ("spire", "p@ss/w:rd", "spire")
+        );
+        assert_eq!(read.address, Address::Tcp { host: "db.test".into(), port: 3307 });
+        assert!(matches!(read.tls, MySqlSslMode::Required));
+        assert_eq!(read.zone, TimeZone::get("Asia/Kolkata").unwrap());
+
+        for (text, host, port) in [
+            ("/spire?parseTime=true", "127.0.0.1", 3306),
+            ("u@tcp/spire?parseTime=1", "127.0.0.1", 3306),
+            ("u@tcp(db)/spire?parseTime=1", "db", 3306),
+            ("u@tcp([::1]:7)/spire?parseTime=1", "::1", 7),
+            ("u@tcp([::1])/spire?parseTime=1", "::1", 3306),
+        ] {
+            assert_eq!(settings(text).address, Address::Tcp { host: host.into(), port }, "{text}");
+        }
+        let read = settings("u:p@unix(/run/my.sock)/spire?parseTime=true&charset=utf8mb4,utf8");
+        assert_eq!(read.address, Address::Socket("/run/my.sock".into()));
+        assert_eq!(read.charset.as_deref(), Some("utf8mb4"));
+    }
+
+    #[test]
+    fn refuses_what_it_cannot_read() {
+        for (text, why) in [
+            ("spire", "missing the slash separating the database name"),
+            ("u@tcp(db/spire?parseTime=true", "missing closing brace"),
+            ("u@tcp(db:x)/spire?parseTime=true", "invalid port"),
+            ("u@pipe(db)/spire?parseTime=true", "default addr for network 'pipe' unknown"),
+            ("u@tcp(db)/spire?parseTime=yes", "invalid bool value: yes"),
+            ("u@tcp(db)/spire?parseTime=true&tls=maybe", "unknown config name: maybe"),
+            ("u@tcp(db)/spire?parseTime=true&loc=Nowhere", "unknown time zone Nowhere"),
+        ] {
+            let error = MySqlServer::parse(text, TlsFiles::default()).unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
+        for text in ["u@tcp(db)/spire", "u@tcp(db)/spire?parseTime=false"] {
+            let error = MySqlServer::parse(text, TlsFiles::default()).unwrap_err();
+            assert!(matches!(error, Error::ParseTimeMissing), "{error}");
+        }
+    }
+
+    #[test]
+    fn files_switch_tls_on() {
+        let files = TlsFiles { root_ca: Some("/ca.pem".into()), ..TlsFiles::default() };
+        let server = MySqlServer::parse("u@tcp(db)/spire?parseTime=true", files).unwrap();
+        assert!(matches!(server.0.tls, MySqlSslMode::VerifyIdentity));
+        let files = TlsFiles { client_key: Some("/key.pem".into()), ..TlsFiles::default() };
+        assert!(MySqlServer::parse("u@tcp(db)/spire?parseTime=true", files).is_err());
+    }
+}

@@ -1,0 +1,121 @@
+//! Connections that are lent.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use steeple_runtime::Clock;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::Error;
+use crate::connection::Connection;
+use crate::database::{Database, Identity};
+
+/// A few connections, opened when they are needed and kept.
+pub(crate) struct Pool {
+    database: Database,
+    clock: Clock,
+    limits: Limits,
+    permits: Semaphore,
+    /// The one used last is at the end, and is used next.
+    idle: Mutex<Vec<Idle>>,
+}
+
+/// How many connections there may be, and how long they are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// The most that are open; at least 1.
+    pub(crate) open: usize,
+    /// The most that wait for use.
+    pub(crate) idle: usize,
+    /// How long one is used, None for as long as it works.
+    pub(crate) lifetime: Option<Duration>,
+    /// How long one waits for use, None for ever.
+    pub(crate) idle_time: Option<Duration>,
+}
+
+/// A connection that waits for use.
+struct Idle {
+    db: Connection,
+    identity: Option<Identity>,
+    opened: SystemTime,
+    since: SystemTime,
+}
+
+/// A borrowed connection. One that is not handed back with [`Lease::done`] is closed: after an error, or because the
+/// caller went away in the middle of a statement, its state is not known.
+pub(crate) struct Lease<'p> {
+    pub(crate) db: Connection,
+    identity: Option<Identity>,
+    opened: SystemTime,
+    in_transaction: bool,
+    pool: &'p Pool,
+    _permit: SemaphorePermit<'p>,
+}
+
+/// A connection to a server that has waited for longer is asked whether it still works.
+const TRUSTED: Duration = Duration::from_secs(1);
+
+impl Pool {
+    pub(crate) fn new(database: Database, clock: Clock, limits: Limits) -> Self {
+        Self { database, clock, limits, permits: Semaphore::new(limits.open.max(1)), idle: Mutex::default() }
+    }
+
+    /// A connection.
+    pub(crate) async fn one(&self) -> Result<Lease<'_>, Error> {
+        let permit = self.permits.acquire().await.map_err(|_| Error::Closed)?;
+        let identity = self.database.identity();
+        let now = self.clock.now();
+        while let Some(Idle { mut db, identity, opened, since }) = self.take_idle(identity, now) {
+            let waited = now.duration_since(since).unwrap_or_default();
+            if !db.dialect().is_server() || waited < TRUSTED || db.ping().await.is_ok() {
+                return Ok(Lease { db, identity, opened, in_transaction: false, pool: self, _permit: permit });
+            }
+        }
+        let db = self.database.read().await?;
+        Ok(Lease { db, identity, opened: now, in_transaction: false, pool: self, _permit: permit })
+    }
+
+    /// A connection for several statements that see one state of the database.
+    pub(crate) async fn snapshot(&self) -> Result<Lease<'_>, Error> {
+        let mut lease = self.one().await?;
+        lease.db.begin_read().await?;
+        lease.in_transaction = true;
+        Ok(lease)
+    }
+
+    /// Closes what is idle and lends nothing any more.
+    pub(crate) async fn close(&self) {
+        self.permits.close();
+        let idle = std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner));
+        for Idle { db, .. } in idle {
+            // Nothing is under way: there is nothing to lose.
+            let _ = db.close().await;
+        }
+    }
+
+    fn take_idle(&self, identity: Option<Identity>, now: SystemTime) -> Option<Idle> {
+        let Limits { lifetime, idle_time, .. } = self.limits;
+        let is_over = |start: SystemTime, limit: Option<Duration>| {
+            limit.is_some_and(|limit| now.duration_since(start).is_ok_and(|passed| passed >= limit))
+        };
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        // Connections to a file that is no longer the one behind the path, and those whose time is over.
+        idle.retain(|it| it.identity == identity && !is_over(it.opened, lifetime) && !is_over(it.since, idle_time));
+        idle.pop()
+    }
+}
+
+impl Lease<'_> {
+    /// Hands the connection back.
+    pub(crate) async fn done(mut self) -> Result<(), Error> {
+        if self.in_transaction {
+            self.db.commit().await?;
+        }
+        let Self { db, identity, opened, in_transaction: _, pool, _permit } = self;
+        let mut idle = pool.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if !pool.permits.is_closed() && idle.len() < pool.limits.idle {
+            idle.push(Idle { db, identity, opened, since: pool.clock.now() });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,106 @@
+//! The cases that every kind of database has to pass.
+
+/// Makes one test of each case for one kind of database, which a function of `opened` opens. A case that is not listed is
+/// dead code, which the compiler reports.
+macro_rules! suite {
+    ($opened:ident) => {
+        suite! { $opened on $opened:
+                entries {
+                    reads_back_what_it_created
+                    answers_sorted_and_lists_in_the_order_of_the_request
+                    returns_a_similar_entry_instead_of_creating_one
+                    finds_more_similar_entries_than_a_statement_has_variables
+                    keeps_the_errors_of_a_batch_apart
+                    creates_the_twin_of_a_refused_entry
+                    refuses_what_the_reference_refuses
+                    updates_only_what_the_mask_names
+                    raises_the_revision_even_if_nothing_is_named
+                    refuses_updates_the_reference_refuses_and_changes_nothing_then
+                    updates_a_batch_and_keeps_its_errors_apart
+                    deletes_an_entry_with_its_lists
+                    prunes_entries_that_have_expired
+                    writes_one_event_for_each_change
+                    creates_ten_thousand_entries_in_batches
+                }
+                lists {
+                    matches_sets_of_selectors
+                    matches_sets_of_trust_domains
+                    combines_filters
+                    pages_in_order_of_creation
+                    finds_entries_behind_a_page_of_others
+                    filters_nodes
+                    refuses_an_empty_set_of_selectors
+                }
+                nodes {
+                    attests_a_new_node_and_a_known_one
+                    refuses_to_attest_a_banned_node
+                    updates_only_the_columns_given
+                    activates_the_next_serial_only_if_it_is_still_the_next
+                    deleting_a_join_token_node_takes_its_alias_entries
+                    prunes_expired_nodes_but_never_banned_ones
+                    keeps_a_missing_serial_apart_from_an_empty_one
+                }
+                tokens {
+                    a_token_is_consumed_once
+                    the_key_that_used_a_token_is_answered_until_its_agent_is_seen
+                    an_answer_that_was_only_late_ends_the_others
+                    an_agent_that_was_banned_or_deleted_is_not_answered_again
+                    an_agent_that_was_renewed_is_not_answered_again
+                    of_two_answers_to_one_key_at_once_one_is_given
+                    a_token_made_again_is_another_one
+                    a_used_token_is_forgotten_when_it_has_expired
+                    refuses_a_token_twice
+                    a_token_and_its_entry_are_stored_together_or_not_at_all
+                    prunes_tokens_that_have_expired
+                }
+                bundles {
+                    appends_only_what_is_new
+                    sets_creates_and_updates
+                    refuses_to_delete_a_bundle_in_use
+                    dissociates_entries_and_tells_of_them
+                    deletes_entries_with_their_lists
+                    taints_and_revokes_x509_authorities
+                    taints_and_revokes_jwt_authorities
+                    prunes_what_has_expired_but_never_all
+                }
+                journals {
+                    a_server_finds_its_journal_by_its_active_authority
+                    prunes_journals_whose_authorities_have_all_expired
+                }
+                federation {
+                    keeps_relationships_with_their_bundles
+                    updates_a_relationship_by_mask
+                }
+                writes {
+                    of_similar_entries_created_at_once_there_is_one
+                a_bundle_that_servers_append_to_at_once_has_all_of_it
+                writes_that_fail_do_not_touch_others_of_their_commit
+                    a_caller_that_goes_away_does_not_stop_its_write
+                    a_closed_store_refuses_everything
+                }
+                feed {
+                    begins_with_everything
+                    brings_what_was_written_and_what_went
+                    brings_a_row_that_changed_often_once
+                    brings_what_another_store_wrote
+                    brings_bundles_of_another_store
+                    brings_entries_that_lost_a_bundle_without_an_event
+                    loses_nothing_when_its_future_is_dropped
+                    takes_more_events_than_one_look_reads
+                    pruned_events_are_no_step_back
+                    reloads_when_the_database_moved_back
+                    goes_on_from_its_position_after_an_error
+                }
+        }
+    };
+    ($name:ident on $opened:ident: $($module:ident { $($case:ident)* })*) => {
+        mod $name {
+            $(mod $module {
+                $(#[tokio::test]
+                async fn $case() {
+                    crate::$module::$case(crate::opened::$opened().await).await;
+                })*
+            })*
+        }
+    };
+}

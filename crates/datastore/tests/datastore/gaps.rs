@@ -1,0 +1,144 @@
+//! Servers with several writers show events in another order than that of their ids, or never. What other programs do in
+//! transactions of their own reaches a feed all the same, and what never comes delays nothing.
+
+use std::time::Duration;
+
+use steeple_datastore::entries::CreateEntry;
+use steeple_datastore::{Change, Feed};
+use tokio::time::timeout;
+
+use crate::opened::{Opened, Transaction, entry};
+
+/// Writes an entry as another program would: its row, and its event with an id of the database's choice.
+async fn write(transaction: &mut Transaction, id: &str) {
+    let row = "INSERT INTO registered_entries (entry_id, spiffe_id, parent_id) VALUES";
+    transaction.execute(&format!("{row} ('{id}', 'spiffe://td/{id}', 'spiffe://td/agent')")).await;
+    transaction.execute(&format!("INSERT INTO registered_entries_events (entry_id) VALUES ('{id}')")).await;
+}
+
+/// The ids of the entries that the next changes bring, until all of `wanted` have come.
+async fn until(feed: &mut Feed, wanted: &[&str]) -> Vec<String> {
+    let mut seen = Vec::new();
+    while !wanted.iter().all(|id| seen.iter().any(|it| it == id)) {
+        match timeout(Duration::from_secs(30), feed.next()).await.expect("a change in time").unwrap() {
+            Change::Rows(rows) => {
+                seen.extend(rows.entries.into_iter().filter(|(_, it)| it.is_some()).map(|(id, _)| id))
+            }
+            Change::Reload(snapshot) => panic!("reload: {snapshot:?}"),
+        }
+    }
+    seen
+}
+
+pub(crate) async fn what_commits_late_comes_late(store: Opened) {
+    let mut feed = store.feed();
+    feed.snapshot().await.unwrap();
+    let (mut first, mut second) = (store.transaction().await, store.transaction().await);
+    write(&mut first, "first").await;
+    write(&mut second, "second").await;
+    store.write(CreateEntry { entry: entry("third") }).await.unwrap();
+    assert_eq!(until(&mut feed, &["third"]).await, ["third"], "an open gap delays nothing");
+    second.commit().await;
+    assert_eq!(until(&mut feed, &["second"]).await, ["second"]);
+    // Longer than any transaction takes to be numbered, and through several looks.
+    assert!(timeout(Duration::from_secs(4), feed.next()).await.is_err());
+    store.write(CreateEntry { entry: entry("fourth") }).await.unwrap();
+    assert_eq!(until(&mut feed, &["fourth"]).await, ["fourth"]);
+    first.commit().await;
+    assert_eq!(until(&mut feed, &["first"]).await, ["first"]);
+}
+
+pub(crate) async fn ids_that_never_come_are_no_change(store: Opened) {
+    let mut feed = store.feed();
+    feed.snapshot().await.unwrap();
+    for (round, skipped) in [1, 2, 1_000].into_iter().enumerate() {
+        let mut lost = store.transaction().await;
+        for i in 0..skipped.min(3) {
+            write(&mut lost, &format!("lost-{round}-{i}")).await;
+        }
+        lost.roll_back().await;
+        store.skip_event_ids(skipped).await;
+        let id = format!("kept-{round}");
+        store.write(CreateEntry { entry: entry(&id) }).await.unwrap();
+        assert_eq!(until(&mut feed, &[&id]).await, [id.as_str()]);
+    }
+}
+
+pub(crate) async fn a_feed_that_begins_in_the_middle_misses_nothing(store: Opened) {
+    store.write(CreateEntry { entry: entry("before") }).await.unwrap();
+    let mut open = store.transaction().await;
+    write(&mut open, "open").await;
+    store.write(CreateEntry { entry: entry("after") }).await.unwrap();
+    let mut feed = store.feed();
+    assert_eq!(feed.snapshot().await.unwrap().entries.len(), 2);
+    store.write(CreateEntry { entry: entry("last") }).await.unwrap();
+    assert_eq!(until(&mut feed, &["last"]).await, ["last"]);
+    open.commit().await;
+    assert_eq!(until(&mut feed, &["open"]).await, ["open"]);
+}
+
+/// As the reference prunes: in a transaction that holds all old events, and with them the end of the table.
+pub(crate) async fn pruning_holds_up_nothing_but_what_waits_for_it(store: Opened) {
+    for id in ["a", "b"] {
+        store.write(CreateEntry { entry: entry(id) }).await.unwrap();
+    }
+    let mut feed = store.feed();
+    feed.snapshot().await.unwrap();
+    let mut prune = store.transaction().await;
+    prune.execute("DELETE FROM registered_entries_events WHERE created_at < '2100-01-01 00:00:00'").await;
+    let late = store.write(CreateEntry { entry: entry("late") });
+    let (_, seen) = tokio::join!(
+        async {
+            tokio::time::sleep(Duration::from_millis(1_500)).await;
+            prune.commit().await;
+        },
+        async {
+            late.await.unwrap();
+            let mut seen = Vec::new();
+            while !seen.contains(&"late".to_owned()) {
+                match timeout(Duration::from_secs(30), feed.next()).await.expect("a change in time").unwrap() {
+                    Change::Rows(rows) => seen.extend(rows.entries.into_iter().map(|(id, _)| id)),
+                    // What the feed remembers of the newest events is gone: it reads everything.
+                    Change::Reload(snapshot) => seen.extend(snapshot.entries.iter().map(|it| it.entry_id.clone())),
+                }
+            }
+            seen
+        }
+    );
+    assert!(seen.contains(&"late".to_owned()));
+}
+
+/// A failover to a standby that lacked the newest commits, and then gave their ids to others.
+pub(crate) async fn ids_that_are_used_again_are_noticed(store: Opened) {
+    for id in ["kept", "lost"] {
+        store.write(CreateEntry { entry: entry(id) }).await.unwrap();
+    }
+    let mut feed = store.feed();
+    feed.snapshot().await.unwrap();
+    let mut failover = store.transaction().await;
+    failover.execute("DELETE FROM registered_entries WHERE entry_id = 'lost'").await;
+    failover.execute("UPDATE registered_entries_events SET entry_id = 'other' WHERE entry_id = 'lost'").await;
+    let row = "INSERT INTO registered_entries (entry_id, spiffe_id, parent_id) VALUES";
+    failover.execute(&format!("{row} ('other', 'spiffe://td/other', 'spiffe://td/agent')")).await;
+    failover.commit().await;
+    let change = timeout(Duration::from_secs(30), feed.next()).await.expect("a change in time").unwrap();
+    let Change::Reload(snapshot) = change else { panic!("{change:?}") };
+    let ids: Vec<_> = snapshot.entries.iter().map(|entry| entry.entry_id.as_str()).collect();
+    assert_eq!(ids, ["kept", "other"]);
+}
+
+/// The older of two events is lost, and the newer one kept.
+pub(crate) async fn an_older_event_that_is_gone_is_noticed(store: Opened) {
+    for id in ["kept", "lost", "newest"] {
+        store.write(CreateEntry { entry: entry(id) }).await.unwrap();
+    }
+    let mut feed = store.feed();
+    feed.snapshot().await.unwrap();
+    let mut failover = store.transaction().await;
+    failover.execute("DELETE FROM registered_entries WHERE entry_id = 'lost'").await;
+    failover.execute("DELETE FROM registered_entries_events WHERE entry_id = 'lost'").await;
+    failover.commit().await;
+    let change = timeout(Duration::from_secs(30), feed.next()).await.expect("a change in time").unwrap();
+    let Change::Reload(snapshot) = change else { panic!("{change:?}") };
+    assert_eq!(snapshot.entries.len(), 2);
+}

@@ -1,0 +1,46 @@
+//! The suite on PostgreSQL and MariaDB, which the tests start: each case in a database of its own.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "cases are called by tests: a panic is their report"
+)]
+
+#[macro_use]
+mod cases;
+
+mod bundles;
+mod entries;
+mod federation;
+mod feed;
+mod gaps;
+mod journals;
+mod lists;
+mod nodes;
+mod opened;
+mod tokens;
+mod writes;
+
+suite! { on_postgres }
+suite! { on_mariadb }
+
+/// Cases of databases with several writers.
+macro_rules! of_servers {
+    ($name:ident on $opened:ident) => {
+        suite! { $name on $opened:
+            gaps {
+                what_commits_late_comes_late
+                ids_that_never_come_are_no_change
+                a_feed_that_begins_in_the_middle_misses_nothing
+                pruning_holds_up_nothing_but_what_waits_for_it
+                ids_that_are_used_again_are_noticed
+                an_older_event_that_is_gone_is_noticed
+            }
+        }
+    };
+}
+
+of_servers! { only_postgres on on_postgres }
+of_servers! { only_mariadb on on_mariadb }

@@ -1,0 +1,107 @@
+//! Database servers that tests start: the programs of the system, in a directory and on a port of their own.
+//!
+//! A server lives as long as the process that asked for it: it is started by a shell that ends it when its own input
+//! does.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+/// A running database server, which trusts everybody who comes over loopback.
+pub struct DatabaseServer {
+    /// Where it listens, on 127.0.0.1.
+    pub port: u16,
+    /// The directory of its socket.
+    pub sockets: PathBuf,
+    /// Its input is what keeps the server alive.
+    _shell: Child,
+}
+
+/// The account that may do everything, without a password.
+pub const USER: &str = "steeple";
+
+/// PostgreSQL. One for all tests of this process.
+pub fn postgres() -> &'static DatabaseServer {
+    static SERVER: OnceLock<DatabaseServer> = OnceLock::new();
+    SERVER.get_or_init(|| start(POSTGRES))
+}
+
+/// MariaDB. One for all tests of this process.
+pub fn mariadb() -> &'static DatabaseServer {
+    static SERVER: OnceLock<DatabaseServer> = OnceLock::new();
+    SERVER.get_or_init(|| start(MARIADB))
+}
+
+/// Starts one; `script` prints `ready` when it can be used.
+fn start(script: &str) -> DatabaseServer {
+    // Free now, and nobody else takes a port without being told to.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let dir = tempfile::Builder::new().prefix("steeple-db-").tempdir().unwrap().keep();
+    let mut shell = Command::new("bash")
+        .args(["-c", &format!("{START}{script}"), "bash"])
+        .arg(&dir)
+        .arg(port.to_string())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(shell.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let mut said = Vec::new();
+    let ready = lines.by_ref().inspect(|line| said.push(line.clone())).any(|line| line == "ready");
+    assert!(ready, "the database does not start:\n{}", said.join("\n"));
+    // Somebody has to take what it still says.
+    std::thread::spawn(move || lines.for_each(drop));
+    DatabaseServer { port, sockets: dir, _shell: shell }
+}
+
+/// What both have in common: `serve` runs a server until the input ends, `ready` asks it, `as_owner` runs a program as
+/// an account that is not root.
+const START: &str = r#"
+set -eu
+dir=$1 port=$2
+exec 2>&1
+as_owner() {
+    if [ "$(id -u)" = 0 ]; then setpriv --reuid="$owner" --regid="$owner" --init-groups "$@"; else "$@"; fi
+}
+serve() {
+    as_owner "$@" > "$dir/log" 2>&1 < /dev/null &
+    server=$!
+    trap 'kill -KILL $server 2> /dev/null; wait $server 2> /dev/null || true; rm -rf "$dir"' EXIT
+    tries=0
+    until is_ready > /dev/null 2>&1; do
+        tries=$((tries + 1))
+        if [ $tries -gt 600 ] || ! kill -0 $server; then cat "$dir/log"; exit 1; fi
+        sleep 0.1
+    done
+    echo ready
+    cat > /dev/null
+}
+cd "$dir"
+"#;
+
+const POSTGRES: &str = r#"
+owner=postgres
+bin=$(ls -d /usr/lib/postgresql/*/bin 2> /dev/null | sort -V | tail -n 1) || true
+[ -n "$bin" ] || bin=$(dirname "$(command -v postgres)")
+[ "$(id -u)" != 0 ] || chown -R "$owner:" "$dir"
+as_owner "$bin/initdb" -D "$dir/data" -U steeple -A trust -E UTF8 --locale=C.UTF-8 -N > "$dir/initdb.log" 2>&1 ||
+    { cat "$dir/initdb.log"; exit 1; }
+is_ready() { "$bin/pg_isready" -h "$dir" -p "$port" -U steeple; }
+serve "$bin/postgres" -D "$dir/data" -p "$port" -k "$dir" -c listen_addresses=127.0.0.1 -c fsync=off \
+    -c max_connections=400 -c shared_buffers=64MB -c log_min_messages=warning
+"#;
+
+const MARIADB: &str = r#"
+owner=mysql
+PATH=$PATH:/usr/sbin
+[ "$(id -u)" != 0 ] || chown -R "$owner:" "$dir"
+as_owner mariadb-install-db --no-defaults --datadir="$dir/data" --skip-test-db > "$dir/install.log" 2>&1 ||
+    { cat "$dir/install.log"; exit 1; }
+printf "%s\n" "CREATE USER steeple@127.0.0.1;" "GRANT ALL ON *.* TO steeple@127.0.0.1 WITH GRANT OPTION;" > "$dir/init.sql"
+is_ready() { mariadb-admin --no-defaults -h 127.0.0.1 -P "$port" -u steeple ping; }
+serve mariadbd --no-defaults --datadir="$dir/data" --socket="$dir/socket" --pid-file="$dir/pid" \
+    --bind-address=127.0.0.1 --port="$port" --skip-name-resolve --init-file="$dir/init.sql" --max-connections=400 \
+    --innodb-flush-log-at-trx-commit=0 --innodb-lock-wait-timeout=5
+"#;
