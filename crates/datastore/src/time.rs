@@ -47,8 +47,8 @@ pub(crate) fn from_civil(civil: PrimitiveDateTime, zone: &TimeZone) -> SystemTim
 pub(crate) fn parse(text: &str) -> Option<SystemTime> {
     if let Ok(number) = text.parse::<i64>() {
         // The driver's own bound between the two units.
-        const MILLISECONDS_FROM: i64 = 1_000_000_000_000;
-        let at = if number.abs() > MILLISECONDS_FROM {
+        const MILLISECONDS_FROM: u64 = 1_000_000_000_000;
+        let at = if number.unsigned_abs() > MILLISECONDS_FROM {
             Timestamp::from_millisecond(number).ok()?.into()
         } else {
             from_unix_seconds(number)
@@ -111,6 +111,7 @@ mod tests {
         assert_eq!(parse("2026-11-24"), Some(at(1_795_478_400, 0)));
         assert_eq!(parse("2026-11-24 16:28:10.123456789"), Some(at(1_795_537_690, 123_456_789)));
         assert!(parse("0001-01-01 00:00:00+00:00").is_some(), "the zero time of the reference's language");
+        assert_eq!(parse("-9223372036854775808"), None, "no year of the calendar");
         assert_eq!(parse(""), None);
         assert_eq!(parse("soon"), None);
     }
