@@ -261,6 +261,8 @@ fn fits(value: &Value, depth: usize, left: &mut usize) -> bool {
         Value::Text(text) => text.len(),
         Value::Bytes(bytes) => bytes.len(),
         Value::Texts(map) => map.iter().map(|(key, text)| key.len() + text.len()).sum(),
+        Value::Map(map) => map.keys().map(String::len).sum(),
+        Value::Struct { text, fields: _ } => text.len(),
         _ => 0,
     };
     let Some(rest) = left.checked_sub(own).filter(|_| depth <= DEEPEST) else { return false };
@@ -268,6 +270,7 @@ fn fits(value: &Value, depth: usize, left: &mut usize) -> bool {
     match value {
         Value::List(list) => list.iter().all(|value| fits(value, depth + 1, left)),
         Value::Map(map) => map.values().all(|value| fits(value, depth + 1, left)),
+        Value::Struct { text: _, fields } => fields.values().all(|value| fits(value, depth + 1, left)),
         _ => true,
     }
 }

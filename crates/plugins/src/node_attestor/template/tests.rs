@@ -121,6 +121,8 @@ fn what_grows_without_end_is_given_up() {
     for template in [
         "{{ $x := \"aaaaaaaa\" }}{{ range list 1 2 3 4 5 6 7 8 }}{{ $x = cat $x $x $x $x $x $x $x $x }}{{ end }}",
         "{{ $x := list 1 }}{{ range list 1 2 3 4 5 6 7 8 }}{{ $x = list $x $x $x $x $x $x $x $x }}{{ end }}",
+        "{{ $x := list $ }}{{ range list 1 2 3 4 }}{{ $x = list $x $x $x $x $x $x $x $x }}{{ end }}",
+        "{{ $x := dict (repeat 30000 \"a\") 1 }}{{ $x := list $x $x $x }}",
         "{{ range splitList \" \" (seq 4000) }}{{ range splitList \" \" (seq 4000) }}{{ end }}{{ end }}",
         "{{ range splitList \" \" (seq 4000) }}{{ repeat 1000 \"a\" }}{{ end }}",
     ] {
