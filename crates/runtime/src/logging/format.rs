@@ -81,6 +81,8 @@ impl Line<'_> {
             Level::Debug | Level::Trace => 37,
         };
         let name = level.to_string().to_uppercase();
+        // A peer may have had a word in it, which is not to move the cursor of whoever reads.
+        let message = escaped(message);
         let mut line = format!("\x1b[{colour}m{:.4}\x1b[0m[{seconds:04}] {message:<44} ", name);
         for (name, value) in *fields {
             let _ = write!(line, " \x1b[{colour}m{}\x1b[0m=", unclashed(name));
@@ -128,24 +130,37 @@ fn push_quoted(line: &mut String, value: &str) {
         match c {
             '"' => line.push_str("\\\""),
             '\\' => line.push_str("\\\\"),
-            '\n' => line.push_str("\\n"),
-            '\t' => line.push_str("\\t"),
-            '\r' => line.push_str("\\r"),
-            '\u{7}' => line.push_str("\\a"),
-            '\u{8}' => line.push_str("\\b"),
-            '\u{b}' => line.push_str("\\v"),
-            '\u{c}' => line.push_str("\\f"),
-            c if c.is_control() => {
-                let _ = if (c as u32) < 0x80 {
-                    write!(line, "\\x{:02x}", c as u32)
-                } else {
-                    write!(line, "\\u{:04x}", c as u32)
-                };
-            }
-            c => line.push(c),
+            c => push_escaped(line, c),
         }
     }
     line.push('"');
+}
+
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    text.chars().for_each(|c| push_escaped(&mut escaped, c));
+    escaped
+}
+
+/// A control character as Go writes it in a string.
+fn push_escaped(line: &mut String, c: char) {
+    match c {
+        '\n' => line.push_str("\\n"),
+        '\t' => line.push_str("\\t"),
+        '\r' => line.push_str("\\r"),
+        '\u{7}' => line.push_str("\\a"),
+        '\u{8}' => line.push_str("\\b"),
+        '\u{b}' => line.push_str("\\v"),
+        '\u{c}' => line.push_str("\\f"),
+        c if c.is_control() => {
+            let _ = if (c as u32) < 0x80 {
+                write!(line, "\\x{:02x}", c as u32)
+            } else {
+                write!(line, "\\u{:04x}", c as u32)
+            };
+        }
+        c => line.push(c),
+    }
 }
 
 /// RFC 3339 in the local zone; `Z` at no offset, trailing zeros of the fraction left out.
@@ -191,6 +206,14 @@ mod tests {
             "=warning msg=\"Ready now\" authorized_via= error=\"a \\\"b\\\"\\n\" id=\"spiffe://a\" fields.level=3\n"
         );
         assert!(!text.contains(".429"));
+    }
+
+    #[test]
+    fn nothing_of_a_message_controls_the_terminal() {
+        let fields = [("uri".into(), Value::Text("\u{1b}[2J".into()))];
+        let text = line("cannot read \u{1b}[2Jx\nINFO[0000] fine\u{9b}1m", &fields).terminal(7);
+        let end = "cannot read \\x1b[2Jx\\nINFO[0000] fine\\u009b1m  \u{1b}[33muri\u{1b}[0m=\"\\x1b[2J\"\n";
+        assert_eq!(text, format!("\u{1b}[33mWARN\u{1b}[0m[0007] {end}"));
     }
 
     #[test]
