@@ -103,6 +103,7 @@ fn reads_every_recorded_document_back() {
 #[test]
 fn the_workload_api_has_the_jwt_keys_alone() {
     let mut bundle = shown("ec-p256-bundle-show");
+    bundle.wit_authorities.push(wit_authority("wit".into(), &bundle.jwt_authorities[0].public_key));
     assert_eq!(
         String::from_utf8(jwks::jwt_keys_document(&bundle)).unwrap(),
         r#"{
@@ -432,6 +433,18 @@ proptest! {
         for mode in [Mode::Standard, Mode::Strict] {
             prop_assert_eq!(&jwks::parse(&domain(), &document, mode).unwrap(), &bundle);
         }
+    }
+
+    #[test]
+    fn documents_of_one_kind_of_key_survive_the_round_trip(bundle in bundle()) {
+        let document = jwks::jwt_keys_document(&bundle);
+        let read = jwks::parse_jwt_keys_document(&domain(), &document).unwrap();
+        prop_assert_eq!(jwks::jwt_keys_document(&read), document);
+        prop_assert_eq!(read, Bundle { jwt_authorities: bundle.jwt_authorities.clone(), ..Bundle::new(domain()) });
+        let document = jwks::wit_keys_document(&bundle);
+        let read = jwks::parse_wit_keys_document(&domain(), &document).unwrap();
+        prop_assert_eq!(jwks::wit_keys_document(&read), document);
+        prop_assert_eq!(read, Bundle { wit_authorities: bundle.wit_authorities, ..Bundle::new(domain()) });
     }
 
     #[test]

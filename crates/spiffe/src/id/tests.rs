@@ -130,6 +130,15 @@ proptest! {
     }
 
     #[test]
+    fn a_valid_trust_domain_survives_the_round_trip(name in "[a-z0-9._-]{1,255}") {
+        let trust_domain = TrustDomain::from_name(&name).unwrap();
+        prop_assert_eq!(trust_domain.name(), name.as_str());
+        for text in [trust_domain.to_string(), name, trust_domain.id().to_string()] {
+            prop_assert_eq!(TrustDomain::parse(&text).unwrap(), trust_domain.clone());
+        }
+    }
+
+    #[test]
     fn parsing_answers_any_text(text in ".*") {
         if let Ok(id) = SpiffeId::parse(&text) {
             prop_assert_eq!(id.as_str(), text.as_str());
