@@ -134,6 +134,20 @@ async fn an_algorithm_outside_of_the_standard_is_refused() {
     assert!(matches!(refusal(&missing), JwtError::Algorithm(_)));
 }
 
+#[test]
+fn the_algorithm_is_looked_at_before_anything_else() {
+    // There is something wrong with all that could be looked at before.
+    for (header, claims) in [
+        (json!({"alg": "HS256"}), json!({})),
+        (json!({"alg": "HS256", "kid": "nobody's", "typ": "other", "crit": ["x"]}), json!({"exp": "soon"})),
+        (json!({"alg": "HS256", "kid": "k"}), json!({"sub": "spiffe://other.test/a", "aud": "y", "exp": 1})),
+    ] {
+        let token = by_hand(&header, claims.as_object().unwrap(), |_| Vec::new());
+        let error = jwt::validate(&token, &BundleSet::new(), "x", at(950)).unwrap_err();
+        assert_eq!(error, JwtError::Algorithm("HS256".into()), "{header}");
+    }
+}
+
 #[tokio::test]
 async fn a_jwt_svid_is_compact_and_has_the_headers_of_the_standard_and_no_others() {
     let token = jws::sign_jwt_svid(&claims(), "k", &signer()).await.unwrap();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value, json};
-use steeple_pki::{KeyType, LocalSigner, PkiError, PrivateKey, SignatureAlgorithm, Signer, jws};
+use steeple_pki::{KeyType, LocalSigner, PkiError, PrivateKey, PublicKey, SignError, SignatureAlgorithm, Signer, jws};
 use steeple_spiffe::{
     Bundle, BundleSet, JwtAuthority, JwtError, JwtSvid, PublicKeyError, TrustDomain, WitAuthority, WitError, WitSvid,
     jwt, wit,
@@ -28,6 +28,25 @@ fn with(claim: &str, value: Value) -> Map<String, Value> {
     let mut claims = claims();
     claims.insert(claim.into(), value);
     claims
+}
+
+/// A key that signs with an algorithm of its kind's choice.
+#[derive(Debug)]
+struct With(PrivateKey, SignatureAlgorithm);
+
+#[async_trait::async_trait]
+impl Signer for With {
+    fn public_key(&self) -> &PublicKey {
+        self.0.public_key()
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        self.1
+    }
+
+    async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
+        self.0.sign(self.1, message)
+    }
 }
 
 /// An authority of its own name in a bundle of example.org.
@@ -71,6 +90,42 @@ async fn a_wit_svid_of_every_type_of_key_is_valid_with_its_proof() {
         let svid = unproven.prove(b"GET /", &proof).unwrap();
         assert_eq!(svid.id.as_str(), "spiffe://example.org/a");
         assert_eq!((svid.expires_at, svid.token_id.as_deref()), (at(1_000), Some("one")));
+    }
+}
+
+#[tokio::test]
+async fn authority_and_workload_may_use_any_algorithm_of_the_standard() {
+    use SignatureAlgorithm as A;
+    let workload = signer(KeyType::EcP256);
+    // We make no keys of the curve of the ninth, ES512.
+    for (key_type, algorithm) in [
+        (KeyType::EcP256, A::EcdsaSha256),
+        (KeyType::EcP384, A::EcdsaSha384),
+        (KeyType::Rsa2048, A::RsaPkcs1Sha256),
+        (KeyType::Rsa2048, A::RsaPkcs1Sha384),
+        (KeyType::Rsa2048, A::RsaPkcs1Sha512),
+        (KeyType::Rsa2048, A::RsaPssSha256),
+        (KeyType::Rsa2048, A::RsaPssSha384),
+        (KeyType::Rsa2048, A::RsaPssSha512),
+    ] {
+        let key = With(PrivateKey::generate(key_type).unwrap(), algorithm);
+        let mut authority = Authority::new(KeyType::EcP256);
+        let claims = claims();
+        let by_it = jws::sign_wit_svid(&claims, workload.public_key(), workload.algorithm(), "Authority", &key);
+        let by_it = by_it.await.unwrap();
+        let for_it = jws::sign_wit_svid(&claims, key.public_key(), algorithm, "Authority", &authority.signer);
+        let unproven = authority.validate(&for_it.await.unwrap(), 950).unwrap();
+        assert_eq!(unproven.algorithm(), algorithm);
+        assert!(unproven.prove(b"GET /", &jws::sign_raw(b"GET /", &key).await.unwrap()).is_ok(), "{algorithm:?}");
+        let mut bundle = Bundle::new(TrustDomain::parse("example.org").unwrap());
+        bundle.wit_authorities.push(WitAuthority {
+            key_id: "Authority".into(),
+            public_key: key.public_key().clone(),
+            expires_at: None,
+            tainted: false,
+        });
+        authority.bundles = BundleSet::from_iter([bundle]);
+        assert!(authority.validate(&by_it, 950).is_ok(), "{algorithm:?}");
     }
 }
 
@@ -194,6 +249,11 @@ async fn no_wit_svid_is_made_that_breaks_the_standard() {
         let error = sign(&claims(), algorithm).await.unwrap_err();
         assert!(matches!(error, PkiError::PublicKey(PublicKeyError::Algorithm)), "{algorithm:?}: {error}");
     }
+    // Nor one that is signed so.
+    let signer = With(PrivateKey::generate(KeyType::EcP256).unwrap(), SignatureAlgorithm::Ed25519);
+    let key = workload.public_key();
+    let made = jws::sign_wit_svid(&claims(), key, SignatureAlgorithm::EcdsaSha256, "k", &signer).await;
+    assert!(matches!(made, Err(PkiError::NotJose(SignatureAlgorithm::Ed25519))), "{made:?}");
 }
 
 #[tokio::test]

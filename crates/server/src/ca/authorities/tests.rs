@@ -95,6 +95,7 @@ async fn a_first_start_makes_one_authority_of_each_kind_and_publishes_them() {
     assert_eq!(place.bundle().await, (vec![x509.unwrap()], vec![jwt.unwrap()]));
     let root = &authorities.x509.active().unwrap().certificate;
     assert!(root.is_ca());
+    assert_eq!(root.issuer_der(), root.subject_der(), "not self-signed");
     assert_eq!(root.spiffe_id().unwrap().as_str(), "spiffe://example.org");
     assert_eq!(root.not_after(), place.manual.now() + TTL);
 }
