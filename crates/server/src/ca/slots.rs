@@ -212,6 +212,8 @@ fn ahead_of_end(authority: &impl Authority, part: u32, most: Duration) -> System
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[derive(Clone, Debug, PartialEq)]
@@ -286,5 +288,40 @@ mod tests {
         assert!(slots.activation_is_due(at(0)));
         slots.activate().unwrap();
         assert_eq!(slots.free_id(), SlotId::A);
+    }
+
+    prop_compose! {
+        fn entry()(is_a: bool, status in 0..3, issued_at in 0..48_u64) -> (SlotId, Slot<Fake>) {
+            let authority = Fake(0, issued_at, issued_at + 24);
+            let slot = match status {
+                0 => Slot::Prepared(authority),
+                1 => Slot::Active(authority),
+                _ => Slot::Old(authority),
+            };
+            (if is_a { SlotId::A } else { SlotId::B }, slot)
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_journal_tells_each_look_leaves_one_that_signs_and_its_slot_alone(
+            journal in prop::collection::vec(entry(), 0..6),
+            steps in prop::collection::vec(0..30_u64, 1..40),
+        ) {
+            let (mut slots, mut hour) = (Slots::from_journal(journal), 24);
+            for (n, step) in (1..).zip(steps) {
+                hour += step;
+                if slots.prepare_is_due(at(hour)) {
+                    let signs = slots.active().cloned();
+                    prop_assert!(signs.is_none() || slots.free_id() != slots.current_id());
+                    slots.prepare(Fake(n, hour, hour + 24));
+                    prop_assert_eq!(slots.active().cloned(), signs);
+                }
+                if slots.activation_is_due(at(hour)) {
+                    prop_assert!(slots.activate().is_some());
+                }
+                prop_assert!(slots.active().is_some());
+            }
+        }
     }
 }

@@ -220,13 +220,16 @@ async fn bundles_of_each_kind_are_read_by_trust_domain() {
     let (x509, jwt, wit) = (x509.unwrap().bundles, jwt.unwrap().bundles, wit.unwrap().bundles);
     for ca in cas {
         let (name, keys) = (ca.trust_domain(), ca.bundle().jwt_authorities);
-        assert_eq!(x509.bundle(name).unwrap().x509_certificates().collect::<Vec<_>>(), [ca.root()]);
+        let read = x509.bundle(name).unwrap();
+        assert_eq!(read.x509_certificates().collect::<Vec<_>>(), [ca.root()]);
+        assert!(read.jwt_authorities.is_empty() && read.wit_authorities.is_empty());
         let read = jwt.bundle(name).unwrap();
         assert_eq!((&read.jwt_authorities[0].key_id, read.jwt_authorities.len()), (&keys[0].key_id, 1));
         // Keys of one kind verify nothing of another.
         assert!(read.x509_authorities.is_empty() && read.wit_authorities.is_empty());
         let read = wit.bundle(name).unwrap();
-        assert_eq!((&read.wit_authorities[0].public_key, read.jwt_authorities.len()), (&keys[0].public_key, 0));
+        assert_eq!((&read.wit_authorities[0].public_key, read.wit_authorities.len()), (&keys[0].public_key, 1));
+        assert!(read.x509_authorities.is_empty() && read.jwt_authorities.is_empty());
     }
 }
 
