@@ -94,6 +94,25 @@ fn each_plugin_has_its_page_and_each_page_its_plugin() -> Result<()> {
 }
 
 #[test]
+fn each_fuzz_target_is_built_and_has_inputs_to_begin_with() -> Result<()> {
+    let manifest = read("fuzz/Cargo.toml")?;
+    let built: BTreeSet<&str> = manifest.lines().filter_map(|line| line.strip_prefix("path = \"")).collect();
+    let targets = files("fuzz/fuzz_targets", "rs")?;
+    let mut names = BTreeSet::new();
+    for path in &targets {
+        let name = path.file_stem().and_then(|name| name.to_str()).context("a name")?;
+        ensure!(built.contains(&*format!("fuzz_targets/{name}.rs\"")), "fuzz/Cargo.toml does not build {name}");
+        let inputs =
+            fs::read_dir(root().join("fuzz/corpus").join(name)).with_context(|| format!("inputs of {name}"))?;
+        ensure!(inputs.count() > 0, "there are no inputs for {name}");
+        names.insert(name);
+    }
+    ensure!(built.len() == names.len() && !names.is_empty(), "fuzz/Cargo.toml builds {} targets", built.len());
+    println!("papers: {0} of {0} fuzz targets are built and have inputs", names.len());
+    Ok(())
+}
+
+#[test]
 fn every_test_that_the_conformance_table_names_is_there() -> Result<()> {
     let tests = all_tests()?;
     let text = read("docs/conformance.md")?;

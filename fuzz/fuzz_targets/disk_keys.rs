@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use steeple_catalog::Configuration;
+use steeple_catalog::{Configuration, Host};
 use steeple_config::hcl;
 use steeple_config::plugins::PluginData;
 use steeple_plugins::key_manager::disk;
+use steeple_runtime::Clock;
 use steeple_spiffe::TrustDomain;
 use tempfile::TempDir;
 
@@ -21,7 +22,11 @@ static DIRECTORY: LazyLock<TempDir> = LazyLock::new(|| {
 static CONFIGURATION: LazyLock<Configuration> = LazyLock::new(|| {
     let text = format!("keys_path = {:?}", DIRECTORY.path().join("keys.json"));
     let data = PluginData::Fixed(hcl::parse(text).expect("a configuration"));
-    Configuration { trust_domain: TrustDomain::parse("example.org").expect("a name"), data }
+    Configuration {
+        trust_domain: TrustDomain::parse("example.org").expect("a name"),
+        data,
+        host: Host::new(Clock::system()),
+    }
 });
 
 fuzz_target!(|data: &[u8]| {

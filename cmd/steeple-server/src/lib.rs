@@ -6,3 +6,5 @@
 mod cli;
 
 pub use cli::main;
+#[cfg(fuzzing)]
+pub use cli::{check_date, read_entries, read_entry_ids};

@@ -32,4 +32,25 @@ pub fn read_data(data_dir: &std::path::Path) -> Result<(), storage::StorageError
     storage::Storage::open(data_dir).map(drop)
 }
 
+/// An entry as the server encodes it, read: its selectors, and whether the agent can use it at all. A door of the fuzz
+/// targets like the one above, and like the next one.
+///
+/// # Errors
+/// The entry makes no sense.
+#[cfg(fuzzing)]
+pub fn read_entry(encoded: &[u8]) -> Result<Vec<String>, String> {
+    let entry = cache::Entry::decode(encoded).map_err(|error| error.to_string())?;
+    Ok(entry.selectors.iter().map(ToString::to_string).collect())
+}
+
+/// A bundle as the server sends it, read: what workloads get of it, X.509 authorities and JWT authorities.
+///
+/// # Errors
+/// The bundle makes no sense.
+#[cfg(fuzzing)]
+pub fn read_bundle(bundle: steeple_proto::spire::api::types::Bundle) -> Result<(Vec<u8>, Vec<u8>), String> {
+    let bundle = cache::CachedBundle::from_api(bundle).map_err(|error| error.to_string())?;
+    Ok((bundle.x509.into(), bundle.jwks.into()))
+}
+
 pub use run::{JoinToken, RunError, run};

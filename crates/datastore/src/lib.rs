@@ -54,3 +54,15 @@ pub use steeple_proto::spire::common::Bundle;
 pub use steeple_proto::spire::common::registration_entry::AdditionalAttributes;
 pub use store::{DataStore, Options, Source};
 pub use writer::{Mutation, Tx};
+
+/// Reads a time as a column of SQLite holds it: a door of the fuzz target, which no other build has, like the next one.
+#[cfg(fuzzing)]
+pub fn read_time(text: &str) -> Option<std::time::SystemTime> {
+    time::parse(text)
+}
+
+/// Writes a time as a column of SQLite holds it, in UTC.
+#[cfg(fuzzing)]
+pub fn write_time(at: std::time::SystemTime) -> String {
+    time::text(at, &jiff::tz::TimeZone::UTC)
+}

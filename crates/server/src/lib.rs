@@ -17,6 +17,8 @@ mod svid;
 #[cfg(test)]
 mod tests;
 
+#[cfg(fuzzing)]
+pub use api::{take_bundle, take_entry};
 pub use endpoints::EndpointsError;
 pub use run::{RunError, run};
 pub use svid::SvidError;

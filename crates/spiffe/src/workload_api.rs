@@ -47,8 +47,12 @@ mod x509_source;
 pub use answer::{
     Answer, AnswerError, FetchedJwtSvid, FetchedWitSvid, JwtBundles, WitBundles, WitSvids, X509Bundles, X509Context,
 };
+#[cfg(fuzzing)]
+pub use answer::{read, read_jwt_svids};
 pub use backoff::Backoff;
 pub use bundle_source::{BundleAnswer, BundleUpdates, JwtBundleSource, LiveBundles, WitBundleSource, X509BundleSource};
+#[cfg(fuzzing)]
+pub use client::read_validated;
 pub use client::{Answers, ClientError, SecurityHeader, Stub, ValidatedJwtSvid, WorkloadApiClient};
 pub use clock::SystemClock;
 pub use endpoint::{ENDPOINT_VARIABLE, Endpoint, EndpointError};

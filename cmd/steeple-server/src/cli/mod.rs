@@ -16,6 +16,11 @@ mod token;
 mod validate;
 mod x509;
 
+#[cfg(fuzzing)]
+pub use self::agent::check_date;
+#[cfg(fuzzing)]
+pub use self::entry::{read_entries, read_entry_ids};
+
 use std::ffi::OsString;
 use std::process::ExitCode;
 

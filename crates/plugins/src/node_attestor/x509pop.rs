@@ -55,5 +55,33 @@ pub fn agent(configuration: &Configuration) -> Result<Arc<dyn AgentPlugin>, Plug
     Ok(Arc::new(agent::Agent::new(configuration.decode()?)?))
 }
 
+/// What a message would be written as, read as the evidence, the challenge and the response. A door of the fuzz targets,
+/// which no other build has, like the next one.
+///
+/// # Errors
+/// The message is none of that kind.
+#[cfg(fuzzing)]
+pub fn written_again(json: &[u8]) -> [Result<Vec<u8>, PluginError>; 3] {
+    [
+        wire::read::<wire::Evidence>("evidence", json).and_then(|read| wire::write(&read)),
+        wire::read::<wire::Challenge>("challenge", json).and_then(|read| wire::write(&read)),
+        wire::read::<wire::Response>("response", json).and_then(|read| wire::write(&read)),
+    ]
+}
+
+/// The SPIFFE ID that a template makes of a certificate.
+///
+/// # Errors
+/// The template cannot be read or rendered, or makes no path of an agent.
+#[cfg(fuzzing)]
+pub fn agent_id(
+    template: &str,
+    leaf: &steeple_spiffe::x509::Certificate,
+    trust_domain: &steeple_spiffe::TrustDomain,
+) -> Result<String, PluginError> {
+    let template = super::template::Template::parse(template).map_err(PluginError::invalid_argument)?;
+    node::Node::new(leaf, &[], trust_domain, Some("path")).agent_id(&template)
+}
+
 #[cfg(test)]
 mod tests;

@@ -29,6 +29,17 @@ use convert::{fields_of, jwt_key, masked, own_root, stored};
 
 struct Service(Parts);
 
+/// A foreign bundle that a caller sent, as others would see it once it is stored: a door of the fuzz target, which no other
+/// build has.
+///
+/// # Errors
+/// The bundle is refused.
+#[cfg(fuzzing)]
+pub fn taken(bundle: types::Bundle, trust_domain: &steeple_spiffe::TrustDomain) -> Result<types::Bundle, String> {
+    let stored = convert::stored(trust_domain, bundle).map_err(|error| error.to_string())?;
+    Ok(crate::entries::api_bundle(&stored))
+}
+
 /// The service.
 pub(crate) fn service(parts: Parts) -> BundleServer<impl Bundle> {
     BundleServer::new(Service(parts))

@@ -26,6 +26,17 @@ use super::streams::Streams;
 use super::{AT_ONCE, Parts, audited, status};
 use crate::entries::api_entry;
 pub(super) use convert::selectors_of;
+
+/// An entry that a caller sent, as others would see it once it is stored: a door of the fuzz target, which no other build
+/// has.
+///
+/// # Errors
+/// The entry is refused.
+#[cfg(fuzzing)]
+pub fn taken(entry: types::Entry, trust_domain: &steeple_spiffe::TrustDomain) -> Result<types::Entry, tonic::Status> {
+    let stored = convert::stored(entry, steeple_datastore::entries::EntryMask::ALL, trust_domain)?;
+    crate::entries::api_entry(&stored).ok_or_else(|| tonic::Status::internal("what was stored has no IDs"))
+}
 use convert::{encoded, fields_of, masked, stored};
 
 struct Service(Parts, Streams);

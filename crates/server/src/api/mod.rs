@@ -46,5 +46,10 @@ fn keep<T: Default>(asked: bool, value: T) -> T {
     if asked { value } else { T::default() }
 }
 
+#[cfg(fuzzing)]
+pub use bundle::taken as take_bundle;
+#[cfg(fuzzing)]
+pub use entry::taken as take_entry;
+
 #[cfg(test)]
 mod tests;

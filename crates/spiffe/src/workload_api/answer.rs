@@ -288,6 +288,25 @@ pub(super) fn jwt_svids(
     Ok(read)
 }
 
+/// Reads a message as a stream of the Workload API does: a door of the fuzz target, which no other build has, like the next
+/// one.
+///
+/// # Errors
+/// [`AnswerError`]
+#[cfg(fuzzing)]
+pub fn read<A: Answer>(message: A::Message) -> Result<A, AnswerError> {
+    A::read(message)
+}
+
+/// Reads the answer to a call for tokens.
+///
+/// # Errors
+/// [`AnswerError`]
+#[cfg(fuzzing)]
+pub fn read_jwt_svids(message: JwtsvidResponse, audience: &[String]) -> Result<Vec<FetchedJwtSvid>, AnswerError> {
+    jwt_svids(message, audience, None)
+}
+
 /// Why an answer of the Workload API is not taken. SVIDs are counted from 0.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -223,6 +223,15 @@ impl ValidatedJwtSvid {
     }
 }
 
+/// Reads the answer to a validation: a door of the fuzz target, which no other build has.
+///
+/// # Errors
+/// [`AnswerError`]
+#[cfg(fuzzing)]
+pub fn read_validated(message: ValidateJwtsvidResponse) -> Result<ValidatedJwtSvid, AnswerError> {
+    ValidatedJwtSvid::read(message)
+}
+
 /// Decoding has bounded the depth.
 fn members(claims: Struct) -> Map<String, Value> {
     claims.fields.into_iter().map(|(name, value)| (name, json(value))).collect()

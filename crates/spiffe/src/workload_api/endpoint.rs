@@ -294,5 +294,12 @@ mod tests {
             let _ = Endpoint::parse(&text);
             let _ = Endpoint::parse(&format!("{scheme}{text}"));
         }
+
+        #[test]
+        fn an_endpoint_survives_the_round_trip(path in "(/[^%?#\0/]{1,9}){1,5}", ip: std::net::IpAddr, port in 1..=u16::MAX) {
+            for endpoint in [Endpoint::Unix(path.into()), Endpoint::Tcp(SocketAddr::new(ip, port))] {
+                proptest::prop_assert_eq!(Endpoint::parse(&endpoint.to_string()), Ok(endpoint));
+            }
+        }
     }
 }

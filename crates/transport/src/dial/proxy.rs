@@ -36,6 +36,12 @@ impl Proxy {
         Self(Some(Arc::new(Matcher::builder().https(https).no(no).build())))
     }
 
+    /// The proxy for a server, if there is one: the door of the fuzz target, which no other build has.
+    #[cfg(fuzzing)]
+    pub fn of(&self, host: &str, port: u16) -> Option<Uri> {
+        self.on_the_way_to(host, port).map(|(proxy, _)| proxy.uri().clone())
+    }
+
     /// A connection on which the server's first byte is the next to come.
     pub(super) async fn connect(&self, host: &str, port: u16) -> io::Result<TcpStream> {
         match self.on_the_way_to(host, port) {

@@ -26,6 +26,8 @@ use tracing::{Instrument, Span, error};
 
 use crate::connection::Connection;
 pub use bounds::Bounds;
+#[cfg(fuzzing)]
+pub use bounds::message_sizes;
 pub use call::{Audit, Authorized, Call, Fields};
 pub use limits::{Buckets, Limiter, Limits, Rate};
 pub use method::{Method, Methods, ServiceName};
