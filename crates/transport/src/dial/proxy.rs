@@ -1,6 +1,8 @@
 //! The way to a server through an HTTP proxy, as gRPC programs in Go go it: `HTTPS_PROXY` names the proxy, `NO_PROXY` the
 //! hosts that are reached directly, this host is always reached directly, and the proxy resolves the server's name.
 
+mod exceptions;
+
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,9 +14,18 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tower::{Service, service_fn};
 
+use exceptions::Exceptions;
+
 /// Which servers are reached through which proxy. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Proxy(Option<Arc<Matcher>>);
+pub struct Proxy(Option<Arc<Way>>);
+
+#[derive(Debug)]
+struct Way {
+    /// Which knows no exceptions.
+    proxy: Matcher,
+    exceptions: Exceptions,
+}
 
 impl Proxy {
     /// Every server is reached directly.
@@ -28,12 +39,13 @@ impl Proxy {
             names.into_iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
         };
         let https = first(["HTTPS_PROXY", "https_proxy"]);
-        https.map_or_else(Self::none, |https| Self::new(https, first(["NO_PROXY", "no_proxy"]).unwrap_or_default()))
+        https.map_or_else(Self::none, |https| Self::new(https, &first(["NO_PROXY", "no_proxy"]).unwrap_or_default()))
     }
 
     /// `https` is a URL, or host and port; `no` a list of hosts, domains, addresses and networks with commas between.
-    pub fn new(https: String, no: String) -> Self {
-        Self(Some(Arc::new(Matcher::builder().https(https).no(no).build())))
+    pub fn new(https: String, no: &str) -> Self {
+        let proxy = Matcher::builder().https(https).build();
+        Self(Some(Arc::new(Way { proxy, exceptions: Exceptions::read(no) })))
     }
 
     /// The proxy for a server, if there is one: the door of the fuzz target, which no other build has.
@@ -51,9 +63,12 @@ impl Proxy {
     }
 
     fn on_the_way_to(&self, host: &str, port: u16) -> Option<(Intercept, Uri)> {
-        let matcher = self.0.as_ref().filter(|_| !is_this_host(host))?;
+        let Way { proxy, exceptions } = self.0.as_deref()?;
+        if is_this_host(host) || exceptions.have(host, port) {
+            return None;
+        }
         let server: Uri = format!("https://{}:{port}", super::bracketed(host)).parse().ok()?;
-        Some((matcher.intercept(&server)?, server))
+        Some((proxy.intercept(&server)?, server))
     }
 }
 
@@ -90,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_server_is_reached_through_the_proxy_unless_it_is_excepted() {
-        let proxy = Proxy::new("http://proxy.test:3128".into(), "excepted.test, 10.0.0.0/8".into());
+        let proxy = Proxy::new("http://proxy.test:3128".into(), "excepted.test, 10.0.0.0/8");
         for host in ["server.test", "192.0.2.1", "2001:db8::1"] {
             assert_eq!(goes_through(&proxy, host).as_deref(), Some("http://proxy.test:3128/"), "{host}");
         }
@@ -106,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_proxy_may_be_named_without_its_scheme() {
-        let proxy = Proxy::new("proxy.test:3128".into(), String::new());
+        let proxy = Proxy::new("proxy.test:3128".into(), "");
         assert_eq!(goes_through(&proxy, "server.test").as_deref(), Some("http://proxy.test:3128/"));
     }
 }

@@ -53,7 +53,7 @@ async fn tls_goes_through_the_proxy_to_the_server_that_was_named() {
     let mut network = network().await;
     let server = network.listener.address().port();
     let (port, asked) = proxy("200 Connection established", server).await;
-    let through = Proxy::new(format!("http://user:secret@127.0.0.1:{port}"), String::new());
+    let through = Proxy::new(format!("http://user:secret@127.0.0.1:{port}"), "");
     let call = tokio::spawn(network.call(through));
     // The handshake is complete: each has seen the other's certificate.
     drop(network.listener.next().await.unwrap().unwrap());
@@ -69,7 +69,7 @@ async fn a_proxy_that_refuses_is_named_without_its_password() {
     for (answer, why) in [("407 Authentication required", "authorization required"), ("403 Forbidden", "unsuccessful")]
     {
         let (port, asked) = proxy(answer, 0).await;
-        let status = network.call(Proxy::new(format!("http://user:secret@127.0.0.1:{port}"), String::new())).await;
+        let status = network.call(Proxy::new(format!("http://user:secret@127.0.0.1:{port}"), "")).await;
         let told = format!("{:?}", std::error::Error::source(&status));
         assert_eq!(status.code(), Code::Unavailable);
         assert!(told.contains(&format!("proxy http://127.0.0.1:{port}/: ")) && told.contains(why), "{told}");
@@ -81,7 +81,7 @@ async fn a_proxy_that_refuses_is_named_without_its_password() {
 #[tokio::test]
 async fn a_proxy_that_speaks_something_else_is_refused_by_name() {
     let network = network().await;
-    let status = network.call(Proxy::new("socks5://127.0.0.1:1080".to_owned(), String::new())).await;
+    let status = network.call(Proxy::new("socks5://127.0.0.1:1080".to_owned(), "")).await;
     let told = format!("{:?}", std::error::Error::source(&status));
     assert!(told.contains("only http:// is supported"), "{told}");
 }
