@@ -137,7 +137,7 @@ mod tests {
         let authorities =
             Authorities::load(trust_domain.clone(), config, keys, store, manual.clock(), signing.clone()).await;
         authorities.unwrap().rotate().await.unwrap();
-        let lifetimes = Lifetimes { x509_svid: HOUR, jwt_svid: HOUR, agent: HOUR };
+        let lifetimes = Lifetimes { x509_svid: HOUR, jwt_svid: HOUR, agent: HOUR, ca: DAY };
         let ca = Arc::new(Ca::new(signing, lifetimes, None, manual.clock()));
         let (rotation, mut credential) =
             SvidRotation::start(&trust_domain, KeyType::EcP256, ca, manual.clock()).await.unwrap();

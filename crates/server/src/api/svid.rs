@@ -9,8 +9,8 @@ use steeple_proto::spire::api::server::svid::v1::svid_server::{Svid, SvidServer}
 use steeple_proto::spire::api::server::svid::v1::{
     BatchNewWitsvidRequest, BatchNewWitsvidResponse, BatchNewX509svidRequest, BatchNewX509svidResponse,
     MintJwtsvidRequest, MintJwtsvidResponse, MintWitsvidRequest, MintWitsvidResponse, MintX509svidRequest,
-    MintX509svidResponse, NewJwtsvidRequest, NewJwtsvidResponse, NewX509svidParams, batch_new_witsvid_response,
-    batch_new_x509svid_response,
+    MintX509svidResponse, NewDownstreamX509caRequest, NewDownstreamX509caResponse, NewJwtsvidRequest,
+    NewJwtsvidResponse, NewX509svidParams, batch_new_witsvid_response, batch_new_x509svid_response,
 };
 use steeple_proto::spire::api::types;
 use steeple_runtime::clock::rfc3339;
@@ -118,6 +118,40 @@ impl Svid for Service {
             .collect()
             .await;
         Ok(Response::new(BatchNewX509svidResponse { results }))
+    }
+
+    /// What else a request says is not asked: an authority has the name of the one above it.
+    async fn new_downstream_x509ca(
+        &self,
+        request: Request<NewDownstreamX509caRequest>,
+    ) -> Result<Response<NewDownstreamX509caResponse>, Status> {
+        let call = Call::of(&request)?;
+        let NewDownstreamX509caRequest { csr, preferred_ttl } = request.into_inner();
+        let Parts { trust_domain, store, ca, .. } = &self.0;
+        call.audit_fields(|| {
+            vec![audited::request(&csr), audited::field("trust_domain_id", trust_domain.id().as_str())]
+        });
+        call.admit(1).await?;
+        let csr = parse_csr(&csr, "invalid CSR signature")?;
+        let chain = ca.sign_downstream(trust_domain, &csr.public_key, ttl_of(preferred_ttl)).await;
+        let chain = chain.map_err(|error| status::internal("failed to sign downstream X.509 CA", error))?;
+        if let Some(authority) = chain.first() {
+            debug!(
+                target: "api",
+                spiffe_id = %trust_domain.id(),
+                expiration = rfc3339(authority.not_after()),
+                "Signed X509 CA SVID"
+            );
+        }
+        // As it is stored: what the server below publishes must hold the root that this chain ends at.
+        let bundle = store.fetch_bundle(trust_domain.id().as_str()).await;
+        let bundle = bundle.map_err(|error| status::datastore("failed to fetch bundle", &error))?;
+        let bundle = bundle.ok_or_else(|| status::not_found("bundle not found"))?;
+        call.audit_fields(|| vec![audited::moment("expires_at", expires_at(&chain))]);
+        Ok(Response::new(NewDownstreamX509caResponse {
+            ca_cert_chain: ders(&chain),
+            x509_authorities: bundle.root_cas.into_iter().map(|root| root.der_bytes).collect(),
+        }))
     }
 
     async fn new_jwtsvid(&self, request: Request<NewJwtsvidRequest>) -> Result<Response<NewJwtsvidResponse>, Status> {
@@ -257,9 +291,13 @@ fn entry_id_of(entry: &IndexedEntry) -> Result<SpiffeId, Status> {
 /// A chain as the APIs deliver it.
 pub(super) fn x509_svid(id: &SpiffeId, chain: &[Certificate]) -> types::X509svid {
     types::X509svid {
-        cert_chain: chain.iter().map(|certificate| certificate.der().to_vec()).collect(),
+        cert_chain: ders(chain),
         id: Some(on_wire(id)),
         expires_at: expires_at(chain),
         hint: String::new(),
     }
+}
+
+fn ders(chain: &[Certificate]) -> Vec<Vec<u8>> {
+    chain.iter().map(|certificate| certificate.der().to_vec()).collect()
 }

@@ -97,7 +97,7 @@ impl Api {
         let authorities =
             Authorities::load(trust_domain.clone(), config, keys, store.clone(), clock.clone(), signing.clone());
         authorities.await.unwrap().rotate().await.unwrap();
-        let lifetimes = Lifetimes { x509_svid: HOUR, jwt_svid: HOUR / 12, agent: HOUR };
+        let lifetimes = Lifetimes { x509_svid: HOUR, jwt_svid: HOUR / 12, agent: HOUR, ca: DAY };
         let ca = Arc::new(Ca::new(signing, lifetimes, Some(String::new()), clock.clone()));
 
         let mut feed = store.feed();

@@ -11,7 +11,7 @@ use steeple_runtime::Clock;
 use steeple_runtime::clock::unix_seconds;
 use steeple_runtime::metrics::measure_success;
 use steeple_spiffe::x509::Certificate;
-use steeple_spiffe::{PublicKey, SpiffeId};
+use steeple_spiffe::{PublicKey, SpiffeId, TrustDomain};
 
 use super::{CaError, JwtAuthority, X509Authority};
 
@@ -27,6 +27,8 @@ pub struct Lifetimes {
     pub jwt_svid: Duration,
     /// `agent_ttl`.
     pub agent: Duration,
+    /// `ca_ttl`, of the server's authorities and of those of downstream servers.
+    pub ca: Duration,
 }
 
 /// The authorities that sign now; rotation sets them, [`Ca`] reads them. Cheap to clone.
@@ -129,6 +131,26 @@ impl Ca {
         self.sign(svid_subject(), id, &[], public_key, self.lifetimes.x509_svid).await
     }
 
+    /// An authority of a downstream server, which signs in the name of this one: the chain, its certificate first.
+    ///
+    /// # Errors
+    /// See [`CaError`].
+    pub async fn sign_downstream(
+        &self,
+        trust_domain: &TrustDomain,
+        public_key: &PublicKey,
+        ttl: Option<Duration>,
+    ) -> Result<Vec<Certificate>, CaError> {
+        let asked = Asked {
+            subject: Named::Downstream,
+            id: &trust_domain.id(),
+            dns_names: &[],
+            public_key,
+            ttl: ttl.unwrap_or(self.lifetimes.ca),
+        };
+        measure_success("server_ca.sign.x509_ca_svid", self.chain(asked)).await
+    }
+
     async fn sign(
         &self,
         subject: Subject,
@@ -137,20 +159,19 @@ impl Ca {
         public_key: &PublicKey,
         ttl: Duration,
     ) -> Result<Vec<Certificate>, CaError> {
-        measure_success("server_ca.sign.x509_svid", self.chain(subject, id, dns_names, public_key, ttl)).await
+        let asked = Asked { subject: Named::Svid(subject), id, dns_names, public_key, ttl };
+        measure_success("server_ca.sign.x509_svid", self.chain(asked)).await
     }
 
-    async fn chain(
-        &self,
-        subject: Subject,
-        id: &SpiffeId,
-        dns_names: &[String],
-        public_key: &PublicKey,
-        ttl: Duration,
-    ) -> Result<Vec<Certificate>, CaError> {
+    async fn chain(&self, asked: Asked<'_>) -> Result<Vec<Certificate>, CaError> {
+        let Asked { subject, id, dns_names, public_key, ttl } = asked;
         let active = self.signing.0.load_full();
         let authority = active.x509.as_ref().ok_or(CaError::NoX509Authority)?;
         let now = self.clock.now();
+        let (subject, kind) = match subject {
+            Named::Svid(subject) => (subject, Kind::Svid),
+            Named::Downstream => (below(authority), Kind::Ca),
+        };
         let template = Template {
             serial: Serial::random()?,
             subject: Name::try_from(&subject)?,
@@ -159,13 +180,13 @@ impl Ca {
             not_before: now - BACKDATE,
             // No certificate outlives its authority.
             not_after: (now + ttl).min(authority.certificate.not_after()),
-            kind: Kind::Svid,
+            kind,
             policies: Vec::new(),
             extra_extensions: Vec::new(),
         };
         let issuer = Issuer::new(&authority.certificate, &*authority.signer);
-        let leaf = steeple_pki::issue(&template, public_key, &issuer).await?;
-        Ok(std::iter::once(leaf).chain(authority.upstream_chain.iter().cloned()).collect())
+        let made = steeple_pki::issue(&template, public_key, &issuer).await?;
+        Ok(std::iter::once(made).chain(authority.upstream_chain.iter().cloned()).collect())
     }
 
     /// Whether JWT-SVIDs are signed at all.
@@ -207,6 +228,31 @@ impl Ca {
         let token = jws::sign_jwt_svid(&claims, &authority.key_id, &*authority.signer).await?;
         Ok(SignedJwt { token, issued_at, expires_at })
     }
+}
+
+/// A certificate to be made.
+struct Asked<'a> {
+    subject: Named,
+    id: &'a SpiffeId,
+    dns_names: &'a [String],
+    public_key: &'a PublicKey,
+    ttl: Duration,
+}
+
+/// Whose name stands in a certificate.
+enum Named {
+    /// A leaf's own.
+    Svid(Subject),
+    /// That of an authority below whichever one signs.
+    Downstream,
+}
+
+/// The name of an authority below this one: all of its own, its serial number too, but for a unit that counts how deep it
+/// stands.
+fn below(authority: &X509Authority) -> Subject {
+    let depth = authority.upstream_chain.len().max(1);
+    let own = authority.certificate.subject().without_extra();
+    Subject { organizational_units: vec![format!("DOWNSTREAM-{depth}")], ..own }
 }
 
 /// 22 characters, by which a relying party tells a token that it has seen.

@@ -145,7 +145,7 @@ impl Config {
             .map(|id| SpiffeId::parse(id).map_err(|error| ConfigError::AdminId { value: id.clone(), error }));
         let admin_ids = admin_ids.collect::<Result<_, _>>()?;
         let lifetimes = lifetimes(&server)?;
-        let ca = ca(&server)?;
+        let ca = ca(&server, lifetimes.ca)?;
         let blocks = plugins::read(body)?.unwrap_or_default();
         let (stores, plugins): (Vec<_>, Vec<_>) = blocks.into_iter().partition(|block| block.kind == "DataStore");
         let prune_nodes = node_pruning(&server)?;
@@ -310,11 +310,11 @@ fn lifetimes(server: &Server) -> Result<Lifetimes, ConfigError> {
     let agent = ttl(&server.agent_ttl, "agent ttl", Duration::ZERO)?;
     let x509_svid = ttl(&server.default_x509_svid_ttl, "default X509 SVID ttl", HOUR)?;
     let jwt_svid = ttl(&server.default_jwt_svid_ttl, "default JWT SVID ttl", Duration::from_secs(5 * 60))?;
-    Ok(Lifetimes { x509_svid, jwt_svid, agent: if agent.is_zero() { x509_svid } else { agent } })
+    let ca = ttl(&server.ca_ttl, "default CA ttl", HOUR * 24)?;
+    Ok(Lifetimes { x509_svid, jwt_svid, agent: if agent.is_zero() { x509_svid } else { agent }, ca })
 }
 
-fn ca(server: &Server) -> Result<CaConfig, ConfigError> {
-    let ttl = ttl(&server.ca_ttl, "default CA ttl", Duration::from_secs(24 * 60 * 60))?;
+fn ca(server: &Server, ttl: Duration) -> Result<CaConfig, ConfigError> {
     let key_type = |text: &str, what: &'static str, default: KeyType| {
         if text.is_empty() {
             return Ok(default);

@@ -28,7 +28,6 @@ const UNBUILT: &str = "Not yet implemented";
 /// The methods that are not written, by service. Any other that answers as a stub has been forgotten.
 const UNBUILT_METHODS: &[(&str, &[&str])] = &[
     ("spire.api.server.debug.v1.Debug", &["GetInfo"]),
-    ("spire.api.server.svid.v1.SVID", &["NewDownstreamX509CA"]),
     (
         "spire.api.server.trustdomain.v1.TrustDomain",
         &[

@@ -67,7 +67,7 @@ impl Place {
 
 /// Key ids of the authorities that sign now, as what they sign tells; None where nothing is signed.
 async fn signers(place: &Place, signing: &Signing) -> (Option<Vec<u8>>, Option<String>) {
-    let lifetimes = Lifetimes { x509_svid: HOUR, jwt_svid: HOUR, agent: HOUR };
+    let lifetimes = Lifetimes { x509_svid: HOUR, jwt_svid: HOUR, agent: HOUR, ca: DAY };
     let ca = Ca::new(signing.clone(), lifetimes, Some(String::new()), place.manual.clock());
     let id = SpiffeId::parse("spiffe://example.org/web").unwrap();
     let key = PrivateKey::generate(KeyType::EcP256).unwrap();
@@ -390,6 +390,29 @@ async fn an_authority_below_an_upstream_one_is_delivered_with_its_chain() {
         active.certificate.authority_key_id().map(x509::hex).as_deref(),
         told_by_the_reference("upstream")["x509"]["active"]["upstream_authority_subject_key_id"].as_str()
     );
+}
+
+#[tokio::test]
+async fn an_authority_of_a_downstream_server_has_the_name_of_the_one_above_and_how_deep_it_stands() {
+    let place = left_by_the_reference("upstream").await;
+    let (authorities, signing) = place.start().await;
+    let mut above = authorities.x509.active().unwrap().clone();
+    // Two certificates below the root.
+    above.upstream_chain.push(above.certificate.clone());
+    signing.set(Some(above.clone()), None);
+    let lifetimes = Lifetimes { x509_svid: HOUR, jwt_svid: HOUR, agent: HOUR, ca: HOUR * 2 };
+    let ca = Ca::new(signing, lifetimes, None, place.manual.clock());
+    let key = PrivateKey::generate(KeyType::EcP256).unwrap();
+    let chain = ca.sign_downstream(&authorities.trust_domain, key.public_key(), None).await.unwrap();
+
+    assert_eq!(chain[1..], above.upstream_chain);
+    assert!(chain[0].is_ca());
+    let deeper = Subject {
+        organizational_units: vec!["DOWNSTREAM-2".to_owned()],
+        ..above.certificate.subject().without_extra()
+    };
+    assert_eq!(chain[0].subject(), deeper);
+    assert_eq!(chain[0].not_after(), place.manual.now() + HOUR * 2);
 }
 
 #[tokio::test]

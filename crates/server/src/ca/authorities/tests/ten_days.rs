@@ -18,7 +18,7 @@ const PRUNE_EVERY: Duration = HOUR.saturating_mul(6);
 const DAYS: u32 = 10;
 
 /// What the configuration file says where it says nothing.
-const LIFETIMES: Lifetimes = Lifetimes { x509_svid: HOUR, jwt_svid: MINUTE.saturating_mul(5), agent: HOUR };
+const LIFETIMES: Lifetimes = Lifetimes { x509_svid: HOUR, jwt_svid: MINUTE.saturating_mul(5), agent: HOUR, ca: DAY };
 
 /// A workload's identities, which its agent replaces at half of their lives.
 struct Holder {
