@@ -148,7 +148,8 @@ async fn start(config: Config, built_ins: &ServerBuiltIns, log: Log, shutdown: S
     .await
     .map_err(RunError::Journal)?;
     let rotation = Rotation::start(authorities, clock.clone(), health.clone()).await?;
-    let ca = Arc::new(Ca::new(signing, config.lifetimes, config.jwt_issuer, clock.clone()));
+    let ca = Ca::new(signing, config.lifetimes, config.jwt_issuer, clock.clone());
+    let ca = Arc::new(ca.with_wit_issuer(config.wit_issuer));
     let (svid_rotation, credential) =
         SvidRotation::start(&trust_domain, x509_key_type, Arc::clone(&ca), clock.clone()).await?;
 

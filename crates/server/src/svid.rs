@@ -130,6 +130,7 @@ mod tests {
             ttl: DAY,
             x509_key_type: KeyType::EcP256,
             jwt_key_type: KeyType::EcP256,
+            wit_key_type: None,
             disable_jwt: false,
             subject: CaSubject::default(),
         };

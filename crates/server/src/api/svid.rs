@@ -177,11 +177,17 @@ impl Svid for Service {
         Ok(Response::new(NewJwtsvidResponse { svid: Some(svid) }))
     }
 
-    async fn mint_witsvid(&self, _: Request<MintWitsvidRequest>) -> Result<Response<MintWitsvidResponse>, Status> {
-        Err(status::log(Status::unimplemented("WIT functionality is disabled")))
+    async fn mint_witsvid(
+        &self,
+        request: Request<MintWitsvidRequest>,
+    ) -> Result<Response<MintWitsvidResponse>, Status> {
+        let call = Call::of(&request)?;
+        self.check_wit()?;
+        let svid = self.mint_wit_svid(&call, request.into_inner()).await?;
+        Ok(Response::new(MintWitsvidResponse { svid: Some(svid) }))
     }
 
-    /// Without a key for WIT-SVIDs each item is refused, but the call is not, as in the reference.
+    /// Where no WIT-SVIDs are signed each item is refused, but the call is not, as in the reference.
     async fn batch_new_witsvid(
         &self,
         request: Request<BatchNewWitsvidRequest>,
@@ -193,13 +199,18 @@ impl Svid for Service {
             return Err(status::invalid_argument("missing parameters"));
         }
         call.admit(u32::try_from(params.len()).unwrap_or(u32::MAX)).await?;
-        let results = params.into_iter().map(|params| {
-            let mut fields = vec![audited::field("entry_id", &params.entry_id)];
-            let status = status::item(&Err(self.refuse_wit_svid(agent, &params, &mut fields)));
-            call.audit_item(&status, fields);
-            batch_new_witsvid_response::Result { status: Some(status), svid: None }
-        });
-        Ok(Response::new(BatchNewWitsvidResponse { results: results.collect() }))
+        let results = stream::iter(params)
+            .map(|params| self.new_wit_svid(agent, params))
+            .buffered(IN_FLIGHT)
+            .map(|(fields, made)| {
+                let (status, svid) = status::item_of(made);
+                call.audit_item(&status, fields);
+                // The reference's agents are used to an item that went well without a status.
+                batch_new_witsvid_response::Result { status: svid.is_none().then_some(status), svid }
+            })
+            .collect()
+            .await;
+        Ok(Response::new(BatchNewWitsvidResponse { results }))
     }
 }
 

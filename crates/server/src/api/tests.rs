@@ -89,6 +89,7 @@ impl Api {
             ttl: DAY,
             x509_key_type: KeyType::EcP256,
             jwt_key_type: KeyType::EcP256,
+            wit_key_type: None,
             disable_jwt: false,
             subject: CaSubject::default(),
         };

@@ -1,5 +1,7 @@
 //! The authorities of this server: loaded, prepared, published, activated.
 
+mod wit;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -21,9 +23,9 @@ use tracing::{info, warn};
 use super::journal::Journal;
 use super::sign::{BACKDATE, Signing};
 use super::slots::{Authority, Slot, SlotId, Slots};
-use super::{CaConfig, CaError, CaSubject, JwtAuthority, X509Authority};
+use super::{CaConfig, CaError, CaSubject, JwtAuthority, WitAuthority, X509Authority};
 
-/// Both kinds with their slots and the journal. One task owns it ([`super::Rotation`]).
+/// All kinds with their slots and the journal. One task owns it ([`super::Rotation`]).
 pub struct Authorities {
     trust_domain: TrustDomain,
     config: CaConfig,
@@ -33,6 +35,7 @@ pub struct Authorities {
     journal: Journal,
     x509: Slots<X509Authority>,
     jwt: Slots<JwtAuthority>,
+    wit: Slots<WitAuthority>,
     signing: Signing,
 }
 
@@ -56,7 +59,10 @@ impl Authorities {
         let loading = Loading { held: &held, keys: &keys, bundle: bundle.as_ref(), clock: &clock };
         let x509 = Slots::from_journal(journal.x509().iter().rev().filter_map(|entry| loading.x509(entry)));
         let jwt = Slots::from_journal(journal.jwt().iter().rev().filter_map(|entry| loading.jwt(entry)));
-        let authorities = Self { trust_domain, config, keys, store, clock, journal, x509, jwt, signing };
+        // Those of a time when WIT-SVIDs were wanted stay in the journal.
+        let wit = journal.wit().iter().rev().filter(|_| config.wit_key_type.is_some());
+        let wit = Slots::from_journal(wit.filter_map(|entry| loading.wit(entry)));
+        let authorities = Self { trust_domain, config, keys, store, clock, journal, x509, jwt, wit, signing };
         authorities.publish();
         Ok(authorities)
     }
@@ -73,9 +79,14 @@ impl Authorities {
         if self.x509.activation_is_due(now) {
             self.activate_x509().await;
         }
-        if self.config.disable_jwt {
-            return Ok(());
+        if !self.config.disable_jwt {
+            self.rotate_jwt().await?;
         }
+        self.rotate_wit().await
+    }
+
+    async fn rotate_jwt(&mut self) -> Result<(), CaError> {
+        let now = self.clock.now();
         if self.jwt.prepare_is_due(now) {
             measure("ca.manager.jwt_key.prepare", self.prepare_jwt()).await?;
         }
@@ -219,7 +230,7 @@ impl Authorities {
     }
 
     fn publish(&self) {
-        self.signing.set(self.x509.active().cloned(), self.jwt.active().cloned());
+        self.signing.set(self.x509.active().cloned(), self.jwt.active().cloned(), self.wit.active().cloned());
     }
 }
 

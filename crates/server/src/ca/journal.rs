@@ -6,13 +6,13 @@
 use prost::Message;
 use steeple_datastore::DataStore;
 use steeple_datastore::journals::{CaJournal, SetCaJournal};
-use steeple_proto::journal::{Entries, JwtKeyEntry, Status, X509caEntry};
+use steeple_proto::journal::{Entries, JwtKeyEntry, Status, WitKeyEntry, X509caEntry};
 use steeple_runtime::clock::unix_seconds;
 use steeple_spiffe::{PublicKey, x509};
 use tracing::{debug, error, info};
 
 use super::slots::{Authority, SlotId};
-use super::{CaError, JwtAuthority, X509Authority};
+use super::{CaError, JwtAuthority, WitAuthority, X509Authority};
 
 /// Entries kept of each kind.
 const KEPT: usize = 10;
@@ -60,6 +60,11 @@ impl Journal {
         &self.entries.jwt_keys
     }
 
+    /// Oldest first.
+    pub(super) fn wit(&self) -> &[WitKeyEntry] {
+        &self.entries.wit_keys
+    }
+
     pub(super) async fn append_x509(&mut self, slot: SlotId, authority: &X509Authority) {
         let certificate = &authority.certificate;
         self.entries.x509_c_as.push(X509caEntry {
@@ -90,6 +95,20 @@ impl Journal {
         self.save().await;
     }
 
+    pub(super) async fn append_wit(&mut self, slot: SlotId, authority: &WitAuthority) {
+        self.entries.wit_keys.push(WitKeyEntry {
+            slot_id: slot.name().to_owned(),
+            issued_at: unix_seconds(authority.issued_at),
+            not_after: unix_seconds(authority.not_after),
+            kid: authority.key_id.clone(),
+            public_key: authority.signer.public_key().spki_der().to_vec(),
+            status: Status::Prepared.into(),
+            authority_id: authority.key_id.clone(),
+        });
+        keep_newest(&mut self.entries.wit_keys);
+        self.save().await;
+    }
+
     /// The active X.509 authority's ID is also what the row is found by.
     pub(super) async fn x509_status(&mut self, authority_id: &str, status: Status) {
         for entry in self.entries.x509_c_as.iter_mut().filter(|entry| entry.authority_id == authority_id) {
@@ -103,6 +122,13 @@ impl Journal {
 
     pub(super) async fn jwt_status(&mut self, authority_id: &str, status: Status) {
         for entry in self.entries.jwt_keys.iter_mut().filter(|entry| entry.authority_id == authority_id) {
+            entry.status = status.into();
+        }
+        self.save().await;
+    }
+
+    pub(super) async fn wit_status(&mut self, authority_id: &str, status: Status) {
+        for entry in self.entries.wit_keys.iter_mut().filter(|entry| entry.authority_id == authority_id) {
             entry.status = status.into();
         }
         self.save().await;

@@ -26,6 +26,8 @@ pub struct CaConfig {
     pub x509_key_type: KeyType,
     /// `jwt_key_type`.
     pub jwt_key_type: KeyType,
+    /// `experimental.wit_key_type`; None without the feature flag `wit-svid`: then no WIT authority is made.
+    pub wit_key_type: Option<KeyType>,
     /// `disable_jwt_svids`: no JWT authority is made, and none signs.
     pub disable_jwt: bool,
     /// `ca_subject`.
@@ -75,6 +77,9 @@ pub struct JwtAuthority {
     pub not_after: SystemTime,
 }
 
+/// A WIT authority that can sign: nothing but what it signs sets it apart.
+pub type WitAuthority = JwtAuthority;
+
 /// Why an authority could not be made, or could not sign.
 #[derive(Debug, thiserror::Error)]
 pub enum CaError {
@@ -84,6 +89,9 @@ pub enum CaError {
     /// No JWT authority is active yet.
     #[error("JWT key is not available for signing")]
     NoJwtAuthority,
+    /// No WIT authority is active, because the operator wants none or not yet.
+    #[error("WIT key is not available for signing")]
+    NoWitAuthority,
     /// The operator wants no JWT-SVIDs.
     #[error("JWT functionality is disabled")]
     JwtDisabled,
@@ -107,7 +115,7 @@ pub enum CaError {
 impl steeple_runtime::metrics::Coded for CaError {
     fn code(&self) -> &'static str {
         match self {
-            Self::NoX509Authority | Self::NoJwtAuthority => "Unavailable",
+            Self::NoX509Authority | Self::NoJwtAuthority | Self::NoWitAuthority => "Unavailable",
             Self::KeyManager(error) => error.code(),
             Self::DataStore(error) => error.code(),
             Self::JwtDisabled => "Unimplemented",

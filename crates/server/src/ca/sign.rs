@@ -1,5 +1,7 @@
 //! Signing with the authorities that are active: nothing here waits for a rotation.
 
+mod wit;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +15,9 @@ use steeple_runtime::metrics::measure_success;
 use steeple_spiffe::x509::Certificate;
 use steeple_spiffe::{PublicKey, SpiffeId, TrustDomain};
 
-use super::{CaError, JwtAuthority, X509Authority};
+use super::{CaError, JwtAuthority, WitAuthority, X509Authority};
+
+pub use wit::WorkloadWit;
 
 /// Clocks of a trust domain may differ by this much: certificates begin that long before they are made.
 pub(super) const BACKDATE: Duration = Duration::from_secs(10);
@@ -39,11 +43,12 @@ pub struct Signing(Arc<ArcSwap<Active>>);
 struct Active {
     x509: Option<X509Authority>,
     jwt: Option<JwtAuthority>,
+    wit: Option<WitAuthority>,
 }
 
 impl Signing {
-    pub(super) fn set(&self, x509: Option<X509Authority>, jwt: Option<JwtAuthority>) {
-        self.0.store(Arc::new(Active { x509, jwt }));
+    pub(super) fn set(&self, x509: Option<X509Authority>, jwt: Option<JwtAuthority>, wit: Option<WitAuthority>) {
+        self.0.store(Arc::new(Active { x509, jwt, wit }));
     }
 }
 
@@ -53,6 +58,8 @@ pub struct Ca {
     lifetimes: Lifetimes,
     /// None when JWT-SVIDs are disabled.
     jwt_issuer: Option<String>,
+    /// None when WIT-SVIDs are not wanted.
+    wit_issuer: Option<String>,
     clock: Clock,
 }
 
@@ -84,7 +91,7 @@ pub struct WorkloadJwt<'a> {
     pub include_jti: bool,
 }
 
-/// A signed JWT-SVID.
+/// A signed JWT-SVID or WIT-SVID.
 #[derive(Debug)]
 pub struct SignedJwt {
     /// The compact form.
@@ -96,9 +103,10 @@ pub struct SignedJwt {
 }
 
 impl Ca {
-    /// Signs with whatever `signing` holds at the time. Without an issuer (which may be empty) no JWT-SVIDs.
+    /// Signs with whatever `signing` holds at the time. Without an issuer (which may be empty) no JWT-SVIDs, and no
+    /// WIT-SVIDs before [`Ca::with_wit_issuer`].
     pub fn new(signing: Signing, lifetimes: Lifetimes, jwt_issuer: Option<String>, clock: Clock) -> Self {
-        Self { signing, lifetimes, jwt_issuer, clock }
+        Self { signing, lifetimes, jwt_issuer, wit_issuer: None, clock }
     }
 
     /// A workload's X.509-SVID: the chain, leaf first.
@@ -142,7 +150,7 @@ impl Ca {
         ttl: Option<Duration>,
     ) -> Result<Vec<Certificate>, CaError> {
         let asked = Asked {
-            subject: Named::Downstream,
+            subject: None,
             id: &trust_domain.id(),
             dns_names: &[],
             public_key,
@@ -159,7 +167,7 @@ impl Ca {
         public_key: &PublicKey,
         ttl: Duration,
     ) -> Result<Vec<Certificate>, CaError> {
-        let asked = Asked { subject: Named::Svid(subject), id, dns_names, public_key, ttl };
+        let asked = Asked { subject: Some(subject), id, dns_names, public_key, ttl };
         measure_success("server_ca.sign.x509_svid", self.chain(asked)).await
     }
 
@@ -169,8 +177,8 @@ impl Ca {
         let authority = active.x509.as_ref().ok_or(CaError::NoX509Authority)?;
         let now = self.clock.now();
         let (subject, kind) = match subject {
-            Named::Svid(subject) => (subject, Kind::Svid),
-            Named::Downstream => (below(authority), Kind::Ca),
+            Some(subject) => (subject, Kind::Svid),
+            None => (below(authority), Kind::Ca),
         };
         let template = Template {
             serial: Serial::random()?,
@@ -232,19 +240,12 @@ impl Ca {
 
 /// A certificate to be made.
 struct Asked<'a> {
-    subject: Named,
+    /// A leaf's; None for an authority below whichever one signs.
+    subject: Option<Subject>,
     id: &'a SpiffeId,
     dns_names: &'a [String],
     public_key: &'a PublicKey,
     ttl: Duration,
-}
-
-/// Whose name stands in a certificate.
-enum Named {
-    /// A leaf's own.
-    Svid(Subject),
-    /// That of an authority below whichever one signs.
-    Downstream,
 }
 
 /// The name of an authority below this one: all of its own, its serial number too, but for a unit that counts how deep it

@@ -47,12 +47,14 @@ pub struct Config {
     pub audit_log_enabled: bool,
     /// `ratelimit`
     pub rate_limits: RateLimits,
-    /// `ca_*` and `jwt_key_type`
+    /// `ca_*`, `jwt_key_type` and `experimental.wit_key_type`
     pub ca: CaConfig,
     /// `*_ttl`
     pub lifetimes: Lifetimes,
     /// `jwt_issuer`; None with `disable_jwt_svids`
     pub jwt_issuer: Option<String>,
+    /// `experimental.wit_issuer`; None without the feature flag `wit-svid`
+    pub wit_issuer: Option<String>,
     /// `experimental.agent_spiffe_id_as_selector`
     pub agent_id_as_selector: bool,
     /// `experimental.prune_events_older_than`
@@ -170,6 +172,7 @@ impl Config {
                 attestation: server.ratelimit.attestation.unwrap_or(true),
                 signing: server.ratelimit.signing.unwrap_or(true),
             },
+            wit_issuer: ca.wit_key_type.map(|_| server.experimental.wit_issuer),
             ca,
             lifetimes,
             jwt_issuer: (!server.disable_jwt_svids).then_some(server.jwt_issuer),
@@ -323,8 +326,9 @@ fn ca(server: &Server, ttl: Duration) -> Result<CaConfig, ConfigError> {
     };
     let x509_key_type = key_type(&server.ca_key_type, "ca_key_type", KeyType::EcP256)?;
     let jwt_key_type = key_type(&server.jwt_key_type, "jwt_key_type", x509_key_type)?;
-    // Nothing is signed with such a key yet.
-    key_type(&server.experimental.wit_key_type, "wit_key_type", x509_key_type)?;
+    // A mistake is told whether such keys are made or not.
+    let wit_key_type = key_type(&server.experimental.wit_key_type, "wit_key_type", x509_key_type)?;
+    let wit_key_type = wants_wit(server).then_some(wit_key_type);
     let subject = server.ca_subject.as_ref().map_or_else(CaSubject::default, |subject| {
         let file::CaSubject { country, organization, common_name } = subject;
         let subject = CaSubject {
@@ -336,7 +340,11 @@ fn ca(server: &Server, ttl: Duration) -> Result<CaConfig, ConfigError> {
         let says_nothing = country.is_empty() && organization.is_empty() && common_name.is_empty();
         if says_nothing { CaSubject::default() } else { subject }
     });
-    Ok(CaConfig { ttl, x509_key_type, jwt_key_type, disable_jwt: server.disable_jwt_svids, subject })
+    Ok(CaConfig { ttl, x509_key_type, jwt_key_type, wit_key_type, disable_jwt: server.disable_jwt_svids, subject })
+}
+
+fn wants_wit(server: &Server) -> bool {
+    server.experimental.feature_flags.iter().any(|flag| flag == "wit-svid")
 }
 
 fn log_options(server: &Server) -> Result<logging::Options, ConfigError> {

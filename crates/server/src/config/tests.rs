@@ -144,6 +144,18 @@ fn post_quantum_key_exchange_is_preferred_and_can_be_required() {
 }
 
 #[test]
+fn wit_svids_are_signed_where_the_flag_is_on() {
+    let wit = |keys: &str| {
+        let config = parse(&format!("{LEAST}ca_key_type = \"ec-p384\"\nexperimental {{ {keys} }}")).unwrap();
+        (config.ca.wit_key_type, config.wit_issuer)
+    };
+    assert_eq!(wit("wit_key_type = \"rsa-2048\" wit_issuer = \"us\""), (None, None));
+    assert_eq!(wit("feature_flags = [\"wit-svid\"]"), (Some(KeyType::EcP384), Some(String::new())));
+    let all = "feature_flags = [\"wit-svid\"] wit_key_type = \"rsa-2048\" wit_issuer = \"us\"";
+    assert_eq!(wit(all), (Some(KeyType::Rsa2048), Some("us".to_owned())));
+}
+
+#[test]
 fn unknown_keys_are_named_with_section_and_line() {
     let error = parse(&format!("{LEAST}nonsense = 1\nca_subject {{ more = 2 }}")).unwrap_err();
     assert_eq!(error.to_string(), "unknown configuration detected");

@@ -20,6 +20,7 @@ const OF_GO: &[&str] = &[
     "unexpected end of JSON input",
     "go-jose/go-jose: ",
     "parse \"https://",
+    "json: error calling ",
     "UNIQUE constraint failed: ",
 ];
 

@@ -55,6 +55,11 @@ async fn svid_without_jwt() {
 }
 
 #[tokio::test]
+async fn svid_wit() {
+    replay::file("svid-wit").await;
+}
+
+#[tokio::test]
 async fn logger_debug_health() {
     replay::file("logger-debug-health").await;
 }

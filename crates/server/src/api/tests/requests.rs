@@ -61,6 +61,15 @@ fn good_csr() -> Vec<u8> {
     csr_of(&PrivateKey::generate(KeyType::EcP256).unwrap())
 }
 
+/// A key on a curve that no token can name.
+const P224: [u8; 80] = [
+    0x30, 0x4e, 0x30, 0x10, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x05, 0x2b, 0x81, 0x04, 0x00,
+    0x21, 0x03, 0x3a, 0x00, 0x04, 0xc2, 0x1e, 0x54, 0xe3, 0x8e, 0xd3, 0xc5, 0x69, 0x29, 0x2c, 0x38, 0xcd, 0xfa, 0x4f,
+    0xd3, 0xd6, 0x77, 0x37, 0x4c, 0xbb, 0xa7, 0x24, 0xa3, 0xac, 0xbc, 0xd4, 0xff, 0x59, 0x34, 0xb1, 0x59, 0xd5, 0xba,
+    0xbc, 0x8c, 0x61, 0x87, 0x47, 0x63, 0x97, 0x5b, 0x5b, 0xc8, 0x19, 0x8e, 0x41, 0xf1, 0x60, 0x52, 0xa2, 0x78, 0xd5,
+    0xbd, 0xc3, 0x04, 0x3e,
+];
+
 /// With zeros where the signature's two numbers are.
 fn unsigned(csr: &[u8]) -> Vec<u8> {
     let mut csr = csr.to_vec();
@@ -172,6 +181,8 @@ async fn a_batch_of_wit_svids_tells_for_each_item_why_it_has_none() {
         item("web", b"x", "ES256"),
         item("none", &key, "ES256"),
         item("web", &key, "RS256"),
+        item("web", &P224, "ES256"),
+        item("web", &[&P224[..], &[0]].concat(), "ES256"),
     ];
     let mut client = SvidClient::new(api.showing(&agent));
     let answer = client.batch_new_witsvid(BatchNewWitsvidRequest { params }).await.unwrap().into_inner();
@@ -190,6 +201,8 @@ async fn a_batch_of_wit_svids_tells_for_each_item_why_it_has_none() {
             Code::InvalidArgument,
             "invalid signing algorithm or key type: unsupported signing algorithm for ec-p256 key: RS256",
         ),
+        (Code::Internal, "failed to sign WIT-SVID: WIT key is not available for signing"),
+        (Code::InvalidArgument, "malformed public key: asn1: structure error: malformed publicKeyInfo"),
     ];
     assert_eq!(told.collect::<Vec<_>>(), expected.map(|(code, message)| (code, message.to_owned())));
 }

@@ -1,4 +1,5 @@
 mod ten_days;
+mod wit;
 
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ struct Place {
     manual: ManualClock,
     keys: MemoryKeys,
     store: DataStore,
+    wit_key_type: Option<KeyType>,
     _dir: TempDir,
 }
 
@@ -28,7 +30,7 @@ impl Place {
     async fn new() -> Self {
         let manual = manual();
         let (store, dir) = store(&manual).await;
-        Self { manual, keys: MemoryKeys::new(), store, _dir: dir }
+        Self { manual, keys: MemoryKeys::new(), store, wit_key_type: None, _dir: dir }
     }
 
     /// A start of the server: takes up what there is, and what is due.
@@ -47,6 +49,7 @@ impl Place {
             ttl: TTL,
             x509_key_type: KeyType::EcP256,
             jwt_key_type: KeyType::EcP256,
+            wit_key_type: self.wit_key_type,
             disable_jwt: false,
             subject: CaSubject::default(),
         };
@@ -341,7 +344,7 @@ async fn left_by_the_reference(name: &str) -> Place {
     }
     let manual = ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_secs(AFTER_THE_REFERENCE));
     let store = DataStore::open(steeple_datastore::Options::sqlite(path), manual.clock()).await.unwrap();
-    Place { manual, keys, store, _dir: dir }
+    Place { manual, keys, store, wit_key_type: None, _dir: dir }
 }
 
 fn told_by_the_reference(name: &str) -> serde_json::Value {
@@ -399,7 +402,7 @@ async fn an_authority_of_a_downstream_server_has_the_name_of_the_one_above_and_h
     let mut above = authorities.x509.active().unwrap().clone();
     // Two certificates below the root.
     above.upstream_chain.push(above.certificate.clone());
-    signing.set(Some(above.clone()), None);
+    signing.set(Some(above.clone()), None, None);
     let lifetimes = Lifetimes { x509_svid: HOUR, jwt_svid: HOUR, agent: HOUR, ca: HOUR * 2 };
     let ca = Ca::new(signing, lifetimes, None, place.manual.clock());
     let key = PrivateKey::generate(KeyType::EcP256).unwrap();
