@@ -13,6 +13,7 @@
 )]
 
 pub mod ca;
+pub mod calls;
 pub mod clock;
 pub mod commands;
 pub mod database;

@@ -4,6 +4,7 @@
 //! base64, enums by name, wrapper types as their value.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -37,7 +38,7 @@ struct Method {
 }
 
 /// One call.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Sent {
     /// The messages; more than one only where the client streams.
     pub requests: Vec<Value>,
@@ -45,6 +46,10 @@ pub struct Sent {
     pub awaited: Vec<usize>,
     /// Beside them.
     pub metadata: MetadataMap,
+    /// How many answers are read before the call is given up, and how long it is looked whether there is one more.
+    pub most: Option<(usize, Duration)>,
+    /// How long the call may take.
+    pub deadline: Option<Duration>,
 }
 
 /// What a call came to.
@@ -54,6 +59,14 @@ pub struct Received {
     pub responses: Vec<Value>,
     /// The end; None for OK.
     pub status: Option<Status>,
+    /// Whether it was given up while it went on.
+    pub open: bool,
+}
+
+impl Received {
+    fn failed(status: Status) -> Self {
+        Self { responses: Vec::new(), status: Some(status), open: false }
+    }
 }
 
 impl Schema {
@@ -96,9 +109,14 @@ impl Schema {
     /// Calls a method, whatever its kind. One message after the other is sent, each as soon as the answers that are awaited
     /// before it have come; then the sending side is closed and the rest is read.
     pub async fn call(&self, channel: Channel, method: &str, sent: Sent) -> Received {
-        let Sent { requests, awaited, metadata } = sent;
+        let deadline = sent.deadline.unwrap_or(Duration::MAX);
+        let call = tokio::time::timeout(deadline, self.call_in_time(channel, method, sent));
+        call.await.unwrap_or_else(|_| Received::failed(Status::deadline_exceeded("the test has waited long enough")))
+    }
+
+    async fn call_in_time(&self, channel: Channel, method: &str, sent: Sent) -> Received {
+        let Sent { requests, awaited, metadata, most, deadline: _ } = sent;
         let path: PathAndQuery = method.parse().unwrap();
-        let failed = |status| Received { responses: Vec::new(), status: Some(status) };
         let mut encoded: Vec<_> =
             requests.iter().map(|request| Bytes::from(self.encode_request(method, request))).collect();
         let later = encoded.split_off(encoded.len().min(1));
@@ -114,11 +132,11 @@ impl Schema {
         *request.metadata_mut() = metadata;
         let mut client = Grpc::new(channel);
         if let Err(error) = client.ready().await {
-            return failed(Status::from_error(error.into()));
+            return Received::failed(Status::from_error(error.into()));
         }
         let mut answers = match client.streaming(request, path, Raw).await {
             Ok(answer) => answer.into_inner(),
-            Err(status) => return failed(status),
+            Err(status) => return Received::failed(status),
         };
         let mut responses = Vec::new();
         let mut later = later.into_iter();
@@ -136,9 +154,19 @@ impl Schema {
                     None => sender = None,
                 }
             }
-            match answers.next().await {
-                None => return Received { responses, status: None },
-                Some(Err(status)) => return Received { responses, status: Some(status) },
+            let next = match most {
+                Some((most, _)) if responses.len() > most => return Received { responses, status: None, open: true },
+                Some((most, hold)) if responses.len() == most => {
+                    let Ok(next) = tokio::time::timeout(hold, answers.next()).await else {
+                        return Received { responses, status: None, open: true };
+                    };
+                    next
+                }
+                _ => answers.next().await,
+            };
+            match next {
+                None => return Received { responses, status: None, open: false },
+                Some(Err(status)) => return Received { responses, status: Some(status), open: false },
                 Some(Ok(answer)) => {
                     responses.push(self.decode(&self.methods[method].output, &answer));
                     left = left.saturating_sub(1);

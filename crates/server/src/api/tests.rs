@@ -1,5 +1,5 @@
 //! The services inside their layers, over a real datastore and its feed, called without a socket. What the reference
-//! answers is held by `tests/golden`; here stands what it does not have, and what needs the time to pass.
+//! answers is held by `cmd/steeple-server/tests/api`; here stands what it does not have, and what needs the time to pass.
 
 mod agent;
 mod attest;

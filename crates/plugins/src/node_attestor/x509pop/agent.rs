@@ -118,7 +118,7 @@ impl AgentPlugin for Agent {
             return Ok(());
         };
         let algorithm = Algorithm::of(key.public_key().kind()).map_err(PluginError::internal)?;
-        let challenge: Challenge = wire::read("challenge", &challenge)?;
+        let challenge: Challenge = wire::read("unable to unmarshal challenge", &challenge)?;
         let of_server = challenge.nonce(algorithm).ok_or_else(|| {
             PluginError::internal("failed to calculate challenge response: the challenge does not fit the key")
         })?;

@@ -110,7 +110,7 @@ impl Server {
 
     /// The chain, with nothing known about it but that it is one and not too large.
     fn read_chain(&self, payload: &[u8]) -> Result<Vec<Certificate>, PluginError> {
-        let evidence: wire::Evidence = wire::read("attestation data", payload)?;
+        let evidence: wire::Evidence = wire::read("failed to unmarshal data", payload)?;
         let Some(intermediates) = evidence.certificates.len().checked_sub(1) else {
             return Err(PluginError::invalid_argument("no certificate to attest"));
         };
@@ -119,16 +119,16 @@ impl Server {
         }
         let mut chain = Vec::with_capacity(evidence.certificates.len());
         for (at, der) in evidence.certificates.iter().enumerate() {
-            let refused = |what: &dyn std::fmt::Display| match at {
-                0 => PluginError::invalid_argument(format!("leaf certificate {what}")),
-                at => PluginError::invalid_argument(format!("intermediate certificate {} {what}", at - 1)),
+            let which = || match at {
+                0 => "leaf certificate".to_owned(),
+                at => format!("intermediate certificate {}", at - 1),
             };
-            let certificate =
-                Certificate::from_der(&der.0).map_err(|error| refused(&format_args!("parse failed: {error}")))?;
+            let certificate = Certificate::from_der(&der.0)
+                .map_err(|error| PluginError::invalid_argument(format!("unable to parse {}: {error}", which())))?;
             if let Ok(PublicKeyKind::Rsa(bits)) = certificate.public_key().map(|key| key.kind())
                 && bits > self.max_rsa_bits
             {
-                return Err(refused(&"key size too large"));
+                return Err(PluginError::invalid_argument(format!("{} key size too large", which())));
             }
             chain.push(certificate);
         }
@@ -186,8 +186,8 @@ impl ServerPlugin for Server {
         let failed = |why: &dyn std::fmt::Display| {
             PluginError::permission_denied(format!("challenge response verification failed: {why}"))
         };
-        let response: Response = wire::read("challenge response", &response)?;
-        let (of_agent, proof) = response.into_parts(algorithm).ok_or_else(|| failed(&"the response is incomplete"))?;
+        let response: Response = wire::read("unable to unmarshal challenge response", &response)?;
+        let (of_agent, proof) = response.into_parts(algorithm).map_err(|missing| failed(&missing))?;
         possession::verify(&key, &wire::message(&of_server, &of_agent), &proof).map_err(|error| failed(&error))?;
 
         let svid_path = self.svid_path(leaf)?;

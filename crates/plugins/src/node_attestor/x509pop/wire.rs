@@ -104,19 +104,19 @@ impl Response {
         }
     }
 
-    /// The agent's number and signature; the member that was not asked for is not looked at.
-    pub(super) fn into_parts(self, algorithm: Algorithm) -> Option<([u8; NONCE], Proof)> {
+    /// The agent's number and signature, or what is missing; the member that was not asked for is not looked at.
+    pub(super) fn into_parts(self, algorithm: Algorithm) -> Result<([u8; NONCE], Proof), &'static str> {
         let (nonce, proof) = match algorithm {
             Algorithm::Rsa => {
-                let RsaResponse { nonce, signature } = self.rsa_signature?;
+                let RsaResponse { nonce, signature } = self.rsa_signature.ok_or("expecting RSA response")?;
                 (nonce, Proof::Rsa(signature.0))
             }
             Algorithm::Ecdsa => {
-                let EcdsaResponse { nonce, r, s } = self.ecdsa_signature?;
+                let EcdsaResponse { nonce, r, s } = self.ecdsa_signature.ok_or("expecting ECDSA response")?;
                 (nonce, Proof::Ecdsa { r: r.0, s: s.0 })
             }
         };
-        Some((nonce.0.try_into().ok()?, proof))
+        Ok((nonce.0.try_into().map_err(|_| "invalid response nonce")?, proof))
     }
 }
 
@@ -125,10 +125,9 @@ pub(super) fn message(of_server: &[u8; NONCE], of_agent: &[u8; NONCE]) -> Vec<u8
     [*of_server, *of_agent].concat()
 }
 
-/// Reads a message; the error names it.
-pub(super) fn read<T: DeserializeOwned>(what: &str, json: &[u8]) -> Result<T, PluginError> {
-    serde_json::from_slice(json)
-        .map_err(|error| PluginError::invalid_argument(format!("unable to unmarshal {what}: {error}")))
+/// Reads a message; the error begins with `failure`.
+pub(super) fn read<T: DeserializeOwned>(failure: &str, json: &[u8]) -> Result<T, PluginError> {
+    serde_json::from_slice(json).map_err(|error| PluginError::invalid_argument(format!("{failure}: {error}")))
 }
 
 pub(super) fn write(message: &impl Serialize) -> Result<Vec<u8>, PluginError> {
@@ -189,7 +188,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_nothing() {
-        let read = |json: &str| read::<Challenge>("challenge", json.as_bytes());
+        let read = |json: &str| read::<Challenge>("unreadable", json.as_bytes());
         for json in ["{}", r#"{"rsa_signature":{"nonce":"AQ=="}}"#, r#"{"rsa_signature":null,"ecdsa_signature":null}"#]
         {
             assert_eq!(read(json).unwrap().nonce(Algorithm::Rsa), None, "{json}");
@@ -202,9 +201,9 @@ mod tests {
         assert_eq!(Challenge::new(Algorithm::Rsa, [1; 32]).nonce(Algorithm::Ecdsa), None);
         for json in ["", "7", r#"{"rsa_signature":{"nonce":"?"}}"#, r#"{"rsa_signature":7}"#] {
             let error = read(json).unwrap_err();
-            assert!(error.message.starts_with("unable to unmarshal challenge: "), "{error}");
+            assert!(error.message.starts_with("unreadable: "), "{error}");
         }
-        let evidence = super::read::<Evidence>("evidence", br#"{"certificates":null,"more":1}"#).unwrap();
+        let evidence = super::read::<Evidence>("unreadable", br#"{"certificates":null,"more":1}"#).unwrap();
         assert!(evidence.certificates.is_empty());
     }
 }

@@ -2,11 +2,10 @@
 
 use serde_json::Value;
 
-use crate::decoded;
-use crate::record::{Answers, Record, at};
-use crate::replay::Answer;
+use super::record::{Answers, Record, at, at_mut};
+use super::{Answer, decoded};
 
-pub(crate) enum Comparison {
+pub(super) enum Comparison {
     Equal,
     /// How.
     Different(String),
@@ -24,7 +23,7 @@ const OF_GO: &[&str] = &[
     "UNIQUE constraint failed: ",
 ];
 
-pub(crate) fn compare(record: &Record, answer: &Answer, answers: &Answers) -> Comparison {
+pub(super) fn compare(record: &Record, answer: &Answer, answers: &Answers) -> Comparison {
     if record.handshake_fails {
         return if answer.refused { Comparison::Equal } else { Comparison::Different("the handshake succeeds".into()) };
     }
@@ -107,11 +106,7 @@ fn messages_alike(expected: &Value, actual: &Value) -> Value {
 
 /// Replaces the value at a path, if there is one.
 fn mask(value: &mut Value, path: &str) {
-    let target = path.split('.').try_fold(value, |value, step| match value {
-        Value::Array(items) => items.get_mut(step.parse::<usize>().ok()?),
-        other => other.get_mut(step),
-    });
-    if let Some(target) = target {
+    if let Some(target) = at_mut(value, path) {
         *target = "*".into();
     }
 }

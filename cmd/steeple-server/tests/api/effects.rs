@@ -1,4 +1,4 @@
-//! What calls that are not built yet, or that are refused on purpose, would have done: done behind the server's back, so
+//! What calls that are refused on purpose, and agents, would have done: done behind the server's back, so
 //! that the records after them find what they expect.
 
 use base64::Engine;
@@ -12,8 +12,8 @@ use steeple_datastore::{Bundle, Mutation, Selector};
 use steeple_proto::spire::api::server::bundle::v1::AppendBundleRequest;
 use steeple_proto::spire::common;
 use steeple_runtime::Clock;
+use steeple_testkit::calls::Record;
 
-use crate::record::Record;
 use crate::running::Running;
 
 /// Lets so many seconds pass for the token that an agent is about to show.
@@ -45,7 +45,7 @@ pub(crate) async fn of(running: &Running, record: &Record, request: &[u8]) {
     }
 }
 
-/// An agent that attests by a plugin which is not built in yet, as it is listed afterwards.
+/// An agent that has attested, as it is listed afterwards.
 pub(crate) async fn attest_as_listed(running: &Running, agent: &Value) {
     let selectors = agent["selectors"].as_array().unwrap().iter();
     let text = |value: &Value| value.as_str().unwrap().to_owned();

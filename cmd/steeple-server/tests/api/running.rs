@@ -5,15 +5,11 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use steeple_catalog::load::{BuiltIn, ServerBuiltIns};
-use steeple_catalog::node_attestor::{AgentAttributes, ChallengeStream, Evidence, ServerPlugin};
-use steeple_catalog::{Configuration, PluginError, key_manager};
 use steeple_datastore::{DataStore, Options};
 use steeple_runtime::logging::{Log, Options as LogOptions};
 use steeple_runtime::{Clock, Shutdown};
 use steeple_server::config::{Config, Flags};
 use steeple_spiffe::SpiffeId;
-use steeple_testkit::MemoryKeys;
 use steeple_transport::dial;
 use steeple_transport::tls::{Credential, Expect, client_config};
 use tempfile::TempDir;
@@ -34,13 +30,13 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Starts a server with a recorded configuration, without what is not built in yet.
+    /// Starts a server with a recorded configuration.
     pub(crate) async fn start(conf: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
         let text = std::fs::read_to_string(data(conf)).unwrap();
-        let (text, _) = text.split_once("  NodeAttestor \"x509pop\"").unwrap();
-        let text = text.replace("${dir}", dir.path().to_str().unwrap()).replace("${port}", &port.to_string()) + "}\n";
+        let text = text.replace("${dir}", dir.path().to_str().unwrap()).replace("${port}", &port.to_string());
+        let text = text.replace("${inputs}", data("").to_str().unwrap());
         let config = Config::parse(&text, conf, Flags::default()).unwrap();
         let database = dir.path().join("data/datastore.sqlite3");
         let log = LogOptions { file: Some(dir.path().join("log")), ..config.log.clone() };
@@ -51,7 +47,7 @@ impl Running {
             // A runtime of its own, as a process has it.
             let runtime = Builder::new_current_thread().enable_all().build().unwrap();
             std::thread::spawn(move || {
-                runtime.block_on(steeple_server::run(config, &BUILT_INS, log, shutdown)).unwrap();
+                runtime.block_on(steeple_server::run(config, &steeple_plugins::SERVER, log, shutdown)).unwrap();
             })
         };
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err() {
@@ -81,28 +77,4 @@ impl Running {
         let tls = client_config(shown, expect, Clock::system()).unwrap();
         dial::server("127.0.0.1", self.port, Arc::new(tls), dial::Proxy::none(), Clock::system())
     }
-}
-
-const BUILT_INS: ServerBuiltIns = ServerBuiltIns {
-    key_managers: &[BuiltIn { name: "disk", build: keys }],
-    node_attestors: &[BuiltIn { name: "join_token", build: by_the_server }],
-};
-
-fn by_the_server(_: &Configuration) -> Result<Arc<dyn ServerPlugin>, PluginError> {
-    Ok(Arc::new(ByTheServer))
-}
-
-/// The server redeems tokens itself and never asks.
-struct ByTheServer;
-
-#[tonic::async_trait]
-impl ServerPlugin for ByTheServer {
-    async fn attest(&self, _: Evidence, _: &mut dyn ChallengeStream) -> Result<AgentAttributes, PluginError> {
-        Err(PluginError::unimplemented("the server has asked"))
-    }
-}
-
-/// In memory, whatever file is named.
-fn keys(_: &Configuration) -> Result<Arc<dyn key_manager::Plugin>, PluginError> {
-    Ok(Arc::new(MemoryKeys::new()))
 }

@@ -15,7 +15,7 @@ const TOLERANCE: i64 = 30;
 /// How long the recorded server's authorities last.
 const DAY: i64 = 24 * 60 * 60;
 
-pub(crate) fn check(facts: &Value, value: &Value, called_at: SystemTime) -> Result<(), String> {
+pub(super) fn check(facts: &Value, value: &Value, called_at: SystemTime) -> Result<(), String> {
     let text = value.as_str().unwrap_or_default();
     let is = |holds: bool| if holds { Ok(()) } else { Err(format!("{value} is no {}", facts["kind"])) };
     match facts["kind"].as_str().unwrap() {
@@ -32,8 +32,41 @@ pub(crate) fn check(facts: &Value, value: &Value, called_at: SystemTime) -> Resu
             certificate(facts, &Certificate::from_der(&der(text)?).map_err(|error| error.to_string())?, called_at)
         }
         "jwt" => token(facts, text, called_at),
+        "pkcs8" => {
+            let key = PublicKey::of_pkcs8(&der(text)?).map_err(|error| error.to_string())?;
+            same("key", &facts["key"], kind(key.kind()))
+        }
+        "jwks" => object(facts, &der(text)?),
+        "text" => is(alike(facts["masked"].as_str().unwrap(), text)),
         other => Err(format!("facts of kind {other} are not checked")),
     }
+}
+
+/// A text in which each `*` of the mask is anything that is not empty.
+fn alike(mask: &str, text: &str) -> bool {
+    let Some((before, after)) = mask.split_once('*') else { return mask == text };
+    let Some(rest) = text.strip_prefix(before) else { return false };
+    rest.char_indices().skip(1).any(|(at, _)| alike(after, &rest[at..])) || (after.is_empty() && !rest.is_empty())
+}
+
+/// A JSON object: the names of its members, and its keys, in which `*` is any text.
+fn object(facts: &Value, json: &[u8]) -> Result<(), String> {
+    let value: Value = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+    let members = value.as_object().ok_or("it is no object")?;
+    same("members", &facts["members"], members.keys().map(String::as_str).collect::<Value>())?;
+    same("indent", &facts["four_space_indent"], json.starts_with(b"{\n    \""))?;
+    let mut keys = value.get("keys").cloned().unwrap_or_else(|| json!([]));
+    for (key, expected) in
+        keys.as_array_mut().ok_or("its keys are no list")?.iter_mut().zip(facts["keys"].as_array().unwrap())
+    {
+        let key = key.as_object_mut().ok_or("a key is no object")?;
+        for (name, value) in key {
+            if expected[name] == "*" && value.is_string() {
+                *value = "*".into();
+            }
+        }
+    }
+    same("keys", &facts["keys"], keys)
 }
 
 fn der(text: &str) -> Result<Vec<u8>, String> {

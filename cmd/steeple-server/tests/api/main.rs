@@ -1,0 +1,180 @@
+//! What SPIRE 1.15.3 answered, call by call, and what this server answers.
+//!
+//! Each file of `tests/data/api` starts from nothing and is replayed from top to bottom against a server of its own, over
+//! its real socket and its real port. What is not built yet answers UNIMPLEMENTED; what such a call would have done is
+//! then done behind the server's back, so that the records after it find what they expect (`effects`). The records of an
+//! agent's sockets are replayed in `tests/whole/calls.rs`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a panic is a test's report"
+)]
+
+mod effects;
+mod running;
+
+use std::path::{Path, PathBuf};
+
+use steeple_testkit::calls::{Action, Place, Record, Records};
+use steeple_transport::tls::Credential;
+use tonic::transport::Channel;
+
+use running::Running;
+
+#[tokio::test]
+async fn entry() {
+    replay("entry").await;
+}
+
+#[tokio::test]
+async fn entry_agent() {
+    replay("entry-agent").await;
+}
+
+#[tokio::test]
+async fn agent() {
+    replay("agent").await;
+}
+
+#[tokio::test]
+async fn bundle() {
+    replay("bundle").await;
+}
+
+#[tokio::test]
+async fn svid() {
+    replay("svid").await;
+}
+
+#[tokio::test]
+async fn svid_without_jwt() {
+    replay("svid-nojwt").await;
+}
+
+#[tokio::test]
+async fn svid_wit() {
+    replay("svid-wit").await;
+}
+
+#[tokio::test]
+async fn rate_limits() {
+    replay("ratelimit").await;
+}
+
+#[tokio::test]
+async fn logger_debug_health() {
+    replay("logger-debug-health").await;
+}
+
+#[tokio::test]
+async fn callers() {
+    replay("callers").await;
+}
+
+#[tokio::test]
+async fn authz() {
+    replay("authz").await;
+}
+
+async fn replay(name: &str) {
+    let records = Records {
+        dir: data(""),
+        descriptors: &[steeple_proto::descriptors::PACKAGED, tonic_health::pb::FILE_DESCRIPTOR_SET],
+        unbuilt: UNBUILT,
+    };
+    let mut server = Server(None);
+    println!("{}", records.replay(name, &mut server).await);
+    if let Some(running) = server.0 {
+        running.stop().await;
+    }
+}
+
+/// The methods that are not written.
+const UNBUILT: &[(&str, &[&str])] = &[
+    ("spire.api.server.debug.v1.Debug", &["GetInfo"]),
+    (
+        "spire.api.server.trustdomain.v1.TrustDomain",
+        &[
+            "ListFederationRelationships",
+            "GetFederationRelationship",
+            "BatchCreateFederationRelationship",
+            "BatchUpdateFederationRelationship",
+            "BatchDeleteFederationRelationship",
+            "RefreshBundle",
+        ],
+    ),
+    (
+        "spire.api.server.localauthority.v1.LocalAuthority",
+        &[
+            "GetJWTAuthorityState",
+            "PrepareJWTAuthority",
+            "ActivateJWTAuthority",
+            "TaintJWTAuthority",
+            "RevokeJWTAuthority",
+            "GetX509AuthorityState",
+            "PrepareX509Authority",
+            "ActivateX509Authority",
+            "TaintX509Authority",
+            "RevokeX509Authority",
+            "TaintX509UpstreamAuthority",
+            "RevokeX509UpstreamAuthority",
+            "GetWITAuthorityState",
+            "PrepareWITAuthority",
+            "ActivateWITAuthority",
+            "TaintWITAuthority",
+            "RevokeWITAuthority",
+        ],
+    ),
+];
+
+/// The one that a file has started.
+struct Server(Option<Running>);
+
+impl Server {
+    fn running(&self) -> &Running {
+        self.0.as_ref().expect("a server was started")
+    }
+}
+
+impl Place for Server {
+    async fn act(&mut self, action: &Action, next: &Record) {
+        match (action.action.as_str(), action.process.as_str()) {
+            ("start-server", _) => self.0 = Some(Running::start(&action.conf).await),
+            // There is no agent here: what it has done is done.
+            ("start-agent", "agent-pop") => {
+                effects::attest_as_listed(self.running(), &next.responses[0]["agents"][0]).await;
+            }
+            ("stop", "agent-pop") => {}
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn channel(&self, record: &Record, credential: Option<Credential>) -> Channel {
+        match record.caller.as_str() {
+            "local" => self.running().local(),
+            "anonymous" => self.running().remote(None),
+            caller => {
+                assert!(credential.is_some(), "{caller} has no identity");
+                self.running().remote(credential)
+            }
+        }
+    }
+
+    async fn let_pass(&self, record: &Record, request: &serde_json::Value) {
+        if record.method.ends_with("/AttestAgent") {
+            effects::let_pass(self.running(), request, record.pause).await;
+        }
+    }
+
+    async fn make_good(&self, record: &Record, request: &[u8]) {
+        effects::of(self.running(), record, request).await;
+    }
+}
+
+/// A file of the records.
+fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/api").join(name)
+}
