@@ -30,7 +30,7 @@ pub struct Installation {
 impl Installation {
     /// One whose configuration is `NAME.conf` in `dir`, which is written by others, and whose data are in a folder beside
     /// it.
-    pub(crate) fn new(name: &str, program: &Program, dir: &Path) -> Self {
+    pub fn new(name: &str, program: &Program, dir: &Path) -> Self {
         let file = |extension: &str| dir.join(format!("{name}.{extension}"));
         Self {
             name: name.to_owned(),

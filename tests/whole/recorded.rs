@@ -1,5 +1,7 @@
 //! What the reference's commands printed when they asked a running agent, asked of ours. The records are those of
-//! `cmd/steeple-agent`, whose own test replays all that need no agent.
+//! `cmd/steeple-agent`, whose own test replays all that need no agent. What it answered to calls is in [`calls`].
+
+mod calls;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};

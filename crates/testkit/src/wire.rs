@@ -14,6 +14,7 @@ use http::uri::PathAndQuery;
 use prost::Message;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, encode_key, encode_varint, skip_field};
 use prost_types::field_descriptor_proto::{Label, Type};
+use prost_types::value::Kind;
 use prost_types::{DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorSet};
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
@@ -233,6 +234,9 @@ impl Schema {
 
     /// The JSON of a message. The name begins with a dot, as in descriptors.
     pub fn decode(&self, message: &str, mut bytes: &[u8]) -> Value {
+        if message == ".google.protobuf.Struct" {
+            return object(prost_types::Struct::decode(bytes).unwrap());
+        }
         let descriptor = &self.messages[message];
         let mut members = Map::new();
         while bytes.has_remaining() {
@@ -317,6 +321,23 @@ impl Schema {
     }
 }
 
+/// The JSON that a message stands for.
+fn object(message: prost_types::Struct) -> Value {
+    message.fields.into_iter().map(|(name, value)| (name, any(value))).collect()
+}
+
+fn any(value: prost_types::Value) -> Value {
+    match value.kind {
+        Some(Kind::StringValue(text)) => text.into(),
+        Some(Kind::BoolValue(value)) => value.into(),
+        // Whole numbers are written as such.
+        Some(Kind::NumberValue(number)) => Value::Number(number.to_string().parse().unwrap()),
+        Some(Kind::StructValue(message)) => object(message),
+        Some(Kind::ListValue(list)) => list.values.into_iter().map(any).collect(),
+        Some(Kind::NullValue(_)) | None => Value::Null,
+    }
+}
+
 /// The one field of a wrapper type.
 fn wrapped(message: &str) -> Option<&'static str> {
     let name = message.strip_prefix(".google.protobuf.")?;
@@ -387,6 +408,20 @@ impl Decoder for Raw {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_struct_is_the_json_that_it_stands_for() {
+        let value = |kind| prost_types::Value { kind: Some(kind) };
+        let fields = [
+            ("exp", value(Kind::NumberValue(4_070_908_800.0))),
+            ("half", value(Kind::NumberValue(1.5))),
+            ("none", value(Kind::NullValue(0))),
+            ("all", value(Kind::ListValue(prost_types::ListValue { values: vec![value(Kind::BoolValue(true))] }))),
+        ];
+        let message = prost_types::Struct { fields: fields.map(|(name, value)| (name.to_owned(), value)).into() };
+        let decoded = Schema::new(&[]).decode(".google.protobuf.Struct", &message.encode_to_vec());
+        assert_eq!(decoded, json!({"exp": 4_070_908_800_u64, "half": 1.5, "none": null, "all": [true]}));
+    }
 
     #[test]
     fn messages_survive_the_way_to_bytes_and_back() {

@@ -3,7 +3,7 @@
 //! Each file of `tests/data/api` starts from nothing and is replayed from top to bottom against a server of its own, over
 //! its real socket and its real port. What is not built yet answers UNIMPLEMENTED; what such a call would have done is
 //! then done behind the server's back, so that the records after it find what they expect (`effects`). The records of an
-//! agent's sockets are replayed in `tests/whole/calls.rs`.
+//! agent's sockets are replayed in `tests/whole/recorded/calls.rs`.
 
 #![allow(
     clippy::unwrap_used,
@@ -84,6 +84,7 @@ async fn replay(name: &str) {
         dir: data(""),
         descriptors: &[steeple_proto::descriptors::PACKAGED, tonic_health::pb::FILE_DESCRIPTOR_SET],
         unbuilt: UNBUILT,
+        is_reference: false,
     };
     let mut server = Server(None);
     println!("{}", records.replay(name, &mut server).await);

@@ -19,7 +19,10 @@ pub(super) fn check(facts: &Value, value: &Value, called_at: SystemTime) -> Resu
     let text = value.as_str().unwrap_or_default();
     let is = |holds: bool| if holds { Ok(()) } else { Err(format!("{value} is no {}", facts["kind"])) };
     match facts["kind"].as_str().unwrap() {
-        "time" => near(&facts["in"], text.parse().map_err(|_| format!("{value} is no time"))?, called_at),
+        "time" => {
+            let seconds = value.as_i64().or_else(|| text.parse().ok());
+            near(&facts["in"], seconds.ok_or_else(|| format!("{value} is no time"))?, called_at)
+        }
         "uuid" => is(text.len() == 36 && text.as_bytes()[14] == b'4' && text.split('-').count() == 5),
         "decimal" => is(!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())),
         "alnum32" => is(text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_alphanumeric())),
@@ -226,4 +229,33 @@ fn without_key(mut claims: Map<String, Value>) -> Map<String, Value> {
         *jwk = jwk.as_object().unwrap().keys().map(String::as_str).collect();
     }
     claims
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_is_any_text_but_none() {
+        assert!(alike("SERIALNUMBER=*,O=SPIFFE", "SERIALNUMBER=12,O=SPIFFE"));
+        assert!(alike("a*", "abc") && alike("*b*", "abc") && alike("abc", "abc"));
+        assert!(!alike("SERIALNUMBER=*,O=SPIFFE", "SERIALNUMBER=,O=SPIFFE"));
+        assert!(!alike("a*", "a") && !alike("*c", "abd") && !alike("abc", "abcd"));
+    }
+
+    #[test]
+    fn keys_are_told_by_their_members() {
+        let facts = json!({"members": ["keys"], "four_space_indent": true, "keys": [{"kty": "EC", "x": "*"}]});
+        let check = |json: &str| object(&facts, json.as_bytes());
+        check("{\n    \"keys\": [{\"kty\": \"EC\", \"x\": \"abc\"}]}").unwrap();
+        for wrong in [
+            "{\"keys\": [{\"kty\": \"EC\", \"x\": \"abc\"}]}",
+            "{\n    \"keys\": [{\"kty\": \"EC\", \"x\": \"abc\", \"y\": \"d\"}]}",
+            "{\n    \"keys\": [{\"kty\": \"RSA\", \"x\": \"abc\"}]}",
+            "{\n    \"keys\": [{\"kty\": \"EC\", \"x\": \"abc\"}, {}]}",
+            "{\n    \"keys\": [], \"more\": 1}",
+        ] {
+            check(wrong).unwrap_err();
+        }
+    }
 }

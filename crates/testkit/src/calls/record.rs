@@ -204,3 +204,28 @@ fn split(path: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
     let dots = path.match_indices('.').map(|(dot, _)| (&path[..dot], Some(&path[dot + 1..])));
     dots.chain([(path, None)])
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_path_finds_keys_that_have_dots() {
+        let mut value = json!({"bundles": {"spiffe://example.org": [{"a": 1}], "other": 2}});
+        assert_eq!(at(&value, "bundles.spiffe://example.org.0.a"), Some(&json!(1)));
+        assert_eq!(at(&value, "bundles.spiffe://example.org.1"), None);
+        *at_mut(&mut value, "bundles.spiffe://example.org.0").unwrap() = "*".into();
+        assert_eq!(value["bundles"]["spiffe://example.org"], json!(["*"]));
+    }
+
+    #[test]
+    fn a_request_is_filled_with_answers() {
+        let mut answers = Answers::default();
+        answers.keep("one", &[json!({"list": [1, 2]})]);
+        let request = json!({"all": "${one.responses.0.list}", "much": "a${repeat:3:b}c"});
+        assert_eq!(answers.fill(&request).unwrap(), json!({"all": [1, 2], "much": "abbbc"}));
+        assert_eq!(answers.fill(&json!("${two.responses.0}")), None);
+    }
+}
