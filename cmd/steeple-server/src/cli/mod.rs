@@ -14,6 +14,7 @@ mod mint;
 mod run;
 mod token;
 mod validate;
+mod wit;
 mod x509;
 
 #[cfg(fuzzing)]
@@ -69,21 +70,21 @@ fn commands(program: &Program) -> Commands<Run> {
     ];
     let x509 = vec![asking("mint", "x509 mint", "Makes an X509-SVID", x509::mint)];
     let token = vec![asking("generate", "generate", "Makes a join token", token::generate)];
-    Commands::new(
-        program.name(),
-        vec![
-            Command::group("agent", agent),
-            Command::group("bundle", bundle),
-            Command::group("entry", entry),
-            asking("healthcheck", "healthcheck", "Tells whether the server is healthy", healthcheck::run),
-            Command::group("jwt", jwt),
-            Command::group("logger", logger),
-            Command::new("run", "run", "Runs the server", Box::new(run::run)),
-            Command::group("token", token),
-            Command::new("validate", "validate", "Checks a configuration file", Box::new(validate::run)),
-            Command::group("x509", x509),
-        ],
-    )
+    let wit =
+        wit::is_on().then(|| Command::group("wit", vec![asking("mint", "wit mint", "Makes a WIT-SVID", wit::mint)]));
+    let always = vec![
+        Command::group("agent", agent),
+        Command::group("bundle", bundle),
+        Command::group("entry", entry),
+        asking("healthcheck", "healthcheck", "Tells whether the server is healthy", healthcheck::run),
+        Command::group("jwt", jwt),
+        Command::group("logger", logger),
+        Command::new("run", "run", "Runs the server", Box::new(run::run)),
+        Command::group("token", token),
+        Command::new("validate", "validate", "Checks a configuration file", Box::new(validate::run)),
+        Command::group("x509", x509),
+    ];
+    Commands::new(program.name(), always.into_iter().chain(wit).collect())
 }
 
 /// A command that asks a server.

@@ -29,7 +29,7 @@ pub(crate) fn check_names(records: &[Record]) {
 }
 
 /// Commands that are not built yet.
-const COMMANDS_LATER: &[&str] = &["debug", "federation", "localauthority", "upstreamauthority", "wit"];
+const COMMANDS_LATER: &[&str] = &["debug", "federation", "localauthority", "upstreamauthority"];
 
 /// Differences on purpose.
 const DIFFERENT: &[(&str, &str)] = &[
@@ -59,7 +59,6 @@ const REFUSED_BY_RUN: &str = "`run` refuses it in either program, so `validate` 
 
 /// Records that need more than is there.
 const LATER: &[(&str, &str)] = &[
-    ("disabled-jwt-bundle-spiffe", "WIT keys, which raise the sequence number"),
     ("bundle-show-x509-tainted", TAINT),
     ("bundle-show-x509-tainted-json", TAINT),
     ("bundle-show-x509-tainted-spiffe", TAINT),

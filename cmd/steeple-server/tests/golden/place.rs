@@ -37,7 +37,9 @@ impl Place {
             let input = input.unwrap();
             fs::copy(input.path(), dir.path().join("inputs").join(input.file_name())).unwrap();
         }
-        fs::create_dir(dir.path().join("mint")).unwrap();
+        for written in ["mint", "wit"] {
+            fs::create_dir(dir.path().join(written)).unwrap();
+        }
         Self { dir, servers: Vec::new() }
     }
 
@@ -101,7 +103,9 @@ impl Place {
                 self.attest_x509pop(&[NODE_1, NODE_2]);
             }
             "agent-purge-json" => self.attest_x509pop(&[NODE_1]),
-            "disabled-jwt-mint" => self.start("dj", "disable_jwt_svids = true"),
+            "disabled-jwt-mint" => {
+                self.start("dj", "disable_jwt_svids = true\nexperimental { feature_flags = [\"wit-svid\"] }")
+            }
             _ => {}
         }
     }
