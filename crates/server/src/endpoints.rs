@@ -83,6 +83,7 @@ pub(crate) struct Endpoints {
     network: TlsListener,
     local: UnixListener,
     parts: Parts,
+    credential: CredentialWatch,
     policy: Arc<Policy>,
     agents: Arc<Agents>,
     settings: Settings,
@@ -106,7 +107,12 @@ impl Endpoints {
             index: Arc::clone(&parts.index),
             admin_ids: settings.admin_ids.subscribe(),
         };
-        let tls = steeple_transport::tls::server_config_with(key_exchange, credential, Arc::new(peers), clock.clone())?;
+        let tls = steeple_transport::tls::server_config_with(
+            key_exchange,
+            credential.clone(),
+            Arc::new(peers),
+            clock.clone(),
+        )?;
         // The socket first: whoever starts a second server by mistake is told about the one that runs.
         let tracking = if audit { Tracking::On } else { Tracking::Off };
         let local =
@@ -116,6 +122,7 @@ impl Endpoints {
             network,
             local,
             parts,
+            credential,
             policy: Arc::new(policy),
             agents,
             settings,
@@ -130,8 +137,18 @@ impl Endpoints {
     /// # Errors
     /// [`EndpointsError::Serve`].
     pub(crate) async fn run(self, shutdown: Shutdown, log: Log) -> Result<(), EndpointsError> {
-        let Self { network, local, parts, policy, agents, settings, audit, node_attestors, agent_id_as_selector } =
-            self;
+        let Self {
+            network,
+            local,
+            parts,
+            credential,
+            policy,
+            agents,
+            settings,
+            audit,
+            node_attestors,
+            agent_id_as_selector,
+        } = self;
         info!(target: "endpoints", address = %network.address(), network = "tcp", "Starting Server APIs");
         info!(target: "endpoints", address = %local.path().display(), network = "unix", "Starting Server APIs");
         let clock = parts.clock.clone();
@@ -160,7 +177,7 @@ impl Endpoints {
         local_routes
             .add_service(api::health::service(parts.trust_domain.clone(), parts.store.clone()))
             .add_service(api::logger::service(log))
-            .add_service(api::unbuilt::debug());
+            .add_service(api::debug::service(parts.clone(), credential));
         let over_network = serve(
             ("tcp", tcp),
             network,

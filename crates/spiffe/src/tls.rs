@@ -233,6 +233,11 @@ impl Credential {
     pub fn with_key(chain: &[Certificate], key: Arc<dyn SigningKey>) -> Self {
         Self(Arc::new(CertifiedKey::new(der_chain(chain), key)))
     }
+
+    /// The chain, leaf first, each certificate in DER.
+    pub fn chain_der(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.cert.iter().map(AsRef::as_ref)
+    }
 }
 
 impl fmt::Debug for Credential {

@@ -8,6 +8,7 @@ use steeple_proto::spire::api::server::bundle::v1::{
     BatchDeleteFederatedBundleResponse, BatchSetFederatedBundleResponse, ListFederatedBundlesResponse,
     batch_delete_federated_bundle_response, batch_set_federated_bundle_response,
 };
+use steeple_proto::spire::api::server::debug::v1::{GetInfoResponse, get_info_response};
 use steeple_proto::spire::api::server::entry::v1::{
     BatchCreateEntryResponse, BatchDeleteEntryResponse, BatchUpdateEntryResponse, ListEntriesResponse,
     batch_create_entry_response, batch_delete_entry_response, batch_update_entry_response,
@@ -144,6 +145,22 @@ pub(crate) fn bundles_deleted(response: &BatchDeleteFederatedBundleResponse) -> 
 pub(crate) fn logger(logger: &types::Logger) -> Value {
     let name = |level: types::LogLevel| level.as_str_name().into();
     object([("current_level", name(logger.current_level())), ("launch_level", name(logger.launch_level()))])
+}
+
+/// `GetInfoResponse`
+pub(crate) fn info(response: &GetInfoResponse) -> Value {
+    let GetInfoResponse { svid_chain, uptime, agents_count, federated_bundles_count, entries_count } = response;
+    let certificate = |certificate: &get_info_response::Cert| {
+        let get_info_response::Cert { id, expires_at, subject } = certificate;
+        object([("id", message(id, spiffe_id)), ("expires_at", long(*expires_at)), ("subject", text(subject))])
+    };
+    object([
+        ("svid_chain", list(svid_chain, certificate)),
+        ("uptime", (*uptime).into()),
+        ("agents_count", (*agents_count).into()),
+        ("entries_count", (*entries_count).into()),
+        ("federated_bundles_count", (*federated_bundles_count).into()),
+    ])
 }
 
 /// `MintJWTSVIDResponse`

@@ -4,6 +4,7 @@ mod agent;
 mod bundle;
 mod client;
 mod config;
+mod debug;
 mod entry;
 mod healthcheck;
 mod id;
@@ -55,6 +56,7 @@ fn commands(program: &Program) -> Commands<Run> {
         asking("set", "bundle set", "Brings the bundle of another trust domain", bundle::set),
         asking("show", "bundle show", "Prints the server's own bundle", bundle::show),
     ];
+    let debug = vec![asking("getinfo", "debug getinfo", "Tells how much the server has to do with", debug::get_info)];
     let entry = vec![
         asking("count", "entry count", "Counts registration entries", entry::count),
         asking("create", "entry create", "Creates registration entries", entry::create),
@@ -75,6 +77,7 @@ fn commands(program: &Program) -> Commands<Run> {
     let always = vec![
         Command::group("agent", agent),
         Command::group("bundle", bundle),
+        Command::group("debug", debug),
         Command::group("entry", entry),
         asking("healthcheck", "healthcheck", "Tells whether the server is healthy", healthcheck::run),
         Command::group("jwt", jwt),

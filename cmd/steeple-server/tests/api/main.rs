@@ -95,7 +95,6 @@ async fn replay(name: &str) {
 
 /// The methods that are not written.
 const UNBUILT: &[(&str, &[&str])] = &[
-    ("spire.api.server.debug.v1.Debug", &["GetInfo"]),
     (
         "spire.api.server.trustdomain.v1.TrustDomain",
         &[

@@ -5,6 +5,7 @@ mod agent;
 mod attest;
 mod audit;
 mod bundle;
+mod debug;
 mod follow;
 mod requests;
 mod settings;
@@ -33,12 +34,13 @@ use tonic::service::Routes;
 use tower::{Layer, Service};
 
 use super::*;
-use crate::authpolicy::{Policy, network_services};
+use crate::authpolicy::{Policy, local_services};
 use crate::ca::authorities::Authorities;
 use crate::ca::sign::{Lifetimes, Signing};
 use crate::ca::{CaConfig, CaSubject};
 use crate::limits::RateLimits;
 use crate::settings::Settings;
+use crate::svid::SvidRotation;
 use crate::tests::{DAY, HOUR, manual, store};
 
 /// A server without listeners.
@@ -112,16 +114,19 @@ impl Api {
 
         let settings = Settings::new(Vec::new(), RateLimits { attestation: false, signing: false }, &clock);
         let (policy, agents) = Policy::new(store.clone(), Arc::clone(&index), &settings, clock.clone());
+        let (_, credential) =
+            SvidRotation::start(&trust_domain, KeyType::EcP256, Arc::clone(&ca), clock.clone()).await.unwrap();
         let parts = Parts { trust_domain, store: store.clone(), index: Arc::clone(&index), ca, clock };
         let shutdown = Shutdown::new();
         let mut routes = Routes::builder();
         routes
             .add_service(super::agent::service(parts.clone(), attest::attestors(), false))
             .add_service(super::bundle::service(parts.clone()))
+            .add_service(super::debug::service(parts.clone(), credential))
             .add_service(super::entry::service(parts.clone()))
             .add_service(super::svid::service(parts.clone()))
             .add_service(super::sync::service(parts, agents, shutdown.clone()));
-        let methods = Methods::new(&network_services());
+        let methods = Methods::new(&local_services());
         let layers =
             Layers::new(methods, Arc::new(policy), settings.limits.subscribe(), Audit::new(audited), Bounds::none());
         let layered = layers.layer(routes.routes());

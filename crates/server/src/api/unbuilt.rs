@@ -1,6 +1,5 @@
 //! Services whose methods are not built yet: each answers UNIMPLEMENTED, after the same authorization as later.
 
-use steeple_proto::spire::api::server::debug::v1::debug_server::{Debug, DebugServer};
 use steeple_proto::spire::api::server::localauthority::v1::local_authority_server::{
     LocalAuthority, LocalAuthorityServer,
 };
@@ -14,17 +13,10 @@ impl TrustDomain for Unbuilt {}
 #[tonic::async_trait]
 impl LocalAuthority for Unbuilt {}
 
-#[tonic::async_trait]
-impl Debug for Unbuilt {}
-
 pub(crate) fn trust_domain() -> TrustDomainServer<impl TrustDomain> {
     TrustDomainServer::new(Unbuilt)
 }
 
 pub(crate) fn local_authority() -> LocalAuthorityServer<impl LocalAuthority> {
     LocalAuthorityServer::new(Unbuilt)
-}
-
-pub(crate) fn debug() -> DebugServer<impl Debug> {
-    DebugServer::new(Unbuilt)
 }

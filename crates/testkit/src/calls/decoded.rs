@@ -11,7 +11,7 @@ use steeple_spiffe::{Certificate, JwtSvid, PublicKey, PublicKeyKind, WitSvid, wi
 
 /// So many seconds a time may be off: SVIDs are made a little before the call that shows them, and a replay is faster than
 /// the recording was.
-const TOLERANCE: i64 = 30;
+pub(super) const TOLERANCE: i64 = 30;
 /// How long the recorded server's authorities last.
 const DAY: i64 = 24 * 60 * 60;
 
