@@ -148,6 +148,8 @@ mod tests {
             (PublicKeyKind::EcP384, "ec-p384", &["ES384"]),
             (PublicKeyKind::EcP521, "ec-p521", &["ES512"]),
             (PublicKeyKind::Rsa(2048), "RSA", &["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"]),
+            // Which the reference takes.
+            (PublicKeyKind::Rsa(1024), "RSA", &[]),
         ] {
             for algorithm in
                 ["ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "HS256", ""]
