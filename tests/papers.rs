@@ -148,14 +148,19 @@ fn all_tests() -> Result<BTreeSet<String>> {
 }
 
 /// The functions that are run as tests: those with the attribute for it, behind which others may stand, and the cases of
-/// a `suite!`, whose macro gives them one.
+/// a `suite!`, whose macro gives them one. A suite ends with the brace below its beginning.
 fn tests_of(text: &str) -> BTreeSet<String> {
-    let (mut tests, mut is_test, mut is_suite) = (BTreeSet::new(), false, false);
+    let (mut tests, mut is_test, mut suite_end) = (BTreeSet::new(), false, None);
     for line in text.lines() {
-        is_suite = line == "suite! {" || is_suite && line != "}";
+        let indent = line.len() - line.trim_start().len();
+        if line.trim_start().starts_with("suite! {") && !line.ends_with('}') {
+            suite_end = Some(format!("{}}}", " ".repeat(indent)));
+        } else if suite_end.as_deref() == Some(line) {
+            suite_end = None;
+        }
         let line = line.trim();
         let is_name = |line: &str| line.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-        if is_suite && !line.is_empty() && is_name(line) {
+        if suite_end.is_some() && !line.is_empty() && is_name(line) {
             tests.insert(line.to_owned());
         } else if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
             is_test = true;
@@ -187,7 +192,7 @@ fn only_what_is_run_counts_as_a_test() {
         fn g() {}
         h
 "#;
-    let suite = "suite! {\n    i {\n        j_k\n    }\n}\nl\n";
+    let suite = "    suite! { all on i:\n    i {\n        j_k\n    }\n    }\nl\nsuite! { m }\nn\n";
     assert_eq!(tests_of(&format!("{text}{suite}")), ["a", "c", "d", "j_k"].map(str::to_owned).into());
 }
 
