@@ -211,18 +211,42 @@ pub(crate) async fn load(
         Some(cursor) => cursor.order(sql, "e.id"),
         None => sql.push(" ORDER BY e.id"),
     };
-    let mut entries = db.rows(sql, read).await?;
-    let ids: Vec<i64> = entries.iter().map(|(id, _)| *id).collect();
-    let only = (!everything).then_some(ids.as_slice());
+    let rows = db.rows(sql, read).await?;
+    with_lists(db, rows, if everything { Which::All } else { Which::Named }).await
+}
 
+/// The next rows after the one with the id `after`, at most so many: pages of everything, in order of creation.
+pub(crate) async fn load_page(db: &mut Connection, after: i64, most: u32) -> Result<Vec<(i64, Entry)>, Error> {
+    let sql = Sql::new(format!("{SELECT} WHERE e.id > ? ORDER BY e.id LIMIT ?")).bind(after).bind(i64::from(most));
+    let rows = db.rows(sql, read).await?;
+    with_lists(db, rows, Which::Range).await
+}
+
+/// Which rows of the lists are read: what is cheapest differs.
+#[derive(Clone, Copy)]
+enum Which {
+    All,
+    /// Those of the entries by their ids.
+    Named,
+    /// Those of all ids between the first and the last.
+    Range,
+}
+
+/// The entries (by ascending id) with their selectors, DNS names and trust domains.
+async fn with_lists(
+    db: &mut Connection,
+    mut entries: Vec<(i64, Entry)>,
+    which: Which,
+) -> Result<Vec<(i64, Entry)>, Error> {
+    let ids: Vec<i64> = entries.iter().map(|(id, _)| *id).collect();
     let selectors = ["SELECT registered_entry_id, type, value FROM selectors", "registered_entry_id", "id"];
-    children(db, &ids, only, selectors, |place, row| {
+    children(db, &ids, which, selectors, |place, row| {
         entries[place].1.selectors.push(Selector { kind: row.text(1)?, value: row.text(2)? });
         Ok(())
     })
     .await?;
     let dns_names = ["SELECT registered_entry_id, value FROM dns_names", "registered_entry_id", "id"];
-    children(db, &ids, only, dns_names, |place, row| {
+    children(db, &ids, which, dns_names, |place, row| {
         entries[place].1.dns_names.push(row.text(1)?);
         Ok(())
     })
@@ -233,7 +257,7 @@ pub(crate) async fn load(
         "f.registered_entry_id",
         "b.id",
     ];
-    children(db, &ids, only, trust_domains, |place, row| {
+    children(db, &ids, which, trust_domains, |place, row| {
         entries[place].1.federates_with.push(row.text(1)?);
         Ok(())
     })
@@ -247,20 +271,24 @@ pub(crate) async fn load(
     Ok(entries)
 }
 
-/// Reads the values that belong to the entries `ids` (ascending); `add` gets its entry's place in `ids` with each. With
-/// `only` None all rows of the table are read, which is cheaper than naming all entries.
+/// Reads the values that belong to the entries `ids` (ascending); `add` gets its entry's place in `ids` with each.
 async fn children(
     db: &mut Connection,
     ids: &[i64],
-    only: Option<&[i64]>,
+    which: Which,
     [select, owner, order]: [&str; 3],
     mut add: impl FnMut(usize, &Row) -> Result<(), Error> + Send,
 ) -> Result<(), Error> {
     let read = |row: &Row| ids.binary_search(&row.integer(0)?).map_or(Ok(()), |place| add(place, row));
-    match only {
-        None => db.rows(Sql::new(format!("{select} ORDER BY {order}")), read).await?,
-        Some(ids) => {
+    let (Some(first), Some(last)) = (ids.first(), ids.last()) else { return Ok(()) };
+    match which {
+        Which::All => db.rows(Sql::new(format!("{select} ORDER BY {order}")), read).await?,
+        Which::Named => {
             db.rows_in(&format!("{select} WHERE {owner} IN "), ids, &format!(" ORDER BY {order}"), read).await?
+        }
+        Which::Range => {
+            let sql = Sql::new(format!("{select} WHERE {owner} BETWEEN ? AND ? ORDER BY {order}"));
+            db.rows(sql.bind(*first).bind(*last), read).await?
         }
     };
     Ok(())

@@ -39,11 +39,22 @@ use crate::sql::Sql;
 use crate::writer::Hint;
 use crate::{Entry, Error, Node};
 
-/// Everything that servers share, read in one transaction.
+/// A part of everything that servers share.
 #[derive(Clone, Debug)]
+pub enum Part {
+    /// All bundles, in order of creation. They come first.
+    Bundles(Vec<Bundle>),
+    /// All nodes with their selectors, in order of creation. They come next.
+    Nodes(Vec<Node>),
+    /// Some entries, in order of creation; there may be many such parts.
+    Entries(Vec<Entry>),
+}
+
+/// Everything that servers share, read in one transaction.
+#[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// All entries, in order of creation.
-    pub entries: Vec<Arc<Entry>>,
+    pub entries: Vec<Entry>,
     /// All nodes with their selectors, in order of creation.
     pub nodes: Vec<Node>,
     /// All bundles, in order of creation.
@@ -66,8 +77,9 @@ pub struct Position {
 pub enum Change {
     /// These rows.
     Rows(ChangedRows),
-    /// All of it may have: the database was replaced or moved back, or nothing had been read before.
-    Reload(Snapshot),
+    /// All of it may have: the database was replaced or moved back, or nothing had been read before. It comes again until
+    /// everything was read ([`Feed::load`]).
+    Reload,
 }
 
 /// Rows that may have changed, by name, as they are now; None for those that are gone. A row that changed several times
@@ -160,15 +172,32 @@ impl Feed {
         }
     }
 
-    /// Reads everything. [`Feed::next`] goes on from there.
+    /// Reads everything, as [`Feed::load`] does, at once.
     pub async fn snapshot(&mut self) -> Result<Snapshot, Error> {
+        let mut snapshot = Snapshot::default();
+        snapshot.position = self
+            .load(&mut |part| match part {
+                Part::Bundles(bundles) => snapshot.bundles.extend(bundles),
+                Part::Nodes(nodes) => snapshot.nodes.extend(nodes),
+                Part::Entries(entries) => snapshot.entries.extend(entries),
+            })
+            .await?;
+        Ok(snapshot)
+    }
+
+    /// Reads everything, in one transaction, and hands it out in parts. [`Feed::next`] goes on from there.
+    ///
+    /// After an error, or when the future is dropped, the parts that were handed out say nothing.
+    pub async fn load(&mut self, take: &mut (dyn FnMut(Part) + Send)) -> Result<Position, Error> {
+        self.known = None;
         let hint = *self.hints.borrow_and_update();
         self.watch.renew();
         let open = Open::of(&mut self.open, &self.database).await?;
         open.data_version = data_version(&mut open.db).await?;
         open.db.begin_read().await?;
         let view = View::of(&mut open.db).await?;
-        let (snapshot, known) = read::everything(&mut open.db, view.horizon, &self.clock).await?;
+        let known = read::everything(&mut open.db, view.horizon, &self.clock, take).await?;
+        let position = known.position();
         open.db.commit().await?;
         // From here on nothing waits: either all of this happens or nothing.
         open.is_idle = true;
@@ -179,10 +208,10 @@ impl Feed {
         self.bundles_stale = self.database.dialect().is_server();
         self.since_bundles = Duration::ZERO;
         self.since_look = Duration::ZERO;
-        Ok(snapshot)
+        Ok(position)
     }
 
-    /// Waits for a change and returns it. Without a [`Feed::snapshot`] before, it returns one at once.
+    /// Waits for a change and returns it; [`Change::Reload`] at once, unless everything was read before.
     ///
     /// Dropping the future loses nothing. After an error the next call goes on from the same position, after a pause that
     /// grows with each error.
@@ -214,7 +243,7 @@ impl Feed {
     async fn next_change(&mut self) -> Result<Change, Error> {
         loop {
             if self.known.is_none() || self.source.0 != self.database.identity() {
-                return Ok(Change::Reload(self.snapshot().await?));
+                return Ok(Change::Reload);
             }
             if !self.due {
                 self.wait().await?;
@@ -225,7 +254,10 @@ impl Feed {
             match self.look().await? {
                 Look::Nothing => {}
                 Look::Rows(rows) => return Ok(Change::Rows(rows)),
-                Look::MovedBack => return Ok(Change::Reload(self.snapshot().await?)),
+                Look::MovedBack => {
+                    self.known = None;
+                    return Ok(Change::Reload);
+                }
             }
         }
     }

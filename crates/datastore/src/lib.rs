@@ -46,7 +46,7 @@ pub use config::SqlConfig;
 pub use database::{MySqlServer, PostgresServer, TlsFiles};
 pub use entries::Entry;
 pub use error::Error;
-pub use feed::{Change, ChangedRows, Feed, Position, Snapshot};
+pub use feed::{Change, ChangedRows, Feed, Part, Position, Snapshot};
 pub use listing::{Listing, Match, MatchSet, Page};
 pub use nodes::Node;
 pub use selector::Selector;

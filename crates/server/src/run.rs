@@ -7,7 +7,7 @@ use std::sync::Arc;
 use steeple_catalog::load::{LoadError, Loaded, ServerBuiltIns};
 use steeple_catalog::{Host, IdentityProvider, PluginError};
 use steeple_config::sections::REQUIRE_PQ_KEM;
-use steeple_datastore::{DataStore, Error as StoreError, Feed};
+use steeple_datastore::{Change, DataStore, Error as StoreError, Feed};
 use steeple_runtime::health::Health;
 use steeple_runtime::logging::Log;
 use steeple_runtime::os::reason;
@@ -24,7 +24,7 @@ use crate::ca::sign::Signing;
 use crate::ca::{Ca, CaError, Rotation};
 use crate::config::Config;
 use crate::endpoints::{Endpoints, EndpointsError, Listen};
-use crate::entries::Index;
+use crate::entries::{Index, Loading};
 use crate::prune::Pruning;
 use crate::settings::Settings;
 use crate::svid::{SvidError, SvidRotation};
@@ -155,7 +155,7 @@ async fn start(config: Config, built_ins: &ServerBuiltIns, log: Log, shutdown: S
 
     // What is authorized.
     let mut feed = store.feed();
-    let index = Arc::new(Index::new(trust_domain.clone(), feed.snapshot().await?));
+    let index = Arc::new(Index::new(Loading::read(&mut feed, &trust_domain).await?));
 
     host.provide_identity(Arc::new(Own { trust_domain: trust_domain.clone(), index: Arc::clone(&index) }));
 
@@ -181,10 +181,11 @@ async fn start(config: Config, built_ins: &ServerBuiltIns, log: Log, shutdown: S
     let endpoints = Endpoints::bind(listen, parts).await?;
 
     // From here on all parts run together.
-    let pruning = Pruning::new(store.clone(), trust_domain, clock, config.prune_events_older_than, config.prune_nodes);
+    let pruning =
+        Pruning::new(store.clone(), trust_domain.clone(), clock, config.prune_events_older_than, config.prune_nodes);
     signals::follow(&log, &shutdown).map_err(RunError::Signals)?;
     let mut tasks = Tasks::new(shutdown.clone());
-    tasks.start("feed", follow(feed, index, health, shutdown.clone()));
+    tasks.start("feed", follow(feed, trust_domain, index, health, shutdown.clone()));
     tasks.start("CA rotation", part(rotation.run(shutdown.clone())));
     tasks.start("SVID rotation", part(svid_rotation.run(shutdown.clone())));
     tasks.start("pruning", part(pruning.run(shutdown.clone())));
@@ -210,13 +211,24 @@ async fn part<E: Into<RunError>>(run: impl Future<Output = Result<(), E>>) -> Re
 }
 
 /// Feeds the index, and nobody else does.
-async fn follow(mut feed: Feed, index: Arc<Index>, health: Health, shutdown: Shutdown) -> Result<(), RunError> {
-    while let Some(change) = shutdown.unless_stopped(feed.next()).await {
-        match change {
-            Ok(change) => {
-                health.up("feed");
-                index.apply(change);
+async fn follow(
+    mut feed: Feed,
+    trust_domain: TrustDomain,
+    index: Arc<Index>,
+    health: Health,
+    shutdown: Shutdown,
+) -> Result<(), RunError> {
+    loop {
+        let next = async {
+            match feed.next().await? {
+                Change::Rows(rows) => index.apply(rows),
+                Change::Reload => index.replace(Loading::read(&mut feed, &trust_domain).await?),
             }
+            Ok::<_, StoreError>(())
+        };
+        let Some(done) = shutdown.unless_stopped(next).await else { break };
+        match done {
+            Ok(()) => health.up("feed"),
             // The feed waits by itself before it tries again.
             Err(error) => {
                 error!(target: "feed", error = %error, "Failed to read changes");

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::sync::Arc;
 
 use steeple_proto::spire::common::Bundle;
 
@@ -38,12 +37,9 @@ struct Fingerprint {
 type Changed = Vec<(String, Option<Bundle>)>;
 
 impl Bundles {
-    pub(super) fn new(entries: &[Arc<Entry>], bundles: &[BundleRow]) -> Self {
+    pub(super) fn new(bundles: &[BundleRow]) -> Self {
         let mut known = Self { bundles: HashMap::new(), federated: HashMap::new(), hasher: RandomState::new() };
         known.remember(bundles);
-        for entry in entries {
-            known.remember_entry(&entry.entry_id, Some(entry));
-        }
         known
     }
 
@@ -74,7 +70,7 @@ impl Bundles {
         self.bundles = rows.iter().map(|row| (row.trust_domain.clone(), self.fingerprint(row))).collect();
     }
 
-    pub(super) fn remember_entry(&mut self, entry_id: &str, entry: Option<&Arc<Entry>>) {
+    pub(super) fn remember_entry(&mut self, entry_id: &str, entry: Option<&Entry>) {
         match entry.filter(|entry| !entry.federates_with.is_empty()) {
             Some(entry) => self.federated.insert(entry_id.to_owned(), entry.federates_with.clone()),
             None => self.federated.remove(entry_id),

@@ -10,10 +10,13 @@ use super::bundles::{BundleRow, Bundles};
 use super::events::{self, OF_ENTRIES, OF_NODES};
 use super::gaps::Horizon;
 use super::tail::Tail;
-use super::{ChangedRows, Position, Snapshot};
+use super::{ChangedRows, Part, Position};
 use crate::connection::Connection;
 use crate::sql::{Conditions, Sql};
-use crate::{Entry, Error, bundles, entries, nodes};
+use crate::{Error, bundles, entries, nodes};
+
+/// Entries of one part: few enough that reading all takes little more memory than what is made of them.
+const ENTRIES_A_PART: u32 = 10_000;
 
 /// What has been handed out.
 pub(super) struct Known {
@@ -62,40 +65,38 @@ impl Known {
             self.bundles.remember(&bundles);
         }
         for (entry_id, entry) in &rows.entries {
-            self.bundles.remember_entry(entry_id, entry.as_ref());
+            self.bundles.remember_entry(entry_id, entry.as_deref());
         }
         (rows, more)
     }
 }
 
-/// All rows.
+/// All rows, part by part. Bundles and nodes come before the entries that need them.
 pub(super) async fn everything(
     db: &mut Connection,
     horizon: Horizon,
     clock: &Clock,
-) -> Result<(Snapshot, Known), Error> {
+    take: &mut (dyn FnMut(Part) + Send),
+) -> Result<Known, Error> {
     let entry_events = OF_ENTRIES.begin(db, horizon, clock).await?;
     let node_events = OF_NODES.begin(db, horizon, clock).await?;
-    let entries = entries::load(db, Conditions::default(), None);
-    let entries = shared(measure("datastore.registration_entry.list", entries).await?);
+    let rows = measure("datastore.bundle.list", all_bundles(db)).await?;
+    let mut bundles = Bundles::new(&rows);
+    take(Part::Bundles(rows.into_iter().map(|row| row.bundle).collect()));
     let nodes = nodes::load(db, Conditions::default(), None, true);
     let nodes = measure("datastore.node.list", nodes).await?;
-    let rows = measure("datastore.bundle.list", all_bundles(db)).await?;
-    let known = Known { entries: entry_events, nodes: node_events, bundles: Bundles::new(&entries, &rows) };
-    let snapshot = Snapshot {
-        entries,
-        nodes: nodes.into_iter().map(|(_, node)| node).collect(),
-        bundles: rows.into_iter().map(|row| row.bundle).collect(),
-        position: known.position(),
-    };
-    Ok((snapshot, known))
-}
-
-/// Not by `collect`, which would keep the rows' allocation, thirty times as large as that of the pointers.
-fn shared(rows: Vec<(i64, Entry)>) -> Vec<Arc<Entry>> {
-    let mut entries = Vec::with_capacity(rows.len());
-    entries.extend(rows.into_iter().map(|(_, entry)| Arc::new(entry)));
-    entries
+    take(Part::Nodes(nodes.into_iter().map(|(_, node)| node).collect()));
+    let mut after = 0;
+    loop {
+        let rows = measure("datastore.registration_entry.list", entries::load_page(db, after, ENTRIES_A_PART)).await?;
+        let Some((last, _)) = rows.last() else { break };
+        after = *last;
+        for (_, entry) in &rows {
+            bundles.remember_entry(&entry.entry_id, Some(entry));
+        }
+        take(Part::Entries(rows.into_iter().map(|(_, entry)| entry).collect()));
+    }
+    Ok(Known { entries: entry_events, nodes: node_events, bundles })
 }
 
 /// What happened since `known`; None when the database has moved back behind it.

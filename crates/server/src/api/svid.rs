@@ -25,7 +25,6 @@ use super::{Parts, audited, ids, status};
 use crate::ca::CaError;
 use crate::ca::sign::{SignedJwt, WorkloadJwt, WorkloadX509, expires_at, ttl_of};
 use crate::dns_name;
-use crate::entries::IndexedEntry;
 
 /// Signatures of one batch that are under way at a time.
 const IN_FLIGHT: usize = 32;
@@ -163,15 +162,14 @@ impl Svid for Service {
         call.admit(1).await?;
         self.check_jwt()?;
         // The entry before the audience, as in the reference: an empty request finds no entry.
-        let entry = self.authorized_entry(agent, &entry_id)?;
-        let id = entry_id_of(&entry)?;
+        let (id, entry) = self.authorized_entry(agent, &entry_id)?;
         call.audit("spiffe_id", id.as_str());
-        call.audit("ttl", entry.row.jwt_svid_ttl);
+        call.audit("ttl", entry.jwt_svid_ttl);
         let params = WorkloadJwt {
             id: &id,
             audience: &audience,
-            ttl: ttl_of(entry.row.jwt_svid_ttl),
-            include_jti: entry.row.additional_attributes.is_some_and(|attributes| attributes.jwt_svid_include_jti),
+            ttl: ttl_of(entry.jwt_svid_ttl),
+            include_jti: entry.additional_attributes.is_some_and(|attributes| attributes.jwt_svid_include_jti),
         };
         let svid = self.jwt_svid(params).await?;
         Ok(Response::new(NewJwtsvidResponse { svid: Some(svid) }))
@@ -230,14 +228,13 @@ impl Service {
         if csr.is_empty() {
             return Err(status::invalid_argument("missing CSR"));
         }
-        let entry = self.authorized_entry(agent, &entry_id)?;
+        let (id, entry) = self.authorized_entry(agent, &entry_id)?;
         let csr = parse_csr(&csr, "invalid CSR signature")?;
-        let id = entry_id_of(&entry)?;
         let params = WorkloadX509 {
             id: &id,
             public_key: &csr.public_key,
-            ttl: ttl_of(entry.row.x509_svid_ttl),
-            dns_names: &entry.row.dns_names,
+            ttl: ttl_of(entry.x509_svid_ttl),
+            dns_names: &entry.dns_names,
             subject: None,
         };
         let chain = self.0.ca.sign_workload(params).await;
@@ -247,7 +244,7 @@ impl Service {
                 target: "api",
                 entry_id,
                 spiffe_id = %id,
-                revision_number = entry.row.revision_number,
+                revision_number = entry.revision_number,
                 expiration = rfc3339(leaf.not_after()),
                 serial_num = leaf.serial_decimal(),
                 "Signed X509 SVID"
@@ -267,9 +264,14 @@ impl Service {
         Ok(types::Jwtsvid { token, id: Some(id), expires_at, issued_at, hint: String::new() })
     }
 
-    fn authorized_entry(&self, agent: &SpiffeId, entry_id: &str) -> Result<std::sync::Arc<IndexedEntry>, Status> {
+    /// The entry, if the agent may have it, and the identity that it gives.
+    fn authorized_entry(&self, agent: &SpiffeId, entry_id: &str) -> Result<(SpiffeId, types::Entry), Status> {
         let entry = self.0.index.authorized_entry(agent.as_str(), entry_id);
-        entry.ok_or_else(|| status::not_found("entry not found or not authorized"))
+        let entry = entry.ok_or_else(|| status::not_found("entry not found or not authorized"))?;
+        let id = SpiffeId::parse(&entry.spiffe_id);
+        let id = id.map_err(|error| status::internal("entry has malformed SPIFFE ID", error))?;
+        let whole = entry.whole().map_err(|error| status::internal("entry cannot be decoded", error))?;
+        Ok((id, whole))
     }
 
     fn requested_id(&self, csr: &CertificateRequest) -> Result<SpiffeId, Status> {
@@ -293,10 +295,6 @@ fn parse_csr(der: &[u8], bad_signature: &str) -> Result<CertificateRequest, Stat
         steeple_pki::PkiError::RequestSignature(error) => status::invalid(bad_signature, error),
         other => status::invalid("malformed CSR", other),
     })
-}
-
-fn entry_id_of(entry: &IndexedEntry) -> Result<SpiffeId, Status> {
-    SpiffeId::parse(&entry.row.spiffe_id).map_err(|error| status::internal("entry has malformed SPIFFE ID", error))
 }
 
 /// A chain as the APIs deliver it.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use steeple_datastore::entries::{CreateEntry, Created};
-use steeple_datastore::{Entry, Selector};
+use steeple_datastore::{Change, Entry, Selector};
 use steeple_pki::{KeyType, Name, PrivateKey, csr};
 use steeple_proto::spire::api::server::agent::v1::agent_client::AgentClient;
 use steeple_proto::spire::api::server::agent::v1::{
@@ -104,11 +104,11 @@ impl Api {
         let ca = Arc::new(Ca::new(signing, lifetimes, Some(String::new()), clock.clone()));
 
         let mut feed = store.feed();
-        let index = Arc::new(Index::new(trust_domain.clone(), feed.snapshot().await.unwrap()));
+        let index = Arc::new(Index::new(crate::entries::Loading::read(&mut feed, &trust_domain).await.unwrap()));
         let fed = Arc::clone(&index);
         tokio::spawn(async move {
-            while let Ok(change) = feed.next().await {
-                fed.apply(change);
+            while let Ok(Change::Rows(rows)) = feed.next().await {
+                fed.apply(rows);
             }
         });
 

@@ -17,11 +17,11 @@ pub(super) fn entries(tables: &Tables, agent: &str) -> Vec<Arc<IndexedEntry>> {
         }
         let from = parents.len();
         for alias in aliases_of(tables, parent) {
-            parents.push(&alias.row.spiffe_id);
+            parents.push(&alias.spiffe_id);
         }
         for entry in tables.children.get(parent).into_iter().flatten() {
             found.push(Arc::clone(entry));
-            parents.push(&entry.row.spiffe_id);
+            parents.push(&entry.spiffe_id);
         }
         // A stack gives back the last first.
         parents[from..].reverse();
@@ -31,10 +31,10 @@ pub(super) fn entries(tables: &Tables, agent: &str) -> Vec<Arc<IndexedEntry>> {
 
 /// One of them, found from below: cheaper than the whole closure, since few IDs stand above an entry.
 pub(super) fn entry(tables: &Tables, agent: &str, entry_id: &str) -> Option<Arc<IndexedEntry>> {
-    let entry = tables.entries.get(entry_id).filter(|entry| entry.row.parent_id != tables.server_id)?;
+    let entry = tables.entries.get(entry_id).filter(|entry| *entry.parent_id != *tables.server_id)?;
     let state = tables.agents.get(agent);
     let mut visited = HashSet::new();
-    let mut above = vec![entry.row.parent_id.as_str()];
+    let mut above = vec![&*entry.parent_id];
     while let Some(id) = above.pop() {
         if id == agent {
             return Some(Arc::clone(entry));
@@ -43,8 +43,8 @@ pub(super) fn entry(tables: &Tables, agent: &str, entry_id: &str) -> Option<Arc<
             continue;
         }
         for named in tables.named.get(id).into_iter().flatten() {
-            if named.row.parent_id != tables.server_id {
-                above.push(&named.row.parent_id);
+            if *named.parent_id != *tables.server_id {
+                above.push(&*named.parent_id);
             } else if state.is_some_and(|state| state.matches(named)) {
                 return Some(Arc::clone(entry));
             }

@@ -38,9 +38,9 @@ fn parents<'a>(
     entry: &'a IndexedEntry,
     connected: &'a HashSet<Arc<str>>,
 ) -> impl Iterator<Item = &'a str> {
-    let is_alias = entry.row.parent_id == tables.server_id;
-    let agents = || connected.iter().map(|agent| &**agent).chain(tables.nested.iter().map(String::as_str));
+    let is_alias = *entry.parent_id == *tables.server_id;
+    let agents = || connected.iter().map(|agent| &**agent).chain(tables.nested.iter().map(|agent| &**agent));
     let applies = |agent: &&str| tables.agents.get(*agent).is_some_and(|state| state.matches(entry));
-    let parent = (!is_alias).then_some(&*entry.row.parent_id);
+    let parent = (!is_alias).then_some(&*entry.parent_id);
     parent.into_iter().chain(is_alias.then(agents).into_iter().flatten().filter(applies))
 }

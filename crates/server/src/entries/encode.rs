@@ -1,7 +1,5 @@
 //! Stored rows in the forms of the APIs.
 
-use bytes::Bytes;
-use prost::Message;
 use steeple_datastore as datastore;
 use steeple_proto::spire::{api::types, common};
 use steeple_spiffe::SpiffeId;
@@ -28,22 +26,6 @@ pub(crate) const FOR_AGENTS: types::EntryMask = types::EntryMask {
     created_at: true,
     additional_attributes: true,
 };
-
-/// The entry with the fields of [`FOR_AGENTS`], encoded, and its SHA-256. None when an ID in it is malformed.
-pub(super) fn for_agents(row: &datastore::Entry) -> Option<(Bytes, [u8; 32])> {
-    let whole = entry(row)?;
-    let encoded = types::Entry {
-        parent_id: None,
-        x509_svid_ttl: 0,
-        jwt_svid_ttl: 0,
-        dns_names: Vec::new(),
-        expires_at: 0,
-        ..whole
-    }
-    .encode_to_vec();
-    let digest = steeple_pki::sha256(&encoded);
-    Some((encoded.into(), digest))
-}
 
 /// A stored entry as the Entry API shows it. None when an ID in it is malformed.
 pub(crate) fn entry(row: &datastore::Entry) -> Option<types::Entry> {

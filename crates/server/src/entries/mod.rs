@@ -4,34 +4,21 @@
 mod authorized;
 mod concerned;
 mod encode;
+mod entry;
 mod tables;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use bytes::Bytes;
-use steeple_datastore as datastore;
-use steeple_datastore::{Change, Snapshot};
+use steeple_datastore::{ChangedRows, Feed, Part};
 use steeple_proto::spire::api::types;
 use steeple_spiffe::TrustDomain;
 use steeple_spiffe::x509::Certificate;
 use tokio::sync::watch;
 
 pub(crate) use encode::{FOR_AGENTS, api_bundle, entry as api_entry, id as api_id, selector as api_selector};
+pub(crate) use entry::IndexedEntry;
 use tables::Tables;
-
-/// An entry as it is kept: the stored row, and the form that agents get, encoded once.
-#[derive(Debug)]
-pub struct IndexedEntry {
-    /// Its id, shared by all who name it.
-    pub id: Arc<str>,
-    /// The row.
-    pub row: Arc<datastore::Entry>,
-    /// The encoded `spire.api.types.Entry` with the fields that agents use.
-    pub encoded: Bytes,
-    /// SHA-256 of `encoded`.
-    pub digest: [u8; 32],
-}
 
 /// What is known of an agent, apart from its entries.
 #[derive(Debug)]
@@ -60,33 +47,59 @@ pub struct IndexedBundle {
     pub authorities: Arc<[Certificate]>,
 }
 
+/// What an index is made of, while it is read from the database part by part.
+pub struct Loading(Tables);
+
+impl Loading {
+    /// Nothing yet.
+    pub fn new(trust_domain: &TrustDomain) -> Self {
+        Self(Tables::new(trust_domain))
+    }
+
+    /// All that the database holds.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub async fn read(feed: &mut Feed, trust_domain: &TrustDomain) -> Result<Self, steeple_datastore::Error> {
+        let mut loading = Self::new(trust_domain);
+        feed.load(&mut |part| loading.add(part)).await?;
+        Ok(loading)
+    }
+
+    /// Takes over a part, in the order in which the feed gives them.
+    pub fn add(&mut self, part: Part) {
+        self.0.add(part);
+    }
+}
+
 /// The index. One task applies changes ([`Index::apply`]); everybody reads.
 pub struct Index {
-    trust_domain: TrustDomain,
     tables: RwLock<Tables>,
     /// Agents with an open stream. A number grows with each change that concerns the agent.
     streams: Mutex<HashMap<Arc<str>, watch::Sender<u64>>>,
 }
 
 impl Index {
-    /// The index of a database as it stands.
-    pub fn new(trust_domain: TrustDomain, snapshot: Snapshot) -> Self {
-        let tables = Tables::new(&trust_domain, snapshot);
-        Self { trust_domain, tables: RwLock::new(tables), streams: Mutex::default() }
+    /// The index of a database as it was read.
+    pub fn new(loaded: Loading) -> Self {
+        Self { tables: RwLock::new(loaded.0), streams: Mutex::default() }
+    }
+
+    /// Replaces everything, and wakes all streams: whatever changed, everybody has to look.
+    pub fn replace(&self, loaded: Loading) {
+        let before = std::mem::replace(&mut *self.tables.write().unwrap_or_else(PoisonError::into_inner), loaded.0);
+        for stream in self.streams().values() {
+            stream.send_modify(|changes| *changes += 1);
+        }
+        // Freeing a million entries takes a while, in which nobody should wait.
+        drop(before);
     }
 
     /// Replaces what changed and wakes the streams of the agents that it concerns.
-    pub fn apply(&self, change: Change) {
+    pub fn apply(&self, rows: ChangedRows) {
         let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
         let connected: HashSet<Arc<str>> = self.streams().keys().cloned().collect();
-        let concerned = match change {
-            // Whatever it was, everybody has to look.
-            Change::Reload(snapshot) => {
-                *tables = Tables::new(&self.trust_domain, snapshot);
-                connected
-            }
-            Change::Rows(rows) => tables.apply(rows, &connected),
-        };
+        let concerned = tables.apply(rows, &connected);
         drop(tables);
         let streams = self.streams();
         for agent in concerned {

@@ -3,12 +3,14 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use steeple_datastore::{Bundle, ChangedRows, Entry, Node, Snapshot};
+use steeple_datastore::{Bundle, ChangedRows, Entry, Node, Part};
 use steeple_spiffe::{SpiffeId, TrustDomain};
 use tracing::warn;
 
-use super::{AgentState, IndexedBundle, IndexedEntry, concerned, encode};
+use super::entry::{IndexedEntry, Surroundings};
+use super::{AgentState, IndexedBundle, concerned, encode};
 
+/// By place.
 type Entries = Vec<Arc<IndexedEntry>>;
 
 pub(super) struct Tables {
@@ -17,43 +19,51 @@ pub(super) struct Tables {
     pub(super) server_id: String,
     pub(super) entries: HashMap<Arc<str>, Arc<IndexedEntry>>,
     /// By parent ID, in the order of creation.
-    pub(super) children: HashMap<String, Entries>,
+    pub(super) children: HashMap<Arc<str>, Entries>,
     /// By SPIFFE ID.
-    pub(super) named: HashMap<String, Entries>,
+    pub(super) named: HashMap<Arc<str>, Entries>,
     /// Node aliases by the first of their selectors: an agent that lacks that one does not match.
     pub(super) aliases: HashMap<(String, String), Entries>,
-    pub(super) agents: HashMap<String, Arc<AgentState>>,
+    pub(super) agents: HashMap<Arc<str>, Arc<AgentState>>,
     /// Agents whose ID an entry names, so that they stand below another parent. Mostly none.
-    pub(super) nested: HashSet<String>,
+    pub(super) nested: HashSet<Arc<str>>,
     /// By trust domain name.
-    pub(super) bundles: HashMap<String, Arc<IndexedBundle>>,
+    pub(super) bundles: HashMap<Arc<str>, Arc<IndexedBundle>>,
+    /// The place of the next entry.
+    next_place: u64,
 }
 
 impl Tables {
-    pub(super) fn new(trust_domain: &TrustDomain, snapshot: Snapshot) -> Self {
-        let Snapshot { entries, nodes, bundles, position: _ } = snapshot;
-        let mut tables = Self {
+    pub(super) fn new(trust_domain: &TrustDomain) -> Self {
+        Self {
             trust_domain: trust_domain.clone(),
             server_id: format!("spiffe://{trust_domain}/spire/server"),
-            entries: HashMap::with_capacity(entries.len()),
+            entries: HashMap::new(),
             children: HashMap::new(),
             named: HashMap::new(),
             aliases: HashMap::new(),
             agents: HashMap::new(),
             nested: HashSet::new(),
             bundles: HashMap::new(),
-        };
-        for entry in entries {
-            tables.put_entry(entry);
+            next_place: 0,
         }
-        for node in nodes {
-            tables.put_agent(node);
+    }
+
+    /// Takes over a part of everything.
+    pub(super) fn add(&mut self, part: Part) {
+        match part {
+            Part::Bundles(bundles) => {
+                for bundle in bundles {
+                    self.put_bundle(&bundle.trust_domain_id.clone(), Some(bundle));
+                }
+            }
+            Part::Nodes(nodes) => nodes.into_iter().for_each(|node| self.put_agent(node)),
+            Part::Entries(entries) => {
+                for entry in entries {
+                    self.put_entry(&entry, None);
+                }
+            }
         }
-        for bundle in bundles {
-            let name = bundle_name(&bundle.trust_domain_id).to_owned();
-            tables.put_bundle(name, Some(bundle));
-        }
-        tables
     }
 
     /// Applies rows and tells which of the connected agents they concern.
@@ -65,7 +75,7 @@ impl Tables {
             concerned.extend(connected.iter().cloned());
         }
         for (trust_domain, bundle) in bundles {
-            self.put_bundle(bundle_name(&trust_domain).to_owned(), bundle);
+            self.put_bundle(&trust_domain, bundle);
         }
         for (id, node) in nodes {
             concerned.extend(concerned::above(self, &id, connected));
@@ -76,10 +86,12 @@ impl Tables {
         }
         for (id, entry) in entries {
             // Who loses it is found before, who gains it after.
-            let before = self.remove_entry(&id, |tables, old| concerned::by(tables, old, connected));
-            concerned.extend(before.into_iter().flatten());
+            let (before, place) = self
+                .remove_entry(&id, |tables, old| (concerned::by(tables, old, connected), Some(old.place)))
+                .unwrap_or_default();
+            concerned.extend(before);
             if let Some(entry) = entry
-                && let Some(new) = self.put_entry(entry)
+                && let Some(new) = self.put_entry(&entry, place)
             {
                 concerned.extend(concerned::by(self, &new, connected));
             }
@@ -87,25 +99,51 @@ impl Tables {
         concerned
     }
 
-    fn put_entry(&mut self, row: Arc<Entry>) -> Option<Arc<IndexedEntry>> {
+    /// Puts an entry in its old place, or behind all others.
+    fn put_entry(&mut self, row: &Entry, place: Option<u64>) -> Option<Arc<IndexedEntry>> {
         if !self.is_ours(&row.parent_id) || !self.is_ours(&row.spiffe_id) {
             return None;
         }
-        let Some((encoded, digest)) = encode::for_agents(&row) else {
+        let Some(whole) = encode::entry(row) else {
             warn!(target: "feed", entry_id = row.entry_id, "Entry cannot be encoded; it is left out");
             return None;
         };
-        let entry = Arc::new(IndexedEntry { id: row.entry_id.as_str().into(), row, encoded, digest });
-        self.children.entry(entry.row.parent_id.clone()).or_default().push(Arc::clone(&entry));
-        self.named.entry(entry.row.spiffe_id.clone()).or_default().push(Arc::clone(&entry));
-        if let Some(first) = self.alias_key(&entry) {
-            self.aliases.entry(first).or_default().push(Arc::clone(&entry));
+        let place = place.unwrap_or_else(|| {
+            self.next_place += 1;
+            self.next_place
+        });
+        let is_alias = row.parent_id == self.server_id;
+        let selectors = row.selectors.iter().filter(|_| is_alias);
+        let surroundings = Surroundings {
+            parent_id: self.shared(&row.parent_id),
+            spiffe_id: self.shared(&row.spiffe_id),
+            federates_with: whole.federates_with.iter().map(|name| self.shared_bundle_name(name)).collect(),
+            alias_of: selectors.map(|selector| (selector.kind.clone(), selector.value.clone())).collect(),
+            place,
+        };
+        let entry = Arc::new(IndexedEntry::new(whole, surroundings));
+        insert(&mut self.children, Arc::clone(&entry.parent_id), &entry);
+        insert(&mut self.named, Arc::clone(&entry.spiffe_id), &entry);
+        if let Some(first) = entry.alias_of.first() {
+            insert(&mut self.aliases, first.clone(), &entry);
         }
-        if self.agents.contains_key(&entry.row.spiffe_id) {
-            self.nested.insert(entry.row.spiffe_id.clone());
+        if let Some((agent, _)) = self.agents.get_key_value(&entry.spiffe_id) {
+            self.nested.insert(Arc::clone(agent));
         }
         self.entries.insert(Arc::clone(&entry.id), Arc::clone(&entry));
         Some(entry)
+    }
+
+    /// The ID as it is kept already, or a new one.
+    fn shared(&self, id: &str) -> Arc<str> {
+        let named = self.named.get_key_value(id).map(|(id, _)| id);
+        let known = named.or_else(|| self.children.get_key_value(id).map(|(id, _)| id));
+        let known = known.or_else(|| self.agents.get_key_value(id).map(|(id, _)| id));
+        known.map_or_else(|| id.into(), Arc::clone)
+    }
+
+    fn shared_bundle_name(&self, name: &str) -> Arc<str> {
+        self.bundles.get_key_value(name).map_or_else(|| name.into(), |(name, _)| Arc::clone(name))
     }
 
     /// Removes an entry, after `before` has looked at it in its place.
@@ -113,13 +151,13 @@ impl Tables {
         let entry = self.entries.get(id).cloned()?;
         let seen = before(self, &entry);
         self.entries.remove(id);
-        take(&mut self.children, &entry.row.parent_id, id);
-        take(&mut self.named, &entry.row.spiffe_id, id);
-        if let Some(first) = self.alias_key(&entry) {
-            take(&mut self.aliases, &first, id);
+        take(&mut self.children, &entry.parent_id, entry.place);
+        take(&mut self.named, &entry.spiffe_id, entry.place);
+        if let Some(first) = entry.alias_of.first() {
+            take(&mut self.aliases, first, entry.place);
         }
-        if !self.named.contains_key(&entry.row.spiffe_id) {
-            self.nested.remove(&entry.row.spiffe_id);
+        if !self.named.contains_key(&entry.spiffe_id) {
+            self.nested.remove(&entry.spiffe_id);
         }
         Some(seen)
     }
@@ -127,10 +165,11 @@ impl Tables {
     fn put_agent(&mut self, node: Node) {
         let selectors = node.selectors.into_iter().map(|selector| (selector.kind, selector.value)).collect();
         let state = AgentState { serial: node.serial.unwrap_or_default(), new_serial: node.new_serial, selectors };
-        if self.named.contains_key(&node.spiffe_id) {
-            self.nested.insert(node.spiffe_id.clone());
+        let id = self.shared(&node.spiffe_id);
+        if self.named.contains_key(&id) {
+            self.nested.insert(Arc::clone(&id));
         }
-        self.agents.insert(node.spiffe_id, Arc::new(state));
+        self.agents.insert(id, Arc::new(state));
     }
 
     fn remove_agent(&mut self, id: &str) {
@@ -138,16 +177,12 @@ impl Tables {
         self.nested.remove(id);
     }
 
-    fn put_bundle(&mut self, name: String, bundle: Option<Bundle>) {
+    fn put_bundle(&mut self, stored: &str, bundle: Option<Bundle>) {
+        let name = bundle_name(stored);
         match bundle {
-            Some(bundle) => drop(self.bundles.insert(name, Arc::new(encode::bundle(&bundle)))),
-            None => drop(self.bundles.remove(&name)),
+            Some(bundle) => drop(self.bundles.insert(self.shared_bundle_name(name), Arc::new(encode::bundle(&bundle)))),
+            None => drop(self.bundles.remove(name)),
         }
-    }
-
-    fn alias_key(&self, entry: &IndexedEntry) -> Option<(String, String)> {
-        let first = entry.row.selectors.first().filter(|_| entry.row.parent_id == self.server_id)?;
-        Some((first.kind.clone(), first.value.clone()))
     }
 
     fn is_ours(&self, id: &str) -> bool {
@@ -163,7 +198,7 @@ impl AgentState {
     /// Whether an alias with these selectors applies: all of them are the agent's.
     pub(super) fn matches(&self, alias: &IndexedEntry) -> bool {
         let has = |kind: &str, value: &str| self.selectors.contains(&(kind.to_owned(), value.to_owned()));
-        alias.row.selectors.iter().all(|selector| has(&selector.kind, &selector.value))
+        alias.alias_of.iter().all(|(kind, value)| has(kind, value))
     }
 
     pub(super) fn selectors(&self) -> &HashSet<(String, String)> {
@@ -176,11 +211,23 @@ fn bundle_name(stored: &str) -> &str {
     stored.strip_prefix("spiffe://").unwrap_or(stored)
 }
 
-fn take<K: std::hash::Hash + Eq>(map: &mut HashMap<K, Entries>, key: &K, id: &str) {
-    if let Some(entries) = map.get_mut(key) {
-        entries.retain(|entry| *entry.id != *id);
-        if entries.is_empty() {
-            map.remove(key);
-        }
+fn insert<K: std::hash::Hash + Eq>(map: &mut HashMap<K, Entries>, key: K, entry: &Arc<IndexedEntry>) {
+    // Most IDs have one entry, and there may be a million of them.
+    let entries = map.entry(key).or_insert_with(|| Vec::with_capacity(1));
+    let place = entries.binary_search_by_key(&entry.place, |entry| entry.place).unwrap_or_else(|place| place);
+    entries.insert(place, Arc::clone(entry));
+}
+
+fn take<K: std::borrow::Borrow<Q> + std::hash::Hash + Eq, Q: std::hash::Hash + Eq + ?Sized>(
+    map: &mut HashMap<K, Entries>,
+    key: &Q,
+    place: u64,
+) {
+    let Some(entries) = map.get_mut(key) else { return };
+    if let Ok(at) = entries.binary_search_by_key(&place, |entry| entry.place) {
+        entries.remove(at);
+    }
+    if entries.is_empty() {
+        map.remove(key);
     }
 }

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 use prost::Message;
-use steeple_datastore::{ChangedRows, Entry, Node, Position, Selector};
+use steeple_datastore::{ChangedRows, Entry, Node, Selector};
 use steeple_proto::spire::common;
 
 use super::*;
@@ -42,37 +42,36 @@ fn facts(values: &[&str]) -> Vec<Selector> {
 }
 
 fn index(entries: impl IntoIterator<Item = Entry>, nodes: impl IntoIterator<Item = Node>) -> Index {
-    Index::new(trust_domain(), snapshot(entries, nodes))
+    Index::new(loaded(entries, nodes))
 }
 
-fn snapshot(entries: impl IntoIterator<Item = Entry>, nodes: impl IntoIterator<Item = Node>) -> Snapshot {
-    Snapshot {
-        entries: entries.into_iter().map(Arc::new).collect(),
-        nodes: nodes.into_iter().collect(),
-        bundles: Vec::new(),
-        position: Position::default(),
-    }
+fn loaded(entries: impl IntoIterator<Item = Entry>, nodes: impl IntoIterator<Item = Node>) -> Loading {
+    let mut loading = Loading::new(&trust_domain());
+    loading.add(Part::Nodes(nodes.into_iter().collect()));
+    // In parts as small as they can be.
+    entries.into_iter().for_each(|entry| loading.add(Part::Entries(vec![entry])));
+    loading
 }
 
 fn trust_domain() -> TrustDomain {
     TrustDomain::parse("example.org").unwrap()
 }
 
-fn put(entry: Entry) -> Change {
+fn put(entry: Entry) -> ChangedRows {
     let entries = vec![(entry.entry_id.clone(), Some(Arc::new(entry)))];
-    Change::Rows(ChangedRows { entries, ..ChangedRows::default() })
+    ChangedRows { entries, ..ChangedRows::default() }
 }
 
-fn remove(id: &str) -> Change {
-    Change::Rows(ChangedRows { entries: vec![(id.to_owned(), None)], ..ChangedRows::default() })
+fn remove(id: &str) -> ChangedRows {
+    ChangedRows { entries: vec![(id.to_owned(), None)], ..ChangedRows::default() }
 }
 
-fn put_node(node: Node) -> Change {
-    Change::Rows(ChangedRows { nodes: vec![(node.spiffe_id.clone(), Some(node))], ..ChangedRows::default() })
+fn put_node(node: Node) -> ChangedRows {
+    ChangedRows { nodes: vec![(node.spiffe_id.clone(), Some(node))], ..ChangedRows::default() }
 }
 
-fn put_bundle(trust_domain: &str, bundle: Option<common::Bundle>) -> Change {
-    Change::Rows(ChangedRows { bundles: vec![(trust_domain.to_owned(), bundle)], ..ChangedRows::default() })
+fn put_bundle(trust_domain: &str, bundle: Option<common::Bundle>) -> ChangedRows {
+    ChangedRows { bundles: vec![(trust_domain.to_owned(), bundle)], ..ChangedRows::default() }
 }
 
 fn ids(entries: &[Arc<IndexedEntry>]) -> Vec<String> {
@@ -216,7 +215,7 @@ fn agents_get_entries_with_the_fields_that_they_use() {
     };
     let index = index([row.clone()], []);
     let found = index.authorized_entry(AGENT, "1").unwrap();
-    let sent = types::Entry::decode(&*found.encoded).unwrap();
+    let sent = types::Entry::decode(found.for_agents()).unwrap();
     let whole = api_entry(&row).unwrap();
     let expected = types::Entry {
         parent_id: None,
@@ -228,7 +227,7 @@ fn agents_get_entries_with_the_fields_that_they_use() {
     };
     assert_eq!(sent, expected);
     assert_ne!(sent, whole);
-    assert_eq!(found.digest, steeple_pki::sha256(&found.encoded));
+    assert_eq!(found.digest, steeple_pki::sha256(&found.for_agents()));
 }
 
 #[test]
@@ -272,7 +271,8 @@ fn a_change_wakes_those_it_concerns_and_nobody_else() {
     assert_eq!(woken(put(entry("2", OTHER, "/a/x"))), (true, true));
     assert_eq!(woken(put_node(node(OTHER, &["zone:a", "zone:b"]))), (false, true));
     assert_eq!(woken(put_bundle("spiffe://example.org", None)), (true, true));
-    assert_eq!(woken(Change::Reload(snapshot([], []))), (true, true));
+    index.replace(loaded([], []));
+    assert_eq!((mine.has_changed().unwrap(), others.has_changed().unwrap()), (true, true));
 }
 
 #[test]
@@ -333,7 +333,7 @@ fn some_batch(entries: usize) -> impl Strategy<Value = Batch> {
 }
 
 impl Batch {
-    fn change(&self) -> Change {
+    fn change(&self) -> ChangedRows {
         let entry = |(id, row): (&usize, &Option<Entry>)| {
             let id = id.to_string();
             (id.clone(), row.clone().map(|row| Arc::new(Entry { entry_id: id, ..row })))
@@ -342,11 +342,11 @@ impl Batch {
             let node = |selectors| Node { selectors, ..node(IDS[*i], &[]) };
             (IDS[*i].to_owned(), selectors.clone().map(node))
         };
-        Change::Rows(ChangedRows {
+        ChangedRows {
             entries: self.entries.iter().map(entry).collect(),
             nodes: self.nodes.iter().map(agent).collect(),
             bundles: Vec::new(),
-        })
+        }
     }
 }
 

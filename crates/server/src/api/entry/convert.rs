@@ -162,12 +162,12 @@ pub(super) fn trust_domains_of(names: &[String]) -> Result<Vec<String>, steeple_
     Ok(ids)
 }
 
-/// The entry with what a mask asks for, encoded. None when an ID in it is malformed.
+/// The entry with what a mask asks for, encoded.
 pub(super) fn encoded(entry: &IndexedEntry, mask: Option<&types::EntryMask>) -> Option<Bytes> {
     if mask == Some(&FOR_AGENTS) {
-        return Some(entry.encoded.clone());
+        return Some(entry.for_agents());
     }
-    Some(masked(api_entry(&entry.row)?, mask).encode_to_vec().into())
+    Some(masked(entry.whole().ok()?, mask).encode_to_vec().into())
 }
 
 /// The entry with what a mask asks for; the id always. Without a mask, all.
@@ -214,10 +214,10 @@ pub(super) fn masked(entry: types::Entry, mask: Option<&types::EntryMask>) -> ty
 mod tests {
     use std::sync::Arc;
 
-    use steeple_datastore::{AdditionalAttributes, Position, Selector, Snapshot};
+    use steeple_datastore::{AdditionalAttributes, Part, Selector};
 
     use super::*;
-    use crate::entries::Index;
+    use crate::entries::{Index, Loading};
 
     const AGENT: &str = "spiffe://example.org/spire/agent/a";
 
@@ -244,23 +244,26 @@ mod tests {
             }),
             created_at: 5,
         };
-        let entries = vec![Arc::new(row)];
-        let snapshot = Snapshot { entries, nodes: Vec::new(), bundles: Vec::new(), position: Position::default() };
-        Index::new(TrustDomain::parse("example.org").unwrap(), snapshot).authorized(AGENT).remove(0)
+        let whole = api_entry(&row).unwrap();
+        let mut loading = Loading::new(&TrustDomain::parse("example.org").unwrap());
+        loading.add(Part::Entries(vec![row]));
+        let entry = Index::new(loading).authorized(AGENT).remove(0);
+        assert_eq!(entry.whole().unwrap(), whole);
+        entry
     }
 
     #[test]
     fn what_is_copied_for_agents_is_what_their_mask_leaves() {
         let entry = indexed();
         let answer = encoded(&entry, Some(&FOR_AGENTS)).unwrap();
-        assert_eq!(answer, masked(api_entry(&entry.row).unwrap(), Some(&FOR_AGENTS)).encode_to_vec());
-        assert_eq!(answer.as_ptr(), entry.encoded.as_ptr(), "made anew");
+        assert_eq!(answer, masked(entry.whole().unwrap(), Some(&FOR_AGENTS)).encode_to_vec());
+        assert_eq!(answer.as_ptr(), entry.for_agents().as_ptr(), "made anew");
     }
 
     #[test]
     fn other_masks_and_none_are_answered_too() {
         let entry = indexed();
-        let whole = api_entry(&entry.row).unwrap();
+        let whole = entry.whole().unwrap();
         assert_eq!(types::Entry::decode(encoded(&entry, None).unwrap()).unwrap(), whole);
         let mask = types::EntryMask { dns_names: true, ..FOR_AGENTS };
         let some = types::Entry { parent_id: None, x509_svid_ttl: 0, jwt_svid_ttl: 0, expires_at: 0, ..whole };

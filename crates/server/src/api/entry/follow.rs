@@ -68,9 +68,9 @@ async fn serve(
     let mut pages = authorized.chunks(PAGE).peekable();
     while let Some(page) = pages.next() {
         let revisions = page.iter().map(|entry| EntryRevision {
-            id: entry.row.entry_id.clone(),
-            revision_number: entry.row.revision_number,
-            created_at: entry.row.created_at,
+            id: entry.id.to_string(),
+            revision_number: entry.revision_number,
+            created_at: entry.created_at,
         });
         send(answers, revisions.collect(), Vec::new(), pages.peek().is_some()).await?;
     }

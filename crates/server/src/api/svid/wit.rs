@@ -9,7 +9,7 @@ use steeple_transport::rpc::{Call, Fields};
 use tonic::Status;
 use tracing::debug;
 
-use super::{Service, audited, entry_id_of, ids, status};
+use super::{Service, audited, ids, status};
 use crate::ca::CaError;
 use crate::ca::sign::{SignedJwt, WorkloadWit, ttl_of};
 
@@ -68,11 +68,10 @@ impl Service {
         if public_key.is_empty() {
             return Err(status::invalid_argument("missing public key"));
         }
-        let entry = self.authorized_entry(agent, &entry_id)?;
-        let id = entry_id_of(&entry)?;
+        let (id, entry) = self.authorized_entry(agent, &entry_id)?;
         audit.push(audited::field("spiffe_id", id.as_str()));
         let (public_key, algorithm) = self.workload_key(&public_key, &signing_algorithm, "malformed public key")?;
-        let params = WorkloadWit { id: &id, public_key: &public_key, algorithm, ttl: ttl_of(entry.row.x509_svid_ttl) };
+        let params = WorkloadWit { id: &id, public_key: &public_key, algorithm, ttl: ttl_of(entry.x509_svid_ttl) };
         self.wit_svid(params).await
     }
 

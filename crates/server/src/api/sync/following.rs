@@ -122,7 +122,7 @@ impl Following {
         let is_news = |entry: &&Arc<IndexedEntry>| {
             self.held.get(&entry.id).is_none_or(|held| !Arc::ptr_eq(held, entry) && held.digest != entry.digest)
         };
-        let news: Vec<_> = authorized.iter().filter(is_news).map(|entry| entry.encoded.clone()).collect();
+        let news: Vec<_> = authorized.iter().filter(is_news).map(|entry| entry.for_agents()).collect();
         let names: HashSet<&str> = authorized.iter().map(|entry| &*entry.id).collect();
         let lost: Vec<_> = self.held.keys().filter(|id| !names.contains(&***id)).map(ToString::to_string).collect();
         if !lost.is_empty() {
@@ -140,7 +140,7 @@ impl Following {
         let (mut entries, mut lost) = (Vec::new(), Vec::new());
         for id in ids {
             match self.parts.index.authorized_entry(agent, &id) {
-                Some(entry) => entries.push(entry.encoded.clone()),
+                Some(entry) => entries.push(entry.for_agents()),
                 None => lost.push(id),
             }
         }
@@ -162,11 +162,8 @@ impl Following {
     /// The own bundle, and those that the entries need, as far as the agent has not got them.
     async fn send_bundles(&mut self, authorized: &[Arc<IndexedEntry>]) -> Result<(), Ended> {
         let own = self.parts.trust_domain.name().to_owned();
-        let federated = authorized.iter().flat_map(|entry| &entry.row.federates_with);
-        let needed: HashSet<String> = federated
-            .map(|id| id.strip_prefix("spiffe://").unwrap_or(id).to_owned())
-            .chain(std::iter::once(own))
-            .collect();
+        let federated = authorized.iter().flat_map(|entry| &entry.federates_with);
+        let needed: HashSet<String> = federated.map(|name| name.to_string()).chain(std::iter::once(own)).collect();
         for name in &needed {
             let Some(bundle) = self.parts.index.bundle(name) else { continue };
             if self.bundles.get(name).is_some_and(|sent| Arc::ptr_eq(sent, &bundle)) {

@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
+use steeple_datastore::ChangedRows;
 use steeple_datastore::join_tokens::{AttestWithToken, ConsumeJoinToken, CreateJoinToken, JoinToken};
 use steeple_datastore::nodes::{AttestNode, DeleteNode, UpdateNode};
-use steeple_datastore::{Change, ChangedRows};
 use steeple_testkit::{Ca, ManualClock};
 use steeple_transport::status::denial_reason;
 use tempfile::TempDir;
@@ -32,7 +32,8 @@ impl Case {
         let (store, dir) = store(&manual).await;
         let svid = issue(&ca, &manual);
         store.write(node(&svid)).await.unwrap();
-        let index = Arc::new(Index::new(ca.trust_domain().clone(), store.feed().snapshot().await.unwrap()));
+        let loading = crate::entries::Loading::read(&mut store.feed(), ca.trust_domain()).await.unwrap();
+        let index = Arc::new(Index::new(loading));
         let agents = Agents::new(store.clone(), Arc::clone(&index), manual.clock());
         Self { manual, ca, agents, index, store, svid, _dir: dir }
     }
@@ -56,7 +57,7 @@ impl Case {
     async fn catch_up(&self) {
         let node = self.store.fetch_node(self.svid.id.as_str()).await.unwrap();
         let nodes = vec![(self.svid.id.to_string(), node)];
-        self.index.apply(Change::Rows(ChangedRows { nodes, ..ChangedRows::default() }));
+        self.index.apply(ChangedRows { nodes, ..ChangedRows::default() });
     }
 
     /// Code and reason of a refusal.
@@ -134,7 +135,7 @@ async fn an_svid_that_answered_a_join_token_is_taken_into_use_when_it_is_seen() 
             case.catch_up().await;
         } else {
             let forgotten = vec![(case.svid.id.to_string(), None)];
-            case.index.apply(Change::Rows(ChangedRows { nodes: forgotten, ..ChangedRows::default() }));
+            case.index.apply(ChangedRows { nodes: forgotten, ..ChangedRows::default() });
         }
         case.agents.check(&case.svid).await.unwrap();
         assert_eq!(case.stored_serials().await, (serial, String::new()));
@@ -235,7 +236,7 @@ async fn an_agent_that_nobody_attested_is_told_so() {
 async fn an_agent_that_has_just_attested_need_not_be_in_the_index() {
     let case = Case::new().await;
     let nodes = vec![(case.svid.id.to_string(), None)];
-    case.index.apply(Change::Rows(ChangedRows { nodes, ..ChangedRows::default() }));
+    case.index.apply(ChangedRows { nodes, ..ChangedRows::default() });
     case.agents.check(&case.svid).await.unwrap();
 }
 
