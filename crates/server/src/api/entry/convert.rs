@@ -12,7 +12,7 @@ use tonic::Status;
 
 use crate::api::{ids, keep, status};
 use crate::dns_name;
-use crate::entries::{FOR_AGENTS, IndexedEntry, api_entry};
+use crate::entries::{FOR_AGENTS, IndexedEntry};
 
 /// The longest hint, in bytes.
 const HINT: usize = 1024;
@@ -217,7 +217,7 @@ mod tests {
     use steeple_datastore::{AdditionalAttributes, Part, Selector};
 
     use super::*;
-    use crate::entries::{Index, Loading};
+    use crate::entries::{Index, Loading, api_entry};
 
     const AGENT: &str = "spiffe://example.org/spire/agent/a";
 
