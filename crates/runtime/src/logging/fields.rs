@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::time::SystemTime;
+
+use crate::clock::rfc3339;
 
 /// A field's value.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +19,17 @@ pub enum Value {
     Bool(bool),
     /// A number that has a name: the name in text, the number in JSON.
     Named(i32, &'static str),
+    /// A moment, in UTC: as Go prints it in text, as RFC 3339 in JSON.
+    Time(SystemTime),
+    /// Texts: in brackets in text, an array in JSON; of none, null.
+    List(Vec<String>),
+    /// What is another thing in JSON than in text.
+    Twofold {
+        /// The text.
+        text: String,
+        /// The value in JSON.
+        json: serde_json::Value,
+    },
 }
 
 /// A field and its name.
@@ -45,6 +59,9 @@ impl std::fmt::Display for Value {
             Self::Float(number) => number.fmt(f),
             Self::Bool(value) => value.fmt(f),
             Self::Named(_, name) => f.write_str(name),
+            Self::Time(at) => f.write_str(&rfc3339(*at).replace('T', " ").replace('Z', " +0000 UTC")),
+            Self::List(texts) => write!(f, "[{}]", texts.join(" ")),
+            Self::Twofold { text, json: _ } => f.write_str(text),
         }
     }
 }
@@ -57,6 +74,10 @@ impl Value {
             Self::Float(number) => (*number).into(),
             Self::Bool(value) => (*value).into(),
             Self::Named(number, _) => (*number).into(),
+            Self::Time(at) => rfc3339(*at).into(),
+            Self::List(texts) if texts.is_empty() => serde_json::Value::Null,
+            Self::List(texts) => texts.as_slice().into(),
+            Self::Twofold { text: _, json } => json.clone(),
         }
     }
 }
@@ -85,6 +106,18 @@ impl From<bool> for Value {
     }
 }
 
+impl From<SystemTime> for Value {
+    fn from(at: SystemTime) -> Self {
+        Self::Time(at)
+    }
+}
+
+impl From<Vec<String>> for Value {
+    fn from(texts: Vec<String>) -> Self {
+        Self::List(texts)
+    }
+}
+
 macro_rules! from_integer {
     ($($kind:ty)*) => {$(
         impl From<$kind> for Value {
@@ -96,3 +129,26 @@ macro_rules! from_integer {
 }
 
 from_integer! { i32 u32 i64 u64 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_value_is_written_as_go_writes_it_in_text_and_in_json() {
+        let at = SystemTime::UNIX_EPOCH + Duration::new(1_795_538_896, 429_000_000);
+        let list = |texts: &[&str]| Value::List(texts.iter().map(ToString::to_string).collect());
+        let twofold = Value::Twofold { text: "1m0s".to_owned(), json: 60_000_000_000_u64.into() };
+        for (value, text, json) in [
+            (Value::Time(at), "2026-11-24 16:48:16.429 +0000 UTC", r#""2026-11-24T16:48:16.429Z""#),
+            (list(&[]), "[]", "null"),
+            (list(&["a", "b"]), "[a b]", r#"["a","b"]"#),
+            (Value::Named(14, "Unavailable"), "Unavailable", "14"),
+            (twofold, "1m0s", "60000000000"),
+        ] {
+            assert_eq!((value.to_string().as_str(), value.to_json().to_string().as_str()), (text, json));
+        }
+    }
+}
