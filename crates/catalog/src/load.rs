@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use steeple_config::plugins::{PluginBlock, PluginData};
 use steeple_spiffe::TrustDomain;
 use steeple_transport::status::code_name;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::{Configuration, Host, NO_CONFIGURATION, PluginError, key_manager, node_attestor, workload_attestor};
 
@@ -61,17 +61,25 @@ pub struct AgentPlugins {
     pub loaded: Loaded,
 }
 
-/// Types and names of a daemon's plugins, in the order of the file.
-#[derive(Clone, Debug)]
-pub struct Loaded(Vec<(String, String)>);
+/// Types and names of a daemon's plugins, in the order in which they were loaded.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded(Vec<(&'static str, String)>);
 
 impl Loaded {
     /// Tells the log that the plugins are gone. Built-ins end with their last user, so there is nothing more to do.
     pub fn close(self) {
-        for (kind, name) in self.0.iter().rev() {
-            info!(target: "catalog", plugin_name = name, plugin_type = kind, external = false, "Plugin unloaded");
-        }
+        debug!(target: "catalog", "Closing catalog");
+        self.unload();
         info!(target: "catalog", "Catalog closed");
+    }
+
+    fn unload(self) {
+        for (plugin_type, plugin_name) in self.0.into_iter().rev() {
+            let external = false;
+            debug!(target: "catalog", plugin_name, plugin_type, external, "Unloading plugin");
+            debug!(target: "catalog", plugin_name, plugin_type, external, "Plugin deinitialized");
+            info!(target: "catalog", plugin_name, plugin_type, external, "Plugin unloaded");
+        }
     }
 }
 
@@ -82,7 +90,7 @@ pub enum LoadError {
     #[error("unsupported plugin type {0:?}")]
     UnsupportedType(String),
     /// No built-in of the type has this name.
-    #[error("no built-in plugin {name:?} for type {kind:?}")]
+    #[error("failed to load plugin {name:?}: {}", no_built_in(kind, name))]
     NoBuiltIn {
         /// The type.
         kind: &'static str,
@@ -135,6 +143,10 @@ pub enum LoadError {
     JoinTokenOverridden,
 }
 
+fn no_built_in(kind: &str, name: &str) -> String {
+    format!("no built-in plugin {name:?} for type {kind:?}")
+}
+
 /// A plugin's refusal as the call that it answers: an external plugin could say no more. That there is nothing to
 /// configure is said by the host.
 fn said(PluginError { code, message }: &PluginError) -> String {
@@ -154,20 +166,42 @@ pub fn server(
     trust_domain: &TrustDomain,
     host: &Host,
 ) -> Result<ServerPlugins, LoadError> {
-    let (blocks, daemon) = (Blocks::new(blocks, OF_A_SERVER)?, Daemon { trust_domain, host });
-    let mut key_managers = blocks.load(key_manager::TYPE, built_ins.key_managers, daemon)?;
-    let key_manager = exactly_one(key_manager::TYPE, &mut key_managers)?;
+    let blocks = Blocks::new(blocks, OF_A_SERVER)?;
     blocks.join_token_is_built_in()?;
-    let node_attestors = blocks.load(node_attestor::TYPE, built_ins.node_attestors, daemon)?;
-    for kind in NOT_BUILT_IN {
-        blocks.load::<dyn Absent>(kind, &[], daemon)?;
+    let mut loading = Loading { blocks: &blocks, daemon: Daemon { trust_domain, host }, loaded: Loaded::default() };
+    match load_server(&mut loading, built_ins) {
+        Ok((key_manager, node_attestors)) => Ok(ServerPlugins { key_manager, node_attestors, loaded: loading.loaded }),
+        Err(error) => {
+            loading.loaded.unload();
+            Err(error)
+        }
     }
-    let node_attestor = |(name, plugin): (String, _)| node_attestor::ServerNodeAttestor::new(&name, plugin);
-    Ok(ServerPlugins {
-        key_manager: key_manager::KeyManager::of_server(&key_manager.0, key_manager.1),
-        node_attestors: node_attestors.into_iter().map(node_attestor).collect(),
-        loaded: blocks.loaded(),
-    })
+}
+
+/// In the order of the file; whether there are enough is looked at when all are there.
+fn load_server(
+    loading: &mut Loading<'_>,
+    built_ins: &ServerBuiltIns,
+) -> Result<(key_manager::KeyManager, Vec<node_attestor::ServerNodeAttestor>), LoadError> {
+    let (mut key_managers, mut node_attestors) = (Vec::new(), Vec::new());
+    for block in &loading.blocks.enabled {
+        match block.kind.as_str() {
+            key_manager::TYPE => {
+                key_managers.push(loading.load(key_manager::TYPE, built_ins.key_managers, block)?);
+            }
+            node_attestor::TYPE => {
+                let (name, plugin) = loading.load(node_attestor::TYPE, built_ins.node_attestors, block)?;
+                node_attestors.push(node_attestor::ServerNodeAttestor::new(&name, plugin));
+            }
+            kind => {
+                if let Some(kind) = NOT_BUILT_IN.iter().find(|absent| **absent == kind) {
+                    loading.load::<dyn Absent>(kind, &[], block)?;
+                }
+            }
+        }
+    }
+    let (name, plugin) = exactly_one(key_manager::TYPE, &mut key_managers)?;
+    Ok((key_manager::KeyManager::of_server(&name, plugin), node_attestors))
 }
 
 /// All that is wrong with a server's plugins. They are made, and dropped again.
@@ -202,32 +236,53 @@ pub fn agent(
     trust_domain: &TrustDomain,
     host: &Host,
 ) -> Result<AgentPlugins, LoadError> {
-    let (blocks, daemon) = (Blocks::new(blocks, OF_AN_AGENT)?, Daemon { trust_domain, host });
-    let mut key_managers = blocks.load(key_manager::TYPE, built_ins.key_managers, daemon)?;
-    let key_manager = exactly_one(key_manager::TYPE, &mut key_managers)?;
-    let named = blocks.load(node_attestor::TYPE, built_ins.node_attestors, daemon);
-    let node_attestor = match (join_token, named) {
-        // It must take its configuration. Of one that cannot be made yet nothing is needed.
-        (Some(plugin), Ok(_) | Err(LoadError::NotBuiltInYet { .. } | LoadError::External(_))) => {
-            one(node_attestor::TYPE, blocks.of(node_attestor::TYPE).count())?;
-            let (plugin_name, plugin_type) = ("join_token", node_attestor::TYPE);
-            info!(target: "catalog", plugin_name, plugin_type, external = false, "Plugin loaded");
-            (plugin_name.to_owned(), plugin)
+    let blocks = Blocks::new(blocks, OF_AN_AGENT)?;
+    let mut loading = Loading { blocks: &blocks, daemon: Daemon { trust_domain, host }, loaded: Loaded::default() };
+    match load_agent(&mut loading, built_ins, join_token.as_ref()) {
+        Ok((key_manager, node_attestor, workload_attestors)) => {
+            Ok(AgentPlugins { key_manager, node_attestor, workload_attestors, loaded: loading.loaded })
         }
-        (_, named) => exactly_one(node_attestor::TYPE, &mut named?)?,
-    };
-    let workload_attestors = blocks.load(workload_attestor::TYPE, built_ins.workload_attestors, daemon)?;
+        Err(error) => {
+            loading.loaded.unload();
+            Err(error)
+        }
+    }
+}
+
+type OfAnAgent = (key_manager::KeyManager, node_attestor::AgentNodeAttestor, Vec<workload_attestor::WorkloadAttestor>);
+
+fn load_agent(
+    loading: &mut Loading<'_>,
+    built_ins: &AgentBuiltIns,
+    join_token: Option<&Arc<dyn node_attestor::AgentPlugin>>,
+) -> Result<OfAnAgent, LoadError> {
+    let (mut key_managers, mut node_attestors, mut workload_attestors) = (Vec::new(), Vec::new(), Vec::new());
+    for block in &loading.blocks.enabled {
+        match block.kind.as_str() {
+            key_manager::TYPE => {
+                key_managers.push(loading.load(key_manager::TYPE, built_ins.key_managers, block)?);
+            }
+            node_attestor::TYPE => node_attestors.push(match join_token {
+                Some(plugin) => (loading.replace(built_ins.node_attestors, block)?, Arc::clone(plugin)),
+                None => loading.load(node_attestor::TYPE, built_ins.node_attestors, block)?,
+            }),
+            workload_attestor::TYPE => {
+                let (name, plugin) = loading.load(workload_attestor::TYPE, built_ins.workload_attestors, block)?;
+                workload_attestors.push(workload_attestor::WorkloadAttestor::new(&name, plugin));
+            }
+            _ => drop(loading.load::<dyn Absent>(SVID_STORE, &[], block)?),
+        }
+    }
+    let key_manager = exactly_one(key_manager::TYPE, &mut key_managers)?;
+    let node_attestor = exactly_one(node_attestor::TYPE, &mut node_attestors)?;
     if workload_attestors.is_empty() {
         return Err(LoadError::Count { kind: workload_attestor::TYPE, expected: "at least 1", count: 0 });
     }
-    blocks.load::<dyn Absent>("SVIDStore", &[], daemon)?;
-    let attestor = |(name, plugin): (String, _)| workload_attestor::WorkloadAttestor::new(&name, plugin);
-    Ok(AgentPlugins {
-        key_manager: key_manager::KeyManager::of_agent(&key_manager.0, key_manager.1),
-        node_attestor: node_attestor::AgentNodeAttestor::new(&node_attestor.0, node_attestor.1),
-        workload_attestors: workload_attestors.into_iter().map(attestor).collect(),
-        loaded: blocks.loaded(),
-    })
+    Ok((
+        key_manager::KeyManager::of_agent(&key_manager.0, key_manager.1),
+        node_attestor::AgentNodeAttestor::new(&node_attestor.0, node_attestor.1),
+        workload_attestors,
+    ))
 }
 
 /// Whether there are the plugins that an agent's blocks name, and as many as it needs. None is made, so that nothing is
@@ -246,7 +301,7 @@ pub fn check_agent(blocks: &[PluginBlock], built_ins: &AgentBuiltIns, has_join_t
     if blocks.find(workload_attestor::TYPE, built_ins.workload_attestors)?.is_empty() {
         return Err(LoadError::Count { kind: workload_attestor::TYPE, expected: "at least 1", count: 0 });
     }
-    blocks.find::<dyn Absent>("SVIDStore", &[]).map(drop)
+    blocks.find::<dyn Absent>(SVID_STORE, &[]).map(drop)
 }
 
 /// The types of a server's plugins, and names that the reference has of each.
@@ -274,7 +329,7 @@ const OF_AN_AGENT: &[(&str, &[&str])] = &[
     (key_manager::TYPE, &[]),
     (node_attestor::TYPE, NODE_ATTESTORS),
     (workload_attestor::TYPE, &["docker", "k8s", "slurm", "systemd"]),
-    ("SVIDStore", &["aws_secretsmanager", "gcp_secretmanager"]),
+    (SVID_STORE, &["aws_secretsmanager", "gcp_secretmanager"]),
 ];
 
 const NODE_ATTESTORS: &[&str] = &[
@@ -289,6 +344,9 @@ const NODE_ATTESTORS: &[&str] = &[
     "tpm_devid",
     "x509pop",
 ];
+
+const JOIN_TOKEN: &str = "join_token";
+const SVID_STORE: &str = "SVIDStore";
 
 /// A type of which nothing is built in yet.
 #[async_trait]
@@ -327,19 +385,6 @@ impl<'a> Blocks<'a> {
         self.enabled.iter().copied().filter(move |block| block.kind == kind)
     }
 
-    fn loaded(&self) -> Loaded {
-        Loaded(self.enabled.iter().map(|block| (block.kind.clone(), block.name.clone())).collect())
-    }
-
-    fn load<T: ?Sized>(
-        &self,
-        kind: &'static str,
-        built_ins: &'static [BuiltIn<T>],
-        daemon: Daemon<'_>,
-    ) -> Result<Vec<(String, Arc<T>)>, LoadError> {
-        self.of(kind).map(|block| Ok((block.name.clone(), self.make(kind, built_ins, block, daemon)?))).collect()
-    }
-
     /// What is wrong with the blocks of one type.
     fn check<T: ?Sized>(
         &self,
@@ -360,28 +405,17 @@ impl<'a> Blocks<'a> {
         let built_in = self.built_in(kind, built_ins, block)?;
         let configuration =
             Configuration { trust_domain: trust_domain.clone(), data: block.data.clone(), host: host.clone() };
-        let plugin = (built_in.build)(&configuration).map_err(|error| LoadError::Configure {
-            kind,
-            name: block.name.clone(),
-            error,
-        })?;
-        let (plugin_name, external) = (&block.name, false);
-        if !UNCONFIGURED.contains(&(kind, &block.name)) {
-            let reconfigurable = matches!(block.data, PluginData::File(_));
-            info!(target: "catalog", plugin_name, plugin_type = kind, external, reconfigurable, "Configured plugin");
-        }
-        info!(target: "catalog", plugin_name, plugin_type = kind, external, "Plugin loaded");
-        Ok(plugin)
+        (built_in.build)(&configuration).map_err(|error| LoadError::Configure { kind, name: block.name.clone(), error })
     }
 
     fn join_token_is_built_in(&self) -> Result<(), LoadError> {
-        let overridden = self.of(node_attestor::TYPE).any(|block| block.cmd.is_some() && block.name == "join_token");
+        let overridden = self.of(node_attestor::TYPE).any(|block| block.cmd.is_some() && block.name == JOIN_TOKEN);
         if overridden { Err(LoadError::JoinTokenOverridden) } else { Ok(()) }
     }
 
     /// A server runs whatever is said to its join_token, and it has no effect.
     fn join_token_settings(&self) -> impl Iterator<Item = LoadError> {
-        let join_token = self.of(node_attestor::TYPE).filter(|block| block.cmd.is_none() && block.name == "join_token");
+        let join_token = self.of(node_attestor::TYPE).filter(|block| block.cmd.is_none() && block.name == JOIN_TOKEN);
         let mut seen = HashSet::new();
         let settings = join_token.flat_map(|block| match &block.data {
             PluginData::Fixed(body) => body.items.as_slice(),
@@ -390,7 +424,7 @@ impl<'a> Blocks<'a> {
         settings.filter_map(|item| item.keys.first()).filter(move |key| seen.insert(&key.text)).map(|key| {
             LoadError::UnknownSetting {
                 kind: node_attestor::TYPE,
-                name: "join_token".to_owned(),
+                name: JOIN_TOKEN.to_owned(),
                 setting: key.text.clone(),
             }
         })
@@ -426,6 +460,76 @@ impl<'a> Blocks<'a> {
             return LoadError::NotBuiltInYet { kind, name };
         }
         LoadError::NoBuiltIn { kind, name }
+    }
+}
+
+/// Plugins that are being loaded, one after the other.
+struct Loading<'a> {
+    blocks: &'a Blocks<'a>,
+    daemon: Daemon<'a>,
+    loaded: Loaded,
+}
+
+impl Loading<'_> {
+    /// Loads the plugin of one block. Returns it with its name.
+    fn load<T: ?Sized>(
+        &mut self,
+        kind: &'static str,
+        built_ins: &'static [BuiltIn<T>],
+        block: &PluginBlock,
+    ) -> Result<(String, Arc<T>), LoadError> {
+        let made = self.blocks.make(kind, built_ins, block, self.daemon);
+        let plugin = made.inspect_err(|error| self.failed(kind, block, error))?;
+        let (plugin_name, external) = (&block.name, false);
+        if !UNCONFIGURED.contains(&(kind, &block.name)) {
+            let reconfigurable = matches!(block.data, PluginData::File(_));
+            info!(target: "catalog", plugin_name, plugin_type = kind, external, reconfigurable, "Configured plugin");
+        }
+        self.is_there(kind, plugin_name);
+        Ok((block.name.clone(), plugin))
+    }
+
+    /// Puts the join token in the place of the node attestor that is named. That must take its configuration; of one that
+    /// cannot be made yet nothing is needed. Returns the name of what is there.
+    fn replace(
+        &mut self,
+        built_ins: &'static [BuiltIn<dyn node_attestor::AgentPlugin>],
+        block: &PluginBlock,
+    ) -> Result<String, LoadError> {
+        match self.blocks.make(node_attestor::TYPE, built_ins, block, self.daemon) {
+            Ok(_) | Err(LoadError::NotBuiltInYet { .. } | LoadError::External(_)) => {
+                self.is_there(node_attestor::TYPE, JOIN_TOKEN);
+                Ok(JOIN_TOKEN.to_owned())
+            }
+            Err(error) => {
+                self.failed(node_attestor::TYPE, block, &error);
+                Err(error)
+            }
+        }
+    }
+
+    fn is_there(&mut self, kind: &'static str, name: &str) {
+        info!(target: "catalog", plugin_name = name, plugin_type = kind, external = false, "Plugin loaded");
+        self.loaded.0.push((kind, name.to_owned()));
+    }
+
+    /// One that refused its configuration was there already.
+    fn failed(&mut self, plugin_type: &'static str, block: &PluginBlock, error: &LoadError) {
+        let (plugin_name, external) = (&block.name, block.cmd.is_some());
+        match error {
+            LoadError::Configure { error, .. } => {
+                let error = said(error);
+                error!(target: "catalog", plugin_name, plugin_type, external, error, "Failed to configure plugin");
+                self.loaded.0.push((plugin_type, plugin_name.clone()));
+            }
+            LoadError::NoBuiltIn { kind, name } => {
+                let error = no_built_in(kind, name);
+                error!(target: "catalog", plugin_name, plugin_type, external, error, "Failed to load plugin");
+            }
+            other => {
+                error!(target: "catalog", plugin_name, plugin_type, external, error = %other, "Failed to load plugin")
+            }
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use steeple_pki::KeyType;
 use steeple_runtime::Clock;
 use steeple_spiffe::TrustDomain;
 use steeple_testkit::MemoryKeys;
+use steeple_testkit::record::Logged;
 
 const SERVER: ServerBuiltIns = ServerBuiltIns {
     key_managers: &[BuiltIn { name: "memory", build: keys }, BuiltIn { name: "disk", build: keys_at }],
@@ -265,9 +266,18 @@ fn types_and_names_that_nobody_has_are_refused_by_name() {
         r#"unsupported plugin type "WorkloadAttestor""#
     );
     for (text, expected) in [
-        (r#"KeyManager "floppy" {}"#, r#"no built-in plugin "floppy" for type "KeyManager""#),
-        (r#"NodeAttestor "floppy" {}"#, r#"no built-in plugin "floppy" for type "NodeAttestor""#),
-        (r#"Notifier "floppy" {}"#, r#"no built-in plugin "floppy" for type "Notifier""#),
+        (
+            r#"KeyManager "floppy" {}"#,
+            r#"failed to load plugin "floppy": no built-in plugin "floppy" for type "KeyManager""#,
+        ),
+        (
+            r#"NodeAttestor "floppy" {}"#,
+            r#"failed to load plugin "floppy": no built-in plugin "floppy" for type "NodeAttestor""#,
+        ),
+        (
+            r#"Notifier "floppy" {}"#,
+            r#"failed to load plugin "floppy": no built-in plugin "floppy" for type "Notifier""#,
+        ),
     ] {
         assert_eq!(
             refusal(server(&format!("{}\n{text}", if text.starts_with("Key") { "" } else { MEMORY }))),
@@ -388,4 +398,29 @@ fn a_server_that_is_starting_has_no_authorities_for_its_plugins_yet() {
     let error = host.x509_authorities().unwrap_err();
     assert_eq!(error.message, "IdentityProvider host service has not been initialized");
     assert_eq!(error.code, tonic::Code::FailedPrecondition);
+}
+
+#[test]
+fn when_one_plugin_fails_the_log_tells_why_and_that_those_before_it_are_unloaded() {
+    let logged = Logged::new();
+    let names = |text: &str| -> Vec<_> { logged.with(text).iter().map(|line| line["plugin_name"].clone()).collect() };
+    let unknown = format!("{MEMORY}\nNodeAttestor \"floppy\" {{}}\nNodeAttestor \"join_token\" {{}}");
+    refusal(server(&unknown));
+    assert_eq!((names("Plugin loaded"), names("Plugin unloaded")), (vec!["memory".into()], vec!["memory".into()]));
+    let failed = &logged.with("Failed to load plugin")[0];
+    assert_eq!(failed["error"], r#"no built-in plugin "floppy" for type "NodeAttestor""#);
+    assert_eq!((&*failed["plugin_name"], &*failed["plugin_type"]), ("floppy", "NodeAttestor"));
+
+    // One that refuses its configuration was there, and in the order of the file.
+    let logged = Logged::new();
+    let names = |text: &str| -> Vec<_> { logged.with(text).iter().map(|line| line["plugin_name"].clone()).collect() };
+    let refusing = r#"
+        WorkloadAttestor "unix" { plugin_data {} }
+        KeyManager "memory" { plugin_data {} }
+        NodeAttestor "join_token" { plugin_data { x = 1 } }
+    "#;
+    refusal(agent(refusing));
+    assert_eq!(names("Failed to configure plugin"), ["join_token"]);
+    assert_eq!(names("Plugin unloaded"), ["join_token", "memory", "unix"]);
+    assert!(logged.with("Catalog closed").is_empty());
 }

@@ -107,8 +107,8 @@ fn of_the_datastore(text: String) -> Note {
 /// What is noted of a plugin, or why there is none.
 fn not_loaded(error: &LoadError) -> Result<Note, String> {
     match error {
-        LoadError::NoBuiltIn { kind: _, name } => Err(format!("failed to load plugin {name:?}: {error}")),
-        LoadError::UnsupportedType(_)
+        LoadError::NoBuiltIn { .. }
+        | LoadError::UnsupportedType(_)
         | LoadError::NotBuiltInYet { .. }
         | LoadError::External(_)
         | LoadError::JoinTokenOverridden => Err(error.to_string()),
