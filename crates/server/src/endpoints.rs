@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tonic::service::Routes;
 use tonic::transport::server::Connected;
-use tracing::info;
+use tracing::{debug, info};
 
 use crate::api::{self, Parts};
 use crate::authpolicy::{Agents, Policy, local_services, network_services};
@@ -149,6 +149,7 @@ impl Endpoints {
             node_attestors,
             agent_id_as_selector,
         } = self;
+        debug!(target: "endpoints", "Initializing API endpoints");
         info!(target: "endpoints", address = %network.address(), network = "tcp", "Starting Server APIs");
         info!(target: "endpoints", address = %local.path().display(), network = "unix", "Starting Server APIs");
         let clock = parts.clock.clone();

@@ -13,7 +13,7 @@ use steeple_datastore::{DataStore, Error};
 use steeple_runtime::metrics::measure;
 use steeple_runtime::{Clock, Shutdown, spread};
 use steeple_spiffe::TrustDomain;
-use tracing::{error, info};
+use tracing::{debug, error, info};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = MINUTE.saturating_mul(60);
@@ -84,6 +84,7 @@ impl Pruning {
             every((self.events_older_than / 2).max(MINUTE)).run(|| self.events()),
             self.nodes_until(&shutdown),
         );
+        debug!(target: "endpoints", "Stopping event pruner");
         Ok(())
     }
 

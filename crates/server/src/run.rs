@@ -4,14 +4,15 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 
-use steeple_catalog::load::{LoadError, Loaded, ServerBuiltIns};
-use steeple_catalog::{Host, IdentityProvider, PluginError};
+use steeple_catalog::load::{LoadError, ServerBuiltIns, ServerPlugins};
+use steeple_catalog::node_attestor::ServerNodeAttestor;
+use steeple_catalog::{Host, IdentityProvider, KeyManager, PluginError};
 use steeple_config::sections::REQUIRE_PQ_KEM;
 use steeple_datastore::{Change, DataStore, Error as StoreError, Feed};
 use steeple_runtime::health::Health;
-use steeple_runtime::logging::Log;
+use steeple_runtime::logging::{Log, with_fields};
 use steeple_runtime::os::reason;
-use steeple_runtime::tasks::{PartFailed, Parts as Tasks};
+use steeple_runtime::tasks::{Cause, PartFailed, Parts as Tasks};
 use steeple_runtime::{Clock, Shutdown, signals};
 use steeple_spiffe::{Certificate, TrustDomain};
 use steeple_transport::listen::refuse_used;
@@ -84,39 +85,32 @@ pub async fn run(
     log: Log,
     shutdown: Shutdown,
 ) -> Result<(), PartFailed<RunError>> {
-    let start = start(config, built_ins, log, shutdown.clone());
-    let tasks = start
-        .await
-        .map_err(|error| PartFailed { part: "start", cause: steeple_runtime::tasks::Cause::Error(error) })?;
-    let Started { tasks, store, plugins } = tasks;
-    let ended = tasks.join().await;
-    plugins.close();
+    let not_started = |error| PartFailed { part: "start", cause: Cause::Error(error) };
+    let clock = Clock::system();
+    let store = open(&config, &log, &clock).await.map_err(not_started)?;
+    let ended = with_plugins(config, built_ins, &store, log, clock, shutdown).await;
+    debug!(target: "catalog", "Closing DataStore");
     store.close().await;
+    info!(target: "catalog", "DataStore closed");
     ended
 }
 
-struct Started {
-    tasks: Tasks<RunError>,
-    store: DataStore,
-    plugins: Loaded,
-}
-
-async fn start(config: Config, built_ins: &ServerBuiltIns, log: Log, shutdown: Shutdown) -> Result<Started, RunError> {
-    let clock = Clock::system();
-    let health = Health::new();
-    let trust_domain = config.trust_domain.clone();
+/// Prepares the host, and opens what is stored.
+async fn open(config: &Config, log: &Log, clock: &Clock) -> Result<DataStore, RunError> {
     // Before anything listens: how many connections there can be follows from it.
     steeple_runtime::os::raise_open_files();
     if let Some((old, new)) = steeple_runtime::os::restrict_umask(0o027) {
         warn!("Current umask 0{old:03o} is too permissive; setting umask 0{new:03o}");
     }
-    info!(
-        admin_ids = ?config.admin_ids.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        data_dir = %config.data_dir.display(),
-        launch_log_level = %log.launch_level(),
-        version = steeple_runtime::COMPATIBLE,
-        "Configured"
-    );
+    let admin_ids: Vec<_> = config.admin_ids.iter().map(ToString::to_string).collect();
+    with_fields(vec![("admin_ids".into(), admin_ids.into())], || {
+        info!(
+            data_dir = %config.data_dir.display(),
+            launch_log_level = %log.launch_level(),
+            version = steeple_runtime::COMPATIBLE,
+            "Configured"
+        );
+    });
     if config.key_exchange == KeyExchange::RequirePostQuantum {
         debug!("{REQUIRE_PQ_KEM}");
     }
@@ -127,26 +121,56 @@ async fn start(config: Config, built_ins: &ServerBuiltIns, log: Log, shutdown: S
         .mode(0o755)
         .create(&config.data_dir)
         .map_err(|error| RunError::DataDir { path: config.data_dir.clone(), error })?;
+    let store = DataStore::open(config.datastore.clone(), clock.clone()).await?;
+    info!(target: "catalog", reconfigurable = config.datastore_is_in_file, "Configured DataStore");
+    Ok(store)
+}
 
-    // What is stored, and the plugins.
+async fn with_plugins(
+    config: Config,
+    built_ins: &ServerBuiltIns,
+    store: &DataStore,
+    log: Log,
+    clock: Clock,
+    shutdown: Shutdown,
+) -> Result<(), PartFailed<RunError>> {
+    let not_started = |error| PartFailed { part: "start", cause: Cause::Error(error) };
     let host = Host::new(clock.clone());
-    let store = DataStore::open(config.datastore, clock.clone()).await?;
-    check_trust_domain(&store, trust_domain.name()).await?;
-    let plugins = steeple_catalog::load::server(&config.plugins, built_ins, &trust_domain, &host)?;
+    check_trust_domain(store, config.trust_domain.name()).await.map_err(not_started)?;
+    let plugins = steeple_catalog::load::server(&config.plugins, built_ins, &config.trust_domain, &host);
+    let ServerPlugins { key_manager, node_attestors, loaded } = plugins.map_err(|error| not_started(error.into()))?;
+    let start = start(config, (key_manager, node_attestors), &host, store.clone(), log, clock, shutdown);
+    let ended = match start.await {
+        Ok(tasks) => {
+            debug!(target: "health", "Initializing health checkers");
+            let ended = tasks.join().await;
+            debug!(target: "health", "Finishing health checker");
+            ended
+        }
+        Err(error) => Err(not_started(error)),
+    };
+    loaded.close();
+    ended
+}
+
+async fn start(
+    config: Config,
+    (key_manager, node_attestors): (KeyManager, Vec<ServerNodeAttestor>),
+    host: &Host,
+    store: DataStore,
+    log: Log,
+    clock: Clock,
+    shutdown: Shutdown,
+) -> Result<Tasks<RunError>, RunError> {
+    let (health, trust_domain) = (Health::new(), config.trust_domain);
 
     // What signs.
     let signing = Signing::default();
     let x509_key_type = config.ca.x509_key_type;
-    let authorities = Authorities::load(
-        trust_domain.clone(),
-        config.ca,
-        plugins.key_manager,
-        store.clone(),
-        clock.clone(),
-        signing.clone(),
-    )
-    .await
-    .map_err(RunError::Journal)?;
+    let authorities =
+        Authorities::load(trust_domain.clone(), config.ca, key_manager, store.clone(), clock.clone(), signing.clone())
+            .await
+            .map_err(RunError::Journal)?;
     let rotation = Rotation::start(authorities, clock.clone(), health.clone()).await?;
     let ca = Ca::new(signing, config.lifetimes, config.jwt_issuer, clock.clone());
     let ca = Arc::new(ca.with_wit_issuer(config.wit_issuer));
@@ -154,8 +178,10 @@ async fn start(config: Config, built_ins: &ServerBuiltIns, log: Log, shutdown: S
         SvidRotation::start(&trust_domain, x509_key_type, Arc::clone(&ca), clock.clone()).await?;
 
     // What is authorized.
+    info!(target: "endpoints", "Building in-memory entry cache");
     let mut feed = store.feed();
     let index = Arc::new(Index::new(Loading::read(&mut feed, &trust_domain).await?));
+    info!(target: "endpoints", "Completed building in-memory entry cache");
 
     host.provide_identity(Arc::new(Own { trust_domain: trust_domain.clone(), index: Arc::clone(&index) }));
 
@@ -173,11 +199,12 @@ async fn start(config: Config, built_ins: &ServerBuiltIns, log: Log, shutdown: S
         socket: config.socket_path,
         audit: config.audit_log_enabled,
         settings,
-        node_attestors: plugins.node_attestors.into(),
+        node_attestors: node_attestors.into(),
         agent_id_as_selector: config.agent_id_as_selector,
         credential,
         key_exchange: config.key_exchange,
     };
+    info!(launch_log_level = %log.launch_level(), "Logger service configured");
     let endpoints = Endpoints::bind(listen, parts).await?;
 
     // From here on all parts run together.
@@ -190,7 +217,7 @@ async fn start(config: Config, built_ins: &ServerBuiltIns, log: Log, shutdown: S
     tasks.start("SVID rotation", part(svid_rotation.run(shutdown.clone())));
     tasks.start("pruning", part(pruning.run(shutdown.clone())));
     tasks.start("endpoints", part(endpoints.run(shutdown, log)));
-    Ok(Started { tasks, store, plugins: plugins.loaded })
+    Ok(tasks)
 }
 
 /// The authorities as the server verifies agents with them, for plugins.
@@ -236,6 +263,7 @@ async fn follow(
             }
         }
     }
+    debug!(target: "endpoints", "Stopping in-memory entry cache hydrator");
     feed.close().await;
     Ok(())
 }

@@ -83,10 +83,12 @@ impl SvidRotation {
                 error!(target: "svid_rotator", error = %error, "Could not rotate server SVID");
             }
         }
+        debug!(target: "svid_rotator", "Stopping SVID rotator");
         Ok(())
     }
 
     async fn rotate(&mut self) -> Result<(), SvidError> {
+        debug!(target: "svid_rotator", "Rotating server SVID");
         let key_type = self.key_type;
         let unable = |error: String| SvidError::Key(error);
         // RSA keys take their time.

@@ -1,6 +1,8 @@
 //! What audit records say of the items of batches, in the reference's fields.
 
+use serde_json::{Value as Json, json};
 use steeple_datastore::entries::EntryMask;
+use steeple_pki::{CertificateRequest, Name};
 use steeple_proto::spire::api::server::agent::v1::list_agents_request;
 use steeple_proto::spire::api::server::entry::v1::list_entries_request;
 use steeple_proto::spire::api::server::svid::v1::NewX509svidParams;
@@ -107,13 +109,47 @@ pub(super) fn request(csr: &[u8]) -> Field {
 }
 
 /// What a certificate that was minted says beside its SPIFFE ID.
-pub(super) fn minted(dns_names: &[String], chain: &[Certificate]) -> Fields {
-    let subject = chain.first().map(Certificate::subject_string);
-    vec![
-        field("dns_name", dns_names.join(",")),
-        field("subject", subject.unwrap_or_default()),
-        moment("expires_at", expires_at(chain)),
-    ]
+pub(super) fn minted(csr: &CertificateRequest, chain: &[Certificate]) -> Fields {
+    let names = field("dns_name", csr.dns_sans.join(","));
+    vec![names, subject(&csr.subject), moment("expires_at", expires_at(chain))]
+}
+
+/// The name that a request asks for. In JSON it is the object that Go's encoder makes of a name.
+pub(super) fn subject(name: &Name) -> Field {
+    let name = name.to_subject();
+    let list = |values: &[String]| if values.is_empty() { Json::Null } else { values.into() };
+    // The last number of each type's OID, below 2.5.4, in the order in which Go writes them.
+    let (common, serial) = ([name.common_name.clone()], [name.serial_number.clone()]);
+    let attributes: [(u8, &[String]); 9] = [
+        (6, &name.countries),
+        (10, &name.organizations),
+        (11, &name.organizational_units),
+        (7, &name.localities),
+        (8, &name.provinces),
+        (9, &name.street_addresses),
+        (17, &name.postal_codes),
+        (3, &common),
+        (5, &serial),
+    ];
+    let named = |(kind, values): (u8, &[String])| {
+        let values: Vec<_> = values.iter().filter(|value| !value.is_empty()).cloned().collect();
+        values.into_iter().map(move |value| json!({ "Type": [2, 5, 4, kind], "Value": value }))
+    };
+    let names: Vec<Json> = attributes.into_iter().flat_map(named).collect();
+    let json = json!({
+        "Country": list(&name.countries),
+        "Organization": list(&name.organizations),
+        "OrganizationalUnit": list(&name.organizational_units),
+        "Locality": list(&name.localities),
+        "Province": list(&name.provinces),
+        "StreetAddress": list(&name.street_addresses),
+        "PostalCode": list(&name.postal_codes),
+        "SerialNumber": name.serial_number,
+        "CommonName": name.common_name,
+        "Names": if names.is_empty() { Json::Null } else { names.into() },
+        "ExtraNames": Json::Null,
+    });
+    field("subject", Value::Twofold { text: name.to_string(), json })
 }
 
 /// An X.509-SVID that was made.

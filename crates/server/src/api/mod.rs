@@ -9,7 +9,7 @@ pub(crate) mod entry;
 pub(crate) mod health;
 mod ids;
 pub(crate) mod logger;
-mod status;
+pub(crate) mod status;
 mod streams;
 pub(crate) mod svid;
 pub(crate) mod sync;

@@ -58,6 +58,11 @@ fn line(code: Code, message: &str) -> String {
     if code == Code::InvalidArgument {
         return format!("Invalid argument: {message}");
     }
+    capitalized(message)
+}
+
+/// A message that begins with a capital letter.
+pub(crate) fn capitalized(message: &str) -> String {
     let mut rest = message.chars();
     rest.next().map_or_else(String::new, |first| first.to_uppercase().chain(rest).collect())
 }

@@ -13,13 +13,14 @@ use steeple_proto::spire::api::server::svid::v1::{
     NewJwtsvidResponse, NewX509svidParams, batch_new_witsvid_response, batch_new_x509svid_response,
 };
 use steeple_proto::spire::api::types;
-use steeple_runtime::clock::rfc3339;
+use steeple_runtime::clock::{from_unix_seconds, rfc3339};
+use steeple_runtime::logging::with_fields;
 use steeple_spiffe::SpiffeId;
 use steeple_spiffe::x509::Certificate;
 use steeple_transport::id::on_wire;
 use steeple_transport::rpc::Call;
 use tonic::{Request, Response, Status};
-use tracing::debug;
+use tracing::{Level, debug, enabled};
 
 use super::{Parts, audited, ids, status};
 use crate::ca::CaError;
@@ -62,17 +63,20 @@ impl Svid for Service {
         let chain = self.0.ca.sign_workload(params).await;
         let chain = chain.map_err(|error| status::internal("failed to sign X509-SVID", error))?;
         if let Some(leaf) = chain.first() {
-            debug!(
-                target: "api",
-                spiffe_id = %id,
-                expiration = rfc3339(leaf.not_after()),
-                serial_num = leaf.serial_decimal(),
-                dns_name = csr.dns_sans.join(","),
-                "Signed X509 SVID"
-            );
+            let subject = enabled!(target: "api", Level::DEBUG).then(|| audited::subject(&csr.subject));
+            with_fields(subject.into_iter().collect(), || {
+                debug!(
+                    target: "api",
+                    spiffe_id = %id,
+                    expiration = rfc3339(leaf.not_after()),
+                    serial_num = leaf.serial_decimal(),
+                    dns_name = csr.dns_sans.join(","),
+                    "Signed X509 SVID"
+                );
+            });
         }
         call.audit("spiffe_id", id.as_str());
-        call.audit_fields(|| audited::minted(&csr.dns_sans, &chain));
+        call.audit_fields(|| audited::minted(&csr, &chain));
         Ok(Response::new(MintX509svidResponse { svid: Some(x509_svid(&id, &chain)) }))
     }
 
@@ -257,10 +261,17 @@ impl Service {
         if params.audience.is_empty() {
             return Err(status::invalid_argument("at least one audience is required"));
         }
-        let id = on_wire(params.id);
+        let (id, audience) = (params.id, params.audience);
         let signed = self.0.ca.sign_jwt(params).await;
         let SignedJwt { token, issued_at, expires_at } =
             signed.map_err(|error: CaError| status::internal("failed to sign JWT-SVID", error))?;
+        if enabled!(target: "api", Level::DEBUG) {
+            with_fields(vec![audited::field("audience", audience.to_vec())], || {
+                let expiration = rfc3339(from_unix_seconds(expires_at));
+                debug!(target: "api", spiffe_id = %id, expiration, "Server CA successfully signed JWT SVID");
+            });
+        }
+        let id = on_wire(id);
         Ok(types::Jwtsvid { token, id: Some(id), expires_at, issued_at, hint: String::new() })
     }
 

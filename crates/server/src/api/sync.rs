@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
+use tracing::{Instrument, Span};
 
 use super::Parts;
 use super::streams::Streams;
@@ -54,7 +55,7 @@ impl Sync for Service {
         let following = Following::new(self.parts.clone(), Arc::clone(&self.agents), call, answers.clone());
         let (clock, shutdown) = (self.parts.clock.clone(), self.shutdown.clone());
         let mut requests = request.into_inner();
-        tokio::spawn(async move {
+        let follow = async move {
             let work = async {
                 let first = clock.within(FIRST_MESSAGE, requests.next()).await;
                 let Some(Some(first)) = first else {
@@ -76,7 +77,8 @@ impl Sync for Service {
             if let Err(Ended::Refused(status)) = ended {
                 let _ = answers.send(Err(status)).await;
             }
-        });
+        };
+        tokio::spawn(follow.instrument(Span::current()));
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 }

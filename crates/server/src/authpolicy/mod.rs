@@ -15,8 +15,9 @@ use steeple_transport::rpc::{Authorize, Authorized, Incoming, Method};
 use steeple_transport::status::{denial_reason, permission_denied};
 use tokio::sync::watch;
 use tonic::{Code, Status};
-use tracing::debug;
+use tracing::{debug, error};
 
+use crate::api::status::capitalized;
 use crate::entries::Index;
 use crate::settings::Settings;
 pub use agents::Agents;
@@ -103,10 +104,16 @@ impl Authorize for Policy {
 
 /// A denial as the caller sees it: that it may not call the method, and an agent why. The rest is for the log.
 pub(crate) fn denied(method: &Method, refusal: &Status) -> Status {
-    debug!(target: "api", error = %refusal.message(), "Caller is not authorized");
     let message = format!("authorization denied for method {}", method.path);
     match denial_reason(refusal) {
-        Some(reason) => permission_denied(&message, reason),
-        None => Status::permission_denied(message),
+        Some(reason) => {
+            let told = capitalized(refusal.message());
+            error!(target: "api", authorized_as = "nobody", authorized_via = "", "{told}");
+            permission_denied(&message, reason)
+        }
+        None => {
+            debug!(target: "api", error = %refusal.message(), "Caller is not authorized");
+            Status::permission_denied(message)
+        }
     }
 }

@@ -223,7 +223,7 @@ const SYNC: ServiceName = ServiceName {
 
 const LOGGER: ServiceName = ServiceName {
     full: "spire.api.server.logger.v1.Logger",
-    log: "logger.v1.Logger",
+    log: "Logger",
     // Without the version, as the reference names it.
     metric: "logger",
     methods: &["GetLogger", "SetLogLevel", "ResetLogLevel"],

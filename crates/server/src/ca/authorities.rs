@@ -14,11 +14,12 @@ use steeple_pki::{KeyType, Kind, Name, Serial, Signer, Subject, Template};
 use steeple_proto::journal::{JwtKeyEntry, Status, X509caEntry};
 use steeple_proto::spire::common;
 use steeple_runtime::Clock;
-use steeple_runtime::clock::{from_unix_seconds, rfc3339, unix_seconds};
+use steeple_runtime::clock::{from_unix_seconds, unix_seconds};
+use steeple_runtime::logging::{Field, with_fields};
 use steeple_runtime::metrics::{count, gauge, measure};
 use steeple_spiffe::TrustDomain;
 use steeple_spiffe::x509::{self, Certificate};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::journal::Journal;
 use super::sign::{BACKDATE, Signing};
@@ -98,6 +99,7 @@ impl Authorities {
 
     async fn prepare_x509(&mut self) -> Result<(), CaError> {
         let slot = self.x509.free_id();
+        debug!(target: "ca_manager", slot = slot.name(), "Preparing X509 CA");
         let signer = self.generate(&format!("x509-CA-{}", slot.name()), self.config.x509_key_type).await?;
         let issued_at = self.clock.now();
         let certificate = steeple_pki::self_signed(&self.root(issued_at)?, &*signer).await?;
@@ -109,15 +111,16 @@ impl Authorities {
         .await?;
         let authority = X509Authority { certificate, upstream_chain: Vec::new(), signer, issued_at };
         self.journal.append_x509(slot, &authority).await;
-        info!(
-            target: "ca_manager",
-            slot = slot.name(),
-            issued_at = rfc3339(issued_at),
-            expiration = rfc3339(authority.not_after()),
-            self_signed = true,
-            local_authority_id = authority.authority_id(),
-            "X509 CA prepared"
-        );
+        with_fields(validity(&authority), || {
+            info!(
+                target: "ca_manager",
+                slot = slot.name(),
+                self_signed = true,
+                local_authority_id = authority.authority_id(),
+                upstream_authority_id = "",
+                "X509 CA prepared"
+            );
+        });
         self.x509.prepare(authority);
         Ok(())
     }
@@ -145,6 +148,17 @@ impl Authorities {
     async fn activate_x509(&mut self) {
         let Some((active, retired)) = self.x509.activate() else { return };
         let id = active.authority_id();
+        // One that is self-signed names itself.
+        let upstream = active.certificate.authority_key_id().filter(|_| !active.upstream_chain.is_empty());
+        with_fields(validity(&active), || {
+            info!(
+                target: "ca_manager",
+                slot = self.x509.current_id().name(),
+                local_authority_id = id,
+                upstream_authority_id = upstream.map(x509::hex).unwrap_or_default(),
+                "X509 CA activated"
+            );
+        });
         if let Some(retired) = retired {
             self.journal.x509_status(&retired.authority_id(), Status::Old).await;
         }
@@ -154,21 +168,13 @@ impl Authorities {
         gauge("manager.x509_ca.rotate.expiration", unix_seconds(active.not_after()) as f64);
         gauge("manager.x509_ca.rotate.ttl", left.as_secs_f64());
         count("ca.manager.x509_ca.activate");
-        // One that is self-signed names itself.
-        let upstream = active.certificate.authority_key_id().filter(|_| !active.upstream_chain.is_empty());
-        info!(
-            target: "ca_manager",
-            slot = self.x509.current_id().name(),
-            issued_at = rfc3339(active.issued_at),
-            expiration = rfc3339(active.not_after()),
-            local_authority_id = id,
-            upstream_authority_id = upstream.map(x509::hex).unwrap_or_default(),
-            "X509 CA activated"
-        );
+        let (trust_domain_id, ttl) = (self.trust_domain.id(), left.as_secs_f64());
+        debug!(target: "ca_manager", %trust_domain_id, ttl, "Successfully rotated X.509 CA");
     }
 
     async fn prepare_jwt(&mut self) -> Result<(), CaError> {
         let slot = self.jwt.free_id();
+        debug!(target: "ca_manager", slot = slot.name(), "Preparing JWT key");
         let signer = self.generate(&format!("JWT-Signer-{}", slot.name()), self.config.jwt_key_type).await?;
         let issued_at = self.clock.now();
         let authority = JwtAuthority {
@@ -188,34 +194,26 @@ impl Authorities {
         })
         .await?;
         self.journal.append_jwt(slot, &authority).await;
-        info!(
-            target: "ca_manager",
-            slot = slot.name(),
-            issued_at = rfc3339(issued_at),
-            expiration = rfc3339(authority.not_after),
-            local_authority_id = authority.key_id,
-            "JWT key prepared"
-        );
+        with_fields(validity(&authority), || {
+            let local_authority_id = &authority.key_id;
+            info!(target: "ca_manager", slot = slot.name(), local_authority_id, "JWT key prepared");
+        });
         self.jwt.prepare(authority);
         Ok(())
     }
 
     async fn activate_jwt(&mut self) {
         let Some((active, retired)) = self.jwt.activate() else { return };
+        with_fields(validity(&active), || {
+            let (slot, local_authority_id) = (self.jwt.current_id().name(), &active.key_id);
+            info!(target: "ca_manager", slot, local_authority_id, "JWT key activated");
+        });
         if let Some(retired) = retired {
             self.journal.jwt_status(&retired.key_id, Status::Old).await;
         }
         self.journal.jwt_status(&active.key_id, Status::Active).await;
         self.publish();
         count("manager.jwt_key.activate");
-        info!(
-            target: "ca_manager",
-            slot = self.jwt.current_id().name(),
-            issued_at = rfc3339(active.issued_at),
-            expiration = rfc3339(active.not_after),
-            local_authority_id = active.key_id,
-            "JWT key activated"
-        );
     }
 
     async fn generate(&self, key_id: &str, key_type: KeyType) -> Result<Arc<dyn Signer>, CaError> {
@@ -232,6 +230,11 @@ impl Authorities {
     fn publish(&self) {
         self.signing.set(self.x509.active().cloned(), self.jwt.active().cloned(), self.wit.active().cloned());
     }
+}
+
+/// From when and until when an authority signs, for the log.
+fn validity(authority: &impl Authority) -> Vec<Field> {
+    vec![("issued_at".into(), authority.issued_at().into()), ("expiration".into(), authority.not_after().into())]
 }
 
 /// What decides whether a journal's entry can still sign.

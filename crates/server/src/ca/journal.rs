@@ -32,6 +32,7 @@ impl Journal {
     /// # Errors
     /// When the store cannot be read, or the row makes no sense: it is left as it is.
     pub(super) async fn load(store: DataStore, keys: impl IntoIterator<Item = &PublicKey>) -> Result<Self, CaError> {
+        debug!(target: "ca_manager", "Loading journal from datastore");
         for key in keys {
             let id = x509::hex(&steeple_pki::ski(key));
             let Some(CaJournal { id: row, data, active_x509_authority_id }) = store.fetch_ca_journal(&id).await? else {
@@ -137,6 +138,10 @@ impl Journal {
     /// A journal that cannot be stored costs a new authority at the next start, not this one's work.
     async fn save(&mut self) {
         if self.active_x509.is_empty() {
+            debug!(
+                target: "ca_manager",
+                "There is no active X.509 authority yet. Can't save CA journal in the datastore"
+            );
             return;
         }
         let row = CaJournal {

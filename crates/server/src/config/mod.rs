@@ -67,6 +67,8 @@ pub struct Config {
     pub plugins: Vec<PluginBlock>,
     /// `DataStore "sql"`
     pub datastore: steeple_datastore::Options,
+    /// Whether the datastore's configuration stands in a file of its own (`plugin_data_file`).
+    pub datastore_is_in_file: bool,
     /// What the file asks for and this program does not do yet, in words for the log.
     pub unbuilt: Vec<String>,
     /// What its author should think over once more, in words for the log.
@@ -181,6 +183,7 @@ impl Config {
             prune_nodes,
             key_exchange: KeyExchange::post_quantum(server.experimental.require_pq_kem),
             plugins,
+            datastore_is_in_file: stores.iter().any(|store| matches!(store.data, PluginData::File(_))),
             datastore: datastore(&stores)?,
             unbuilt,
             warnings,

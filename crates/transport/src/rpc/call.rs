@@ -216,8 +216,28 @@ fn caller_of(connection: &Connection) -> Fields {
     fields
 }
 
+/// Whom the log lines of a call name.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Named {
+    /// The request, by an ID of its own, and what the caller was let in as.
+    Request,
+    /// The process that calls.
+    Process,
+}
+
 /// The span of a call, whose fields stand in each of its log lines.
-pub(super) fn span(method: &'static Method, connection: &Connection) -> Span {
+pub(super) fn span(method: &'static Method, connection: &Connection, named: Named) -> Span {
+    match named {
+        Named::Request => span_of_request(method, connection),
+        Named::Process => {
+            let Method { service, name, .. } = method;
+            let pid = connection.peer().map(|peer| peer.pid);
+            tracing::error_span!(target: "api", "call", service, method = name, pid)
+        }
+    }
+}
+
+fn span_of_request(method: &'static Method, connection: &Connection) -> Span {
     use tracing::field::Empty;
     let span = tracing::error_span!(
         target: "api",
@@ -227,21 +247,13 @@ pub(super) fn span(method: &'static Method, connection: &Connection) -> Span {
         request_id = %Uuid::new_v4(),
         caller_addr = Empty,
         caller_id = Empty,
-        pid = Empty,
         authorized_as = Empty,
         authorized_via = Empty,
     );
-    match connection {
-        Connection::Local(local) => {
-            if let Some(peer) = &local.peer {
-                span.record("pid", peer.pid);
-            }
-        }
-        Connection::Remote(remote) => {
-            span.record("caller_addr", tracing::field::display(remote.address));
-            if let Some(svid) = &remote.svid {
-                span.record("caller_id", tracing::field::display(&svid.id));
-            }
+    if let Connection::Remote(remote) = connection {
+        span.record("caller_addr", tracing::field::display(remote.address));
+        if let Some(svid) = &remote.svid {
+            span.record("caller_id", tracing::field::display(&svid.id));
         }
     }
     span

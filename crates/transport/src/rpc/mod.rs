@@ -25,9 +25,11 @@ use tower::{Layer, Service};
 use tracing::{Instrument, Span, error};
 
 use crate::connection::Connection;
+use crate::status::describe;
 pub use bounds::Bounds;
 #[cfg(fuzzing)]
 pub use bounds::message_sizes;
+use call::Named;
 pub use call::{Audit, Authorized, Call, Fields};
 pub use limits::{Buckets, Limiter, Limits, Rate};
 pub use method::{Method, Methods, ServiceName};
@@ -62,6 +64,8 @@ pub struct Layers {
     limits: watch::Receiver<Arc<Limits>>,
     audit: Audit,
     bounds: Bounds,
+    /// Whom a call's log lines name.
+    named: Named,
 }
 
 impl Layers {
@@ -73,7 +77,12 @@ impl Layers {
         audit: Audit,
         bounds: Bounds,
     ) -> Self {
-        Self { methods: Arc::new(methods), authorize, limits, audit, bounds }
+        Self { methods: Arc::new(methods), authorize, limits, audit, bounds, named: Named::Request }
+    }
+
+    /// Log lines name the process that calls, as an agent's do, and not the request and what it was let in as.
+    pub fn naming_processes(self) -> Self {
+        Self { named: Named::Process, ..self }
     }
 }
 
@@ -126,7 +135,7 @@ where
         let inner = std::mem::replace(&mut self.inner, clone);
         let layers = self.layers.clone();
         // 1. log
-        let span = call::span(method, &connection);
+        let span = call::span(method, &connection, self.layers.named);
         let in_span = span.clone();
         let call = async move {
             let response = layers.call(method, connection, span, request, inner).await;
@@ -173,7 +182,7 @@ impl Layers {
         let authorized = match self.authorize.authorize(incoming).await {
             Ok(authorized) => authorized,
             Err(status) => {
-                error!(target: "api", error = %status.message(), "Failed to authenticate caller");
+                error!(target: "api", error = %describe(&status), "Failed to authenticate caller");
                 return body::watch(status.into_http(), ending);
             }
         };

@@ -246,7 +246,9 @@ async fn a_refused_call_reaches_neither_handler_nor_audit_and_is_counted() {
     assert_eq!((case.asked(), case.reached()), (1, 0));
     assert_eq!(counted.of(&format!("{GET_BUNDLE}{{status=PermissionDenied}}")), 1);
     assert!(case.logged.with("API accessed").is_empty());
-    assert_eq!(case.logged.with("Failed to authenticate caller")[0]["error"], "no");
+    let told = &case.logged.with("Failed to authenticate caller")[0];
+    assert_eq!(told["error"], "rpc error: code = PermissionDenied desc = no");
+    assert!(told.contains_key("request_id") && !told.contains_key("pid"), "{told:?}");
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codegen::BoxStream;
 use tonic::{Code, Status, Streaming};
-use tracing::{Instrument, Span, info, warn};
+use tracing::{Instrument, Span, error_span, info, warn};
 
 use super::join_token_id;
 use crate::api::svid::x509_svid;
@@ -82,16 +82,20 @@ impl Attestation {
         let csr = CertificateRequest::parse_and_verify(&csr);
         let types::AttestationData { r#type: kind, payload } = data;
         self.call.audit("node_attestor_type", &kind);
-        let mut attested = match kind.as_str() {
-            "join_token" => self.redeem(&payload, &csr).await?,
-            kind => self.ask_plugin(kind, payload, messages, challenges).await?,
+        let span = error_span!(target: "api", "attestation", node_attestor_type = kind);
+        let attesting = async {
+            let mut attested = match kind.as_str() {
+                "join_token" => self.redeem(&payload, &csr).await?,
+                kind => self.ask_plugin(kind, payload, messages, challenges).await?,
+            };
+            if self.id_as_selector {
+                attested.selectors.push(Selector::new("spiffe_id", attested.id.as_str()));
+            }
+            self.call.audit("agent_id", attested.id.as_str());
+            self.admit(&attested.id, &kind).await?;
+            self.issue(attested, &kind, csr).await
         };
-        if self.id_as_selector {
-            attested.selectors.push(Selector::new("spiffe_id", attested.id.as_str()));
-        }
-        self.call.audit("agent_id", attested.id.as_str());
-        self.admit(&attested.id, &kind).await?;
-        self.issue(attested, kind, csr).await
+        attesting.instrument(span).await
     }
 
     async fn ask_plugin(
@@ -210,14 +214,14 @@ impl Attestation {
         if node.is_some_and(|node| node.is_banned()) { Err(banned()) } else { Ok(()) }
     }
 
-    async fn issue(&self, attested: Attested, kind: String, csr: Request) -> Result<AttestAgentResponse, Status> {
+    async fn issue(&self, attested: Attested, kind: &str, csr: Request) -> Result<AttestAgentResponse, Status> {
         let Attested { id, selectors, can_reattest, token } = attested;
         let csr = csr.map_err(|error| status::invalid("failed to parse CSR", error))?;
         let chain = self.parts.ca.sign_agent(&id, &csr.public_key).await;
         let chain = chain.map_err(|error| status::internal("failed to sign X509 SVID", error))?;
         let node = AttestNode {
             spiffe_id: id.to_string(),
-            attestation_type: kind.clone(),
+            attestation_type: kind.to_owned(),
             serial: chain.first().map(steeple_spiffe::Certificate::serial_decimal).unwrap_or_default(),
             expires_at: expires_at(&chain),
             can_reattest,
@@ -240,7 +244,6 @@ impl Attestation {
         info!(
             target: "api",
             agent_id = %id,
-            node_attestor_type = kind,
             address,
             "Agent attestation request completed"
         );
@@ -251,7 +254,7 @@ impl Attestation {
 }
 
 fn not_redeemed() -> Status {
-    status::invalid("failed to attest", "join token does not exist or has already been used")
+    status::invalid_argument("failed to attest: join token does not exist or has already been used")
 }
 
 /// Of a token and the key that the request proves its sender to have.
