@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::bootstrap::{self, BootstrapError};
 use crate::config::Bootstrap;
@@ -156,10 +156,12 @@ impl Attestation {
                 // It attested, and was stopped before it had the bundle.
                 let channel = self.upstream.anonymous_channel(insecure)?;
                 self.in_time(self.take_bundle(storage, channel)).await?;
+                storage.bootstrapped(self.clock.now())?;
             }
             return Ok(());
         }
-        info!(target: "attestor", "SVID is not found. Starting node attestation");
+        let trust_domain_id = (!insecure).then(|| tracing::field::display(self.upstream.trust_domain().id()));
+        info!(target: "attestor", trust_domain_id, "SVID is not found. Starting node attestation");
         if insecure {
             warn!(target: "attestor", "Insecure bootstrap enabled; skipping server certificate verification");
         }
@@ -215,6 +217,7 @@ impl Attestation {
             reattestable,
             "Node attestation was successful"
         );
+        storage.bootstrapped(self.clock.now())?;
         let signer = std::sync::Arc::new(signer);
         self.upstream.set_identity(Identity { id, chain, signer, reattestable, key_id: key.id })?;
         Ok(())
@@ -245,14 +248,16 @@ impl Attestation {
             .map_err(|status| AttestError::Server { what: "failed to get updated bundle", status: Box::new(status) })?;
         let authorities = authorities_of(bundle.get_ref())?;
         storage.store_bundle(&authorities)?;
-        storage.bootstrapped()?;
         self.upstream.set_authorities(authorities);
         Ok(())
     }
 
     /// The stored SVID with its key, unless one is missing or it has ended.
     async fn stored(&self, storage: &Storage) -> Result<Option<Identity>, AttestError> {
-        let Some(StoredSvid { chain, reattestable }) = storage.svid() else { return Ok(None) };
+        let Some(StoredSvid { chain, reattestable }) = storage.svid() else {
+            debug!(target: "attestor", "No pre-existing agent SVID found. Will perform node attestation");
+            return Ok(None);
+        };
         let Some(leaf) = chain.first() else { return Ok(None) };
         let Some(key) = self.key_of(leaf).await? else {
             warn!(target: "attestor", "SVID recovered, but no SVID key found. Generating new keypair");

@@ -8,13 +8,15 @@ use steeple_proto::spire::api::server::svid::v1::NewJwtsvidRequest;
 use steeple_proto::spire::api::server::svid::v1::svid_client::SvidClient;
 use steeple_proto::spire::api::types;
 use steeple_runtime::clock::from_unix_seconds;
+use steeple_runtime::logging::with_fields;
 use steeple_runtime::{Clock, jitter};
 use steeple_spiffe::JwtSvid;
 use steeple_transport::status::describe;
 use tonic::Status;
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::cache::{Cache, Entry};
+use crate::log_fields;
 use crate::upstream::Upstream;
 
 /// How long a caller waits for a token that he does not have.
@@ -114,10 +116,14 @@ impl JwtSvids {
             let request = request.clone();
             async move { SvidClient::new(channel).new_jwtsvid(request).await }
         };
-        let answer =
-            self.upstream.call_again(limit, call).await.map_err(|status| {
-                Status::new(status.code(), format!("failed to fetch JWT SVID: {}", describe(&status)))
-            })?;
+        let answer = self.upstream.call_again(limit, call).await.map_err(|status| {
+            let error = describe(&status);
+            with_fields(
+                log_fields::status(&status),
+                || error!(target: "manager", parent: None, error, "Failed to fetch JWT SVID"),
+            );
+            Status::new(status.code(), format!("failed to fetch JWT SVID: {error}"))
+        })?;
         let svid = answer.into_inner().svid.ok_or_else(|| Status::internal("JWTSVID response missing SVID"))?;
         if svid.issued_at == 0 || svid.expires_at == 0 || svid.issued_at > svid.expires_at {
             return Err(Status::internal("JWTSVID issued or expired at no sound time"));

@@ -10,6 +10,7 @@ mod bootstrap;
 mod cache;
 pub mod config;
 mod jwt;
+mod log_fields;
 mod mint;
 mod rebootstrap;
 mod rejection;

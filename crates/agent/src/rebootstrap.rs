@@ -76,7 +76,7 @@ impl Rebootstrap {
         if left.is_zero() {
             return Ok(true);
         }
-        info!(target: "attestor", time_left = ?left, "Trust Bundle and Server don't agree, ignoring for now");
+        info!(time_left = ?left, "Trust Bundle and Server don't agree, ignoring for now");
         Ok(false)
     }
 
@@ -86,9 +86,9 @@ impl Rebootstrap {
     /// The storage's.
     pub(crate) fn while_attesting(self, storage: &mut Storage, now: SystemTime) -> Result<(), StorageError> {
         if storage.bundle().is_none() {
-            info!(target: "attestor", "Trust Bundle and Server don't agree, bootstrapping again");
+            info!("Trust Bundle and Server don't agree, bootstrapping again");
         } else if self.is_due(storage, now)? {
-            warn!(target: "attestor", "Trust Bundle and Server don't agree, rebootstrapping");
+            warn!("Trust Bundle and Server don't agree, rebootstrapping");
             storage.delete_bundle()?;
         }
         Ok(())
@@ -134,7 +134,7 @@ mod tests {
         let (host, mut storage) = storage(true).await;
         let (rule, now) = (rule(RebootstrapMode::Auto), host.manual.now());
         rule.while_attesting(&mut storage, now).unwrap();
-        storage.bootstrapped().unwrap();
+        storage.bootstrapped(host.manual.now()).unwrap();
         rule.while_attesting(&mut storage, now + DELAY).unwrap();
         assert!(storage.bundle().is_some());
     }

@@ -1,5 +1,7 @@
 //! What an agent does when its server does not want it any more.
 
+use std::fmt::Display;
+
 use steeple_catalog::{KeyManager, PluginError};
 use steeple_proto::spire::api::types::permission_denied_details::Reason;
 use steeple_transport::status::denial_reason;
@@ -31,10 +33,17 @@ pub(crate) fn of(status: &Status) -> Option<Rejection> {
 
 /// Erases what makes the agent who it is, its keys and its SVID: the next start attests anew, if it can. What cannot be
 /// erased is told, and the rest is erased all the same.
-pub(crate) async fn erase_identity(rejection: Rejection, storage: &mut Storage, keys: &KeyManager) {
+pub(crate) async fn erase_identity(
+    rejection: Rejection,
+    error: impl Display,
+    storage: &mut Storage,
+    keys: &KeyManager,
+) {
     match rejection {
-        Rejection::Banned => warn!(target: "manager", "Agent is banned: removing SVID and shutting down"),
-        Rejection::MustAttest => warn!(target: "manager", "Agent needs to re-attest: removing SVID and shutting down"),
+        Rejection::Banned => warn!(target: "manager", %error, "Agent is banned: removing SVID and shutting down"),
+        Rejection::MustAttest => {
+            warn!(target: "manager", %error, "Agent needs to re-attest: removing SVID and shutting down");
+        }
     }
     if let Err(failed) = storage.delete_svid() {
         error!(target: "manager", error = %failed, "Failed to remove SVID");
@@ -69,7 +78,7 @@ mod tests {
             keys.generate_key(id, KeyType::EcP256).await.unwrap();
         }
         let before = keys.public_keys().await.unwrap();
-        erase_identity(Rejection::Banned, &mut storage, &keys).await;
+        erase_identity(Rejection::Banned, "banned", &mut storage, &keys).await;
         // This key manager is like an external one: it has no way to destroy a key but to overwrite it.
         let is_left = |id: &str, keys: &[steeple_catalog::key_manager::Key]| {
             let before = before.iter().find(|key| key.id == id).unwrap();
@@ -88,7 +97,7 @@ mod tests {
         let now = host.manual.now();
         storage.store_svid(&host.ca.svid("/spire/agent/test/a", now..now + HOUR).chain, true).unwrap();
         host.keys.fail_with(Some(PluginError::internal("out of order")));
-        erase_identity(Rejection::MustAttest, &mut storage, &host.keys.of_agent()).await;
+        erase_identity(Rejection::MustAttest, "not attested", &mut storage, &host.keys.of_agent()).await;
         assert!(host.storage().svid().is_none());
     }
 }

@@ -1,7 +1,7 @@
 //! The agent's own SVID is renewed before it ends.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use steeple_catalog::KeyManager;
 use steeple_proto::spire::api::server::agent::v1::agent_client::AgentClient;
@@ -13,7 +13,7 @@ use steeple_runtime::{Clock, Shutdown, jitter};
 use steeple_spiffe::x509::{self, Certificate};
 use tokio::sync::{Mutex, watch};
 use tonic::Status;
-use tracing::{error, info};
+use tracing::{debug, error, info};
 
 use crate::attest::{AttestError, Attestation, agent_csr, chain_of, new_key};
 use crate::renewal::Renewal;
@@ -57,6 +57,7 @@ impl Rotation {
                 _ => LOOK_EVERY,
             };
             if shutdown.unless_stopped(self.next_look(pause, &mut tainted)).await.is_none() {
+                debug!(target: "manager", "Stopping SVID rotator");
                 return Ok(());
             }
         }
@@ -110,6 +111,7 @@ impl Rotation {
     }
 
     async fn rotate(&self, identity: &Identity) -> Result<(), AttestError> {
+        debug!(target: "manager", "Rotating agent SVID");
         // Held throughout: nobody else may store an SVID meanwhile.
         let mut storage = self.storage.lock().await;
         if identity.reattestable {
@@ -129,7 +131,6 @@ impl Rotation {
         let chain = chain_of(renewed.into_inner().svid)?;
         // On disk before it is shown: the server forgets the old one when it sees the new one.
         storage.store_svid(&chain, identity.reattestable)?;
-        let expires_at = chain.first().map_or(SystemTime::UNIX_EPOCH, |leaf| leaf.not_after());
         self.upstream.set_identity(Identity {
             id: identity.id.clone(),
             chain,
@@ -137,8 +138,7 @@ impl Rotation {
             reattestable: identity.reattestable,
             key_id: key.id,
         })?;
-        let expires_at = steeple_runtime::clock::unix_seconds(expires_at);
-        info!(target: "manager", spiffe_id = %identity.id, expires_at, "Successfully rotated agent SVID");
+        info!(target: "manager", spiffe_id = %identity.id, "Successfully rotated agent SVID");
         Ok(())
     }
 }

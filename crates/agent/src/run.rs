@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use steeple_catalog::load::{AgentBuiltIns, LoadError, Loaded};
+use steeple_catalog::load::{AgentBuiltIns, AgentPlugins, LoadError};
 use steeple_catalog::node_attestor::AgentPlugin;
 use steeple_catalog::{Host, KeyManager};
 use steeple_config::sections::REQUIRE_PQ_KEM;
-use steeple_runtime::logging::Log;
+use steeple_runtime::logging::{Log, with_fields};
 use steeple_runtime::os::reason;
 use steeple_runtime::tasks::{Cause, PartFailed, Parts as Tasks};
 use steeple_runtime::{Clock, Shutdown, jitter, signals};
@@ -26,6 +26,7 @@ use crate::attest::{AttestError, Attestation};
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::jwt::{self, JwtSvids};
+use crate::log_fields::length;
 use crate::mint;
 use crate::rebootstrap::{NotReattestable, Rebootstrap};
 use crate::rejection::{self, Rejection, erase_identity};
@@ -94,26 +95,28 @@ pub type JoinToken = fn(Zeroizing<String>) -> Arc<dyn AgentPlugin>;
 /// # Errors
 /// See [`RunError`].
 pub async fn run(
-    config: Config,
+    mut config: Config,
     built_ins: &AgentBuiltIns,
     join_token: JoinToken,
     log: Log,
     shutdown: Shutdown,
 ) -> Result<(), PartFailed<RunError>> {
-    let start = start(config, built_ins, join_token, log, shutdown.clone());
-    let started = match shutdown.unless_stopped(start).await {
+    let not_started = |error| PartFailed { part: "start", cause: Cause::Error(error) };
+    let clock = Clock::system();
+    let storage = open(&config).await.map_err(not_started)?;
+    let token = config.join_token.take().map(join_token);
+    let host = Host::new(clock.clone());
+    let plugins = steeple_catalog::load::agent(&config.plugins, built_ins, token, &config.trust_domain, &host);
+    let plugins = plugins.map_err(|error| not_started(error.into()))?;
+    let loaded = plugins.loaded.clone();
+    let start = start(config, plugins, storage, log, clock, shutdown.clone());
+    let ended = match shutdown.unless_stopped(start).await {
         // Told to stop while starting: nothing has gone wrong.
-        None => return Ok(()),
-        Some(started) => started.map_err(|error| PartFailed { part: "start", cause: Cause::Error(error) })?,
+        None => Ok(()),
+        Some(Err(error)) => Err(not_started(error)),
+        Some(Ok(started)) => started.to_end().await,
     };
-    let Started { tasks, storage, keys, plugins } = started;
-    let ended = tasks.join().await;
-    if let Err(PartFailed { cause: Cause::Error(error), .. }) = &ended
-        && let Some(rejection) = rejection_of(error)
-    {
-        erase_identity(rejection, &mut *storage.lock().await, &keys).await;
-    }
-    plugins.close();
+    loaded.close();
     ended
 }
 
@@ -121,17 +124,25 @@ struct Started {
     tasks: Tasks<RunError>,
     storage: Arc<Mutex<Storage>>,
     keys: KeyManager,
-    plugins: Loaded,
 }
 
-async fn start(
-    config: Config,
-    built_ins: &AgentBuiltIns,
-    join_token: JoinToken,
-    log: Log,
-    shutdown: Shutdown,
-) -> Result<Started, RunError> {
-    let clock = Clock::system();
+impl Started {
+    async fn to_end(self) -> Result<(), PartFailed<RunError>> {
+        let Self { tasks, storage, keys } = self;
+        debug!(target: "health", "Initializing health checkers");
+        let ended = tasks.join().await;
+        debug!(target: "health", "Finishing health checker");
+        if let Err(PartFailed { cause: Cause::Error(error), .. }) = &ended
+            && let Some(rejection) = rejection_of(error)
+        {
+            erase_identity(rejection, error, &mut *storage.lock().await, &keys).await;
+        }
+        ended
+    }
+}
+
+/// Prepares the host, and reads what was kept.
+async fn open(config: &Config) -> Result<Storage, RunError> {
     if config.key_exchange == KeyExchange::RequirePostQuantum {
         debug!("{REQUIRE_PQ_KEM}");
     }
@@ -151,11 +162,18 @@ async fn start(
     // Before anything is written: a second agent would renew with the keys of the one that runs.
     refuse_used(&config.socket_path).await.map_err(EndpointError::Listen)?;
     create(config.data_dir.clone())?;
-    let mut storage = Storage::open(&config.data_dir)?;
+    Ok(Storage::open(&config.data_dir)?)
+}
+
+async fn start(
+    config: Config,
+    plugins: AgentPlugins,
+    mut storage: Storage,
+    log: Log,
+    clock: Clock,
+    shutdown: Shutdown,
+) -> Result<Started, RunError> {
     let trust_domain = config.trust_domain.clone();
-    let token = config.join_token.map(join_token);
-    let plugins =
-        steeple_catalog::load::agent(&config.plugins, built_ins, token, &trust_domain, &Host::new(clock.clone()))?;
     signals::follow(&log, &shutdown).map_err(RunError::Signals)?;
 
     // Who the agent is.
@@ -176,8 +194,10 @@ async fn start(
     let rebootstrap = Rebootstrap { mode: config.rebootstrap_mode, delay: config.rebootstrap_delay };
     let rebootstrap = rebootstrap.check(&storage)?;
     let attested = attest(&attestation(), &mut storage, rebootstrap, &clock).await;
-    if let Some(rejection) = attested.as_ref().err().and_then(rejection_of) {
-        erase_identity(rejection, &mut storage, &plugins.key_manager).await;
+    if let Err(error) = &attested
+        && let Some(rejection) = rejection_of(error)
+    {
+        erase_identity(rejection, error, &mut storage, &plugins.key_manager).await;
     }
     attested?;
     if plugins.key_manager.name() == "memory" && upstream.identity().is_some_and(|identity| !identity.reattestable) {
@@ -232,10 +252,15 @@ async fn start(
 
     // From here on all parts run together.
     let mut tasks = Tasks::new(shutdown.clone());
-    tasks.start("sync", part(sync.run(shutdown.clone())));
+    let syncing = sync.run(shutdown.clone());
+    tasks.start("sync", async {
+        syncing.await?;
+        info!(target: "manager", "Cache manager stopped");
+        Ok(())
+    });
     tasks.start("SVID rotation", part(rotation.run(shutdown.clone())));
     tasks.start("Workload API", serve(config.socket_path, parts, is_ready, shutdown));
-    Ok(Started { tasks, storage, keys, plugins: plugins.loaded })
+    Ok(Started { tasks, storage, keys })
 }
 
 async fn part<E: Into<RunError>>(run: impl Future<Output = Result<(), E>>) -> Result<(), RunError> {
@@ -282,13 +307,10 @@ async fn attest(
                 None => failed.into(),
             });
         }
-        warn!(
-            target: "attestor",
-            error = %failed,
-            first_error = other_first.as_ref().map(tracing::field::display),
-            retry_interval = ?wait,
-            "Failed to retrieve attestation result"
-        );
+        with_fields(vec![length("retry_interval", wait)], || {
+            let first_error = other_first.as_ref().map(tracing::field::display);
+            warn!(error = %failed, first_error, "Failed to retrieve attestation result");
+        });
         first = first.or(other_first).or(Some(failed));
         clock.sleep(wait).await;
         pause = (pause * 3 / 2).min(LONGEST_PAUSE);

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 use steeple_runtime::os::files::replace_private;
 use steeple_runtime::os::reason;
 use steeple_spiffe::x509::{self, Certificate};
+use tracing::info;
+
+use crate::log_fields;
 
 /// The file's name.
 const NAME: &str = "agent-data.json";
@@ -24,6 +27,8 @@ pub(crate) struct Storage {
     data: Data,
 }
 
+/// Field `Logger` of lines about where the first bundle comes from, which have no subsystem.
+const BUNDLE_SOURCES: &str = "TrustBundleSources";
 /// Values of `bootstrap_use`; 0 is a fresh agent.
 const BOOTSTRAP: i64 = 1;
 const REBOOTSTRAP: i64 = 2;
@@ -224,9 +229,15 @@ impl Storage {
     ///
     /// # Errors
     /// [`StorageError::Write`].
-    pub(crate) fn bootstrapped(&mut self) -> Result<(), StorageError> {
-        if self.bootstrapping() == (Bootstrapping { again: true, since: None, attempts: 0 }) {
+    pub(crate) fn bootstrapped(&mut self, now: SystemTime) -> Result<(), StorageError> {
+        let Bootstrapping { again, since, attempts } = self.bootstrapping();
+        if again && since.is_none() && attempts == 0 {
             return Ok(());
+        }
+        if let Some(since) = since {
+            let took = log_fields::go(now.duration_since(since).unwrap_or_default());
+            info!(Logger = BUNDLE_SOURCES, "Success after {took} attempts={attempts}");
+            info!(Logger = BUNDLE_SOURCES, "Setting use.");
         }
         let fresh = Data::default();
         self.write(Data {
@@ -375,7 +386,7 @@ mod tests {
         let mut storage = Storage::open(dir.path()).unwrap();
         assert_eq!(storage.bootstrapping(), Bootstrapping { again: false, since: Some(at), attempts: 2 });
 
-        storage.bootstrapped().unwrap();
+        storage.bootstrapped(at).unwrap();
         let text = std::fs::read_to_string(dir.path().join(NAME)).unwrap();
         let kept = r#""bootstrap_use":2,"bootstrap_start_time":"0001-01-01T00:00:00Z","connection_attempts":0"#;
         assert!(text.contains(kept), "{text}");

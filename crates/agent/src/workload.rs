@@ -82,15 +82,3 @@ impl Attestor {
         Ok(Selectors::new(selectors))
     }
 }
-
-/// Selectors for the log.
-pub(crate) struct Listed<'a>(pub(crate) &'a Selectors);
-
-impl std::fmt::Display for Listed<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (i, Selector { kind, value }) in self.0.iter().enumerate() {
-            write!(f, "{}{kind}:{value}", if i == 0 { "" } else { "," })?;
-        }
-        Ok(())
-    }
-}

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use steeple_proto::descriptors;
+use steeple_runtime::logging::with_fields;
 use steeple_runtime::{Clock, Shutdown};
 use steeple_transport::listen::{ListenError, Tracking, UnixListener, UnixSocket};
 use steeple_transport::rpc::{self, Audit, Bounds, Layers, Methods};
@@ -17,6 +18,7 @@ use super::{health, workload};
 use crate::cache::Cache;
 use crate::config::RateLimits;
 use crate::jwt::JwtSvids;
+use crate::log_fields;
 use crate::workload::Attestor;
 
 /// Calls at a time, streams among them, which users share.
@@ -135,10 +137,13 @@ impl Endpoint {
     /// [`EndpointError::Serve`].
     pub(crate) async fn run(self, shutdown: Shutdown) -> Result<(), EndpointError> {
         let Self { listener, routes, methods } = self;
-        let address = listener.path().display().to_string();
-        info!(target: "endpoints", network = "unix", address, apis = "Workload API", "Starting agent APIs");
+        let path = listener.path().display().to_string();
+        with_fields(vec![log_fields::socket("address", &path)], || {
+            info!(target: "endpoints", network = "unix", apis = "Workload API", "Starting agent APIs");
+        });
         let bounds = Bounds::new(CALLS, CALLS, BYTES);
-        let layers = Layers::new(methods, Arc::new(Gate), rpc::Limits::none(), Audit::new(false), bounds);
+        let layers =
+            Layers::new(methods, Arc::new(Gate), rpc::Limits::none(), Audit::new(false), bounds).naming_processes();
         let serving = Server::builder()
             .max_concurrent_streams(STREAMS)
             .http2_max_header_list_size(HEADERS)

@@ -14,16 +14,18 @@ use steeple_proto::workload::{
     X509BundlesRequest, X509BundlesResponse, X509svidRequest, X509svidResponse,
 };
 use steeple_runtime::Clock;
+use steeple_runtime::logging::with_fields;
 use steeple_spiffe::{JwtSvid, SpiffeId, jwt};
 use steeple_transport::rpc::Call;
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status};
-use tracing::{debug, error, info};
+use tracing::{Level, debug, enabled, error, info, warn};
 
 use super::limits::Limits;
 use crate::cache::{Cache, Selector, Selectors, Subscription, Update, VisibleBundles};
 use crate::jwt::JwtSvids;
-use crate::workload::{Attestor, Listed};
+use crate::log_fields;
+use crate::workload::Attestor;
 
 /// What the Workload API stands on.
 pub(super) struct Service {
@@ -111,7 +113,8 @@ impl SpiffeWorkloadApi for Service {
         let mut svids = Vec::with_capacity(entries.len());
         for entry in entries {
             let svid = self.jwt_svids.fetch(&entry, &audience).await.map_err(|status| {
-                error!(target: "endpoints", error = %status.message(), "Could not fetch JWT-SVID");
+                let (error, spiffe_id) = (status.message(), &entry.spiffe_id);
+                error!(target: "endpoints", registered = true, %spiffe_id, error, "Could not fetch JWT-SVID");
                 Status::unavailable(format!("could not fetch JWT-SVID: {}", status.message()))
             })?;
             debug!(
@@ -145,7 +148,11 @@ impl SpiffeWorkloadApi for Service {
         let trust_domains = federated.chain([snapshot.trust_domain().clone()]).collect();
         let bundles = VisibleBundles { snapshot: &snapshot, trust_domains };
         let validated = jwt::validate(&svid, &bundles, &audience, self.clock.now());
-        let JwtSvid { id, mut claims, .. } = validated.map_err(|error| invalid(&error.to_string()))?;
+        let JwtSvid { id, mut claims, .. } = validated.map_err(|error| {
+            warn!(target: "endpoints", %error, audience, "Failed to validate JWT");
+            Status::invalid_argument(error.to_string())
+        })?;
+        debug!(target: "endpoints", audience, spiffe_id = %id, "Successfully validated JWT");
         if !id.is_member_of(snapshot.trust_domain()) {
             // Of a foreign token only what the standard defines, and what the operator trusts it with.
             claims.retain(|claim, _| {
@@ -233,9 +240,11 @@ impl Service {
             None => Err("the caller is no process of this host".to_owned()),
         };
         let attested = attested.map(|(pid, selectors)| {
-            if !self.is_own(call) {
-                let listed = Listed(&selectors);
-                debug!(target: "workload_attestor", pid, selectors = %listed, "PID attested to have selectors");
+            if enabled!(target: "workload_attestor", Level::DEBUG) && !self.is_own(call) {
+                // Of the attestors, which know of no call.
+                with_fields(vec![log_fields::selectors(&selectors)], || {
+                    debug!(target: "workload_attestor", parent: None, pid, "PID attested to have selectors");
+                });
             }
             selectors
         });

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use steeple_spiffe::TrustDomain;
 use steeple_spiffe::x509::{self, Certificate};
-use tracing::{debug, info, warn};
+use tracing::{Level, debug, enabled, info, warn};
 
 use super::{Cache, CachedBundle, Entry, Selector, Selectors, Snapshot};
 
@@ -103,8 +103,7 @@ impl Store {
         if known.is_some_and(|known| known.digest == entry.digest) {
             return;
         }
-        let message = if known.is_some() { "Entry updated" } else { "Entry created" };
-        debug!(target: "cache_manager", entry = %entry.id, spiffe_id = %entry.spiffe_id, "{message}");
+        tell_entry(known.map(|known| &**known), &entry);
         if known.is_some_and(|known| known.spiffe_id != entry.spiffe_id) {
             // It is another identity's now.
             self.drop_svid(&entry.id);
@@ -342,4 +341,27 @@ impl Store {
             self.drop_svid(&id);
         }
     }
+}
+
+/// Logs an entry that is new, or is another than the one that was known.
+fn tell_entry(known: Option<&Entry>, entry: &Entry) {
+    if !enabled!(target: "cache_manager", Level::DEBUG) {
+        return;
+    }
+    let selectors: HashSet<_> = entry.selectors.iter().collect();
+    let had: HashSet<_> = known.into_iter().flat_map(|known| known.selectors.iter()).collect();
+    let federates: HashSet<_> = entry.federates_with.iter().collect();
+    let federated: HashSet<_> = known.into_iter().flat_map(|known| &known.federates_with).collect();
+    let some = |count: usize| (count > 0).then_some(count);
+    let message = if known.is_some() { "Entry updated" } else { "Entry created" };
+    debug!(
+        target: "cache_manager",
+        entry = %entry.id,
+        spiffe_id = %entry.spiffe_id,
+        selectors_added = some(selectors.difference(&had).count()),
+        selectors_removed = some(had.difference(&selectors).count()),
+        fed_add = some(federates.difference(&federated).count()),
+        fed_rem = some(federated.difference(&federates).count()),
+        "{message}"
+    );
 }

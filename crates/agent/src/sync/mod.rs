@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use steeple_proto::spire::api::server::agent::v1::PostStatusRequest;
 use steeple_proto::spire::api::server::agent::v1::agent_client::AgentClient;
 use steeple_runtime::clock::rfc3339;
+use steeple_runtime::logging::with_fields;
 use steeple_runtime::metrics::measure;
 use steeple_runtime::{Clock, Shutdown, jitter};
 use steeple_transport::status::{code_name, describe};
@@ -21,6 +22,7 @@ use tracing::{debug, error, info, warn};
 use crate::attest::Attestation;
 use crate::cache::{CachedBundle, Entry, Store};
 use crate::config::RebootstrapMode;
+use crate::log_fields::length;
 use crate::mint::{self, Minted};
 use crate::rebootstrap::Rebootstrap;
 use crate::rejection::{self, Rejection};
@@ -162,6 +164,7 @@ impl Sync {
                     wait
                 }
                 Err(status) => {
+                    error!(target: "manager", error = describe(&status), "Failed to fetch authorized entries");
                     let checking = Box::pin(self.check(&status, shown.as_ref()));
                     let Some(checked) = shutdown.unless_stopped(checking).await else { return Ok(()) };
                     let goes_on = checked?;
@@ -188,12 +191,13 @@ impl Sync {
 
     /// A failure after which it is tried again.
     fn tell(&self, status: &Status, retry_interval: Duration) {
-        let (error, code) = (describe(status), code_name(status.code()));
+        let error = SyncError::NotInitialized(Box::new(status.clone()));
         if self.ready.is_some() {
-            warn!(target: "manager", %error, ?retry_interval, "Failed to initialize manager");
+            with_fields(vec![length("retry_interval", retry_interval)], || {
+                warn!(target: "manager", %error, "Failed to initialize manager");
+            });
         } else {
-            let status_message = status.message();
-            error!(target: "manager", %error, status_code = code, status_message, ?retry_interval, "Synchronize failed");
+            error!(target: "manager", %error, "Synchronize failed");
         }
     }
 
@@ -348,7 +352,12 @@ impl Sync {
         if due.is_empty() {
             return;
         }
-        debug!(target: "manager", count = due.len(), limit = mint::BATCH, "Renewing stale entries");
+        let cache_type = "workload";
+        let expiring_svids = due.iter().filter(|entry| self.store.svid_ends_at(&entry.id).is_some()).count();
+        if expiring_svids > 0 {
+            debug!(target: "manager", cache_type, expiring_svids, "Updating expiring SVIDs in cache");
+        }
+        debug!(target: "manager", cache_type, count = due.len(), limit = mint::BATCH, "Renewing stale entries");
         for Entry { id, spiffe_id, .. } in due.iter().map(|entry| &**entry) {
             match self.store.svid_ends_at(id).map(rfc3339) {
                 Some(expires_at) => {
@@ -375,8 +384,8 @@ impl Sync {
             let authorities = own.authorities();
             self.upstream.set_authorities(authorities.clone());
             self.upstream.set_tainted(own.tainted());
-            let mut storage = self.storage.lock().await;
-            if let Err(failed) = storage.store_bundle(&authorities).and_then(|()| storage.bootstrapped()) {
+            let (mut storage, now) = (self.storage.lock().await, self.clock.now());
+            if let Err(failed) = storage.store_bundle(&authorities).and_then(|()| storage.bootstrapped(now)) {
                 warn!(target: "manager", error = %failed, "Could not store bundle");
             }
         }
