@@ -89,6 +89,14 @@ impl Installation {
         self.process()?.until("health", async || serving(&socket).await.then_some(())).await
     }
 
+    /// What all its runs have written, also when none is running.
+    ///
+    /// # Errors
+    /// It was never started.
+    pub fn written(&self) -> Result<String> {
+        Ok(String::from_utf8_lossy(&fs::read(&self.log)?).into_owned())
+    }
+
     /// The running process.
     ///
     /// # Errors

@@ -25,6 +25,8 @@ mod killed;
 #[cfg(test)]
 mod load;
 #[cfg(test)]
+mod logs;
+#[cfg(test)]
 mod mistakes;
 #[cfg(test)]
 mod openssl;

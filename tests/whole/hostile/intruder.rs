@@ -27,7 +27,7 @@ use tonic::Status;
 use tonic::transport::Channel;
 
 /// The server's TCP port, as a stranger finds it.
-pub(super) struct Port {
+pub(crate) struct Port {
     server: SpiffeId,
     authorities: Arc<[Certificate]>,
     number: u16,
@@ -35,7 +35,7 @@ pub(super) struct Port {
 
 impl Port {
     /// Of this server.
-    pub(super) async fn of(domain: &Domain) -> Result<Self> {
+    pub(crate) async fn of(domain: &Domain) -> Result<Self> {
         let mut bundles = BundleClient::new(dial::local(&domain.server.socket));
         let bundle = bundles.get_bundle(GetBundleRequest { output_mask: None }).await?.into_inner();
         let authorities = bundle.x509_authorities.iter().map(|authority| Certificate::from_der(&authority.asn1));
@@ -44,7 +44,7 @@ impl Port {
     }
 
     /// A channel that shows this credential, or none.
-    pub(super) fn channel(&self, credential: Option<Credential>) -> Result<Channel> {
+    pub(crate) fn channel(&self, credential: Option<Credential>) -> Result<Channel> {
         Ok(dial::server("127.0.0.1", self.number, self.tls(credential)?, Proxy::none(), Clock::system()))
     }
 

@@ -7,7 +7,7 @@
 
 mod agent;
 mod callers;
-mod intruder;
+pub(crate) mod intruder;
 mod network;
 mod sync;
 mod wire;
@@ -26,7 +26,11 @@ use tonic::{Request, Status};
 use tonic_prost::ProstCodec;
 
 /// Calls any method by its path with an empty message. Returns what it is refused with; Ok when there was an answer.
-async fn call(channel: &Channel, path: &str, headers: &[(&'static str, &'static str)]) -> Result<Result<(), Status>> {
+pub(crate) async fn call(
+    channel: &Channel,
+    path: &str,
+    headers: &[(&'static str, &'static str)],
+) -> Result<Result<(), Status>> {
     let mut client = Grpc::new(channel.clone());
     client.ready().await?;
     let mut request = Request::new(tokio_stream::once(()));

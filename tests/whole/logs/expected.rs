@@ -1,0 +1,100 @@
+//! What of SPIRE's messages is not there, and what is there besides.
+
+/// A program, a level, a text, and the reason.
+type Missing = (&'static str, &'static str, &'static str, &'static str);
+
+/// All messages that are not there.
+pub(super) fn lists() -> impl Iterator<Item = &'static Missing> {
+    ON_PURPOSE.iter().chain(NOT_BUILT_YET)
+}
+
+/// Differences on purpose, each of which is in `docs/differences.md`.
+pub(super) const ON_PURPOSE: &[Missing] = &[];
+
+/// Messages of what is not built yet.
+pub(super) const NOT_BUILT_YET: &[Missing] = &[
+    ("server", "warning", PROMETHEUS, TELEMETRY),
+    ("server", "info", "Starting prometheus exporter", TELEMETRY),
+    ("server", "info", "Serving bundle endpoint", FEDERATION),
+    ("server", "info", "Serving health checks", HEALTH),
+    ("server", "debug", "Federation relationship created", FEDERATION),
+    ("server", "info", "Trust domain is now managed", FEDERATION),
+    ("server", "debug", "Polling for bundle update", FEDERATION),
+    ("server", "info", "Bundle refreshed", FEDERATION),
+    ("server", "debug", "Scheduling next bundle refresh", FEDERATION),
+    ("server", "error", "Error updating bundle", FEDERATION),
+    ("server", "error", "Failed to create federation relationship", FEDERATION),
+    ("server", "error", "Federation relationship does not exist", FEDERATION),
+    ("server", "debug", "Bundle refreshed", FEDERATION),
+    ("server", "error", "Failed to refresh bundle", FEDERATION),
+    ("server", "debug", "Federation relationship updated", FEDERATION),
+    ("server", "info", "Updated configuration for managed trust domain", FEDERATION),
+    ("server", "debug", "Federation relationship deleted", FEDERATION),
+    ("server", "info", "Trust domain no longer managed", FEDERATION),
+    ("server", "debug", "Stopping stale updaters", FEDERATION),
+    ("server", "info", "No longer polling for updates", FEDERATION),
+    ("server", "debug", "Done stopping stale updaters", FEDERATION),
+    ("server", "error", "Federation relationship not found", FEDERATION),
+    ("server", "info", "Shutting down", FEDERATION),
+    ("server", "debug", "Signed X509 CA SVID", DOWNSTREAM),
+    ("server", "error", "Invalid argument: unexpected authority ID", LOCAL_AUTHORITY),
+    ("server", "info", "X.509 authority tainted successfully", LOCAL_AUTHORITY),
+    (
+        "server",
+        "info",
+        "Server SVID signed using a tainted authority, forcing rotation of the Server SVID",
+        LOCAL_AUTHORITY,
+    ),
+    ("server", "info", "JWT authority tainted successfully", LOCAL_AUTHORITY),
+    ("server", "info", "X.509 authority revoked successfully", LOCAL_AUTHORITY),
+    ("server", "info", "JWT authority revoked successfully", LOCAL_AUTHORITY),
+    ("agent", "info", "Creating admin UDS directory", ADMIN_SOCKET),
+    ("agent", "warning", PROMETHEUS, TELEMETRY),
+    ("agent", "info", "Starting prometheus exporter", TELEMETRY),
+    ("agent", "info", "Logger service configured", ADMIN_SOCKET),
+    ("agent", "info", "Starting Admin APIs", ADMIN_SOCKET),
+    ("agent", "info", "Serving health checks", HEALTH),
+    ("agent", "debug", "Sending FetchSecrets response", SDS),
+    ("agent", "error", "Error building fetch secrets response", SDS),
+    ("agent", "debug", "Received StreamSecrets request", SDS),
+    ("agent", "debug", "Sending StreamSecrets response", SDS),
+    ("agent", "debug", "Caller authorized as delegate", ADMIN_SOCKET),
+    ("agent", "debug", "Subscribing to cache changes", ADMIN_SOCKET),
+    ("agent", "debug", "Fetched X.509 SVID for delegated identity", ADMIN_SOCKET),
+    ("agent", "error", "Missing required audience parameter", ADMIN_SOCKET),
+    ("agent", "info", "GetLogger Called", ADMIN_SOCKET),
+    ("agent", "info", "SetLogLevel Called", ADMIN_SOCKET),
+    ("agent", "info", "ResetLogLevel Called", ADMIN_SOCKET),
+    ("agent", "debug", "New tainted X.509 authorities found", LOCAL_AUTHORITY),
+    ("agent", "debug", "Scheduled rotation for SVID entries due to tainted X.509 authorities", LOCAL_AUTHORITY),
+    ("agent", "info", "Tainted X.509 SVIDs", LOCAL_AUTHORITY),
+    ("agent", "info", "Agent SVID is tainted by a root authority, forcing rotation", LOCAL_AUTHORITY),
+    ("agent", "debug", "New tainted JWT authorities found", LOCAL_AUTHORITY),
+    (
+        "agent",
+        "info",
+        "JWT-SVIDs were removed from the JWT cache because they were issued by a tainted authority",
+        LOCAL_AUTHORITY,
+    ),
+    ("agent", "info", "Finished processing all tainted entries", LOCAL_AUTHORITY),
+    ("agent", "info", "Stopping Admin APIs", ADMIN_SOCKET),
+    ("agent", "info", "Admin APIs have stopped", ADMIN_SOCKET),
+];
+
+const ADMIN_SOCKET: &str = "the agent's administrative socket";
+const DOWNSTREAM: &str = "servers below this one";
+const FEDERATION: &str = "federation";
+const HEALTH: &str = "the listener of health checks";
+const LOCAL_AUTHORITY: &str = "`localauthority`, and what follows when an authority is tainted";
+const SDS: &str = "SDS";
+const TELEMETRY: &str = "sinks of metrics";
+
+const PROMETHEUS: &str = "Agent is now configured to accept remote network connections for Prometheus stats collection. \
+                          Please ensure access to this port is tightly controlled";
+
+/// Fields of ours in lines that SPIRE has without: text, field, reason.
+pub(super) const FIELDS: &[(&str, &str, &str)] = &[(
+    "Failed to retrieve attestation result",
+    "first_error",
+    "a join token that has expired is told as such only once, because it is used up by then",
+)];
