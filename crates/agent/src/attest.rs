@@ -256,6 +256,10 @@ impl Attestation {
     async fn stored(&self, storage: &Storage) -> Result<Option<Identity>, AttestError> {
         let Some(StoredSvid { chain, reattestable }) = storage.svid() else {
             debug!(target: "attestor", "No pre-existing agent SVID found. Will perform node attestation");
+            let is_left = |key: &Key| KEY_IDS.contains(&&*key.id) && !storage.is_unanswered(key.public_key.spki_der());
+            if self.keys.public_keys().await?.iter().any(is_left) {
+                warn!(target: "attestor", "Keys recovered, but no SVID found. Generating new keypair");
+            }
             return Ok(None);
         };
         let Some(leaf) = chain.first() else { return Ok(None) };

@@ -168,7 +168,12 @@ pub fn server(
 ) -> Result<ServerPlugins, LoadError> {
     let blocks = Blocks::new(blocks, OF_A_SERVER)?;
     blocks.join_token_is_built_in()?;
-    let mut loading = Loading { blocks: &blocks, daemon: Daemon { trust_domain, host }, loaded: Loaded::default() };
+    let mut loading = Loading {
+        blocks: &blocks,
+        daemon: Daemon { trust_domain, host },
+        unconfigured: UNCONFIGURED_OF_A_SERVER,
+        loaded: Loaded::default(),
+    };
     match load_server(&mut loading, built_ins) {
         Ok((key_manager, node_attestors)) => Ok(ServerPlugins { key_manager, node_attestors, loaded: loading.loaded }),
         Err(error) => {
@@ -237,7 +242,12 @@ pub fn agent(
     host: &Host,
 ) -> Result<AgentPlugins, LoadError> {
     let blocks = Blocks::new(blocks, OF_AN_AGENT)?;
-    let mut loading = Loading { blocks: &blocks, daemon: Daemon { trust_domain, host }, loaded: Loaded::default() };
+    let mut loading = Loading {
+        blocks: &blocks,
+        daemon: Daemon { trust_domain, host },
+        unconfigured: UNCONFIGURED_OF_AN_AGENT,
+        loaded: Loaded::default(),
+    };
     match load_agent(&mut loading, built_ins, join_token.as_ref()) {
         Ok((key_manager, node_attestor, workload_attestors)) => {
             Ok(AgentPlugins { key_manager, node_attestor, workload_attestors, loaded: loading.loaded })
@@ -321,8 +331,11 @@ const OF_A_SERVER: &[(&str, &[&str])] = &[
 /// Those of which there is no built-in.
 const NOT_BUILT_IN: [&str; 4] = ["UpstreamAuthority", "Notifier", "BundlePublisher", "CredentialComposer"];
 
-/// Those that take no configuration: of them there is no word that they were configured.
-const UNCONFIGURED: [(&str, &str); 1] = [(key_manager::TYPE, "memory")];
+/// A server's that take no configuration: of them there is no word that they were configured.
+const UNCONFIGURED_OF_A_SERVER: &[(&str, &str)] = &[(key_manager::TYPE, "memory")];
+
+/// An agent's.
+const UNCONFIGURED_OF_AN_AGENT: &[(&str, &str)] = &[(key_manager::TYPE, "memory"), (node_attestor::TYPE, JOIN_TOKEN)];
 
 /// The types of an agent's plugins, and names that the reference has of each.
 const OF_AN_AGENT: &[(&str, &[&str])] = &[
@@ -467,6 +480,8 @@ impl<'a> Blocks<'a> {
 struct Loading<'a> {
     blocks: &'a Blocks<'a>,
     daemon: Daemon<'a>,
+    /// Types and names of those that take no configuration.
+    unconfigured: &'static [(&'static str, &'static str)],
     loaded: Loaded,
 }
 
@@ -481,7 +496,7 @@ impl Loading<'_> {
         let made = self.blocks.make(kind, built_ins, block, self.daemon);
         let plugin = made.inspect_err(|error| self.failed(kind, block, error))?;
         let (plugin_name, external) = (&block.name, false);
-        if !UNCONFIGURED.contains(&(kind, &block.name)) {
+        if !self.unconfigured.contains(&(kind, &block.name)) {
             let reconfigurable = matches!(block.data, PluginData::File(_));
             info!(target: "catalog", plugin_name, plugin_type = kind, external, reconfigurable, "Configured plugin");
         }
