@@ -13,6 +13,28 @@ pub const EXPERIMENTAL: &str = "Experimental features have been enabled. Please 
 pub const REQUIRE_PQ_KEM: &str = "Experimental option 'require_pq_kem' is enabled; all TLS connections will require use \
                                   of a post-quantum safe KEM";
 
+/// What the author of a sound file should think over once more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// The reference's words.
+    pub text: String,
+    /// Whether it is about a key that will be no more. The log marks these, so that somebody can be alerted.
+    pub is_deprecation: bool,
+}
+
+impl Warning {
+    /// That a key will be no more.
+    pub fn deprecation(text: &str) -> Self {
+        Self { text: text.to_owned(), is_deprecation: true }
+    }
+}
+
+impl<T: Into<String>> From<T> for Warning {
+    fn from(text: T) -> Self {
+        Self { text: text.into(), is_deprecation: false }
+    }
+}
+
 /// `telemetry`
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -139,6 +161,11 @@ pub fn refused(unknown: &[UnknownKeys], checked: &[(&str, &'static str)]) -> Vec
         }
     }
     sections
+}
+
+/// A warning of each feature flag that is on.
+pub fn feature_flags(flags: &[String]) -> impl Iterator<Item = Warning> {
+    flags.iter().map(|flag| format!("Developer feature flag {flag:?} has been enabled").into())
 }
 
 /// Refuses feature flags that there are not.

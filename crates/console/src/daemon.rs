@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use serde::Deserialize;
 use steeple_config::flags::FlagSet;
-use steeple_config::sections::UnknownSection;
+use steeple_config::sections::{UnknownSection, Warning};
 use steeple_config::{decode, env, hcl};
 use steeple_runtime::logging::{Level, Log, Options};
 use steeple_runtime::{Clock, Shutdown, os};
@@ -147,9 +147,12 @@ pub fn install_log(options: Options) -> anyhow::Result<Log> {
 }
 
 /// What the author of the file should think over once more.
-pub fn log_warnings(warnings: &[String]) {
-    for warning in warnings {
-        warn!("{warning}");
+pub fn log_warnings(warnings: &[Warning]) {
+    for Warning { text, is_deprecation } in warnings {
+        // Fields that are None are not there.
+        let alert = is_deprecation.then_some(true);
+        let alert_type = is_deprecation.then_some("deprecated_config");
+        warn!(alert, alert_type, "{text}");
     }
 }
 

@@ -15,6 +15,25 @@ pub(super) struct File {
     pub(super) health_checks: Option<HealthChecks>,
 }
 
+/// `agent.sds`; keys that are not here are ignored.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Sds {
+    pub(super) default_all_bundles_name: String,
+    pub(super) default_bundle_name: String,
+}
+
+impl Sds {
+    /// Whether all bundles would be found under the name of the agent's own one.
+    pub(super) fn has_one_name_for_both(&self) -> bool {
+        fn or<'a>(name: &'a str, default: &'a str) -> &'a str {
+            if name.is_empty() { default } else { name }
+        }
+        let Self { default_all_bundles_name, default_bundle_name } = self;
+        or(default_bundle_name, "ROOTCA") == or(default_all_bundles_name, "ALL")
+    }
+}
+
 /// `agent`
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -43,7 +62,7 @@ pub(super) struct Agent {
     pub(super) profiling_port: i64,
     pub(super) rebootstrap_delay: String,
     pub(super) rebootstrap_mode: String,
-    pub(super) sds: Option<IgnoredAny>,
+    pub(super) sds: Option<Sds>,
     pub(super) server_address: String,
     pub(super) server_port: i64,
     pub(super) socket_path: String,

@@ -13,7 +13,7 @@ use std::time::Duration;
 use steeple_config::duration::Duration as GoDuration;
 use steeple_config::hcl::Body;
 use steeple_config::plugins::PluginBlock;
-use steeple_config::sections::{self, UnknownSection};
+use steeple_config::sections::{self, UnknownSection, Warning};
 use steeple_config::{decode, hcl, plugins};
 use steeple_pki::KeyType;
 use steeple_runtime::logging;
@@ -79,7 +79,7 @@ pub struct Config {
     /// What the file asks for and this program does not do yet, in words for the log.
     pub unbuilt: Vec<String>,
     /// What its author should think over once more, in words for the log.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 /// `experimental.ratelimit`: calls a second of processes with the same selectors; 0 is no limit.
@@ -238,7 +238,7 @@ impl Config {
         let server_port = u16::try_from(agent.server_port).map_err(|_| ConfigError::ServerPort(agent.server_port))?;
         let socket_path = absolute(&agent.socket_path)?;
         checks::admin_socket(&agent, &socket_path)?;
-        let warnings = warnings::of(&agent.experimental);
+        let warnings = warnings::of(&agent);
         let join_token = join_token(&agent)?;
         let workload_key_type = workload_key_type(&agent.workload_x509_svid_key_type)?;
         let blocks = plugins::read(body)?.unwrap_or_default();

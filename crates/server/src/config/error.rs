@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use steeple_config::plugins::PluginBlock;
-use steeple_config::sections::UnknownSection;
+use steeple_config::sections::{UnknownSection, Warning};
 use steeple_runtime::logging;
 use steeple_spiffe::TrustDomain;
 
@@ -149,7 +149,7 @@ pub struct WithoutDataStore {
     /// Every plugin.
     pub plugins: Vec<PluginBlock>,
     /// What its author should think over once more, in words for the log.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 impl ConfigError {

@@ -68,6 +68,14 @@ pub(super) struct CaSubject {
     pub(super) common_name: String,
 }
 
+impl CaSubject {
+    /// Whether it says nothing, so that the default holds.
+    pub(super) fn is_empty(&self) -> bool {
+        let Self { country, organization, common_name } = self;
+        country.is_empty() && organization.is_empty() && common_name.is_empty()
+    }
+}
+
 /// `server.experimental`; keys that are not here are ignored.
 #[derive(Debug, Default, Deserialize, PartialEq)]
 #[serde(default)]

@@ -13,7 +13,7 @@ use std::time::Duration;
 use steeple_config::duration::Duration as GoDuration;
 use steeple_config::hcl::Body;
 use steeple_config::plugins::{PluginBlock, PluginData};
-use steeple_config::sections::{self, UnknownSection};
+use steeple_config::sections::{self, UnknownSection, Warning};
 use steeple_config::{decode, hcl, plugins};
 use steeple_datastore::SqlConfig;
 use steeple_pki::KeyType;
@@ -72,7 +72,7 @@ pub struct Config {
     /// What the file asks for and this program does not do yet, in words for the log.
     pub unbuilt: Vec<String>,
     /// What its author should think over once more, in words for the log.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 /// What the command line says in place of the file. Empty and 0 say nothing, as in the reference.
@@ -332,16 +332,10 @@ fn ca(server: &Server, ttl: Duration) -> Result<CaConfig, ConfigError> {
     // A mistake is told whether such keys are made or not.
     let wit_key_type = key_type(&server.experimental.wit_key_type, "wit_key_type", x509_key_type)?;
     let wit_key_type = wants_wit(server).then_some(wit_key_type);
-    let subject = server.ca_subject.as_ref().map_or_else(CaSubject::default, |subject| {
+    let subject = server.ca_subject.as_ref().filter(|subject| !subject.is_empty());
+    let subject = subject.map_or_else(CaSubject::default, |subject| {
         let file::CaSubject { country, organization, common_name } = subject;
-        let subject = CaSubject {
-            countries: country.clone(),
-            organizations: organization.clone(),
-            common_name: common_name.clone(),
-        };
-        // A block that says nothing is as good as none.
-        let says_nothing = country.is_empty() && organization.is_empty() && common_name.is_empty();
-        if says_nothing { CaSubject::default() } else { subject }
+        CaSubject { countries: country.clone(), organizations: organization.clone(), common_name: common_name.clone() }
     });
     Ok(CaConfig { ttl, x509_key_type, jwt_key_type, wit_key_type, disable_jwt: server.disable_jwt_svids, subject })
 }

@@ -15,6 +15,27 @@ fn refusal(server: &str) -> String {
     parse(server).unwrap_err().to_string()
 }
 
+#[test]
+fn what_the_author_should_think_over_is_told_in_the_references_order() {
+    let keys = r#"
+        default_x509_svid_ttl = "200h"
+        ca_subject {}
+        experimental { sql_transaction_timeout = "10s" feature_flags = ["i_am_a_test_flag"] }
+    "#;
+    let warnings = parse(&format!("{LEAST}{keys}")).unwrap().warnings;
+    let begin = |warning: &Warning| warning.text.split_whitespace().next().unwrap_or_default().to_owned();
+    let told: Vec<_> = warnings.iter().map(|warning| (begin(warning), warning.is_deprecation)).collect();
+    let of_experimental = "experimental.sql_transaction_timeout";
+    let expected = [
+        ("default_x509_svid_ttl", false),
+        ("ca_subject", false),
+        ("Experimental", false),
+        (of_experimental, true),
+        ("Developer", false),
+    ];
+    assert_eq!(told, expected.map(|(begin, is_deprecation)| (begin.to_owned(), is_deprecation)));
+}
+
 const LEAST: &str = "trust_domain = \"example.org\"\ndata_dir = \"data\"\n";
 
 #[test]

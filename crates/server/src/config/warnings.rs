@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use steeple_config::duration::Duration as GoDuration;
-use steeple_config::sections::EXPERIMENTAL;
+use steeple_config::sections::{self, EXPERIMENTAL, Warning};
 
-use super::file::Server;
+use super::file::{CaSubject, Server};
 use super::{CaConfig, Experimental, Lifetimes};
 
 /// SVIDs longer than this may be cut short whatever the CA's lifetime is: it is how long before its end a CA is replaced
@@ -14,13 +14,23 @@ const CAP: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// A CA is replaced when a sixth of its life is left.
 const SHARE: u32 = 6;
 
+const EMPTY_SUBJECT: &str = "ca_subject configurable is set but empty; the default will be used";
+const SQL_TRANSACTION_TIMEOUT: &str =
+    "experimental.sql_transaction_timeout is deprecated, use experimental.event_timeout instead";
+
 /// For the log.
-pub(super) fn of(server: &Server, ca: &CaConfig, lifetimes: &Lifetimes) -> Vec<String> {
-    let experimental = (server.experimental != Experimental::default()).then(|| EXPERIMENTAL.to_owned());
+pub(super) fn of(server: &Server, ca: &CaConfig, lifetimes: &Lifetimes) -> Vec<Warning> {
     let agent = (!server.agent_ttl.is_empty()).then_some(("agent_ttl", lifetimes.agent));
     let lifetimes = [("default_x509_svid_ttl", lifetimes.x509_svid), ("default_jwt_svid_ttl", lifetimes.jwt_svid)];
     let cut_short = lifetimes.into_iter().chain(agent).filter_map(|(key, ttl)| cut_short(key, ttl, ca.ttl));
-    experimental.into_iter().chain(cut_short).collect()
+    let Experimental { feature_flags, sql_transaction_timeout, .. } = &server.experimental;
+    let others = [
+        (server.ca_subject.as_ref().is_some_and(CaSubject::is_empty), Warning::from(EMPTY_SUBJECT)),
+        (server.experimental != Experimental::default(), EXPERIMENTAL.into()),
+        (!sql_transaction_timeout.is_empty(), Warning::deprecation(SQL_TRANSACTION_TIMEOUT)),
+    ];
+    let others = others.into_iter().filter(|(says, _)| *says).map(|(_, warning)| warning);
+    cut_short.map(Warning::from).chain(others).chain(sections::feature_flags(feature_flags)).collect()
 }
 
 /// Whether an SVID that is made just before its CA is replaced would outlive it.
