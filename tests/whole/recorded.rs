@@ -47,6 +47,61 @@ fn the_agents_commands_print_what_the_references_print() -> Result<()> {
     })
 }
 
+#[test]
+fn agents_that_cannot_attest_log_what_the_references_log() -> Result<()> {
+    case(async |scratch| {
+        let domain = Domain::builder().default_intervals().start(scratch).await?;
+        let stranger = Domain::builder().start(scratch).await?;
+        let mut agent = domain.new_agent("bad").await?;
+        let records = commands::records(RECORDS);
+        let recorded = |name| records.iter().find(|record| record.name == name).with_context(|| format!("no {name}"));
+        let dir = scratch.path().display().to_string();
+        let (data_dir, before) = (agent.data_dir.display().to_string(), agent.socket.display().to_string());
+        let bundle = agent.data_dir.with_extension("pem");
+        // The directory of the socket is made by the agent, as in the records.
+        agent.socket = scratch.path().join("bad/api.sock");
+        agent.reconfigure(|conf| conf.replace(&before, &agent.socket.display().to_string()))?;
+        for (name, server, flags) in [
+            ("run-agent-unknown-token", &stranger.server, &["-joinToken", "nosuchtoken"][..]),
+            ("run-agent-no-token", &domain.server, &[]),
+        ] {
+            fs::write(&bundle, server.bundle_pem().await?)?;
+            let before = agent.written().unwrap_or_default().len();
+            agent.launch(flags)?;
+            agent.process()?.line("Failed to retrieve attestation result").await?;
+            agent.stop().await?;
+            let told = agent.written()?.split_off(before).replace(&data_dir, "data/bad").replace(&dir, "${dir}");
+            let expected: Vec<String> = recorded(name)?.stdout.lines().filter_map(lasting).collect();
+            let found: Vec<String> = told.lines().filter_map(lasting).collect();
+            ensure!(expected == found, "{name}:\n{}\nfound:\n{}", expected.join("\n"), found.join("\n"));
+        }
+        Ok(())
+    })
+}
+
+/// A log line without what is another one in each run; None if it is one that only one of the two has.
+fn lasting(line: &str) -> Option<String> {
+    if ONE_SIDED.iter().any(|(text, _)| line.contains(text)) {
+        return None;
+    }
+    let (_, rest) = line.split_once(' ')?;
+    let end = [" retry_interval=", " version="].into_iter().find_map(|field| rest.find(field));
+    let rest = &rest[..end.unwrap_or(rest.len())];
+    // Of a connection, where and why it failed; the words for the way to there are those of the libraries.
+    let connection = rest.split_once("code = Unavailable desc = ");
+    Some(match connection.and_then(|(before, after)| Some((before, after.rsplit_once(": x509: ")?.1))) {
+        Some((before, why)) => format!("{before}{}", why.replace('\\', "").replace("\"\"", "\"")),
+        None => rest.to_owned(),
+    })
+}
+
+/// Lines that only one of the two has, and why.
+const ONE_SIDED: &[(&str, &str)] = &[
+    ("Creating admin UDS directory", "the agent's administrative socket is not built yet"),
+    ("Keys recovered, but no SVID found", "ours asks again with the key of an attempt without an answer"),
+    ("The last attestation has had no answer", "the same"),
+];
+
 /// Whether a record was made with an agent's public socket; that of its administrators is not built yet.
 fn asks_an_agent(record: &Record) -> bool {
     let socket = record.env.get("SPIRE_AGENT_PUBLIC_SOCKET").map_or("", String::as_str);

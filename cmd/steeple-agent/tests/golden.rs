@@ -15,21 +15,21 @@ use steeple_testkit::commands::{self, Coverage, Outcome, Record};
 #[test]
 fn answers_as_the_reference() {
     let records = commands::records(include_str!("data/cli.jsonl"));
-    commands::check_names(&records, LOGS);
+    commands::check_names(&records, RUN);
     let dir = tempfile::tempdir().unwrap();
     commands::replay(&records, dir.path(), coverage, |record| run(record, dir.path()));
 }
 
-/// What a daemon logs on its way, which is not all there yet.
-const LOGS: &[&str] = &["run-agent-unknown-token", "run-agent-no-token", "run-agent-no-workload-attestor"];
+/// Agents that meet a server.
+const RUN: &[&str] = &["run-agent-unknown-token", "run-agent-no-token"];
 
 fn coverage(record: &Record) -> Coverage {
     let command = record.args.first().map_or("", String::as_str);
     let socket = record.env.get("SPIRE_AGENT_PUBLIC_SOCKET").map_or("", String::as_str);
     if ["debug", "logger"].contains(&command) {
         Coverage::Later("the agent's administrative socket: `debug`, `logger`")
-    } else if LOGS.contains(&&*record.name) {
-        Coverage::Later("all log lines of whole daemons")
+    } else if RUN.contains(&&*record.name) {
+        Coverage::Elsewhere("with a server: tests/whole/recorded.rs")
     } else if !["", "absent.sock"].contains(&socket) || record.name == "agent-instance-running" {
         Coverage::Elsewhere("at a running agent: tests/whole/recorded.rs")
     } else {

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is the report of a test")]
 
 mod coverage;
+mod daemon;
 mod place;
 
 use steeple_testkit::commands;
@@ -15,6 +16,7 @@ use place::Place;
 #[test]
 fn answers_as_the_reference() {
     let records = commands::records(include_str!("../data/cli.jsonl"));
+    let records: Vec<_> = records.into_iter().map(daemon::settled).collect();
     coverage::check_names(&records);
     let mut place = Place::new();
     let dir = place.path().to_owned();

@@ -13,6 +13,8 @@ use steeple_runtime::Clock;
 use steeple_testkit::commands::{self, Outcome, Record};
 use tempfile::TempDir;
 
+use crate::daemon;
+
 pub(crate) struct Place {
     dir: TempDir,
     servers: Vec<Server>,
@@ -37,8 +39,9 @@ impl Place {
             let input = input.unwrap();
             fs::copy(input.path(), dir.path().join("inputs").join(input.file_name())).unwrap();
         }
-        for written in ["mint", "wit"] {
-            fs::create_dir(dir.path().join(written)).unwrap();
+        // Where commands write tokens, and the databases of servers that are run.
+        for name in ["mint", "wit", "v"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
         }
         Self { dir, servers: Vec::new() }
     }
@@ -50,6 +53,9 @@ impl Place {
     /// Runs the command of a record.
     pub(crate) fn run(&mut self, record: &Record) -> Outcome {
         self.prepare(&record.name);
+        if daemon::is_one(record) {
+            return daemon::run(record, self.path());
+        }
         Outcome::of(record.start(program(self.path())), self.path())
     }
 
@@ -188,7 +194,7 @@ fn federated() -> Entry {
     }
 }
 
-fn program(dir: &Path) -> Command {
+pub(crate) fn program(dir: &Path) -> Command {
     commands::program(env!("CARGO_BIN_EXE_steeple-server"), "spire-server", dir)
 }
 
