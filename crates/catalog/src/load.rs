@@ -1,5 +1,7 @@
 //! From plugin blocks to running plugins: which are named, how many of a type there must be, and which are built in.
 
+mod loading;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -7,9 +9,11 @@ use async_trait::async_trait;
 use steeple_config::plugins::{PluginBlock, PluginData};
 use steeple_spiffe::TrustDomain;
 use steeple_transport::status::code_name;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, warn};
 
 use crate::{Configuration, Host, NO_CONFIGURATION, PluginError, key_manager, node_attestor, workload_attestor};
+pub use loading::Loaded;
+use loading::Loading;
 
 /// How a built-in of one type is made. `T` is the type's trait.
 pub struct BuiltIn<T: ?Sized + 'static> {
@@ -59,28 +63,6 @@ pub struct AgentPlugins {
     pub workload_attestors: Vec<workload_attestor::WorkloadAttestor>,
     /// All of them.
     pub loaded: Loaded,
-}
-
-/// Types and names of a daemon's plugins, in the order in which they were loaded.
-#[derive(Clone, Debug, Default)]
-pub struct Loaded(Vec<(&'static str, String)>);
-
-impl Loaded {
-    /// Tells the log that the plugins are gone. Built-ins end with their last user, so there is nothing more to do.
-    pub fn close(self) {
-        debug!(target: "catalog", "Closing catalog");
-        self.unload();
-        info!(target: "catalog", "Catalog closed");
-    }
-
-    fn unload(self) {
-        for (plugin_type, plugin_name) in self.0.into_iter().rev() {
-            let external = false;
-            debug!(target: "catalog", plugin_name, plugin_type, external, "Unloading plugin");
-            debug!(target: "catalog", plugin_name, plugin_type, external, "Plugin deinitialized");
-            info!(target: "catalog", plugin_name, plugin_type, external, "Plugin unloaded");
-        }
-    }
 }
 
 /// Why the plugins cannot be loaded.
@@ -168,12 +150,7 @@ pub fn server(
 ) -> Result<ServerPlugins, LoadError> {
     let blocks = Blocks::new(blocks, OF_A_SERVER)?;
     blocks.join_token_is_built_in()?;
-    let mut loading = Loading {
-        blocks: &blocks,
-        daemon: Daemon { trust_domain, host },
-        unconfigured: UNCONFIGURED_OF_A_SERVER,
-        loaded: Loaded::default(),
-    };
+    let mut loading = Loading::new(&blocks, Daemon { trust_domain, host }, UNCONFIGURED_OF_A_SERVER);
     match load_server(&mut loading, built_ins) {
         Ok((key_manager, node_attestors)) => Ok(ServerPlugins { key_manager, node_attestors, loaded: loading.loaded }),
         Err(error) => {
@@ -242,12 +219,7 @@ pub fn agent(
     host: &Host,
 ) -> Result<AgentPlugins, LoadError> {
     let blocks = Blocks::new(blocks, OF_AN_AGENT)?;
-    let mut loading = Loading {
-        blocks: &blocks,
-        daemon: Daemon { trust_domain, host },
-        unconfigured: UNCONFIGURED_OF_AN_AGENT,
-        loaded: Loaded::default(),
-    };
+    let mut loading = Loading::new(&blocks, Daemon { trust_domain, host }, UNCONFIGURED_OF_AN_AGENT);
     match load_agent(&mut loading, built_ins, join_token.as_ref()) {
         Ok((key_manager, node_attestor, workload_attestors)) => {
             Ok(AgentPlugins { key_manager, node_attestor, workload_attestors, loaded: loading.loaded })
@@ -473,78 +445,6 @@ impl<'a> Blocks<'a> {
             return LoadError::NotBuiltInYet { kind, name };
         }
         LoadError::NoBuiltIn { kind, name }
-    }
-}
-
-/// Plugins that are being loaded, one after the other.
-struct Loading<'a> {
-    blocks: &'a Blocks<'a>,
-    daemon: Daemon<'a>,
-    /// Types and names of those that take no configuration.
-    unconfigured: &'static [(&'static str, &'static str)],
-    loaded: Loaded,
-}
-
-impl Loading<'_> {
-    /// Loads the plugin of one block. Returns it with its name.
-    fn load<T: ?Sized>(
-        &mut self,
-        kind: &'static str,
-        built_ins: &'static [BuiltIn<T>],
-        block: &PluginBlock,
-    ) -> Result<(String, Arc<T>), LoadError> {
-        let made = self.blocks.make(kind, built_ins, block, self.daemon);
-        let plugin = made.inspect_err(|error| self.failed(kind, block, error))?;
-        let (plugin_name, external) = (&block.name, false);
-        if !self.unconfigured.contains(&(kind, &block.name)) {
-            let reconfigurable = matches!(block.data, PluginData::File(_));
-            info!(target: "catalog", plugin_name, plugin_type = kind, external, reconfigurable, "Configured plugin");
-        }
-        self.is_there(kind, plugin_name);
-        Ok((block.name.clone(), plugin))
-    }
-
-    /// Puts the join token in the place of the node attestor that is named. That must take its configuration; of one that
-    /// cannot be made yet nothing is needed. Returns the name of what is there.
-    fn replace(
-        &mut self,
-        built_ins: &'static [BuiltIn<dyn node_attestor::AgentPlugin>],
-        block: &PluginBlock,
-    ) -> Result<String, LoadError> {
-        match self.blocks.make(node_attestor::TYPE, built_ins, block, self.daemon) {
-            Ok(_) | Err(LoadError::NotBuiltInYet { .. } | LoadError::External(_)) => {
-                self.is_there(node_attestor::TYPE, JOIN_TOKEN);
-                Ok(JOIN_TOKEN.to_owned())
-            }
-            Err(error) => {
-                self.failed(node_attestor::TYPE, block, &error);
-                Err(error)
-            }
-        }
-    }
-
-    fn is_there(&mut self, kind: &'static str, name: &str) {
-        info!(target: "catalog", plugin_name = name, plugin_type = kind, external = false, "Plugin loaded");
-        self.loaded.0.push((kind, name.to_owned()));
-    }
-
-    /// One that refused its configuration was there already.
-    fn failed(&mut self, plugin_type: &'static str, block: &PluginBlock, error: &LoadError) {
-        let (plugin_name, external) = (&block.name, block.cmd.is_some());
-        match error {
-            LoadError::Configure { error, .. } => {
-                let error = said(error);
-                error!(target: "catalog", plugin_name, plugin_type, external, error, "Failed to configure plugin");
-                self.loaded.0.push((plugin_type, plugin_name.clone()));
-            }
-            LoadError::NoBuiltIn { kind, name } => {
-                let error = no_built_in(kind, name);
-                error!(target: "catalog", plugin_name, plugin_type, external, error, "Failed to load plugin");
-            }
-            other => {
-                error!(target: "catalog", plugin_name, plugin_type, external, error = %other, "Failed to load plugin")
-            }
-        }
     }
 }
 

@@ -257,6 +257,7 @@ impl Service {
 
 /// The updates of one caller.
 struct Updates {
+    selectors: Selectors,
     subscription: Subscription,
     /// Whether the first answer waits until every identity has its SVID.
     wants_svids: bool,
@@ -265,7 +266,7 @@ struct Updates {
 
 impl Updates {
     fn of(cache: &Cache, selectors: Selectors, wants_svids: bool) -> Self {
-        Self { subscription: cache.subscribe(selectors), wants_svids, first: true }
+        Self { subscription: cache.subscribe(selectors.clone()), selectors, wants_svids, first: true }
     }
 
     /// The next update that the caller can be told.
@@ -275,7 +276,11 @@ impl Updates {
         }
         let mut update = self.subscription.latest();
         while self.first && self.wants_svids && !update.is_complete() {
-            info!(target: "endpoints", "Waiting for SVID to get cached");
+            if enabled!(target: "cache_manager", Level::INFO) {
+                with_fields(vec![log_fields::selectors(&self.selectors)], || {
+                    info!(target: "cache_manager", parent: None, "Waiting for SVID to get cached");
+                });
+            }
             self.subscription.changed().await;
             update = self.subscription.latest();
         }

@@ -167,7 +167,7 @@ impl Sync {
                     error!(target: "manager", error = describe(&status), "Failed to fetch authorized entries");
                     let checking = Box::pin(self.check(&status, shown.as_ref()));
                     let Some(checked) = shutdown.unless_stopped(checking).await else { return Ok(()) };
-                    let goes_on = checked?;
+                    let goes_on = checked.inspect_err(|_| self.tell_failed(&status))?;
                     if is_unknown_authority(&status) && self.rebootstrap.mode != RebootstrapMode::Never {
                         // The delay is looked at again soon.
                         pause = FIRST_PAUSE;
@@ -191,12 +191,19 @@ impl Sync {
 
     /// A failure after which it is tried again.
     fn tell(&self, status: &Status, retry_interval: Duration) {
-        let error = SyncError::NotInitialized(Box::new(status.clone()));
         if self.ready.is_some() {
+            let error = SyncError::NotInitialized(Box::new(status.clone()));
             with_fields(vec![length("retry_interval", retry_interval)], || {
                 warn!(target: "manager", %error, "Failed to initialize manager");
             });
-        } else {
+        }
+        self.tell_failed(status);
+    }
+
+    /// A failure of a sync that is not the first one.
+    fn tell_failed(&self, status: &Status) {
+        if self.ready.is_none() {
+            let error = SyncError::NotInitialized(Box::new(status.clone()));
             error!(target: "manager", %error, "Synchronize failed");
         }
     }

@@ -18,6 +18,7 @@ use steeple_proto::spire::api::server::bundle::v1::{
     batch_update_federated_bundle_response,
 };
 use steeple_proto::spire::api::types;
+use steeple_runtime::logging::Value;
 use steeple_spiffe::TrustDomain;
 use steeple_transport::rpc::{Call, Fields};
 use tonic::{Request, Response, Status};
@@ -186,20 +187,23 @@ impl Bundle for Service {
     ) -> Result<Response<BatchDeleteFederatedBundleResponse>, Status> {
         let call = Call::of(&request)?;
         let BatchDeleteFederatedBundleRequest { trust_domains, mode } = request.into_inner();
-        let asked = mode;
-        let mode = match Mode::try_from(mode) {
-            Ok(Mode::Restrict) => DeleteMode::Restrict,
-            Ok(Mode::Delete) => DeleteMode::Delete,
-            Ok(Mode::Dissociate) => DeleteMode::Dissociate,
-            Err(_) => {
-                let unknown = format!("unhandled delete mode \"{mode}\"");
-                return Err(status::invalid("failed to parse deletion mode", unknown));
-            }
+        let Ok(asked) = Mode::try_from(mode) else {
+            let unknown = format!("unhandled delete mode \"{mode}\"");
+            return Err(status::invalid("failed to parse deletion mode", unknown));
         };
+        let mode = match asked {
+            Mode::Restrict => DeleteMode::Restrict,
+            Mode::Delete => DeleteMode::Delete,
+            Mode::Dissociate => DeleteMode::Dissociate,
+        };
+        let told = asked.as_str_name();
         let results = stream::iter(trust_domains).map(async |trust_domain| {
-            let span = named(&trust_domain);
-            let status = status::item(&self.delete(&trust_domain, mode).instrument(span).await);
-            let fields = [audited::field("trust_domain_id", &trust_domain), audited::field("mode", asked)];
+            let deleting = named(&trust_domain)
+                .in_scope(|| error_span!(target: "api", "deletion", delete_federated_bundle_mode = told));
+            let deleted = self.delete(&trust_domain, mode).instrument(deleting).await;
+            let status = status::item(&deleted);
+            let mode = Value::Named(asked.into(), told);
+            let fields = [audited::field("trust_domain_id", &trust_domain), audited::field("mode", mode)];
             call.audit_item(&status, fields.into());
             batch_delete_federated_bundle_response::Result { status: Some(status), trust_domain }
         });

@@ -44,7 +44,9 @@ pub(super) fn datastore(message: &str, error: &steeple_datastore::Error) -> Stat
         "Unavailable" => Code::Unavailable,
         _ => Code::Internal,
     };
-    with_inner(code, message, error)
+    // In the reference these errors are statuses of their own.
+    error!(target: "api", error = format!("rpc error: code = {} desc = {error}", error.code()), "{}", line(code, message));
+    with_cause(code, message, error)
 }
 
 /// A status that is logged as it is.

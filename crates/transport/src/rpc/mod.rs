@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
-use tracing::{Instrument, Span, error};
+use tracing::{Instrument, Span, debug, error};
 
 use crate::connection::Connection;
 use crate::status::describe;
@@ -182,7 +182,13 @@ impl Layers {
         let authorized = match self.authorize.authorize(incoming).await {
             Ok(authorized) => authorized,
             Err(status) => {
-                error!(target: "api", error = %describe(&status), "Failed to authenticate caller");
+                match self.named {
+                    Named::Request => {
+                        error!(target: "api", error = describe(&status), "Failed to authenticate caller");
+                    }
+                    // Any process of the host may call, and call wrongly, as often as it likes.
+                    Named::Process => debug!(target: "endpoints", error = describe(&status), "Call is refused"),
+                }
                 return body::watch(status.into_http(), ending);
             }
         };
