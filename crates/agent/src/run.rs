@@ -114,7 +114,7 @@ pub async fn run(
         // Told to stop while starting: nothing has gone wrong.
         None => Ok(()),
         Some(Err(error)) => Err(not_started(error)),
-        Some(Ok(started)) => started.to_end().await,
+        Some(Ok(started)) => started.join().await,
     };
     loaded.close();
     ended
@@ -127,7 +127,7 @@ struct Started {
 }
 
 impl Started {
-    async fn to_end(self) -> Result<(), PartFailed<RunError>> {
+    async fn join(self) -> Result<(), PartFailed<RunError>> {
         let Self { tasks, storage, keys } = self;
         debug!(target: "health", "Initializing health checkers");
         let ended = tasks.join().await;

@@ -70,7 +70,10 @@ fn masked(line: &str) -> String {
     }
     names.into_iter().fold(line.to_owned(), |line, name| {
         let Some((before, rest)) = line.split_once(&format!("{name}=")) else { return line };
-        let end = if rest.starts_with('"') { rest[1..].find('"').map(|end| end + 2) } else { rest.find(' ') };
+        let end = match rest.strip_prefix('"') {
+            Some(quoted) => quoted.find('"').map(|end| end + 2),
+            None => rest.find(' '),
+        };
         format!("{before}{name}=*{}", &rest[end.unwrap_or(rest.len())..])
     })
 }
