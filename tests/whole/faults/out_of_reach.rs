@@ -37,7 +37,7 @@ fn a_running_agent_serves_on_below_a_server_that_it_does_not_know_and_goes_on_wi
         fs::rename(&domain.server.data_dir, &own)?;
         domain.server.start().await?;
         let line = agent.process()?.line(UNKNOWN_AUTHORITY).await?;
-        ensure!(line.contains("Synchronize failed") || line.contains("SVID"), "{line}");
+        ensure!(line.contains("Failed to fetch authorized entries") || line.contains("SVID"), "{line}");
         // Whoever comes now is served, too.
         let update = agent.workload().follow().until_id("spiffe://example.org/web").await?;
         steeple_tests::verified(&update.svids[0])?;
