@@ -159,7 +159,7 @@ async fn refused(channel: &Channel, allowed: &[&str], reason: Option<Reason>) ->
 }
 
 /// What a workload gets whose operator has minted it for it.
-async fn workload_svid(domain: &Domain, path: &str) -> Result<Credential> {
+pub(crate) async fn workload_svid(domain: &Domain, path: &str) -> Result<Credential> {
     let key = PrivateKey::generate(KeyType::EcP256)?;
     let csr = request(&key, Some(&SpiffeId::parse(&domain.id(path))?))?;
     let mut svids = SvidClient::new(dial::local(&domain.server.socket));

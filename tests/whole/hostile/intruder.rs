@@ -116,7 +116,7 @@ impl Intruder {
 }
 
 /// A request for a certificate of this key, with a name that is asked for.
-pub(super) fn request(key: &PrivateKey, id: Option<&SpiffeId>) -> Result<Vec<u8>> {
+pub(crate) fn request(key: &PrivateKey, id: Option<&SpiffeId>) -> Result<Vec<u8>> {
     Ok(csr::build(&Name::try_from(&certificate::svid_subject())?, id, &[], key)?)
 }
 

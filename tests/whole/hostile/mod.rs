@@ -6,7 +6,7 @@
 //! daemons can show.
 
 mod agent;
-mod callers;
+pub(crate) mod callers;
 pub(crate) mod intruder;
 mod network;
 mod sync;

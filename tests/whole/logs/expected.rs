@@ -36,7 +36,6 @@ pub(super) const NOT_BUILT_YET: &[Missing] = &[
     ("server", "debug", "Done stopping stale updaters", FEDERATION),
     ("server", "error", "Federation relationship not found", FEDERATION),
     ("server", "info", "Shutting down", FEDERATION),
-    ("server", "debug", "Signed X509 CA SVID", DOWNSTREAM),
     ("server", "error", "Invalid argument: unexpected authority ID", LOCAL_AUTHORITY),
     ("server", "info", "X.509 authority tainted successfully", LOCAL_AUTHORITY),
     (
@@ -82,7 +81,6 @@ pub(super) const NOT_BUILT_YET: &[Missing] = &[
 ];
 
 const ADMIN_SOCKET: &str = "the agent's administrative socket";
-const DOWNSTREAM: &str = "servers below this one";
 const FEDERATION: &str = "federation";
 const HEALTH: &str = "the listener of health checks";
 const LOCAL_AUTHORITY: &str = "`localauthority`, and what follows when an authority is tainted";

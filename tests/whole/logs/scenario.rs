@@ -3,18 +3,21 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
+use steeple_pki::{KeyType, PrivateKey};
 use steeple_proto::spire::api::server::entry::v1::GetEntryRequest;
 use steeple_proto::spire::api::server::entry::v1::entry_client::EntryClient;
-use steeple_proto::spire::api::server::svid::v1::MintX509svidRequest;
 use steeple_proto::spire::api::server::svid::v1::svid_client::SvidClient;
+use steeple_proto::spire::api::server::svid::v1::{MintX509svidRequest, NewDownstreamX509caRequest};
 use steeple_proto::workload::X509svidRequest;
 use steeple_proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
+use steeple_spiffe::SpiffeId;
 use steeple_tests::{Agent, Domain, Scratch, Server};
 use steeple_transport::dial;
 
 use super::Line;
 use crate::hostile::call;
-use crate::hostile::intruder::Port;
+use crate::hostile::callers::workload_svid;
+use crate::hostile::intruder::{Port, request};
 
 /// A bundle from a file, with two kinds of keys.
 const STATIC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../cmd/steeple-server/tests/data/inputs/static.test.json");
@@ -131,6 +134,7 @@ async fn entries(domain: &Domain, agent: &Agent) -> Result<String> {
     domain.entry(&agent.id, "/plain", &[]).await?;
     domain.entry(&agent.id, "/dns", &["-dns", "a.example.org"]).await?;
     domain.entry(&agent.id, "/fed", &["-federatesWith", "spiffe://static.test"]).await?;
+    domain.entry(&agent.id, "/down", &["-downstream"]).await?;
     let short = domain.entry(&agent.id, "/short", &["-x509SVIDTTL", "6"]).await?;
     let known = ["entry", "create", "-parentID", &agent.id, "-selector", "unix:uid:4242", "-spiffeID"];
     let other = [&known[..], &["spiffe://example.org/other", "-entryID", "other"]].concat();
@@ -157,7 +161,7 @@ async fn entries(domain: &Domain, agent: &Agent) -> Result<String> {
     server.command(&["entry", "show", "-entryID", "none"]).await?.refused()?;
     server.command(&["entry", "delete", "-entryID", "other"]).await?.ok()?;
     server.command(&["entry", "delete", "-entryID", "other"]).await?;
-    agent.workload().follow().until("all SVIDs", |update| update.svids.len() == 4).await?;
+    agent.workload().follow().until("all SVIDs", |update| update.svids.len() == 5).await?;
     Ok(short)
 }
 
@@ -190,9 +194,13 @@ async fn workload(agent: &Agent) -> Result<String> {
     Ok(token)
 }
 
-/// Calls of somebody who shows no certificate.
+/// Calls of a server below this one, and of somebody who shows no certificate.
 async fn strangers(domain: &Domain) -> Result<()> {
-    let stranger = Port::of(domain).await?.channel(None)?;
+    let port = Port::of(domain).await?;
+    let below = port.channel(Some(workload_svid(domain, "/down").await?))?;
+    let csr = request(&PrivateKey::generate(KeyType::EcP256)?, Some(&SpiffeId::parse(&domain.id(""))?))?;
+    SvidClient::new(below).new_downstream_x509ca(NewDownstreamX509caRequest { csr, preferred_ttl: 0 }).await?;
+    let stranger = port.channel(None)?;
     ensure!(call(&stranger, "/spire.api.server.entry.v1.Entry/ListEntries", &[]).await?.is_err());
     call(&stranger, "/spire.api.server.bundle.v1.Bundle/GetBundle", &[]).await??;
     Ok(())
