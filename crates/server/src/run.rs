@@ -191,6 +191,7 @@ async fn start(
         store: store.clone(),
         index: Arc::clone(&index),
         ca,
+        orders: rotation.orders(),
         clock: clock.clone(),
     };
     let settings = Settings::new(config.admin_ids, config.rate_limits, &clock);

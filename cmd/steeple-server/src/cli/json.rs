@@ -13,6 +13,7 @@ use steeple_proto::spire::api::server::entry::v1::{
     BatchCreateEntryResponse, BatchDeleteEntryResponse, BatchUpdateEntryResponse, ListEntriesResponse,
     batch_create_entry_response, batch_delete_entry_response, batch_update_entry_response,
 };
+use steeple_proto::spire::api::server::localauthority::v1::AuthorityState;
 use steeple_proto::spire::api::server::svid::v1::MintJwtsvidResponse;
 use steeple_proto::spire::api::types;
 
@@ -139,6 +140,24 @@ pub(crate) fn bundles_deleted(response: &BatchDeleteFederatedBundleResponse) -> 
         object([("trust_domain", text(trust_domain)), ("status", message(status, self::status))])
     };
     object([("results", list(results, result))])
+}
+
+/// Authorities by the names of their fields, in any of `LocalAuthority`'s responses.
+pub(crate) fn authorities<const N: usize>(authorities: &[(&str, Option<AuthorityState>); N]) -> Value {
+    let authority = |authority: &AuthorityState| {
+        let AuthorityState { authority_id, expires_at, upstream_authority_subject_key_id } = authority;
+        object([
+            ("authority_id", text(authority_id)),
+            ("expires_at", long(*expires_at)),
+            ("upstream_authority_subject_key_id", text(upstream_authority_subject_key_id)),
+        ])
+    };
+    object(authorities.each_ref().map(|(name, of)| (*name, message(of, authority))))
+}
+
+/// `TaintX509UpstreamAuthorityResponse` and `RevokeX509UpstreamAuthorityResponse`
+pub(crate) fn upstream_authority(subject_key_id: &str) -> Value {
+    object([("upstream_authority_subject_key_id", text(subject_key_id))])
 }
 
 /// `Logger`

@@ -10,10 +10,12 @@ mod healthcheck;
 mod id;
 mod json;
 mod jwt;
+mod localauthority;
 mod logger;
 mod mint;
 mod run;
 mod token;
+mod upstreamauthority;
 mod validate;
 mod wit;
 mod x509;
@@ -28,6 +30,7 @@ use std::process::ExitCode;
 
 use steeple_config::commands::{Command, Commands};
 
+use localauthority::{Change, Of};
 use steeple_console as console;
 use steeple_console::program::{self, Names, Program, Run};
 use steeple_console::{output, usage};
@@ -65,10 +68,28 @@ fn commands(program: &Program) -> Commands<Run> {
         asking("update", "entry update", "Replaces registration entries", entry::update),
     ];
     let jwt = vec![asking("mint", "jwt mint", "Makes a JWT-SVID", jwt::mint)];
+    let local = vec![
+        Command::group("jwt", localauthority(Of::Jwt, JWT_AUTHORITIES)),
+        Command::group("x509", localauthority(Of::X509, X509_AUTHORITIES)),
+    ];
     let logger = vec![
         asking("get", "logger get", "Tells how much the server logs", logger::get),
         asking("reset", "logger reset", "Has the server log as much as when it was started", logger::reset),
         asking("set", "logger set", "Has the server log more or less", logger::set),
+    ];
+    let upstream = vec![
+        asking(
+            "revoke",
+            "upstreamauthority revoke",
+            "Takes a tainted authority above the server's own out of the bundle",
+            upstreamauthority::revoke,
+        ),
+        asking(
+            "taint",
+            "upstreamauthority taint",
+            "Has replaced what is signed below an authority above the server's own",
+            upstreamauthority::taint,
+        ),
     ];
     let x509 = vec![asking("mint", "x509 mint", "Makes an X509-SVID", x509::mint)];
     let token = vec![asking("generate", "generate", "Makes a join token", token::generate)];
@@ -81,14 +102,48 @@ fn commands(program: &Program) -> Commands<Run> {
         Command::group("entry", entry),
         asking("healthcheck", "healthcheck", "Tells whether the server is healthy", healthcheck::run),
         Command::group("jwt", jwt),
+        Command::group("localauthority", local),
         Command::group("logger", logger),
         Command::new("run", "run", "Runs the server", Box::new(run::run)),
         Command::group("token", token),
+        Command::group("upstreamauthority", upstream),
         Command::new("validate", "validate", "Checks a configuration file", Box::new(validate::run)),
         Command::group("x509", x509),
     ];
     Commands::new(program.name(), always.into_iter().chain(wit).collect())
 }
+
+/// The commands of `localauthority x509` and `localauthority jwt`, under the names that their usages have.
+fn localauthority(of: Of, names: [&'static str; 5]) -> Vec<Command<Run>> {
+    let change = |change| async move |args: &[String]| localauthority::change(of, change, args).await;
+    let [activate, prepare, revoke, show, taint] = names;
+    vec![
+        asking("activate", activate, "Makes the prepared authority the one that signs", change(Change::Activate)),
+        asking("prepare", prepare, "Makes the authority that is to sign next", async move |args: &[String]| {
+            localauthority::prepare(of, args).await
+        }),
+        asking("revoke", revoke, "Takes a tainted authority out of the bundle", change(Change::Revoke)),
+        asking("show", show, "Prints the server's authorities", async move |args: &[String]| {
+            localauthority::show(of, args).await
+        }),
+        asking("taint", taint, "Has replaced what the old authority has signed", change(Change::Taint)),
+    ]
+}
+
+const JWT_AUTHORITIES: [&str; 5] = [
+    "localauthority jwt activate",
+    "localauthority jwt prepare",
+    "localauthority jwt revoke",
+    "localauthority jwt show",
+    "localauthority jwt taint",
+];
+const X509_AUTHORITIES: [&str; 5] = [
+    "localauthority x509 activate",
+    "localauthority x509 prepare",
+    "localauthority x509 revoke",
+    "localauthority x509 show",
+    "localauthority x509 taint",
+];
 
 /// A command that asks a server.
 fn asking(

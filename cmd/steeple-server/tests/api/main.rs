@@ -65,6 +65,11 @@ async fn rate_limits() {
 }
 
 #[tokio::test]
+async fn localauthority() {
+    replay("localauthority").await;
+}
+
+#[tokio::test]
 async fn logger_debug_health() {
     replay("logger-debug-health").await;
 }
@@ -94,41 +99,17 @@ async fn replay(name: &str) {
 }
 
 /// The methods that are not written.
-const UNBUILT: &[(&str, &[&str])] = &[
-    (
-        "spire.api.server.trustdomain.v1.TrustDomain",
-        &[
-            "ListFederationRelationships",
-            "GetFederationRelationship",
-            "BatchCreateFederationRelationship",
-            "BatchUpdateFederationRelationship",
-            "BatchDeleteFederationRelationship",
-            "RefreshBundle",
-        ],
-    ),
-    (
-        "spire.api.server.localauthority.v1.LocalAuthority",
-        &[
-            "GetJWTAuthorityState",
-            "PrepareJWTAuthority",
-            "ActivateJWTAuthority",
-            "TaintJWTAuthority",
-            "RevokeJWTAuthority",
-            "GetX509AuthorityState",
-            "PrepareX509Authority",
-            "ActivateX509Authority",
-            "TaintX509Authority",
-            "RevokeX509Authority",
-            "TaintX509UpstreamAuthority",
-            "RevokeX509UpstreamAuthority",
-            "GetWITAuthorityState",
-            "PrepareWITAuthority",
-            "ActivateWITAuthority",
-            "TaintWITAuthority",
-            "RevokeWITAuthority",
-        ],
-    ),
-];
+const UNBUILT: &[(&str, &[&str])] = &[(
+    "spire.api.server.trustdomain.v1.TrustDomain",
+    &[
+        "ListFederationRelationships",
+        "GetFederationRelationship",
+        "BatchCreateFederationRelationship",
+        "BatchUpdateFederationRelationship",
+        "BatchDeleteFederationRelationship",
+        "RefreshBundle",
+    ],
+)];
 
 /// The one that a file has started.
 struct Server(Option<Running>);

@@ -26,7 +26,7 @@ pub(crate) fn check_names(records: &[Record]) {
 }
 
 /// Commands that are not built yet.
-const COMMANDS_LATER: &[&str] = &["federation", "localauthority", "upstreamauthority"];
+const COMMANDS_LATER: &[&str] = &["federation"];
 
 /// Differences on purpose.
 const DIFFERENT: &[(&str, &str)] = &[
@@ -64,12 +64,6 @@ const REFUSED_BY_RUN: &str = "`run` refuses it in either program, so `validate` 
 
 /// Records that need more than is there.
 const LATER: &[(&str, &str)] = &[
-    ("bundle-show-x509-tainted", TAINT),
-    ("bundle-show-x509-tainted-json", TAINT),
-    ("bundle-show-x509-tainted-spiffe", TAINT),
-    ("bundle-show-jwt-tainted", TAINT),
-    ("bundle-show-jwt-tainted-json", TAINT),
-    ("bundle-show-jwt-tainted-spiffe", TAINT),
     ("validate-server-federates-no-url", FEDERATION),
     ("validate-server-federates-http-url", FEDERATION),
     ("validate-server-federates-no-profile", FEDERATION),
@@ -94,5 +88,4 @@ const LATER: &[(&str, &str)] = &[
 
 const EXTERNAL: &str = "external plugins";
 const FEDERATION: &str = "federation";
-const TAINT: &str = "`localauthority`";
 const UPSTREAM_DISK: &str = "UpstreamAuthority disk";

@@ -1,5 +1,6 @@
 //! A directory in which the records run one after another, and the server in it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command};
@@ -18,6 +19,8 @@ use crate::daemon;
 pub(crate) struct Place {
     dir: TempDir,
     servers: Vec<Server>,
+    /// The authorities of the records, by their IDs, and which of ours stand for them.
+    authorities: BTreeMap<String, String>,
 }
 
 /// Is killed with the place.
@@ -43,7 +46,7 @@ impl Place {
         for name in ["mint", "wit", "v"] {
             fs::create_dir(dir.path().join(name)).unwrap();
         }
-        Self { dir, servers: Vec::new() }
+        Self { dir, servers: Vec::new(), authorities: BTreeMap::new() }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -56,7 +59,15 @@ impl Place {
         if daemon::is_one(record) {
             return daemon::run(record, self.path());
         }
-        Outcome::of(record.start(program(self.path())), self.path())
+        let mut record = record.clone();
+        for arg in &mut record.args {
+            if let Some(ours) = self.authorities.get(arg) {
+                arg.clone_from(ours);
+            }
+        }
+        let outcome = Outcome::of(record.start(program(self.path())), self.path());
+        self.authorities.extend(authorities(&record.stdout).into_iter().zip(authorities(&outcome.stdout)));
+        outcome
     }
 
     /// Does what had been done before a record, and by no other record that is run.
@@ -181,6 +192,13 @@ impl Place {
             store.close().await;
         });
     }
+}
+
+/// The IDs that a command of `localauthority` printed, in their order.
+fn authorities(printed: &str) -> Vec<String> {
+    let id = |text: &str| text.split(['\n', '"']).next().unwrap_or_default().to_owned();
+    let after = |mark: &str| printed.split(mark).skip(1).map(id).collect::<Vec<_>>();
+    [after("  Authority ID: "), after("\"authority_id\":\"")].concat()
 }
 
 fn federated() -> Entry {

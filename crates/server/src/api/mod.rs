@@ -8,6 +8,7 @@ pub(crate) mod debug;
 pub(crate) mod entry;
 pub(crate) mod health;
 mod ids;
+pub(crate) mod local_authority;
 pub(crate) mod logger;
 pub(crate) mod status;
 mod streams;
@@ -21,7 +22,7 @@ use steeple_datastore::DataStore;
 use steeple_runtime::Clock;
 use steeple_spiffe::TrustDomain;
 
-use crate::ca::Ca;
+use crate::ca::{Ca, Orders};
 use crate::entries::Index;
 
 /// Items of one call that are written at once, so that they share commits.
@@ -38,6 +39,8 @@ pub(crate) struct Parts {
     pub index: Arc<Index>,
     /// What signs.
     pub ca: Arc<Ca>,
+    /// What operators do to what signs.
+    pub orders: Orders,
     /// The time.
     pub clock: Clock,
 }

@@ -37,7 +37,7 @@ use super::*;
 use crate::authpolicy::{Policy, local_services};
 use crate::ca::authorities::Authorities;
 use crate::ca::sign::{Lifetimes, Signing};
-use crate::ca::{CaConfig, CaSubject};
+use crate::ca::{CaConfig, CaSubject, Rotation};
 use crate::limits::RateLimits;
 use crate::settings::Settings;
 use crate::svid::SvidRotation;
@@ -99,7 +99,11 @@ impl Api {
         let keys = MemoryKeys::new().of_server();
         let authorities =
             Authorities::load(trust_domain.clone(), config, keys, store.clone(), clock.clone(), signing.clone());
-        authorities.await.unwrap().rotate().await.unwrap();
+        let health = steeple_runtime::health::Health::new();
+        let rotation = Rotation::start(authorities.await.unwrap(), clock.clone(), health).await.unwrap();
+        let orders = rotation.orders();
+        let shutdown = Shutdown::new();
+        tokio::spawn(rotation.run(shutdown.clone()));
         let lifetimes = Lifetimes { x509_svid: HOUR, jwt_svid: HOUR / 12, agent: HOUR, ca: DAY };
         let ca = Arc::new(Ca::new(signing, lifetimes, Some(String::new()), clock.clone()));
 
@@ -116,14 +120,14 @@ impl Api {
         let (policy, agents) = Policy::new(store.clone(), Arc::clone(&index), &settings, clock.clone());
         let (_, credential) =
             SvidRotation::start(&trust_domain, KeyType::EcP256, Arc::clone(&ca), clock.clone()).await.unwrap();
-        let parts = Parts { trust_domain, store: store.clone(), index: Arc::clone(&index), ca, clock };
-        let shutdown = Shutdown::new();
+        let parts = Parts { trust_domain, store: store.clone(), index: Arc::clone(&index), ca, orders, clock };
         let mut routes = Routes::builder();
         routes
             .add_service(super::agent::service(parts.clone(), attest::attestors(), false))
             .add_service(super::bundle::service(parts.clone()))
             .add_service(super::debug::service(parts.clone(), credential))
             .add_service(super::entry::service(parts.clone()))
+            .add_service(super::local_authority::service(parts.clone()))
             .add_service(super::svid::service(parts.clone()))
             .add_service(super::sync::service(parts, agents, shutdown.clone()));
         let methods = Methods::new(&local_services());

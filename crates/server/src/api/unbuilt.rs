@@ -1,8 +1,5 @@
 //! Services whose methods are not built yet: each answers UNIMPLEMENTED, after the same authorization as later.
 
-use steeple_proto::spire::api::server::localauthority::v1::local_authority_server::{
-    LocalAuthority, LocalAuthorityServer,
-};
 use steeple_proto::spire::api::server::trustdomain::v1::trust_domain_server::{TrustDomain, TrustDomainServer};
 
 struct Unbuilt;
@@ -10,13 +7,6 @@ struct Unbuilt;
 #[tonic::async_trait]
 impl TrustDomain for Unbuilt {}
 
-#[tonic::async_trait]
-impl LocalAuthority for Unbuilt {}
-
 pub(crate) fn trust_domain() -> TrustDomainServer<impl TrustDomain> {
     TrustDomainServer::new(Unbuilt)
-}
-
-pub(crate) fn local_authority() -> LocalAuthorityServer<impl LocalAuthority> {
-    LocalAuthorityServer::new(Unbuilt)
 }

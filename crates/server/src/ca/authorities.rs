@@ -28,16 +28,16 @@ use super::{CaConfig, CaError, CaSubject, JwtAuthority, WitAuthority, X509Author
 
 /// All kinds with their slots and the journal. One task owns it ([`super::Rotation`]).
 pub struct Authorities {
-    trust_domain: TrustDomain,
+    pub(super) trust_domain: TrustDomain,
     config: CaConfig,
     keys: KeyManager,
-    store: DataStore,
+    pub(super) store: DataStore,
     clock: Clock,
     journal: Journal,
-    x509: Slots<X509Authority>,
-    jwt: Slots<JwtAuthority>,
+    pub(super) x509: Slots<X509Authority>,
+    pub(super) jwt: Slots<JwtAuthority>,
     wit: Slots<WitAuthority>,
-    signing: Signing,
+    pub(super) signing: Signing,
 }
 
 impl Authorities {
@@ -97,9 +97,10 @@ impl Authorities {
         Ok(())
     }
 
-    async fn prepare_x509(&mut self) -> Result<(), CaError> {
+    pub(super) async fn prepare_x509(&mut self) -> Result<(), CaError> {
         let slot = self.x509.free_id();
         debug!(target: "ca_manager", slot = slot.name(), "Preparing X509 CA");
+        self.x509.drop_prepared();
         let signer = self.generate(&format!("x509-CA-{}", slot.name()), self.config.x509_key_type).await?;
         let issued_at = self.clock.now();
         let certificate = steeple_pki::self_signed(&self.root(issued_at)?, &*signer).await?;
@@ -117,7 +118,7 @@ impl Authorities {
                 slot = slot.name(),
                 self_signed = true,
                 local_authority_id = authority.authority_id(),
-                upstream_authority_id = "",
+                upstream_authority_id = authority.upstream_id(),
                 "X509 CA prepared"
             );
         });
@@ -145,17 +146,15 @@ impl Authorities {
         })
     }
 
-    async fn activate_x509(&mut self) {
+    pub(super) async fn activate_x509(&mut self) {
         let Some((active, retired)) = self.x509.activate() else { return };
         let id = active.authority_id();
-        // One that is self-signed names itself.
-        let upstream = active.certificate.authority_key_id().filter(|_| !active.upstream_chain.is_empty());
         with_fields(validity(&active), || {
             info!(
                 target: "ca_manager",
                 slot = self.x509.current_id().name(),
                 local_authority_id = id,
-                upstream_authority_id = upstream.map(x509::hex).unwrap_or_default(),
+                upstream_authority_id = active.upstream_id(),
                 "X509 CA activated"
             );
         });
@@ -172,9 +171,10 @@ impl Authorities {
         debug!(target: "ca_manager", %trust_domain_id, ttl, "Successfully rotated X.509 CA");
     }
 
-    async fn prepare_jwt(&mut self) -> Result<(), CaError> {
+    pub(super) async fn prepare_jwt(&mut self) -> Result<(), CaError> {
         let slot = self.jwt.free_id();
         debug!(target: "ca_manager", slot = slot.name(), "Preparing JWT key");
+        self.jwt.drop_prepared();
         let signer = self.generate(&format!("JWT-Signer-{}", slot.name()), self.config.jwt_key_type).await?;
         let issued_at = self.clock.now();
         let authority = JwtAuthority {
@@ -202,7 +202,7 @@ impl Authorities {
         Ok(())
     }
 
-    async fn activate_jwt(&mut self) {
+    pub(super) async fn activate_jwt(&mut self) {
         let Some((active, retired)) = self.jwt.activate() else { return };
         with_fields(validity(&active), || {
             let (slot, local_authority_id) = (self.jwt.current_id().name(), &active.key_id);

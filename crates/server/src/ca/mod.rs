@@ -1,8 +1,10 @@
 //! The server's own authorities: two slots a kind, of which one signs while the other is being prepared
-//! ([`authorities`]), what is remembered of them ([`journal`]), when they change ([`rotation`]), and signing ([`sign`]).
+//! ([`authorities`]), what is remembered of them ([`journal`]), when they change ([`rotation`]), what operators do to them
+//! ([`orders`]), and signing ([`sign`]).
 
 pub mod authorities;
 mod journal;
+pub mod orders;
 mod rotation;
 pub mod sign;
 mod slots;
@@ -14,6 +16,7 @@ use steeple_catalog::PluginError;
 use steeple_pki::{KeyType, PkiError, Signer};
 use steeple_spiffe::x509::Certificate;
 
+pub use orders::Orders;
 pub use rotation::Rotation;
 pub use sign::Ca;
 

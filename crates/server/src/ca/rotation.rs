@@ -1,12 +1,14 @@
-//! When authorities change: a look every ten seconds, and whenever the clock jumps.
+//! When authorities change: a look every ten seconds, and whenever the clock jumps; and when an operator says so.
 
 use std::time::Duration;
 
 use steeple_runtime::{Clock, Shutdown};
+use tokio::sync::mpsc;
 use tracing::error;
 
 use super::CaError;
 use super::authorities::Authorities;
+use super::orders::{self, Order, Orders};
 
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// A rotation that failed so often in a row makes the server unhealthy.
@@ -17,6 +19,7 @@ pub struct Rotation {
     authorities: Authorities,
     clock: Clock,
     health: steeple_runtime::health::Health,
+    orders: (Orders, mpsc::Receiver<Order>),
 }
 
 impl Rotation {
@@ -30,16 +33,21 @@ impl Rotation {
         health: steeple_runtime::health::Health,
     ) -> Result<Self, CaError> {
         authorities.rotate().await?;
-        Ok(Self { authorities, clock, health })
+        Ok(Self { authorities, clock, health, orders: orders::channel() })
     }
 
-    /// Looks until it is told to stop.
+    /// Where operators' orders are given.
+    pub fn orders(&self) -> Orders {
+        self.orders.0.clone()
+    }
+
+    /// Looks, and does as it is ordered, until it is told to stop.
     ///
     /// # Errors
     /// None: a rotation that fails is tried again.
     pub async fn run(mut self, shutdown: Shutdown) -> Result<(), CaError> {
         let mut failures = 0;
-        while shutdown.unless_stopped(self.clock.sleep_or_jump(LOOK_EVERY)).await.is_some() {
+        while self.obey_until_next_look(&shutdown).await {
             match self.authorities.rotate().await {
                 Ok(()) => {
                     failures = 0;
@@ -55,5 +63,21 @@ impl Rotation {
             }
         }
         Ok(())
+    }
+
+    /// Orders put off no look, however many there are. False when it is time to stop, which ends no order half-way.
+    async fn obey_until_next_look(&mut self, shutdown: &Shutdown) -> bool {
+        let look = self.clock.sleep_or_jump(LOOK_EVERY);
+        tokio::pin!(look);
+        loop {
+            let order = tokio::select! {
+                biased;
+                () = shutdown.stopped() => return false,
+                () = &mut look => return true,
+                // The sender is ours as well.
+                Some(order) = self.orders.1.recv() => order,
+            };
+            self.authorities.carry_out(order).await;
+        }
     }
 }

@@ -14,6 +14,7 @@ use steeple_runtime::clock::unix_seconds;
 use steeple_runtime::metrics::measure_success;
 use steeple_spiffe::x509::Certificate;
 use steeple_spiffe::{PublicKey, SpiffeId, TrustDomain};
+use tokio::sync::watch;
 
 use super::{CaError, JwtAuthority, WitAuthority, X509Authority};
 
@@ -37,7 +38,14 @@ pub struct Lifetimes {
 
 /// The authorities that sign now; rotation sets them, [`Ca`] reads them. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Signing(Arc<ArcSwap<Active>>);
+pub struct Signing(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    active: ArcSwap<Active>,
+    /// The authority of this server that was tainted last.
+    tainted: watch::Sender<Option<Certificate>>,
+}
 
 #[derive(Default)]
 struct Active {
@@ -48,7 +56,11 @@ struct Active {
 
 impl Signing {
     pub(super) fn set(&self, x509: Option<X509Authority>, jwt: Option<JwtAuthority>, wit: Option<WitAuthority>) {
-        self.0.store(Arc::new(Active { x509, jwt, wit }));
+        self.0.active.store(Arc::new(Active { x509, jwt, wit }));
+    }
+
+    pub(super) fn taint(&self, authority: Option<Certificate>) {
+        self.0.tainted.send_replace(authority);
     }
 }
 
@@ -107,6 +119,11 @@ impl Ca {
     /// WIT-SVIDs before [`Ca::with_wit_issuer`].
     pub fn new(signing: Signing, lifetimes: Lifetimes, jwt_issuer: Option<String>, clock: Clock) -> Self {
         Self { signing, lifetimes, jwt_issuer, wit_issuer: None, clock }
+    }
+
+    /// The X.509 authority of this server that was tainted last; what it has signed is to be replaced.
+    pub fn tainted(&self) -> watch::Receiver<Option<Certificate>> {
+        self.signing.0.tainted.subscribe()
     }
 
     /// A workload's X.509-SVID: the chain, leaf first.
@@ -173,7 +190,7 @@ impl Ca {
 
     async fn chain(&self, asked: Asked<'_>) -> Result<Vec<Certificate>, CaError> {
         let Asked { subject, id, dns_names, public_key, ttl } = asked;
-        let active = self.signing.0.load_full();
+        let active = self.signing.0.active.load_full();
         let authority = active.x509.as_ref().ok_or(CaError::NoX509Authority)?;
         let now = self.clock.now();
         let (subject, kind) = match subject {
@@ -213,7 +230,7 @@ impl Ca {
     async fn token(&self, params: WorkloadJwt<'_>) -> Result<SignedJwt, CaError> {
         let WorkloadJwt { id, audience, ttl, include_jti } = params;
         let issuer = self.jwt_issuer.as_ref().ok_or(CaError::JwtDisabled)?;
-        let active = self.signing.0.load_full();
+        let active = self.signing.0.active.load_full();
         let authority = active.jwt.as_ref().ok_or(CaError::NoJwtAuthority)?;
         let audience: Vec<Value> = audience.iter().filter(|a| !a.is_empty()).map(|a| a.as_str().into()).collect();
         if audience.is_empty() {

@@ -44,6 +44,8 @@ impl SlotId {
 pub(super) trait Authority: Clone {
     /// Under which API clients know it.
     fn authority_id(&self) -> String;
+    /// Hexadecimal subject key ID of the authority above it; empty for none.
+    fn upstream_id(&self) -> String;
     fn issued_at(&self) -> SystemTime;
     fn not_after(&self) -> SystemTime;
 }
@@ -51,6 +53,12 @@ pub(super) trait Authority: Clone {
 impl Authority for X509Authority {
     fn authority_id(&self) -> String {
         self.certificate.subject_key_id().map(x509::hex).unwrap_or_default()
+    }
+
+    /// One that is self-signed names itself, and has none.
+    fn upstream_id(&self) -> String {
+        let upstream = self.certificate.authority_key_id().filter(|_| !self.upstream_chain.is_empty());
+        upstream.map(x509::hex).unwrap_or_default()
     }
 
     fn issued_at(&self) -> SystemTime {
@@ -65,6 +73,10 @@ impl Authority for X509Authority {
 impl Authority for JwtAuthority {
     fn authority_id(&self) -> String {
         self.key_id.clone()
+    }
+
+    fn upstream_id(&self) -> String {
+        String::new()
     }
 
     fn issued_at(&self) -> SystemTime {
@@ -149,6 +161,22 @@ impl<A: Authority> Slots<A> {
         }
     }
 
+    /// The authority that is to sign next.
+    pub(super) fn prepared(&self) -> Option<&A> {
+        match &self.next {
+            Slot::Prepared(authority) => Some(authority),
+            _ => None,
+        }
+    }
+
+    /// The authority that signed before.
+    pub(super) fn old(&self) -> Option<&A> {
+        match &self.next {
+            Slot::Old(authority) => Some(authority),
+            _ => None,
+        }
+    }
+
     /// The slot that a new authority goes to: the one that does not sign.
     pub(super) fn free_id(&self) -> SlotId {
         if matches!(self.current, Slot::Empty) { self.current_id } else { self.current_id.other() }
@@ -169,6 +197,13 @@ impl<A: Authority> Slots<A> {
             Slot::Active(active) => self.next.is_prepared() && now > ahead_of_end(active, 6, ACTIVATE_AHEAD),
             Slot::Prepared(_) => true,
             Slot::Empty | Slot::Old(_) => self.next.is_prepared(),
+        }
+    }
+
+    /// What was prepared loses its key to what takes its place, whether that succeeds or not.
+    pub(super) fn drop_prepared(&mut self) {
+        if self.next.is_prepared() {
+            self.next = Slot::Empty;
         }
     }
 
@@ -222,6 +257,10 @@ mod tests {
     impl Authority for Fake {
         fn authority_id(&self) -> String {
             self.0.to_string()
+        }
+
+        fn upstream_id(&self) -> String {
+            String::new()
         }
 
         fn issued_at(&self) -> SystemTime {

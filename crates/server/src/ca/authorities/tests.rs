@@ -1,3 +1,4 @@
+mod by_hand;
 mod ten_days;
 mod wit;
 

@@ -44,7 +44,7 @@ impl Ca {
     /// See [`CaError`].
     pub async fn sign_wit(&self, params: WorkloadWit<'_>) -> Result<SignedJwt, CaError> {
         let WorkloadWit { id, public_key, algorithm, ttl } = params;
-        let active = self.signing.0.load_full();
+        let active = self.signing.0.active.load_full();
         let (issuer, authority) = self.wit_issuer.as_ref().zip(active.wit.as_ref()).ok_or(CaError::NoWitAuthority)?;
         let now = self.clock.now();
         let issued_at = unix_seconds(now);
