@@ -41,6 +41,8 @@ mod rotation;
 #[cfg(test)]
 mod slice;
 #[cfg(test)]
+mod taint;
+#[cfg(test)]
 mod taken_over;
 #[cfg(test)]
 mod up;
