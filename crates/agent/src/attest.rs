@@ -150,6 +150,9 @@ impl Attestation {
             self.upstream.set_authorities(authorities);
         }
         if let Some(identity) = self.stored(storage).await? {
+            if identity.reattestable && storage.awaits_answer() && self.is_answered(storage, &identity.key_id).await {
+                return Ok(());
+            }
             info!(target: "attestor", spiffe_id = %identity.id, "SVID loaded");
             self.upstream.set_identity(identity)?;
             if insecure {
@@ -168,6 +171,18 @@ impl Attestation {
         let taken = self.stored_key_id(storage).await?;
         let attesting = self.in_time(Box::pin(self.attest(storage, insecure, taken.as_deref())));
         measure_of("node.attestor.new_svid", ("attestor", self.attestor.name()), attesting).await
+    }
+
+    /// Asks again for the SVID that an agent that can attest again was about to get when it was ended: of such an agent the
+    /// server knows one SVID alone, and that may be the one that did not arrive. False when it cannot be had now; what is
+    /// stored is good then, or the server says that it is not.
+    async fn is_answered(&self, storage: &mut Storage, in_use: &str) -> bool {
+        let attesting = self.in_time(Box::pin(self.attest(storage, false, Some(in_use))));
+        let attested = measure("node.attest", attesting).await;
+        if let Err(failed) = &attested {
+            warn!(target: "attestor", error = %failed, "Could not reattest agent");
+        }
+        attested.is_ok()
     }
 
     /// Attests anew; the key goes beside the one that is in use.

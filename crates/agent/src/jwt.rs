@@ -154,7 +154,7 @@ impl JwtSvids {
         let (issued_at, expires_at) = (from_unix_seconds(issued_at), from_unix_seconds(expires_at));
         let life = expires_at.duration_since(issued_at).unwrap_or(Duration::ZERO);
         let renew_at = expires_at - jitter(life / 2);
-        let key_id = JwtSvid::parse_unverified(&text).ok().map(|svid| svid.key_id);
+        let key_id = JwtSvid::key_id_unverified(&text);
         let token = Token { text: text.clone(), key_id, renew_at, expires_at, last_used: 0 };
         self.cache.lock().unwrap_or_else(PoisonError::into_inner).insert(key, token, self.options.size);
         text

@@ -106,8 +106,11 @@ impl Rotation {
 
     fn is_due(&self, identity: &Identity) -> bool {
         let (now, tainted) = (self.clock.now(), Arc::clone(&self.upstream.tainted().borrow()));
-        identity.chain.first().is_none_or(|leaf| self.renewal.is_due(leaf, now))
-            || x509::verify_chain(&identity.chain, &tainted, now).is_ok()
+        let is_tainted = x509::verify_chain(&identity.chain, &tainted, now).is_ok();
+        if is_tainted {
+            info!(target: "manager", "Agent SVID is tainted by a root authority, forcing rotation");
+        }
+        is_tainted || identity.chain.first().is_none_or(|leaf| self.renewal.is_due(leaf, now))
     }
 
     async fn rotate(&self, identity: &Identity) -> Result<(), AttestError> {

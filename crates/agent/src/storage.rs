@@ -167,6 +167,11 @@ impl Storage {
         self.data.steeple_unanswered_key.as_ref().is_some_and(|key| *key == digest(spki_der))
     }
 
+    /// Whether there has been an attestation that has had no answer.
+    pub(crate) fn awaits_answer(&self) -> bool {
+        self.data.steeple_unanswered_key.is_some()
+    }
+
     /// Keeps in mind with which key the server is about to be asked.
     ///
     /// # Errors

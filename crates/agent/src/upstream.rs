@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use steeple_pki::Signer;
 use steeple_runtime::Clock;
-use steeple_spiffe::x509::Certificate;
+use steeple_spiffe::x509::{Certificate, hex};
 use steeple_spiffe::{SpiffeId, TrustDomain};
 use steeple_transport::dial::{self, Proxy};
 use steeple_transport::tls::{Credential, Expect, KeyExchange, TlsError, client_config_with, credential_with_signer};
 use tokio::sync::watch;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
+use tracing::debug;
 
 /// One operation of the agent at its server ends within this.
 pub(crate) const CALL_LIMIT: Duration = Duration::from_secs(30);
@@ -118,6 +119,11 @@ impl Upstream {
     pub(crate) fn set_tainted(&self, tainted: Vec<Certificate>) {
         self.0.tainted.send_if_modified(|current| {
             let news = **current != *tainted;
+            let new = tainted.iter().filter(|authority| !current.contains(authority));
+            let new: Vec<_> = new.filter_map(|authority| authority.subject_key_id().map(hex)).collect();
+            if !new.is_empty() {
+                debug!(target: "manager", subject_key_ids = new.join(","), "New tainted X.509 authorities found");
+            }
             if news {
                 *current = tainted.into();
             }

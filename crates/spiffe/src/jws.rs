@@ -65,6 +65,12 @@ impl<'a> Compact<'a> {
     }
 }
 
+/// The `kid` of a token of which nothing else is looked at.
+pub(crate) fn key_id(token: &str) -> Option<String> {
+    let (header, _) = token.get(..MAX_LEN.min(token.len()))?.split_once('.')?;
+    serde_json::from_slice::<Header>(&decode(header).ok()?).ok()?.kid
+}
+
 fn decode(part: &str) -> Result<Vec<u8>, String> {
     BASE64URL.decode(part).map_err(|error| {
         let at = match error {

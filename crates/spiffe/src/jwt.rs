@@ -42,6 +42,12 @@ impl JwtSvid {
     pub fn parse_unverified(token: &str) -> Result<Self, JwtError> {
         Parsed::read(token).map(|parsed| parsed.svid)
     }
+
+    /// The name of the key that a token says it is signed by, **without verifying it**, nor reading more than that. None
+    /// when there is none, or the header makes no sense.
+    pub fn key_id_unverified(token: &str) -> Option<String> {
+        jws::key_id(token)
+    }
 }
 
 impl fmt::Debug for JwtSvid {

@@ -40,7 +40,7 @@ fn an_agent_that_is_killed_while_it_renews_has_the_same_identity_again() -> Resu
         let killed = lanes(0..AT_ONCE, async |lane| {
             let agent = domain.agent(&format!("agent{lane}")).await?;
             let renewed = "Successfully rotated agent SVID";
-            Lane { domain: &domain, agent, renewed, attests_anew: false }.run(lane, shim, plan).await
+            Lane { domain: &domain, agent, renewed }.run(lane, shim, plan).await
         });
         let killed = killed.await?;
         let agents = domain.server.agents().await?;
@@ -49,15 +49,15 @@ fn an_agent_that_is_killed_while_it_renews_has_the_same_identity_again() -> Resu
     })
 }
 
-/// The server forgets the SVID before as soon as it has given the next one away: whoever was killed before he had that is
-/// refused at his next start, ends, and attests at the start after, as with SPIRE.
+/// The server forgets the SVID before as soon as it has given the next one away: whoever was killed before he had that asks
+/// for it again at his next start.
 #[test]
 fn an_agent_that_is_killed_while_it_attests_anew_has_the_same_identity_again() -> Result<()> {
     killed("the renewal of an agent's SVID by attestation", EVERY_WRITE, async |scratch, shim, plan| {
         lanes(0..AT_ONCE, async |lane| {
             let (domain, agent) = x509pop::domain_and_agent(scratch).await?;
             let renewed = "Successfully reattested node";
-            let killed = Lane { domain: &domain, agent, renewed, attests_anew: true }.run(lane, shim, plan).await?;
+            let killed = Lane { domain: &domain, agent, renewed }.run(lane, shim, plan).await?;
             let agents = domain.server.agents().await?;
             ensure!(agents.len() == 1, "{} agents in place of one: {agents:?}", agents.len());
             Ok(killed)
@@ -102,8 +102,6 @@ struct Lane<'d> {
     agent: Agent,
     /// What it logs when it has a new one.
     renewed: &'static str,
-    /// Whether it does so by attestation.
-    attests_anew: bool,
 }
 
 impl Lane<'_> {
@@ -132,21 +130,12 @@ impl Lane<'_> {
     }
 
     async fn serves_again(&mut self, id: &str) -> Result<()> {
-        let Self { agent, attests_anew, .. } = self;
+        let Self { agent, .. } = self;
         agent.starter.clear();
         agent.launch(&[])?;
-        match serves(agent, id).await {
-            Err(_) if *attests_anew && agent.process()?.log()?.contains(REFUSED) => {
-                agent.launch(&[])?;
-                serves(agent, id).await
-            }
-            served => served,
-        }
+        serves(agent, id).await
     }
 }
-
-/// What an agent logs whose SVID the server does not take any more.
-const REFUSED: &str = "Agent needs to re-attest: removing SVID and shutting down";
 
 /// Stops an agent in an orderly way, if nothing has happened to it.
 async fn finish(agent: &mut Agent, trap: &Trap, outcome: Result<()>) -> Result<Sprung> {

@@ -332,3 +332,35 @@ async fn an_agent_that_may_attests_again_with_a_new_key() {
     assert_eq!(upstream.identity().unwrap().key_id, "agent-svid-A");
     assert!(host.storage().svid().unwrap().reattestable);
 }
+
+/// Of such an agent the server knows one SVID alone, and that is the one that was lost.
+#[tokio::test]
+async fn an_agent_whose_next_svid_was_lost_asks_for_it_again_at_its_next_start() {
+    let host = host().await;
+    host.server.change(|script| script.reattestable = true);
+    let upstream = host.upstream();
+    let attestation = host.attestation(&upstream, bundle_of(&host, &host.ca), By::Answering("node"));
+    let mut storage = host.storage();
+    attestation.identity(&mut storage).await.unwrap();
+    let first = upstream.identity().unwrap();
+    host.server.misbehave("AttestAgent", Some(Misbehaviour::LoseAnswer));
+    attestation.reattest(&mut storage).await.unwrap_err();
+
+    // While it cannot be had, there is the one before: the server may not have heard of the attempt.
+    let refusal = Status::unavailable("going down");
+    host.server.misbehave("AttestAgent", Some(Misbehaviour::Refuse(refusal)));
+    let kept = start(&host, Bootstrap::Insecure, By::Answering("node")).await.unwrap().identity().unwrap();
+    assert_eq!(kept.chain, first.chain);
+
+    host.server.misbehave("AttestAgent", None);
+    let upstream = start(&host, Bootstrap::Insecure, By::Answering("node")).await.unwrap();
+    let second = upstream.identity().unwrap();
+    assert_ne!(second.chain, first.chain);
+    assert_eq!((second.id.clone(), second.key_id.as_str()), (first.id, "agent-svid-B"));
+    assert!(calls(&upstream).await);
+
+    // It has arrived.
+    let again = start(&host, Bootstrap::Insecure, By::Answering("node")).await.unwrap().identity().unwrap();
+    assert_eq!(again.chain, second.chain);
+    assert_eq!(host.keys.made(), ["agent-svid-A", "agent-svid-B"]);
+}

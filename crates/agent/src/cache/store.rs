@@ -295,8 +295,12 @@ impl Store {
         let is_below = |svid: &Svid| x509::verify_chain(&svid.chain, &tainted, now).is_ok();
         let marked: Vec<_> =
             self.svids.iter().filter(|(_, svid)| is_below(svid)).map(|(id, _)| Arc::clone(id)).collect();
-        info!(target: "cache_manager", count = marked.len(), "SVIDs of tainted authorities are made anew");
+        let before = self.tainted.len();
         self.tainted.extend(marked);
+        let tainted_x509_svids = self.tainted.len() - before;
+        if tainted_x509_svids > 0 {
+            info!(target: "cache_manager", tainted_x509_svids, "Tainted X.509 SVIDs");
+        }
     }
 
     /// Shows the readers what has changed since the last time.

@@ -156,11 +156,13 @@ impl Sync {
         let give_up_at = self.clock.now() + self.rebootstrap.patience();
         let mut pause = FIRST_PAUSE;
         loop {
-            let shown = self.upstream.identity();
+            let mut identities = self.upstream.identities();
+            let shown = identities.borrow_and_update().clone();
             let Some(ended) = shutdown.unless_stopped(Box::pin(self.sync())).await else { return Ok(()) };
             let wait = match ended {
                 Ok(wait) => {
                     pause = FIRST_PAUSE;
+                    identities.mark_unchanged();
                     wait
                 }
                 Err(status) => {
@@ -183,7 +185,14 @@ impl Sync {
                     wait
                 }
             };
-            if shutdown.unless_stopped(self.mint_for(wait)).await.is_none() {
+            // Whoever has a new identity has met the server meanwhile.
+            let waiting = async {
+                tokio::select! {
+                    () = self.mint_for(wait) => {}
+                    Ok(()) = identities.changed() => {}
+                }
+            };
+            if shutdown.unless_stopped(waiting).await.is_none() {
                 return Ok(());
             }
         }

@@ -302,6 +302,18 @@ async fn failures_are_followed_by_ever_longer_pauses() {
 }
 
 #[tokio::test]
+async fn a_new_identity_ends_the_pause_after_failures() {
+    let host = Host::new().await;
+    host.server.misbehave("Follow", Some(Misbehaviour::Refuse(Status::internal("broken"))));
+    let mut case = Case::start(host, Way::Pushed, 100);
+    case.host.manual.until_somebody_sleeps(about(FIRST_PAUSE)).await;
+    case.host.server.misbehave("Follow", None);
+    // No time passes.
+    case.upstream.set_identity(case.host.attested().identity().unwrap()).unwrap();
+    (&mut case.ready).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_server_that_hangs_is_given_up_and_asked_again() {
     let host = Host::new().await;
     host.server.misbehave("GetAuthorizedEntries", Some(Misbehaviour::Hang));

@@ -178,6 +178,21 @@ fn token(header: &str, claims: &Value) -> String {
     format!("{}.{}.{}", BASE64URL.encode(header), BASE64URL.encode(claims.to_string()), BASE64URL.encode([0; 64]))
 }
 
+#[test]
+fn the_key_id_is_read_without_anything_else() {
+    let key_id = |token: &str| JwtSvid::key_id_unverified(token);
+    let header = |header: &str| BASE64URL.encode(header);
+    assert_eq!(key_id(&token(r#"{"alg":"ES256","kid":"k"}"#, &json!({}))).as_deref(), Some("k"));
+    assert_eq!(key_id(&format!("{}.%.%", header(r#"{"kid":"k"}"#))).as_deref(), Some("k"));
+    for token in
+        [header(r#"{"kid":"k"}"#), header(r#"{"alg":"ES256"}"#) + ".", header("k") + ".", "%.".into(), String::new()]
+    {
+        assert_eq!(key_id(&token), None, "{token}");
+    }
+    // Beyond what is looked at, and in the middle of a character.
+    assert_eq!(key_id(&("a".repeat((64 << 10) - 1) + "é.")), None);
+}
+
 /// Recorded claims went through a protobuf Struct, which has floats alone.
 fn same_numbers(recorded: &Value, claims: &Value) -> bool {
     match (recorded, claims) {
