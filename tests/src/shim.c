@@ -1,5 +1,6 @@
 /* Stands between a daemon and the system (LD_PRELOAD): counts what the daemon changes below the given paths, kills it
- * (SIGKILL) at the operation that the test asks for, and sets its clock ahead. shim.rs makes it and reads its report.
+ * (SIGKILL) at the operation that the test asks for, or refuses all of them as a file system does that has become
+ * read-only, and sets its clock ahead. shim.rs makes it and reads its report.
  *
  * It works on Linux with 64 bits, on programs that call the C library, as Rust's standard library and SQLite do. What a
  * program changes by system calls of its own, or through memory that it shares with a file, is not seen. */
@@ -34,7 +35,7 @@ struct control {
     _Atomic int64_t at;
     /* Operations since then. */
     _Atomic int64_t count;
-    /* 1 kills before the operation, 2 in the middle of it, if it writes. */
+    /* 1 kills before the operation, 2 in the middle of it, if it writes; 3 refuses each one. */
     _Atomic int64_t how;
     /* Whether it has killed. */
     _Atomic int64_t fired;
@@ -42,7 +43,10 @@ struct control {
     char what[472];
 };
 
-enum { BEFORE = 1, AMID = 2 };
+enum { BEFORE = 1, AMID = 2, READ_ONLY = 3 };
+
+/* What becomes of an operation: it is done; half of it is done and then die() called; or it fails, errno being set. */
+enum verdict { DONE, HALF, REFUSED };
 
 static struct control *control;
 /* Paths with colons between them, from the environment. */
@@ -83,45 +87,50 @@ static void die(void) {
         kill(getpid(), SIGKILL);
 }
 
-/* Counts an operation on a path. Returns whether the caller has to do half of it and then call die(). */
-static int counts(const char *what, const char *path, int writes) {
+/* Counts an operation on a path. */
+static enum verdict counts(const char *what, const char *path, int writes) {
     char absolute[PATH_MAX * 2];
     if (!control)
-        return 0;
+        return DONE;
     if (path[0] != '/') {
         char cwd[PATH_MAX];
         if (!getcwd(cwd, sizeof cwd))
-            return 0;
+            return DONE;
         snprintf(absolute, sizeof absolute, "%s/%s", cwd, path);
         path = absolute;
     }
     int64_t at = atomic_load(&control->at);
     if (at == 0 || !is_below(path))
-        return 0;
+        return DONE;
     int how = (int)atomic_load(&control->how);
     if (how == AMID && !writes)
-        return 0;
-    if (atomic_fetch_add(&control->count, 1) + 1 != at)
-        return 0;
+        return DONE;
+    int64_t count = atomic_fetch_add(&control->count, 1) + 1;
+    if (how == READ_ONLY) {
+        errno = EROFS;
+        return REFUSED;
+    }
+    if (count != at)
+        return DONE;
     snprintf(control->what, sizeof control->what, "%s %.400s", what, path);
     atomic_store(&control->fired, 1);
     if (how == AMID)
-        return 1;
+        return HALF;
     die();
-    return 0;
+    return DONE;
 }
 
 /* The same for an open file, if it has a name. */
-static int counts_fd(const char *what, int fd, int writes) {
+static enum verdict counts_fd(const char *what, int fd, int writes) {
     int before = errno;
     char link[64], path[PATH_MAX];
     if (!control || atomic_load(&control->at) == 0)
-        return 0;
+        return DONE;
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t length = readlink(link, path, sizeof path - 1);
     errno = before;
     if (length <= 0 || path[0] != '/')
-        return 0;
+        return DONE;
     path[length] = 0;
     return counts(what, path, writes);
 }
@@ -129,7 +138,10 @@ static int counts_fd(const char *what, int fd, int writes) {
 /* Writing. */
 
 ssize_t write(int fd, const void *bytes, size_t length) {
-    if (counts_fd("write", fd, 1)) {
+    enum verdict verdict = counts_fd("write", fd, 1);
+    if (verdict == REFUSED)
+        return -1;
+    if (verdict == HALF) {
         syscall(SYS_write, fd, bytes, length / 2);
         die();
     }
@@ -137,7 +149,10 @@ ssize_t write(int fd, const void *bytes, size_t length) {
 }
 
 ssize_t pwrite64(int fd, const void *bytes, size_t length, off_t offset) {
-    if (counts_fd("pwrite", fd, 1)) {
+    enum verdict verdict = counts_fd("pwrite", fd, 1);
+    if (verdict == REFUSED)
+        return -1;
+    if (verdict == HALF) {
         syscall(SYS_pwrite64, fd, bytes, length / 2, offset);
         die();
     }
@@ -150,7 +165,10 @@ ssize_t pwrite(int fd, const void *bytes, size_t length, off_t offset) {
 
 /* Half of several pieces is the first one's half. */
 ssize_t writev(int fd, const struct iovec *pieces, int count) {
-    if (counts_fd("writev", fd, 1)) {
+    enum verdict verdict = counts_fd("writev", fd, 1);
+    if (verdict == REFUSED)
+        return -1;
+    if (verdict == HALF) {
         if (count > 0)
             syscall(SYS_write, fd, pieces[0].iov_base, pieces[0].iov_len / 2);
         die();
@@ -159,7 +177,8 @@ ssize_t writev(int fd, const struct iovec *pieces, int count) {
 }
 
 int ftruncate64(int fd, off_t length) {
-    counts_fd("ftruncate", fd, 0);
+    if (counts_fd("ftruncate", fd, 0) == REFUSED)
+        return -1;
     return (int)syscall(SYS_ftruncate, fd, length);
 }
 
@@ -168,7 +187,8 @@ int ftruncate(int fd, off_t length) {
 }
 
 int fallocate64(int fd, int mode, off_t offset, off_t length) {
-    counts_fd("fallocate", fd, 0);
+    if (counts_fd("fallocate", fd, 0) == REFUSED)
+        return -1;
     return (int)syscall(SYS_fallocate, fd, mode, offset, length);
 }
 
@@ -177,7 +197,8 @@ int fallocate(int fd, int mode, off_t offset, off_t length) {
 }
 
 int posix_fallocate64(int fd, off_t offset, off_t length) {
-    counts_fd("fallocate", fd, 0);
+    if (counts_fd("fallocate", fd, 0) == REFUSED)
+        return errno;
     return syscall(SYS_fallocate, fd, 0, offset, length) == 0 ? 0 : errno;
 }
 
@@ -188,19 +209,22 @@ int posix_fallocate(int fd, off_t offset, off_t length) {
 /* Syncing. */
 
 int fsync(int fd) {
-    counts_fd("fsync", fd, 0);
+    if (counts_fd("fsync", fd, 0) == REFUSED)
+        return -1;
     return (int)syscall(SYS_fsync, fd);
 }
 
 int fdatasync(int fd) {
-    counts_fd("fdatasync", fd, 0);
+    if (counts_fd("fdatasync", fd, 0) == REFUSED)
+        return -1;
     return (int)syscall(SYS_fdatasync, fd);
 }
 
 /* Names. Only what has its directory as a path is seen: the daemons name no file by the descriptor of its directory. */
 
 int renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags) {
-    counts("rename", from, 0);
+    if (counts("rename", from, 0) == REFUSED)
+        return -1;
     return (int)syscall(SYS_renameat2, from_dir, from, to_dir, to, flags);
 }
 
@@ -213,7 +237,8 @@ int renameat(int from_dir, const char *from, int to_dir, const char *to) {
 }
 
 int unlinkat(int dir, const char *path, int flags) {
-    counts("unlink", path, 0);
+    if (counts("unlink", path, 0) == REFUSED)
+        return -1;
     return (int)syscall(SYS_unlinkat, dir, path, flags);
 }
 
@@ -226,7 +251,8 @@ int rmdir(const char *path) {
 }
 
 int linkat(int from_dir, const char *from, int to_dir, const char *to, int flags) {
-    counts("link", to, 0);
+    if (counts("link", to, 0) == REFUSED)
+        return -1;
     return (int)syscall(SYS_linkat, from_dir, from, to_dir, to, flags);
 }
 
@@ -235,7 +261,8 @@ int link(const char *from, const char *to) {
 }
 
 int symlinkat(const char *target, int dir, const char *path) {
-    counts("symlink", path, 0);
+    if (counts("symlink", path, 0) == REFUSED)
+        return -1;
     return (int)syscall(SYS_symlinkat, target, dir, path);
 }
 
@@ -244,7 +271,8 @@ int symlink(const char *target, const char *path) {
 }
 
 int mkdirat(int dir, const char *path, mode_t mode) {
-    counts("mkdir", path, 0);
+    if (counts("mkdir", path, 0) == REFUSED)
+        return -1;
     return (int)syscall(SYS_mkdirat, dir, path, mode);
 }
 
@@ -253,19 +281,28 @@ int mkdir(const char *path, mode_t mode) {
 }
 
 int chmod(const char *path, mode_t mode) {
-    counts("chmod", path, 0);
+    if (counts("chmod", path, 0) == REFUSED)
+        return -1;
     return (int)syscall(SYS_fchmodat, AT_FDCWD, path, mode);
 }
 
 int fchmod(int fd, mode_t mode) {
-    counts_fd("fchmod", fd, 0);
+    if (counts_fd("fchmod", fd, 0) == REFUSED)
+        return -1;
     return (int)syscall(SYS_fchmod, fd, mode);
 }
 
-/* Only what makes a file, or empties one, changes something. */
+static int is_read_only(void) {
+    return control && atomic_load(&control->at) != 0 && atomic_load(&control->how) == READ_ONLY;
+}
+
+/* Only what makes a file, or empties one, changes something; on a file system that is read-only nothing is opened for
+ * writing either. */
 static int open_at(int dir, const char *path, int flags, mode_t mode) {
-    if ((flags & O_TRUNC) || ((flags & O_CREAT) && faccessat(dir, path, F_OK, AT_SYMLINK_NOFOLLOW) != 0))
-        counts("create", path, 0);
+    int makes = (flags & O_CREAT) && faccessat(dir, path, F_OK, AT_SYMLINK_NOFOLLOW) != 0;
+    int writes = (flags & O_ACCMODE) != O_RDONLY && is_read_only();
+    if (((flags & O_TRUNC) || makes || writes) && counts("create", path, 0) == REFUSED)
+        return -1;
     return (int)syscall(SYS_openat, dir, path, flags, mode);
 }
 
@@ -304,8 +341,8 @@ int bind(int fd, const struct sockaddr *address, socklen_t length) {
         size_t start = offsetof(struct sockaddr_un, sun_path);
         if (length > start && length <= sizeof path)
             memcpy(path, (const char *)address + start, length - start);
-        if (path[0])
-            counts("bind", path, 0);
+        if (path[0] && counts("bind", path, 0) == REFUSED)
+            return -1;
     }
     return (int)syscall(SYS_bind, fd, address, length);
 }

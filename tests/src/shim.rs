@@ -1,5 +1,6 @@
 //! kill -9 at a chosen moment: a library between a daemon and the system (`shim.c`, by `LD_PRELOAD`) counts what the
-//! daemon changes on disk and ends it at the operation that a case names. The same library sets a daemon's clock ahead.
+//! daemon changes on disk and ends it at the operation that a case names. The same library sets a daemon's clock ahead,
+//! and has its files be read-only.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -90,7 +91,18 @@ impl Trap {
         self.write(field::AT, i64::try_from(at)?)
     }
 
-    /// Kills no more.
+    /// Refuses from now on whatever the daemon would change, as a file system does that has become read-only: a mount
+    /// cannot be made so while files on it are open for writing, but the kernel does it when the disk has errors.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn make_read_only(&self) -> Result<()> {
+        self.write(field::HOW, 3)?;
+        self.write(field::COUNT, 0)?;
+        self.write(field::AT, 1)
+    }
+
+    /// Kills and refuses no more.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -112,7 +124,7 @@ impl Trap {
         Ok(Some(String::from_utf8_lossy(text).into_owned()))
     }
 
-    /// How many operations there were since the trap was set.
+    /// How many operations there were, refused ones too, since the trap was set.
     ///
     /// # Errors
     /// The file cannot be read.

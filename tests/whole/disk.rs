@@ -1,10 +1,14 @@
-//! A disk without room: what was acknowledged is kept, what cannot be kept is refused, and all goes on when there is room
-//! again.
+//! A disk without room, or one that becomes read-only: what was acknowledged is kept, what cannot be kept is refused, and all
+//! goes on when it can be written to again.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
-use steeple_tests::{Domain, Scratch, Server, SmallDisk, cannot_run_here, case, say};
+use anyhow::{Context, Result, bail, ensure};
+use steeple_tests::{
+    Binaries, Domain, Installation, Scratch, Server, Shim, SmallDisk, Trap, cannot_run_here, case, say,
+    skipped_on_the_reference,
+};
 
 /// Enough for a daemon to start with.
 const ROOM: u32 = 1 << 20;
@@ -107,6 +111,95 @@ fn an_agent_without_room_does_not_use_its_token_up() -> Result<()> {
         disk.make_room()?;
         agent.launch(&["-joinToken", &token])?;
         agent.healthy().await
+    })
+}
+
+/// Runs a case if the daemons change their files where that can be refused.
+fn on_a_disk_that_fails(name: &str, body: impl AsyncFnOnce(&Scratch, Shim) -> Result<()>) -> Result<()> {
+    case(async |scratch| {
+        let daemons = Binaries::find()?;
+        if daemons.server.is_reference || daemons.agent.is_reference {
+            skipped_on_the_reference(name, "it does not change files through the C library");
+            return Ok(());
+        }
+        body(scratch, Shim::build(scratch).await?).await
+    })
+}
+
+/// Puts a daemon's files where they can become read-only.
+fn below(shim: &Shim, daemon: &mut Installation) -> Result<Trap> {
+    shim.before(daemon, Duration::ZERO)
+}
+
+#[test]
+fn a_server_whose_disk_becomes_read_only_refuses_changes_and_signs_on_until_it_can_write_again() -> Result<()> {
+    on_a_disk_that_fails("a server whose disk becomes read-only", async |scratch, shim| {
+        let mut domain = Domain::builder().write(scratch)?;
+        let disk = below(&shim, &mut domain.server)?;
+        domain.server.start().await?;
+        let agent = domain.agent("node1").await?;
+        domain.entry(&agent.id, "/web", &[]).await?;
+        let mut follower = agent.workload().follow();
+        let first = follower.until_id(&domain.id("/web")).await?;
+        let (entries, authorities) = (domain.server.entry_ids().await?, domain.server.authorities().await?);
+
+        disk.make_read_only()?;
+        let create = ["entry", "create", "-parentID", &agent.id, "-selector", "unix:uid:1", "-spiffeID"];
+        let refusal = domain.server.command(&[&create[..], &["spiffe://example.org/no"]].concat()).await?.refused()?;
+        ensure!(refusal.contains("failed to create entry: datastore-sql: disk I/O error"), "{refusal}");
+        let refusal = domain.server.command(&["localauthority", "x509", "prepare"]).await?.refused()?;
+        ensure!(refusal.contains("keys.json") && refusal.contains("read-only file system"), "{refusal}");
+        // It reads and signs, and says that it is well.
+        domain.server.command(&["healthcheck"]).await?.ok()?;
+        ensure!(domain.server.entry_ids().await? == entries && domain.server.authorities().await? == authorities);
+        let token = agent.workload().jwt_svids("billing").await?;
+        agent.workload().validate_jwt("billing", &token.first().context("no token")?.svid).await?;
+        ensure!(agent.workload().follow().until_id(&domain.id("/web")).await? == first, "another SVID than before");
+
+        disk.take_away()?;
+        let last = domain.entry(&agent.id, "/last", &[]).await?;
+        follower.until_id(&domain.id("/last")).await?;
+        domain.server.command(&["localauthority", "x509", "prepare"]).await?.ok()?;
+        let authorities = domain.server.authorities().await?;
+        domain.server.kill();
+        domain.server.starter.clear();
+        domain.server.start().await?;
+        ensure!(domain.server.entry_ids().await? == entries.into_iter().chain([last]).collect());
+        ensure!(domain.server.authorities().await? == authorities);
+        Ok(())
+    })
+}
+
+#[test]
+fn an_agent_whose_disk_becomes_read_only_keeps_its_identity_until_it_can_write_again() -> Result<()> {
+    on_a_disk_that_fails("an agent whose disk becomes read-only", async |scratch, shim| {
+        let domain = Domain::builder().agent_ttl("40s").start(scratch).await?;
+        let mut agent = domain.new_agent("node1").await?;
+        let disk = below(&shim, &mut agent)?;
+        domain.attest(&mut agent).await?;
+        let before = domain.server.agents().await?;
+
+        disk.make_read_only()?;
+        let line = agent.process()?.line("Could not rotate agent SVID").await?;
+        ensure!(line.contains("keys.json") && line.contains("read-only file system"), "{line}");
+        // With the old identity it goes on.
+        domain.entry(&agent.id, "/web", &[]).await?;
+        let mut follower = agent.workload().follow();
+        follower.until_id(&domain.id("/web")).await?;
+
+        disk.take_away()?;
+        agent.process()?.line("Successfully rotated agent SVID").await?;
+        domain.entry(&agent.id, "/db", &[]).await?;
+        follower.until_id(&domain.id("/db")).await?;
+        let after = domain.server.agents().await?;
+        ensure!(after.len() == 1 && after[0]["id"] == before[0]["id"], "{after:?}");
+        ensure!(after[0]["x509svid_serial_number"] != before[0]["x509svid_serial_number"], "{after:?}");
+
+        agent.kill();
+        agent.starter.clear();
+        agent.start().await?;
+        agent.workload().follow().until_id(&domain.id("/db")).await?;
+        Ok(())
     })
 }
 
