@@ -1,5 +1,7 @@
 //! What the tests of several modules need.
 
+mod ten_days;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime};

@@ -89,7 +89,8 @@ pub struct Seen {
 }
 
 struct Shared {
-    ca: Arc<Ca>,
+    /// Those that clients may be below; the last one signs.
+    cas: Mutex<Vec<Arc<Ca>>>,
     clock: Clock,
     script: Mutex<Script>,
     seen: watch::Sender<Seen>,
@@ -124,16 +125,16 @@ impl FakeServer {
         let now = clock.now();
         let svid = ca.svid("/spire/server", now - HOUR..now + HOUR * 24 * 365);
         let (credential, shown) = watch::channel(Some(svid.credential()));
-        let tls = server_config(shown, Arc::new(Everybody(Arc::clone(&ca))), clock.clone()).unwrap();
-        let listener = TlsListener::bind((Ipv4Addr::LOCALHOST, 0).into(), Arc::new(tls), clock.clone()).await.unwrap();
-        let address = listener.address();
         let shared = Arc::new(Shared {
-            ca,
-            clock,
+            cas: Mutex::new(vec![ca]),
+            clock: clock.clone(),
             script: Mutex::new(script),
             seen: watch::Sender::new(Seen::default()),
             pushes: broadcast::Sender::new(64),
         });
+        let tls = server_config(shown, Arc::new(Everybody(Arc::clone(&shared))), clock.clone()).unwrap();
+        let listener = TlsListener::bind((Ipv4Addr::LOCALHOST, 0).into(), Arc::new(tls), clock).await.unwrap();
+        let address = listener.address();
         let shutdown = Shutdown::new();
         let routes = services::routes(&shared);
         let serving = Server::builder()
@@ -177,6 +178,20 @@ impl FakeServer {
     /// Shows another SVID from the next handshake on.
     pub fn show(&self, svid: &Svid) {
         self.credential.send_replace(Some(svid.credential()));
+    }
+
+    /// Signs with another CA of the trust domain from now on, and believes clients below it and below those before it.
+    /// What agents know of it is the script's bundle.
+    pub fn sign_with(&self, ca: Arc<Ca>) {
+        self.shared.cas().push(ca);
+    }
+
+    /// Believes clients below a CA no more, nor below those before it. The one that signs stays.
+    pub fn revoke_through(&self, ca: &Ca) {
+        let mut cas = self.shared.cas();
+        if let Some(at) = cas.iter().position(|known| known.root() == ca.root()).filter(|at| at + 1 < cas.len()) {
+            cas.drain(..=at);
+        }
     }
 
     /// Sends a change on every open Follow stream.
@@ -249,20 +264,31 @@ impl Shared {
         self.script.lock().expect("no panic under this lock")
     }
 
+    fn cas(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Ca>>> {
+        self.cas.lock().expect("no panic under this lock")
+    }
+
+    /// The one that signs.
+    fn ca(&self) -> Arc<Ca> {
+        Arc::clone(self.cas().last().expect("there is one from the start"))
+    }
+
     fn see(&self, see: impl FnOnce(&mut Seen)) {
         self.seen.send_modify(see);
     }
 }
 
-/// Every member of the CA's trust domain may connect.
-struct Everybody(Arc<Ca>);
+/// Every member of the trust domain may connect.
+struct Everybody(Arc<Shared>);
 
 impl Admission for Everybody {
     fn authorities(&self, trust_domain: &TrustDomain) -> Option<Arc<[Certificate]>> {
-        (trust_domain == self.0.trust_domain()).then(|| self.0.authorities())
+        let cas = self.0.cas();
+        let known = cas.iter().filter(|ca| ca.trust_domain() == trust_domain).map(|ca| ca.root().clone());
+        Some(known.collect::<Vec<_>>().into()).filter(|known: &Arc<[_]>| !known.is_empty())
     }
 
     fn admits(&self, id: &SpiffeId) -> bool {
-        id.is_member_of(self.0.trust_domain())
+        id.is_member_of(self.0.ca().trust_domain())
     }
 }

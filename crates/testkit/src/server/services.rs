@@ -84,7 +84,7 @@ impl Agent for Service {
             }
             (script.challenges.clone(), script.reattestable)
         };
-        let svid = self.agent_svid(&self.0.ca.id(&format!("/spire/agent/{}/{name}", data.r#type)), &csr)?;
+        let svid = self.agent_svid(&self.0.ca().id(&format!("/spire/agent/{}/{name}", data.r#type)), &csr)?;
         let shared = Arc::clone(&self.0);
         let (answers, stream) = tokio::sync::mpsc::channel(1);
         tokio::spawn(async move {
@@ -228,7 +228,7 @@ impl Svid for Service {
         let svid = types::Jwtsvid {
             issued_at: unix_seconds(validity.start),
             expires_at: unix_seconds(validity.end),
-            token: self.0.ca.jwt_svid(&id, &audience, validity),
+            token: self.0.ca().jwt_svid(&id, &audience, validity),
             id: Some(on_wire(&id)),
             hint: String::new(),
         };
@@ -245,7 +245,7 @@ impl Service {
     fn certify(&self, id: &SpiffeId, csr: &[u8], ttl: Duration) -> Result<types::X509svid, Status> {
         let csr = parse(csr)?;
         let validity: Range<SystemTime> = self.0.clock.now() - BACKDATE..self.0.clock.now() + ttl;
-        let leaf = self.0.ca.certify(id, &csr.public_key, validity);
+        let leaf = self.0.ca().certify(id, &csr.public_key, validity);
         Ok(ca::api_svid(id, &[leaf]))
     }
 
