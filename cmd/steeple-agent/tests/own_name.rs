@@ -55,7 +55,11 @@ fn refuses_plugins_that_are_not_built_in_by_name_where_the_reference_does_not_lo
             "WorkloadAttestor \"k8s\"",
             "plugin \"k8s\" of type \"WorkloadAttestor\" is not built in yet",
         ),
-        ("KeyManager \"disk\"", "KeyManager \"floppy\"", "no built-in plugin \"floppy\" for type \"KeyManager\""),
+        (
+            "KeyManager \"disk\"",
+            "KeyManager \"floppy\"",
+            "failed to load plugin \"floppy\": no built-in plugin \"floppy\" for type \"KeyManager\"",
+        ),
         (
             "NodeAttestor \"join_token\" {",
             "NodeAttestor \"own\" { plugin_cmd = \"/bin/own\"",

@@ -62,9 +62,10 @@ const START: &str = r#"
 set -eu
 dir=$1 port=$2
 exec 2>&1
-as_owner() {
-    if [ "$(id -u)" = 0 ]; then setpriv --reuid="$owner" --regid="$owner" --init-groups "$@"; else "$@"; fi
-}
+# Runs in a shell of its own, whose place the program takes: it is the one to be killed.
+as_owner() (
+    if [ "$(id -u)" = 0 ]; then exec setpriv --reuid="$owner" --regid="$owner" --init-groups "$@"; else exec "$@"; fi
+)
 serve() {
     as_owner "$@" > "$dir/log" 2>&1 < /dev/null &
     server=$!

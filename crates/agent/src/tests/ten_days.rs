@@ -24,7 +24,7 @@ use crate::renewal::Renewal;
 use crate::rotate::Rotation;
 use crate::sync::{self, Sync};
 
-const STEP: Duration = SECOND.saturating_mul(5 * 60);
+const STEP: Duration = SECOND.saturating_mul(10 * 60);
 const DAY: Duration = HOUR.saturating_mul(24);
 const DAYS: u32 = 10;
 /// Of the life of an authority, as a server has it: the next one is prepared, and signs so much later.
@@ -198,19 +198,35 @@ impl Running {
                 tokio::task::yield_now().await;
             }
         };
-        let passing = async {
-            loop {
-                self.host.manual.wake(SECOND / 10..=SECOND * 4).await;
-            }
-        };
         tokio::select! {
             () = settled => {}
-            () = passing => unreachable!("time passes on and on"),
+            () = self.passing() => unreachable!("time passes on and on"),
+        }
+    }
+
+    /// Waits until the rotation has looked, and has done what was due: a renewal may have to connect anew.
+    async fn looked(&self) {
+        tokio::select! {
+            biased;
+            () = self.host.manual.until_somebody_sleeps(SECOND * 9 / 2..=SECOND * 11 / 2) => {}
+            () = self.passing() => unreachable!("time passes on and on"),
+        }
+    }
+
+    /// Lets the pauses pass that are shorter than those between looks.
+    async fn passing(&self) {
+        loop {
+            self.host.manual.wake(SECOND / 10..=SECOND * 4).await;
         }
     }
 
     async fn token(&self) -> JwtSvid {
-        let token = self.tokens.fetch(&self.entry, &["db".to_owned()]).await.unwrap();
+        let audience = ["db".to_owned()];
+        let token = tokio::select! {
+            biased;
+            token = self.tokens.fetch(&self.entry, &audience) => token.unwrap(),
+            () = self.passing() => unreachable!("time passes on and on"),
+        };
         JwtSvid::parse_unverified(&token).unwrap()
     }
 }
@@ -230,8 +246,7 @@ async fn ten_days_of_an_agent_have_no_instant_without_a_valid_svid() {
         agent.host.manual.advance(STEP);
         // The pauses that pass meanwhile are not counted.
         passed += STEP;
-        // The rotation has looked, and has done what was due.
-        agent.host.manual.until_somebody_sleeps(SECOND * 9 / 2..=SECOND * 11 / 2).await;
+        agent.looked().await;
         let now = agent.host.manual.now();
         let at = |every: Duration, after: Duration| {
             passed.checked_sub(after).is_some_and(|rest| rest.as_secs().is_multiple_of(every.as_secs()))
@@ -279,7 +294,7 @@ async fn ten_days_of_an_agent_have_no_instant_without_a_valid_svid() {
 
         // What is new is good for whoever has not heard of the bundle for an hour.
         bundles.push_back(agent.bundles());
-        bundles.drain(..bundles.len().saturating_sub(12));
+        bundles.drain(..bundles.len().saturating_sub(6));
         shown = agent.chain();
         serials.insert(shown[0].serial_hex());
         token = agent.token().await;

@@ -78,11 +78,20 @@ impl Service<Request<Body>> for Wire {
 
 impl Api {
     async fn new() -> Self {
-        Self::with(false).await
+        Self::with(false, true).await
     }
 
-    /// With or without an audit log.
-    async fn with(audited: bool) -> Self {
+    /// With an audit log.
+    async fn audited() -> Self {
+        Self::with(true, true).await
+    }
+
+    /// With the authority of the start for ever.
+    async fn without_rotation() -> Self {
+        Self::with(false, false).await
+    }
+
+    async fn with(audited: bool, rotating: bool) -> Self {
         let manual = manual();
         let (store, dir) = store(&manual).await;
         let clock = manual.clock();
@@ -103,7 +112,9 @@ impl Api {
         let rotation = Rotation::start(authorities.await.unwrap(), clock.clone(), health).await.unwrap();
         let orders = rotation.orders();
         let shutdown = Shutdown::new();
-        tokio::spawn(rotation.run(shutdown.clone()));
+        if rotating {
+            tokio::spawn(rotation.run(shutdown.clone()));
+        }
         let lifetimes = Lifetimes { x509_svid: HOUR, jwt_svid: HOUR / 12, agent: HOUR, ca: DAY };
         let ca = Arc::new(Ca::new(signing, lifetimes, Some(String::new()), clock.clone()));
 

@@ -172,7 +172,7 @@ async fn an_svid_lasts_as_long_as_agents_last_and_is_refused_then() {
 
 #[tokio::test]
 async fn no_svid_outlives_its_authority() {
-    let api = Api::new().await;
+    let api = Api::without_rotation().await;
     api.manual.advance(DAY - HOUR / 2);
     let agent = api.agent("one").await;
     assert_eq!(agent.not_after(), api.manual.now() + HOUR / 2);

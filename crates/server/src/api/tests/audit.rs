@@ -38,7 +38,7 @@ fn records(logged: &Logged, method: &str) -> Vec<Vec<String>> {
 #[tokio::test]
 async fn each_item_of_a_batch_is_told_with_what_became_of_it() {
     let logged = Logged::new();
-    let api = Api::with(true).await;
+    let api = Api::audited().await;
     let agent = api.agent("t-1").await;
     api.entry("e", &agent).await;
     api.indexed(&agent, 1).await;
@@ -67,7 +67,7 @@ async fn each_item_of_a_batch_is_told_with_what_became_of_it() {
 #[tokio::test]
 async fn filters_are_told_as_they_were_sent() {
     let logged = Logged::new();
-    let api = Api::with(true).await;
+    let api = Api::audited().await;
     let selectors = types::SelectorMatch {
         selectors: vec![types::Selector { r#type: "unix".to_owned(), value: "uid:0".to_owned() }],
         r#match: types::selector_match::MatchBehavior::MatchSuperset.into(),
@@ -102,7 +102,7 @@ async fn filters_are_told_as_they_were_sent() {
 #[tokio::test]
 async fn a_call_that_is_refused_is_told_with_what_was_asked() {
     let logged = Logged::new();
-    let api = Api::with(true).await;
+    let api = Api::audited().await;
     let id = Some(types::Spiffeid { trust_domain: "example.org".to_owned(), path: "/minted".to_owned() });
     let request = MintJwtsvidRequest { id, audience: Vec::new(), ttl: 7 };
     SvidClient::new(api.local()).mint_jwtsvid(request).await.unwrap_err();
