@@ -32,6 +32,8 @@ const PREPARE_EVERY: Duration = HOUR.saturating_mul(12);
 const ACTIVATE_AFTER: Duration = HOUR.saturating_mul(8);
 /// From its preparation until it is pruned: the day that it is good for, and another one.
 const KEPT: Duration = DAY.saturating_mul(2);
+/// The rotation looks after a longer pause than this, and all other pauses are shorter.
+const SHORT: Duration = Duration::from_millis(4_500);
 const GIVEN_UP_ON_DAY: u32 = 4;
 
 /// The server's authorities, the oldest first.
@@ -208,15 +210,15 @@ impl Running {
     async fn looked(&self) {
         tokio::select! {
             biased;
-            () = self.host.manual.until_somebody_sleeps(SECOND * 9 / 2..=SECOND * 11 / 2) => {}
+            () = self.host.manual.until_somebody_sleeps(SHORT..=SECOND * 11 / 2) => {}
             () = self.passing() => unreachable!("time passes on and on"),
         }
     }
 
-    /// Lets the pauses pass that are shorter than those between looks.
+    /// Lets the pauses pass that are shorter than those between looks, and what is left of one.
     async fn passing(&self) {
         loop {
-            self.host.manual.wake(SECOND / 10..=SECOND * 4).await;
+            self.host.manual.wake(SECOND / 10..=SHORT).await;
         }
     }
 
