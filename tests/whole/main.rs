@@ -39,6 +39,8 @@ mod recorded;
 #[cfg(test)]
 mod rotation;
 #[cfg(test)]
+mod signals;
+#[cfg(test)]
 mod slice;
 #[cfg(test)]
 mod taint;

@@ -43,7 +43,7 @@ pub enum PluginData {
     None,
     /// The content of `plugin_data`. Its printed form is the text that an external plugin gets.
     Fixed(Body),
-    /// The path in `plugin_data_file`, whose content is read when the plugin is configured, and again on demand.
+    /// The path in `plugin_data_file`, whose content is read when the plugin is configured.
     File(PathBuf),
 }
 

@@ -4,6 +4,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, VecDeque};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use steeple_pki::KeyType;
@@ -34,6 +35,8 @@ const ACTIVATE_AFTER: Duration = HOUR.saturating_mul(8);
 const KEPT: Duration = DAY.saturating_mul(2);
 /// The rotation looks after a longer pause than this, and all other pauses are shorter.
 const SHORT: Duration = Duration::from_millis(4_500);
+/// Its pauses after one failure and two.
+const AFTER_FAILURES: RangeInclusive<Duration> = Duration::from_millis(6_500)..=Duration::from_millis(12_500);
 const GIVEN_UP_ON_DAY: u32 = 4;
 
 /// The server's authorities, the oldest first.
@@ -215,10 +218,15 @@ impl Running {
         }
     }
 
-    /// Lets the pauses pass that are shorter than those between looks, and what is left of one.
+    /// Lets the pauses pass that are shorter than those between looks, and what is left of one; and those after a look that
+    /// failed: with the pauses the limit of a call may pass.
     async fn passing(&self) {
+        let manual = &self.host.manual;
         loop {
-            self.host.manual.wake(SECOND / 10..=SHORT).await;
+            tokio::select! {
+                () = manual.wake(Duration::ZERO..=SHORT) => {}
+                () = manual.wake(AFTER_FAILURES) => {}
+            }
         }
     }
 
