@@ -3,7 +3,7 @@
 mod driver;
 mod row;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::TryStreamExt;
 use jiff::tz::TimeZone;
@@ -19,6 +19,7 @@ use self::driver::{Driver, Statement};
 use crate::Error;
 use crate::dialect::Dialect;
 use crate::sql::{Sql, Value};
+use crate::time;
 
 /// One connection to the database.
 ///
@@ -73,6 +74,15 @@ impl Connection {
             Inner::Sqlite(_) => Dialect::Sqlite,
             Inner::Postgres(_) => Dialect::Postgres,
             Inner::MySql(_) => Dialect::MySql,
+        }
+    }
+
+    /// What is left of `at` in a time column.
+    pub(crate) fn kept(&self, at: SystemTime) -> SystemTime {
+        match self.inner {
+            Inner::Sqlite(_) => at,
+            Inner::Postgres(_) => time::microseconds(at),
+            Inner::MySql(_) => time::seconds_in(at, &self.zone),
         }
     }
 

@@ -144,6 +144,34 @@ impl Dialect {
         }
     }
 
+    /// A text column as it sorts and compares byte by byte, whatever its collation.
+    pub(crate) fn bytewise(self, column: &str) -> String {
+        match self {
+            Self::Sqlite => column.to_owned(),
+            Self::Postgres => format!("{column} COLLATE \"C\""),
+            Self::MySql => format!("CAST({column} AS BINARY)"),
+        }
+    }
+
+    /// The condition that two columns, which have an index together, stand behind a pair of values. MySQL looks up no row
+    /// of values in an index, and has the first value twice.
+    pub(crate) fn behind_pair(self, first: &str, second: &str) -> String {
+        match self {
+            Self::Sqlite | Self::Postgres => format!("({first}, {second}) > (?, ?)"),
+            Self::MySql => format!("({first} > ? OR ({first} = ? AND {second} > ?))"),
+        }
+    }
+
+    /// Has the ids of `table` go on behind the largest one, where rows that came with their ids have not done so.
+    pub(crate) fn go_on_behind(self, table: &str) -> Option<String> {
+        match self {
+            Self::Sqlite | Self::MySql => None,
+            Self::Postgres => Some(format!(
+                "SELECT setval(pg_get_serial_sequence('{table}', 'id'), MAX(id)) FROM {table} HAVING MAX(id) > 0"
+            )),
+        }
+    }
+
     /// The id of the row that this connection inserted last.
     pub(crate) fn last_id(self) -> &'static str {
         match self {

@@ -117,6 +117,49 @@ pub enum Error {
     #[error("datastore-sql: unable to parse code version {0:?} of the DB")]
     CodeVersion(String),
 
+    /// The database to be read has no schema.
+    #[error("datastore-sql: the database has no schema: no server has used it yet")]
+    SchemaMissing,
+    /// The database to be read has a schema that is newer than ours, and so perhaps columns that would be lost.
+    #[error("datastore-sql: schema version {0} is newer than this program: use one of its release")]
+    SchemaNewer(i64),
+    /// The database to be filled has rows.
+    #[error("datastore-sql: the database is not empty: table {0} has rows")]
+    NotEmpty(&'static str),
+    /// Something went wrong with the rows of a table.
+    #[error("{table}: {error}")]
+    InTable {
+        /// The table.
+        table: &'static str,
+        /// What.
+        error: Box<Error>,
+    },
+    /// A row that was copied is not what it was, because the database does not keep it, or because it was changed.
+    #[error(
+        "{table}: the copy of a row differs ({key}): something writes to one of the databases, or the new one does not keep it"
+    )]
+    Differs {
+        /// The table.
+        table: &'static str,
+        /// The key of the row.
+        key: String,
+    },
+    /// Something writes to the database that is copied.
+    #[error("a server writes to the database: stop all servers, and try again")]
+    OriginChanged,
+    /// The archive is not one, damaged, or cut short.
+    #[error("the archive is damaged: {0}")]
+    ArchiveDamaged(String),
+    /// The archive is of a version that is not known here.
+    #[error("the archive has version {0}, which a newer program has written")]
+    ArchiveVersion(u64),
+    /// The archive cannot be read.
+    #[error("unable to read the archive: {0}")]
+    ArchiveNotRead(String),
+    /// The archive cannot be written.
+    #[error("unable to write the archive: {0}")]
+    ArchiveNotWritten(String),
+
     /// `database_type` is missing.
     #[error("datastore-sql: database_type must be set")]
     DatabaseTypeMissing,
@@ -158,6 +201,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// With the table that it is about.
+    pub(crate) fn of_table(self, table: &'static str) -> Self {
+        Self::InTable { table, error: Box::new(self) }
+    }
+
     /// With the file that it is about, where the database does not name it.
     pub(crate) fn at(self, path: &Path) -> Self {
         let named = |text: String| format!("{text}: {}", path.display());
@@ -190,7 +238,7 @@ impl Coded for Error {
             | Self::RootCaNotTainted
             | Self::JwtKeyAlreadyTainted
             | Self::JwtKeyNotTainted => "InvalidArgument",
-            Self::JoinTokenEntry(error) => error.code(),
+            Self::JoinTokenEntry(error) | Self::InTable { error, .. } => error.code(),
             Self::BundleInUse(_) => "FailedPrecondition",
             Self::Banned => "PermissionDenied",
             Self::Conflict(_) | Self::Busy(_) | Self::Unavailable(_) | Self::Closed => "Unavailable",
@@ -204,6 +252,15 @@ impl Coded for Error {
             | Self::SchemaIncompatible
             | Self::MigrationDisabled
             | Self::CodeVersion(_)
+            | Self::SchemaMissing
+            | Self::SchemaNewer(_)
+            | Self::NotEmpty(_)
+            | Self::Differs { .. }
+            | Self::OriginChanged
+            | Self::ArchiveDamaged(_)
+            | Self::ArchiveVersion(_)
+            | Self::ArchiveNotRead(_)
+            | Self::ArchiveNotWritten(_)
             | Self::DatabaseTypeMissing
             | Self::DatabaseTypeUnknown(_)
             | Self::DatabaseTypeNotBuiltIn(_)

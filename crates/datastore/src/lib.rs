@@ -11,6 +11,7 @@
 //! | `registered_entries_events`, `attested_node_entries_events` | [`events`], read by the [`Feed`] |
 //! | `migrations` | written when the store is opened |
 //! | `steeple_used_join_tokens`, our own | [`join_tokens`] |
+//! | all of them at once, while no server runs | [`archive`] |
 //!
 //! Every write is a value, a [`Mutation`], and passes one door, [`DataStore::write`]. It writes its event rows in its own
 //! transaction, so that servers of both kinds, on one database, learn of each other's changes.
@@ -19,6 +20,7 @@
 //! that each statement asks, and how writes are committed and changes noticed.
 #![warn(missing_docs)]
 
+pub mod archive;
 pub mod bundles;
 pub mod entries;
 pub mod events;

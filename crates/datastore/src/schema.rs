@@ -7,12 +7,12 @@ use crate::connection::Connection;
 use crate::sql::Sql;
 
 /// The version that this room writes.
-const VERSION: i64 = 25;
+pub(crate) const VERSION: i64 = 25;
 /// What servers that prepare a schema at the same time lock; SQLite and PostgreSQL change it in a transaction, MySQL
 /// statement by statement.
 const MIGRATING: u64 = 0x6d69_6772_6174_6521;
 /// The oldest version that can be brought up to [`VERSION`] from here.
-const OLDEST: i64 = 23;
+pub(crate) const OLDEST: i64 = 23;
 /// What is stored as the program that last prepared the schema. The reference refuses a database whose schema differs
 /// from its own unless this stands within one minor version of it.
 const CODE_VERSION: &str = steeple_runtime::COMPATIBLE;
@@ -35,12 +35,13 @@ pub(crate) async fn prepare(db: &mut Connection, now: SystemTime, disable_migrat
 }
 
 /// The row of `migrations`.
-struct Stored {
-    version: i64,
-    code_version: String,
+pub(crate) struct Stored {
+    pub(crate) version: i64,
+    pub(crate) code_version: String,
 }
 
-async fn stored(db: &mut Connection) -> Result<Option<Stored>, Error> {
+/// What the database says of its schema; None when it has none.
+pub(crate) async fn stored(db: &mut Connection) -> Result<Option<Stored>, Error> {
     let tables = db.row(Sql::new(db.dialect().table_exists("migrations")), |row| row.integer(0)).await?;
     if tables != Some(1) {
         return Ok(None);
@@ -98,6 +99,17 @@ async fn step(db: &mut Connection, now: SystemTime, disable_migration: bool, sto
     db.execute(Sql::new(change)).await?;
     record(db, now, version + 1).await?;
     Ok(version + 1 == VERSION)
+}
+
+/// Writes that a program of this version has prepared the schema, if it is newer than the one that has.
+pub(crate) async fn keep_code_version(db: &mut Connection, now: SystemTime, code_version: &str) -> Result<(), Error> {
+    let parsed = |text: &str| CodeVersion::parse(text).ok_or_else(|| Error::CodeVersion(text.to_owned()));
+    let Some(stored) = stored(db).await? else { return Ok(()) };
+    if parsed(code_version)? > parsed(&stored.code_version)? {
+        let update = "UPDATE migrations SET updated_at = ?, code_version = ?";
+        db.execute(Sql::new(update).bind(now).bind(code_version)).await?;
+    }
+    Ok(())
 }
 
 async fn record(db: &mut Connection, now: SystemTime, version: i64) -> Result<(), Error> {

@@ -14,7 +14,7 @@ pub(crate) struct Sql {
 }
 
 /// A value to bind.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Value {
     Null,
     Flag(bool),

@@ -74,6 +74,16 @@ impl Options {
     }
 }
 
+impl Source {
+    pub(crate) fn database(self, log_statements: bool, clock: &Clock) -> Database {
+        match self {
+            Self::Sqlite { path, zone } => Database::Sqlite(Arc::new(File::new(&path, zone, log_statements))),
+            Self::Postgres(server) => Database::Postgres(server.logging(log_statements), clock.clone()),
+            Self::MySql(server) => Database::MySql(server.logging(log_statements), clock.clone()),
+        }
+    }
+}
+
 /// Connections for reading a file. SQLite's readers are bound by the processor, not by waiting.
 pub(crate) const READERS: usize = 4;
 /// Connections to a server unless told otherwise: the reference's default.
@@ -107,11 +117,7 @@ impl DataStore {
     pub async fn open(options: Options, clock: Clock) -> Result<Self, Error> {
         let Options { source, connections, idle_connections, connection_lifetime, disable_migration, log_statements } =
             options;
-        let database = match source {
-            Source::Sqlite { path, zone } => Database::Sqlite(Arc::new(File::new(&path, zone, log_statements))),
-            Source::Postgres(server) => Database::Postgres(server.logging(log_statements), clock.clone()),
-            Source::MySql(server) => Database::MySql(server.logging(log_statements), clock.clone()),
-        };
+        let database = source.database(log_statements, &clock);
         let dialect = database.dialect();
         let limits = Limits {
             open: connections,

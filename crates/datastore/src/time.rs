@@ -42,6 +42,21 @@ pub(crate) fn from_civil(civil: PrimitiveDateTime, zone: &TimeZone) -> SystemTim
     }
 }
 
+/// `at` as PostgreSQL keeps it.
+pub(crate) fn microseconds(at: SystemTime) -> SystemTime {
+    let Ok(precise) = Timestamp::try_from(at) else { return at };
+    // Rounded down, also before 1970.
+    let nanoseconds = precise.as_nanosecond().div_euclid(1_000) * 1_000;
+    Timestamp::from_nanosecond(nanoseconds).map_or(at, SystemTime::from)
+}
+
+/// `at` as MySQL keeps it: whole seconds, and of two that a zone's clocks show alike the earlier one.
+pub(crate) fn seconds_in(at: SystemTime, zone: &TimeZone) -> SystemTime {
+    let at = from_unix_seconds(rounded_seconds(at));
+    let Ok(shown) = Timestamp::try_from(at) else { return at };
+    zone.to_timestamp(zone.to_datetime(shown)).map_or(at, SystemTime::from)
+}
+
 /// Reads every form that the reference's driver reads: a space or `T` between date and time, with or without fraction,
 /// seconds, time and zone (none means UTC), and whole seconds or milliseconds since 1970.
 pub(crate) fn parse(text: &str) -> Option<SystemTime> {

@@ -5,7 +5,7 @@ use sqlx::mysql::MySqlRow;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 use sqlx::types::time::{OffsetDateTime, PrimitiveDateTime};
-use sqlx::{Column as _, Row as _, TypeInfo as _};
+use sqlx::{Column as _, Row as _, TypeInfo as _, ValueRef as _};
 
 use crate::{Error, time};
 
@@ -30,6 +30,14 @@ macro_rules! get {
 }
 
 impl Row {
+    pub(crate) fn is_null(&self, column: usize) -> Result<bool, Error> {
+        Ok(match self {
+            Self::Sqlite(row) => row.try_get_raw(column)?.is_null(),
+            Self::Postgres(row) => row.try_get_raw(column)?.is_null(),
+            Self::MySql(row, _) => row.try_get_raw(column)?.is_null(),
+        })
+    }
+
     pub(crate) fn integer(&self, column: usize) -> Result<i64, Error> {
         let number = get!(self, column, i64)?.unwrap_or_default();
         Ok(match self {

@@ -104,3 +104,23 @@ macro_rules! suite {
         }
     };
 }
+
+/// Makes the tests of archives and copies from one kind of database to another.
+macro_rules! pairs {
+    ($($name:ident: $from:ident to $to:ident)*) => {
+        $(mod $name {
+            pairs! { on $from $to:
+                an_archive_brings_everything_back
+                a_copy_is_the_same
+                what_writes_meanwhile_is_noticed
+                what_cannot_be_whole_leaves_nothing
+            }
+        })*
+    };
+    (on $from:ident $to:ident: $($case:ident)*) => {
+        $(#[tokio::test]
+        async fn $case() {
+            crate::archive::$case(crate::opened::$from().await, crate::opened::$to().await).await;
+        })*
+    };
+}

@@ -11,6 +11,7 @@
 #[macro_use]
 mod cases;
 
+mod archive;
 mod bundles;
 mod entries;
 mod federation;
@@ -25,3 +26,5 @@ mod tokens;
 mod writes;
 
 suite! { on_sqlite }
+
+pairs! { sqlite_to_sqlite: new_sqlite to new_sqlite }

@@ -62,12 +62,29 @@ impl Deref for Opened {
     }
 }
 
-pub(crate) async fn on_sqlite() -> Opened {
+/// A database that no server has used yet.
+pub(crate) struct Unopened {
+    pub(crate) options: Options,
+    place: Place,
+    directory: Option<TempDir>,
+}
+
+impl Unopened {
+    pub(crate) async fn open(self) -> Opened {
+        let Self { options, place, directory } = self;
+        let store = DataStore::open(options.clone(), Clock::system()).await.unwrap();
+        Opened { store, options, place, _directory: directory }
+    }
+}
+
+pub(crate) async fn new_sqlite() -> Unopened {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("datastore.sqlite3");
-    let options = Options::sqlite(&path);
-    let store = DataStore::open(options.clone(), Clock::system()).await.unwrap();
-    Opened { store, options, place: Place::File(path), _directory: Some(directory) }
+    Unopened { options: Options::sqlite(&path), place: Place::File(path), directory: Some(directory) }
+}
+
+pub(crate) async fn on_sqlite() -> Opened {
+    new_sqlite().await.open().await
 }
 
 /// The name of a database that no other case has.
@@ -77,24 +94,30 @@ fn name() -> String {
 }
 
 pub(crate) async fn on_postgres() -> Opened {
+    new_postgres().await.open().await
+}
+
+pub(crate) async fn new_postgres() -> Unopened {
     let (server, name) = (postgres(), name());
     let url = |name: &str| format!("postgres://{USER}@127.0.0.1:{}/{name}?sslmode=disable", server.port);
     postgres_rows(&url("postgres"), &format!("CREATE DATABASE {name}")).await;
     let mut options = Options::of(Source::Postgres(PostgresServer::parse(&url(&name)).unwrap()));
     options.connections = 8;
-    let store = DataStore::open(options.clone(), Clock::system()).await.unwrap();
-    Opened { store, options, place: Place::Postgres(url(&name)), _directory: None }
+    Unopened { options, place: Place::Postgres(url(&name)), directory: None }
 }
 
 pub(crate) async fn on_mariadb() -> Opened {
+    new_mariadb().await.open().await
+}
+
+pub(crate) async fn new_mariadb() -> Unopened {
     let (server, name) = (mariadb(), name());
     let url = |name: &str| format!("mysql://{USER}@127.0.0.1:{}/{name}?ssl-mode=disabled", server.port);
     mysql_rows(&url("mysql"), &format!("CREATE DATABASE {name} CHARACTER SET utf8")).await;
     let dsn = format!("{USER}@tcp(127.0.0.1:{})/{name}?parseTime=true", server.port);
     let mut options = Options::of(Source::MySql(MySqlServer::parse(&dsn, TlsFiles::default()).unwrap()));
     options.connections = 8;
-    let store = DataStore::open(options.clone(), Clock::system()).await.unwrap();
-    Opened { store, options, place: Place::MySql(url(&name)), _directory: None }
+    Unopened { options, place: Place::MySql(url(&name)), directory: None }
 }
 
 /// Opens a copy of a database that the reference wrote.

@@ -11,6 +11,7 @@
 #[macro_use]
 mod cases;
 
+mod archive;
 mod bundles;
 mod entries;
 mod federation;
@@ -25,6 +26,22 @@ mod writes;
 
 suite! { on_postgres }
 suite! { on_mariadb }
+
+pairs! {
+    sqlite_to_postgres: new_sqlite to new_postgres
+    sqlite_to_mariadb: new_sqlite to new_mariadb
+    postgres_to_sqlite: new_postgres to new_sqlite
+    postgres_to_postgres: new_postgres to new_postgres
+    postgres_to_mariadb: new_postgres to new_mariadb
+    mariadb_to_sqlite: new_mariadb to new_sqlite
+    mariadb_to_postgres: new_mariadb to new_postgres
+    mariadb_to_mariadb: new_mariadb to new_mariadb
+}
+
+#[tokio::test]
+async fn a_database_of_the_reference_goes_around() {
+    archive::goes_around().await;
+}
 
 /// Cases of databases with several writers.
 macro_rules! of_servers {

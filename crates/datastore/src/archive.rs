@@ -1,0 +1,44 @@
+//! Whole databases: written to an archive, filled from one, copied from one kind to another.
+//!
+//! All three are for databases that no server uses, and read and write tables as they are ([`tables`]), below what their
+//! rows mean. What is written is committed as a whole or not at all.
+
+mod copying;
+mod destination;
+mod format;
+mod origin;
+mod restoring;
+mod saving;
+mod tables;
+
+pub use copying::migrate;
+#[cfg(fuzzing)]
+pub use format::rewritten_line;
+pub use format::{Contents, Header, check};
+pub use restoring::{Restored, restore};
+pub use saving::{Backup, backup};
+
+/// How far a table has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// What is being done.
+    pub step: Step,
+    /// The table.
+    pub table: &'static str,
+    /// Rows so far.
+    pub rows: u64,
+    /// Rows that there are.
+    pub of: u64,
+}
+
+/// What is done with a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Rows are written, to an archive or a database.
+    Write,
+    /// Rows that were written are compared with those that were read.
+    Compare,
+}
+
+/// Who is told of progress: after each few rows, and at the end of each table.
+pub type Watcher<'w> = &'w mut (dyn FnMut(Progress) + Send);
