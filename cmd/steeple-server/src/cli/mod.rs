@@ -1,6 +1,7 @@
 //! The commands, and how each of them ends.
 
 mod agent;
+mod backup;
 mod bundle;
 mod client;
 mod config;
@@ -12,7 +13,10 @@ mod json;
 mod jwt;
 mod localauthority;
 mod logger;
+mod migrate;
 mod mint;
+mod offline;
+mod restore;
 mod run;
 mod token;
 mod upstreamauthority;
@@ -97,6 +101,7 @@ fn commands(program: &Program) -> Commands<Run> {
         wit::is_on().then(|| Command::group("wit", vec![asking("mint", "wit mint", "Makes a WIT-SVID", wit::mint)]));
     let always = vec![
         Command::group("agent", agent),
+        offline("backup", "Writes the database to an archive", backup::run),
         Command::group("bundle", bundle),
         Command::group("debug", debug),
         Command::group("entry", entry),
@@ -104,6 +109,8 @@ fn commands(program: &Program) -> Commands<Run> {
         Command::group("jwt", jwt),
         Command::group("localauthority", local),
         Command::group("logger", logger),
+        offline("migrate", "Copies the database into another one", migrate::run),
+        offline("restore", "Fills an empty database from an archive", restore::run),
         Command::new("run", "run", "Runs the server", Box::new(run::run)),
         Command::group("token", token),
         Command::group("upstreamauthority", upstream),
@@ -155,7 +162,16 @@ fn asking(
     Command::new(name, usage_name, synopsis, Box::new(move |_, args| ask(command(args))))
 }
 
-/// Runs a command that asks a server, and tells why it failed.
+/// A command that works on the database itself, while no server does.
+fn offline(
+    name: &'static str,
+    synopsis: &'static str,
+    command: impl AsyncFn(&Program, &[String]) -> anyhow::Result<()> + 'static,
+) -> Command<Run> {
+    Command::new(name, name, synopsis, Box::new(move |program, args| ask(command(program, args))))
+}
+
+/// Runs a command, and tells why it failed.
 fn ask(command: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
     let Err(error) = program::block_on(command) else { return ExitCode::SUCCESS };
     match error.downcast::<usage::Misused>() {

@@ -29,11 +29,19 @@ struct AgentKeys {
 /// # Errors
 /// When it is missing, or the file is damaged.
 pub fn server(configuration: &Configuration) -> Result<Arc<dyn Plugin>, PluginError> {
+    open(server_file(configuration)?)
+}
+
+/// The file that the server's `keys_path` names, whether it is there or not.
+///
+/// # Errors
+/// When it is missing.
+pub fn server_file(configuration: &Configuration) -> Result<PathBuf, PluginError> {
     let ServerKeys { keys_path } = configuration.decode()?;
     if keys_path.is_empty() {
         return Err(PluginError::invalid_argument("keys_path is required"));
     }
-    open(keys_path.into())
+    Ok(keys_path.into())
 }
 
 /// The agent's: `directory` holds `keys.json`.

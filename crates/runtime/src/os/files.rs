@@ -11,25 +11,68 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// Whatever the file system says; the old file is then unchanged.
 pub fn replace_private(path: &Path, content: &[u8]) -> io::Result<()> {
-    let temporary = with_suffix(path, ".tmp");
-    let written = write_new(&temporary, content).and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        // A full disk must not keep half a key file; the first error is the one that tells.
-        let _ = fs::remove_file(&temporary);
-    }
-    written?;
-    File::open(parent(path))?.sync_all()
+    let mut replacement = Replacement::begin(path)?;
+    replacement.write_all(content)?;
+    replacement.finish()
 }
 
-fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
-    // Removed first: an old temporary file may have another mode or be a link.
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+/// What will replace a file, as [`replace_private`] does, and is written piece by piece. Dropped before the end it leaves
+/// the old file.
+#[derive(Debug)]
+pub struct Replacement {
+    file: File,
+    path: PathBuf,
+    /// None when it has got its name.
+    temporary: Option<PathBuf>,
+}
+
+impl Replacement {
+    /// Begins to replace `path`.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn begin(path: &Path) -> io::Result<Self> {
+        let temporary = with_suffix(path, ".tmp");
+        // Removed first: an old temporary file may have another mode or be a link.
+        match fs::remove_file(&temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        Ok(Self { file, path: path.to_owned(), temporary: Some(temporary) })
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(content)?;
-    file.sync_all()
+
+    /// Puts what was written in the place of the old file.
+    ///
+    /// # Errors
+    /// Whatever the file system says; the old file is then unchanged.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.file.sync_all()?;
+        if let Some(temporary) = &self.temporary {
+            fs::rename(temporary, &self.path)?;
+        }
+        self.temporary = None;
+        File::open(parent(&self.path))?.sync_all()
+    }
+}
+
+impl Write for Replacement {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for Replacement {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            // A full disk must not keep half a file; the first error is the one that tells.
+            let _ = fs::remove_file(temporary);
+        }
+    }
 }
 
 fn parent(path: &Path) -> PathBuf {

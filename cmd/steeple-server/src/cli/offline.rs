@@ -1,0 +1,66 @@
+//! What the commands share that work on the database themselves: the configuration, a server's file of keys, progress.
+
+use std::io::{IsTerminal, stderr};
+use std::path::PathBuf;
+
+use anyhow::{Context, anyhow, bail};
+use steeple_catalog::{Configuration, Host};
+use steeple_console::daemon::FileFlags;
+use steeple_console::program::Program;
+use steeple_datastore::archive::{Progress, Step};
+use steeple_plugins::key_manager::disk;
+use steeple_runtime::Clock;
+use steeple_server::config::{Config, Flags};
+
+use super::config::{parse, told};
+use super::console;
+
+/// What the usage says of `-config`.
+pub(crate) const CONFIG_HELP: &str = "The server's configuration `file`; conf/server/server.conf if there is none";
+
+/// The configuration of the server whose database it is.
+pub(crate) fn config(program: &Program, file: FileFlags) -> anyhow::Result<Config> {
+    let file = file.read("conf/server/server.conf")?;
+    parse(&file, &Flags::default()).map_err(|error| anyhow!(told(program, &file, &error)))
+}
+
+/// The file in which a server keeps its keys, which have been looked at if it is there.
+pub(crate) fn keys_file(config: &Config) -> anyhow::Result<PathBuf> {
+    let managers = config.plugins.iter().filter(|block| block.kind == "KeyManager" && block.enabled);
+    let Some(block) = managers.clone().find(|block| block.name == "disk" && block.cmd.is_none()) else {
+        let names: Vec<_> = managers.map(|block| block.name.as_str()).collect();
+        bail!("only KeyManager \"disk\" has keys in a file, and the configuration has {:?}", names.join(", "))
+    };
+    let (trust_domain, data) = (config.trust_domain.clone(), block.data.clone());
+    let configuration = Configuration { trust_domain, data, host: Host::new(Clock::system()) };
+    let told = || "KeyManager \"disk\"";
+    disk::server(&configuration).map_err(|error| anyhow!(error.message)).with_context(told)?;
+    disk::server_file(&configuration).map_err(|error| anyhow!(error.message)).with_context(told)
+}
+
+/// Shows how far a table has come, on a terminal.
+pub(crate) struct Meter {
+    is_shown: bool,
+}
+
+impl Meter {
+    pub(crate) fn new() -> Self {
+        Self { is_shown: stderr().is_terminal() }
+    }
+
+    pub(crate) fn show(&self, progress: Progress) {
+        if self.is_shown {
+            let Progress { step, table, rows, of } = progress;
+            let compared = if step == Step::Compare { " compared" } else { "" };
+            console::err(&format!("\r\x1b[K{table}: {rows} of {of} rows{compared}"));
+        }
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        if self.is_shown {
+            console::err("\r\x1b[K");
+        }
+    }
+}
