@@ -34,6 +34,8 @@ pub struct Progress {
 /// What is done with a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
+    /// Rows of an archive are looked at.
+    Check,
     /// Rows are written, to an archive or a database.
     Write,
     /// Rows that were written are compared with those that were read.

@@ -15,7 +15,7 @@ use steeple_runtime::os::files::Replacement;
 use steeple_runtime::os::reason;
 use steeple_server::config::Config;
 
-use super::offline::{CONFIG_HELP, Meter, config, keys_file};
+use super::offline::{CONFIG_HELP, Meter, config, counted, keys_file};
 use super::output::{Format, Output};
 use super::{console, usage};
 
@@ -69,7 +69,7 @@ pub(crate) async fn run(program: &Program, args: &[String]) -> anyhow::Result<()
         }
         Format::Pretty => {
             let keys = if with_keys { " and the server's keys" } else { "" };
-            tell(&format!("Saved {rows} rows{keys}.\n"));
+            tell(&format!("Saved {}{keys}.\n", counted(rows)));
             if only_this_machine(config.bind_address, &addresses) {
                 tell(&format!(
                     "No other machine knows {} as the server's address: name one with -address, so that a restore can see \

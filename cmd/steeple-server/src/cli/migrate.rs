@@ -9,10 +9,11 @@ use steeple_console::program::Program;
 use steeple_datastore::archive::migrate;
 use steeple_datastore::{Options, SqlConfig};
 use steeple_runtime::Clock;
+use steeple_runtime::os::restrict_umask;
 use steeple_server::config::{Config, Flags};
 
 use super::config::{parse, told};
-use super::offline::{CONFIG_HELP, Meter, config};
+use super::offline::{CONFIG_HELP, Meter, UMASK, config, counted};
 use super::output::{Format, Output, print_json};
 use super::{console, usage};
 
@@ -31,6 +32,7 @@ pub(crate) async fn run(program: &Program, args: &[String]) -> anyhow::Result<()
     usage::parse(flags, args)?;
     ensure!(!to.is_empty(), "a file (-to) must be set");
 
+    restrict_umask(UMASK);
     let from = config(program, file)?;
     let to = target(program, &from, &to)?;
     let meter = Meter::new();
@@ -39,7 +41,7 @@ pub(crate) async fn run(program: &Program, args: &[String]) -> anyhow::Result<()
     let rows = rows?;
     match output.format() {
         Format::Json => print_json(&json!({"rows": rows})),
-        Format::Pretty => console::out(&format!("Copied {rows} rows, and compared them.\n")),
+        Format::Pretty => console::out(&format!("Copied {}, and compared them.\n", counted(rows))),
     }
     Ok(())
 }

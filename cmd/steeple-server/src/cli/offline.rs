@@ -1,6 +1,8 @@
 //! What the commands share that work on the database themselves: the configuration, a server's file of keys, progress.
 
+use std::fs::DirBuilder;
 use std::io::{IsTerminal, stderr};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
 use anyhow::{Context, anyhow, bail};
@@ -10,6 +12,7 @@ use steeple_console::program::Program;
 use steeple_datastore::archive::{Progress, Step};
 use steeple_plugins::key_manager::disk;
 use steeple_runtime::Clock;
+use steeple_runtime::os::reason;
 use steeple_server::config::{Config, Flags};
 
 use super::config::{parse, told};
@@ -22,6 +25,15 @@ pub(crate) const CONFIG_HELP: &str = "The server's configuration `file`; conf/se
 pub(crate) fn config(program: &Program, file: FileFlags) -> anyhow::Result<Config> {
     let file = file.read("conf/server/server.conf")?;
     parse(&file, &Flags::default()).map_err(|error| anyhow!(told(program, &file, &error)))
+}
+
+/// Databases and keys that are made are for others no more than those that a server makes.
+pub(crate) const UMASK: u32 = 0o027;
+
+/// Makes the server's `data_dir`, as its start does: database and keys may be meant to be there.
+pub(crate) fn make_data_dir(config: &Config) -> anyhow::Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o755).create(&config.data_dir);
+    made.map_err(|error| anyhow!("unable to make {}: {}", config.data_dir.display(), reason(&error)))
 }
 
 /// The file in which a server keeps its keys, which have been looked at if it is there.
@@ -38,6 +50,11 @@ pub(crate) fn keys_file(config: &Config) -> anyhow::Result<PathBuf> {
     disk::server_file(&configuration).map_err(|error| anyhow!(error.message)).with_context(told)
 }
 
+/// How many rows, for people.
+pub(crate) fn counted(rows: u64) -> String {
+    if rows == 1 { "1 row".to_owned() } else { format!("{rows} rows") }
+}
+
 /// Shows how far a table has come, on a terminal.
 pub(crate) struct Meter {
     is_shown: bool,
@@ -51,8 +68,12 @@ impl Meter {
     pub(crate) fn show(&self, progress: Progress) {
         if self.is_shown {
             let Progress { step, table, rows, of } = progress;
-            let compared = if step == Step::Compare { " compared" } else { "" };
-            console::err(&format!("\r\x1b[K{table}: {rows} of {of} rows{compared}"));
+            let done = match step {
+                Step::Check => " checked",
+                Step::Write => "",
+                Step::Compare => " compared",
+            };
+            console::err(&format!("\r\x1b[K{table}: {rows} of {of} rows{done}"));
         }
     }
 }

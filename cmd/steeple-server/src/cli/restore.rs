@@ -12,10 +12,10 @@ use steeple_config::flags::FlagSet;
 use steeple_console::daemon::FileFlags;
 use steeple_console::dialling::answered;
 use steeple_console::program::Program;
-use steeple_datastore::archive::{Header, check, restore};
+use steeple_datastore::archive::{Header, Watcher, check, restore};
 use steeple_runtime::Clock;
 use steeple_runtime::os::files::replace_private;
-use steeple_runtime::os::reason;
+use steeple_runtime::os::{reason, restrict_umask};
 use steeple_server::config::Config;
 use steeple_spiffe::SpiffeId;
 use steeple_spiffe::x509::Certificate;
@@ -26,7 +26,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::backup::host_and_port;
-use super::offline::{CONFIG_HELP, Meter, config, keys_file};
+use super::offline::{CONFIG_HELP, Meter, UMASK, config, counted, keys_file, make_data_dir};
 use super::output::{Format, Output, print_json};
 use super::{console, usage};
 
@@ -47,13 +47,21 @@ pub(crate) async fn run(program: &Program, args: &[String]) -> anyhow::Result<()
     ensure!(!input.is_empty(), "an archive (-in) must be set");
 
     let config = config(program, file)?;
-    let archive =
-        open(&input, |contents| if contents && !new_authority { place_for_keys(&config).map(drop) } else { Ok(()) })?;
+    restrict_umask(UMASK);
+    let meter = Meter::new();
+    let watcher = &mut |progress| meter.show(progress);
+    let archive = open(&input, watcher, |keys| {
+        // Told now rather than when everything else is written.
+        if keys && !new_authority { place_for_keys(&config).map(drop) } else { Ok(()) }
+    })?;
     let clock = Clock::system();
     let admit = async |header: &Header| {
         let (theirs, ours) = (&header.trust_domain, &config.trust_domain);
         ensure!(theirs == ours, "the archive is of trust domain {theirs}, and the configuration of {ours}");
-        if force { Ok(()) } else { refuse_servers(header, &clock).await }
+        if !force {
+            refuse_servers(header, &clock).await?;
+        }
+        make_data_dir(&config)
     };
     let mut keys = false;
     let place = |content: &[u8]| {
@@ -65,8 +73,6 @@ pub(crate) async fn run(program: &Program, args: &[String]) -> anyhow::Result<()
         }
         Ok(())
     };
-    let meter = Meter::new();
-    let watcher = &mut |progress| meter.show(progress);
     let restored = restore(config.datastore.clone(), &clock, archive, !new_authority, admit, place, watcher).await;
     drop(meter);
     if restored.is_err() && keys {
@@ -81,7 +87,7 @@ pub(crate) async fn run(program: &Program, args: &[String]) -> anyhow::Result<()
         }
         Format::Pretty => {
             let keys = if keys { " and the server's keys" } else { "" };
-            console::out(&format!("Restored {} rows{keys}.\n", restored.rows));
+            console::out(&format!("Restored {}{keys}.\n", counted(restored.rows)));
             if new_authority {
                 console::out("Servers make new authorities when they start.\n");
             }
@@ -92,7 +98,11 @@ pub(crate) async fn run(program: &Program, args: &[String]) -> anyhow::Result<()
 
 /// Opens an archive. A file is read to its end first, and `look` is told whether it has keys; what comes through a pipe is
 /// found out on the way, and nothing of it is committed before.
-fn open(input: &str, look: impl FnOnce(bool) -> anyhow::Result<()>) -> anyhow::Result<Box<dyn BufRead + Send>> {
+fn open(
+    input: &str,
+    watcher: Watcher<'_>,
+    look: impl FnOnce(bool) -> anyhow::Result<()>,
+) -> anyhow::Result<Box<dyn BufRead + Send>> {
     if input == "-" {
         return Ok(Box::new(BufReader::new(std::io::stdin())));
     }
@@ -101,7 +111,7 @@ fn open(input: &str, look: impl FnOnce(bool) -> anyhow::Result<()>) -> anyhow::R
     if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
         return Ok(Box::new(BufReader::new(file)));
     }
-    look(check(BufReader::new(file))?.keys)?;
+    look(check(BufReader::new(file), watcher)?.keys)?;
     Ok(Box::new(BufReader::new(opened()?)))
 }
 

@@ -1,7 +1,7 @@
 use steeple_runtime::Clock;
 
 use super::destination::Destination;
-use super::origin::{Origin, PAGE};
+use super::origin::{Origin, PAGE, counted};
 use super::tables::Table;
 use super::{Progress, Step, Watcher};
 use crate::{Error, Options};
@@ -60,6 +60,7 @@ async fn copy(
         target.insert(table, page).await?;
         watcher(Progress { step: Step::Write, table: table.name, rows, of });
         if is_last {
+            counted(table, of, rows)?;
             return target.finish(table).await;
         }
     }

@@ -15,7 +15,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use steeple_spiffe::TrustDomain;
 
+use super::origin::PAGE;
 use super::tables::{Cells, Kind, TABLES, Table};
+use super::{Progress, Step, Watcher};
 use crate::Error;
 use crate::sql::Value;
 
@@ -59,13 +61,24 @@ pub struct Contents {
 /// # Errors
 /// It is damaged, cut short, or no archive ([`Error::ArchiveDamaged`]), of another version ([`Error::ArchiveVersion`]) or
 /// cannot be read ([`Error::ArchiveNotRead`]).
-pub fn check(input: impl BufRead) -> Result<Contents, Error> {
+pub fn check(input: impl BufRead, watcher: Watcher<'_>) -> Result<Contents, Error> {
     let mut reader = Reader::new(input);
     let mut contents = Contents { header: reader.header()?, rows: 0, keys: false };
+    let mut progress = None;
     loop {
         match reader.next()? {
-            Item::Table(..) => {}
-            Item::Row(_) => contents.rows += 1,
+            Item::Table(table, of) => {
+                progress = Some(Progress { step: Step::Check, table: table.name, rows: 0, of });
+            }
+            Item::Row(_) => {
+                contents.rows += 1;
+                if let Some(progress) = &mut progress {
+                    progress.rows += 1;
+                    if progress.rows.is_multiple_of(PAGE as u64) || progress.rows == progress.of {
+                        watcher(*progress);
+                    }
+                }
+            }
             Item::Keys(_) => contents.keys = true,
             Item::End => return Ok(contents),
         }
@@ -411,7 +424,7 @@ mod tests {
         }
         assert_eq!(rows, [token(0), token(1)]);
         assert_eq!(keys.as_deref(), Some(&b"keys"[..]));
-        let contents = check(archive.as_slice()).unwrap();
+        let contents = check(archive.as_slice(), &mut |_| {}).unwrap();
         assert_eq!((contents.rows, contents.keys), (2, true));
     }
 
@@ -419,22 +432,27 @@ mod tests {
     fn whatever_is_cut_off_or_changed_is_noticed() {
         let archive = archive();
         for length in 0..archive.len() {
-            assert!(check(&archive[..length]).is_err(), "cut off after {length} bytes");
+            assert!(check(&archive[..length], &mut |_| {}).is_err(), "cut off after {length} bytes");
         }
         for place in 0..archive.len() {
             let mut changed = archive.clone();
             changed[place] ^= 1;
-            assert!(check(changed.as_slice()).is_err(), "byte {place}");
+            assert!(check(changed.as_slice(), &mut |_| {}).is_err(), "byte {place}");
         }
         let mut longer = archive.clone();
         longer.push(b'\n');
-        assert!(check(longer.as_slice()).unwrap_err().to_string().ends_with("there is something behind its end"));
+        assert!(
+            check(longer.as_slice(), &mut |_| {})
+                .unwrap_err()
+                .to_string()
+                .ends_with("there is something behind its end")
+        );
         println!("archive: {0} of {0} cuts and {0} of {0} changed bytes noticed", archive.len());
     }
 
     #[test]
     fn says_what_is_wrong() {
-        let said = |bytes: &[u8]| check(bytes).unwrap_err().to_string();
+        let said = |bytes: &[u8]| check(bytes, &mut |_| {}).unwrap_err().to_string();
         assert_eq!(said(b"SQLite format 3"), "the archive is damaged: it ends in line 1");
         assert_eq!(said(b"nothing\n"), "the archive is damaged: it does not begin like an archive");
         assert_eq!(

@@ -104,6 +104,14 @@ impl Origin {
     }
 }
 
+/// Refuses a table that was not read to its end: one whose key is NULL somewhere, which only hands can have written.
+pub(super) fn counted(table: &Table, count: u64, read: u64) -> Result<(), Error> {
+    if count == read {
+        return Ok(());
+    }
+    Err(Error::Corrupt(format!("of {count} rows {read} can be read in the order of their key")).of_table(table.name))
+}
+
 /// Whether a database has the table.
 pub(super) async fn exists(db: &mut Connection, table: &Table) -> Result<bool, Error> {
     let found = db.row(Sql::new(db.dialect().table_exists(table.name)), |row| row.integer(0)).await?;

@@ -6,7 +6,7 @@ use steeple_runtime::Clock;
 use steeple_spiffe::TrustDomain;
 
 use super::format::{Header, Writer};
-use super::origin::{Origin, PAGE};
+use super::origin::{Origin, PAGE, counted};
 use super::{Progress, Step, Watcher};
 use crate::{Error, Options};
 
@@ -68,6 +68,7 @@ pub async fn backup(
             }
             last = page.into_iter().next_back();
         }
+        counted(table, of, rows)?;
         all += rows;
     }
     if let Some(keys) = keys {

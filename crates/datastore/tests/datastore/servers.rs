@@ -39,6 +39,11 @@ pairs! {
 }
 
 #[tokio::test]
+async fn what_mysql_takes_for_the_same_is_told() {
+    archive::what_a_database_takes_for_the_same_is_told(opened::new_mariadb().await).await;
+}
+
+#[tokio::test]
 async fn a_database_of_the_reference_goes_around() {
     archive::goes_around().await;
 }
