@@ -67,6 +67,20 @@ fn a_server_restored_with_new_authorities_keeps_the_old_ones_in_its_bundle() -> 
 }
 
 #[test]
+fn a_server_with_other_authorities_at_the_recorded_address_is_no_obstacle() -> Result<()> {
+    ours("another server at the address", async |scratch| {
+        let mut lost = Lost::new(scratch).await?;
+        lost.backup(&[]).await?.ok()?;
+        lost.lose().await?;
+        lost.domain.server.start().await?;
+        let (dir, _) = lost.beside(scratch)?;
+        lost.restore(&[]).await?.ok()?;
+        ensure!(dir.join("datastore.sqlite3").exists(), "nothing was restored");
+        Ok(())
+    })
+}
+
+#[test]
 fn a_server_goes_on_with_a_database_that_was_copied() -> Result<()> {
     ours("copied", async |scratch| {
         let mut lost = Lost::new(scratch).await?;

@@ -156,6 +156,18 @@ mod tests {
     }
 
     #[test]
+    fn servers_keep_what_their_columns_hold() {
+        let before_1970 = SystemTime::UNIX_EPOCH - Duration::from_nanos(1_500);
+        assert_eq!(microseconds(before_1970), SystemTime::UNIX_EPOCH - Duration::from_nanos(2_000));
+        assert_eq!(microseconds(at(7, 999_999_999)), at(7, 999_999_000));
+        assert_eq!(seconds_in(at(1_795_537_690, 697_076_340), &zone(330)), at(1_795_537_691, 0));
+        // The last Sunday of October 2026 has an hour twice: the second 02:30 reads as the first one.
+        let berlin = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+        assert_eq!(seconds_in(at(1_792_891_800, 0), &berlin), at(1_792_888_200, 0));
+        assert_eq!(seconds_in(at(1_792_888_200, 0), &berlin), at(1_792_888_200, 0));
+    }
+
+    #[test]
     fn rounds_half_a_second_up() {
         assert_eq!(rounded_seconds(at(7, 499_999_999)), 7);
         assert_eq!(rounded_seconds(at(7, 500_000_000)), 8);
