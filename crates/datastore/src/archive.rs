@@ -1,7 +1,7 @@
 //! Whole databases: written to an archive, filled from one, copied from one kind to another.
 //!
-//! All three are for databases that no server uses, and read and write tables as they are ([`tables`]), below what their
-//! rows mean. What is written is committed as a whole or not at all.
+//! Tables are read and written as they are ([`tables`]), below what their rows mean. What is read is one state, whoever
+//! writes meanwhile; what is filled has no server yet, and is committed as a whole or not at all.
 
 mod copying;
 mod destination;
@@ -12,7 +12,7 @@ mod saving;
 mod tables;
 
 pub use copying::migrate;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub use format::rewritten_line;
 pub use format::{Contents, Header, check};
 pub use restoring::{Restored, restore};

@@ -40,8 +40,9 @@ pub(crate) async fn run(program: &Program, args: &[String]) -> anyhow::Result<()
     }
 
     let config = config(program, file)?;
-    addresses.insert(0, config.bind_address.to_string());
-    addresses.dedup();
+    let bind_address = config.bind_address.to_string();
+    addresses.retain(|address| *address != bind_address);
+    addresses.insert(0, bind_address);
     let keys = if with_keys { Some(keys(&config)?) } else { None };
     let contents = Backup { trust_domain: config.trust_domain, addresses: addresses.clone(), keys };
     let meter = Meter::new();
