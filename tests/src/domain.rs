@@ -2,19 +2,31 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use nix::unistd::Uid;
 
 use crate::{Agent, Binaries, Installation, Scratch, Server, free_port};
 
-/// A trust domain: one server with SQLite and keys on disk, and whatever agents the case adds.
+/// A trust domain: one server with SQLite and keys on disk, and whatever agents and further servers the case adds.
 pub struct Domain {
     /// Its name.
     pub name: String,
-    /// Its server.
+    /// Its first server.
     pub server: Server,
     dir: PathBuf,
     fast: bool,
+    /// What the configuration of each server has in its block `server`.
+    server_keys: String,
+    database: Database,
+}
+
+/// The database that the servers of a trust domain share.
+#[derive(Clone, Debug)]
+pub struct Database {
+    /// `database_type`
+    pub kind: &'static str,
+    /// `connection_string`
+    pub connection_string: String,
 }
 
 /// How an agent knows a server that it has never met.
@@ -36,6 +48,7 @@ pub struct DomainBuilder {
     name: Option<String>,
     server_keys: String,
     default_intervals: bool,
+    database: Option<Database>,
 }
 
 impl Domain {
@@ -81,7 +94,7 @@ impl Domain {
     /// # Errors
     /// A file cannot be written.
     pub fn agent_that_begins(&self, name: &str, bootstrap: Bootstrap<'_>) -> Result<Agent> {
-        let Self { name: trust_domain, server, dir, fast } = self;
+        let Self { name: trust_domain, server, dir, fast, .. } = self;
         let installation = Installation::new(name, &Binaries::find()?.agent, dir);
         let bootstrap = match bootstrap {
             Bootstrap::Path(path) => format!("trust_bundle_path = \"{}\"", path.display()),
@@ -125,6 +138,14 @@ plugins {{
         );
         fs::write(&installation.conf, text)?;
         Ok(Agent { id: String::new(), installation })
+    }
+
+    /// The files of another server on the same database, or on one that is reached in another way. It is not started.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    pub fn another_server(&self, name: &str, database: Option<&Database>) -> Result<Server> {
+        write_server(name, &self.name, &self.dir, &self.server_keys, |_| database.unwrap_or(&self.database).clone())
     }
 
     /// Creates an entry for the processes of this user below `parent`, with further flags of `entry create`. Returns
@@ -189,19 +210,48 @@ impl DomainBuilder {
         Ok(domain)
     }
 
+    /// Another database than a file of the server's.
+    pub fn database(mut self, database: Database) -> Self {
+        self.database = Some(database);
+        self
+    }
+
     /// Writes the files; the server is not started.
     ///
     /// # Errors
     /// They cannot be written, or there is no server to run.
     pub fn write(self, scratch: &Scratch) -> Result<Domain> {
-        let Self { name, server_keys, default_intervals } = self;
-        let (name, dir, port) = (name.unwrap_or("example.org".to_owned()), scratch.folder()?, free_port()?);
-        let installation = Installation::new("server", &Binaries::find()?.server, &dir);
-        let interval =
-            if default_intervals { "" } else { "experimental {\n        cache_reload_interval = \"1s\"\n    }" };
-        let text = format!(
-            r#"server {{
-    trust_domain = "{name}"
+        let Self { name, mut server_keys, default_intervals, database } = self;
+        let (name, dir) = (name.unwrap_or("example.org".to_owned()), scratch.folder()?);
+        if !default_intervals {
+            server_keys.insert_str(0, "    experimental {\n        cache_reload_interval = \"1s\"\n    }\n");
+        }
+        let mut used = None;
+        let server = write_server("server", &name, &dir, &server_keys, |data_dir| {
+            let file = || Database {
+                kind: "sqlite3",
+                connection_string: data_dir.join("datastore.sqlite3").to_string_lossy().into_owned(),
+            };
+            used.insert(database.unwrap_or_else(file)).clone()
+        })?;
+        let database = used.context("no database")?;
+        Ok(Domain { name, server, dir, fast: !default_intervals, server_keys, database })
+    }
+}
+
+/// The files of one server; `database` is given its data directory.
+fn write_server(
+    name: &str,
+    trust_domain: &str,
+    dir: &Path,
+    keys: &str,
+    database: impl FnOnce(&Path) -> Database,
+) -> Result<Server> {
+    let (installation, port) = (Installation::new(name, &Binaries::find()?.server, dir), free_port()?);
+    let Database { kind, connection_string } = database(&installation.data_dir);
+    let text = format!(
+        r#"server {{
+    trust_domain = "{trust_domain}"
     bind_address = "127.0.0.1"
     bind_port = {port}
     socket_path = "{socket}"
@@ -210,13 +260,12 @@ impl DomainBuilder {
     ratelimit {{
         attestation = false
     }}
-    {interval}
-{server_keys}}}
+{keys}}}
 plugins {{
     DataStore "sql" {{
         plugin_data {{
-            database_type = "sqlite3"
-            connection_string = "{data_dir}/datastore.sqlite3"
+            database_type = "{kind}"
+            connection_string = "{connection_string}"
         }}
     }}
     KeyManager "disk" {{
@@ -229,12 +278,11 @@ plugins {{
     }}
 }}
 "#,
-            socket = installation.socket.display(),
-            data_dir = installation.data_dir.display(),
-        );
-        fs::write(&installation.conf, text)?;
-        Ok(Domain { name, server: Server { port, installation }, dir, fast: !default_intervals })
-    }
+        socket = installation.socket.display(),
+        data_dir = installation.data_dir.display(),
+    );
+    fs::write(&installation.conf, text)?;
+    Ok(Server { port, installation })
 }
 
 /// What the attestor `unix` finds out about this process.

@@ -53,7 +53,7 @@ pub use binaries::{Binaries, Program, steeple};
 pub use case::{Scratch, case};
 pub use clock::WallClock;
 pub use disk::{SmallDisk, read_only};
-pub use domain::{Bootstrap, Domain, DomainBuilder};
+pub use domain::{Bootstrap, Database, Domain, DomainBuilder};
 pub use foreign::{ForeignWorkload, ForeignWorkloads, Language};
 pub use installation::Installation;
 pub use line::Line;

@@ -42,6 +42,7 @@ mod recorded;
 mod rotation;
 #[cfg(test)]
 mod signals;
+mod servers;
 #[cfg(test)]
 mod slice;
 #[cfg(test)]
