@@ -14,7 +14,7 @@ use steeple_runtime::logging::{Log, with_fields};
 use steeple_runtime::os::reason;
 use steeple_runtime::tasks::{Cause, PartFailed, Parts as Tasks};
 use steeple_runtime::{Clock, Shutdown, jitter, signals};
-use steeple_transport::dial::Proxy;
+use steeple_transport::dial::{self, Proxy, Servers};
 use steeple_transport::listen::refuse_used;
 use steeple_transport::tls::KeyExchange;
 use tokio::sync::{Mutex, oneshot};
@@ -177,9 +177,9 @@ async fn start(
     signals::follow(&log, &shutdown).map_err(RunError::Signals)?;
 
     // Who the agent is.
+    let first = dial::Place { host: config.server_address, port: config.server_port };
     let place = Place {
-        address: config.server_address,
-        port: config.server_port,
+        servers: Servers::new(first, config.server_addresses),
         proxy: Proxy::of_environment(),
         key_exchange: config.key_exchange,
     };

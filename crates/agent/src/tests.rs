@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use steeple_catalog::node_attestor::{AgentPlugin, AttestationStream};
 use steeple_catalog::{AgentNodeAttestor, PluginError};
 use steeple_testkit::{Ca, FakeServer, ManualClock, MemoryKeys, ca};
-use steeple_transport::dial::Proxy;
+use steeple_transport::dial::{self, Proxy, Servers};
 use steeple_transport::tls::KeyExchange;
 use tempfile::TempDir;
 
@@ -48,8 +48,8 @@ impl Host {
     /// Whoever is there.
     pub(crate) fn upstream_at(&self, port: u16) -> Upstream {
         let trust_domain = self.ca.trust_domain().clone();
-        let place =
-            Place { address: "127.0.0.1".to_owned(), port, proxy: Proxy::none(), key_exchange: KeyExchange::default() };
+        let servers = Servers::new(dial::Place { host: "127.0.0.1".to_owned(), port }, []);
+        let place = Place { servers, proxy: Proxy::none(), key_exchange: KeyExchange::default() };
         Upstream::new(trust_domain, place, self.manual.clock())
     }
 

@@ -7,7 +7,7 @@ use steeple_pki::Signer;
 use steeple_runtime::Clock;
 use steeple_spiffe::x509::{Certificate, hex};
 use steeple_spiffe::{SpiffeId, TrustDomain};
-use steeple_transport::dial::{self, Proxy};
+use steeple_transport::dial::{self, Proxy, Servers};
 use steeple_transport::tls::{Credential, Expect, KeyExchange, TlsError, client_config_with, credential_with_signer};
 use tokio::sync::watch;
 use tonic::transport::Channel;
@@ -32,13 +32,11 @@ pub(crate) struct Identity {
     pub key_id: String,
 }
 
-/// Where the server is, and how it is reached.
+/// Where the servers are, and how they are reached.
 #[derive(Clone)]
 pub(crate) struct Place {
-    /// A name or an IP.
-    pub address: String,
-    /// Its port.
-    pub port: u16,
+    /// Each of them is as good as the others.
+    pub servers: Servers,
     /// What may stand between.
     pub proxy: Proxy,
     /// How TLS keys are exchanged, the first contact included.
@@ -51,8 +49,7 @@ pub(crate) struct Upstream(Arc<Inner>);
 
 struct Inner {
     trust_domain: TrustDomain,
-    address: String,
-    port: u16,
+    servers: Servers,
     proxy: Proxy,
     key_exchange: KeyExchange,
     clock: Clock,
@@ -65,13 +62,12 @@ struct Inner {
 }
 
 impl Upstream {
-    /// Of the server at this place; nobody is believed and nothing is shown yet.
+    /// Of the servers at this place; nobody is believed and nothing is shown yet.
     pub(crate) fn new(trust_domain: TrustDomain, place: Place, clock: Clock) -> Self {
-        let Place { address, port, proxy, key_exchange } = place;
+        let Place { servers, proxy, key_exchange } = place;
         Self(Arc::new(Inner {
             trust_domain,
-            address,
-            port,
+            servers,
             proxy,
             key_exchange,
             clock,
@@ -141,6 +137,15 @@ impl Upstream {
         *self.0.channel.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
+    /// After this failure of a call: if another connection may do better, the next call opens one, and to another server if
+    /// there is one.
+    pub(crate) fn after(&self, failure: &Status) {
+        if is_of_the_connection(failure) {
+            self.0.servers.avoid_last(&self.0.clock);
+            self.reconnect();
+        }
+    }
+
     /// The connection that shows the agent's identity.
     ///
     /// # Errors
@@ -208,16 +213,13 @@ impl Upstream {
     ) -> Result<T, Status> {
         let answer = self.0.clock.within(limit, call).await;
         let answer = answer.unwrap_or_else(|| Err(Status::deadline_exceeded("the server did not answer in time")));
-        if answer.as_ref().is_err_and(is_of_the_connection) {
-            self.reconnect();
-        }
-        answer
+        answer.inspect_err(|status| self.after(status))
     }
 
     fn dial(&self, with_identity: bool, expect: Expect) -> Result<Channel, TlsError> {
         let credential = with_identity.then(|| self.0.credential.subscribe());
         let tls = client_config_with(self.0.key_exchange, credential, expect, self.0.clock.clone())?;
-        Ok(dial::server(&self.0.address, self.0.port, Arc::new(tls), self.0.proxy.clone(), self.0.clock.clone()))
+        Ok(dial::servers(self.0.servers.clone(), Arc::new(tls), self.0.proxy.clone(), self.0.clock.clone()))
     }
 
     fn expect_verified(&self) -> Expect {
@@ -270,12 +272,8 @@ mod tests {
     /// What an agent offers in its first message to a server, be it known or believed on trust.
     async fn offered(key_exchange: KeyExchange, insecure: bool) -> Vec<NamedGroup> {
         let listener = tokio::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let place = Place {
-            address: "127.0.0.1".to_owned(),
-            port: listener.local_addr().unwrap().port(),
-            proxy: Proxy::none(),
-            key_exchange,
-        };
+        let at = dial::Place { host: "127.0.0.1".to_owned(), port: listener.local_addr().unwrap().port() };
+        let place = Place { servers: Servers::new(at, []), proxy: Proxy::none(), key_exchange };
         let upstream = Upstream::new("example.org".parse().unwrap(), place, Clock::system());
         let mut client = AgentClient::new(upstream.anonymous_channel(insecure).unwrap());
         let calling = tokio::spawn(async move { client.renew_agent(RenewAgentRequest::default()).await });

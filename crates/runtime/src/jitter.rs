@@ -13,6 +13,12 @@ pub fn spread(length: Duration, spread: Duration) -> Duration {
     length.saturating_sub(spread) + (spread * 2).mul_f64(fraction())
 }
 
+/// A number from 0 to below `end`, evenly; 0 if that is 0. Not for secrets.
+pub fn below(end: usize) -> usize {
+    // What a fraction of 53 bits is uneven by, nobody notices.
+    ((fraction() * end as f64) as usize).min(end.saturating_sub(1))
+}
+
 /// From 0 to 1, evenly. Not for secrets.
 fn fraction() -> f64 {
     use std::collections::hash_map::RandomState;

@@ -14,5 +14,5 @@ pub mod tasks;
 pub const COMPATIBLE: &str = "1.15.3";
 
 pub use clock::Clock;
-pub use jitter::{jitter, spread};
+pub use jitter::{below, jitter, spread};
 pub use tasks::Shutdown;

@@ -1,6 +1,7 @@
 //! Channels to a server's API over TLS, and to a daemon's Unix socket.
 
 mod proxy;
+mod servers;
 
 use std::error::Error;
 use std::io;
@@ -11,7 +12,6 @@ use std::time::Duration;
 use http::Uri;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
 use steeple_runtime::Clock;
 use steeple_runtime::os::reason;
 use tokio::net::UnixStream;
@@ -20,11 +20,9 @@ use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
-use crate::tls::in_words;
 pub use proxy::Proxy;
+pub use servers::{NoPlace, Place, Servers};
 
-/// From the first packet to the end of the TLS handshake.
-const CONNECT_LIMIT: Duration = Duration::from_secs(20);
 /// A peer that vanished without a word is noticed within this and the next figure.
 const KEEPALIVE: Duration = Duration::from_secs(300);
 const KEEPALIVE_LIMIT: Duration = Duration::from_secs(20);
@@ -65,24 +63,17 @@ impl DialError {
 ///
 /// TLS names nobody: the peer is known by its SPIFFE ID, which `tls` checks.
 pub fn server(host: &str, port: u16, tls: Arc<ClientConfig>, proxy: Proxy, clock: Clock) -> Channel {
-    let (name, connector) = (host.to_owned(), TlsConnector::from(tls));
+    servers(Servers::new(Place { host: host.to_owned(), port }, []), tls, proxy, clock)
+}
+
+/// A channel to one of several servers, as [`server`]; each connection may lead to another one.
+pub fn servers(servers: Servers, tls: Arc<ClientConfig>, proxy: Proxy, clock: Clock) -> Channel {
+    let (origin, connector) = (format!("http://{}", servers.authority()), TlsConnector::from(tls));
     let connect = service_fn(move |_: Uri| {
-        let (name, connector, proxy, clock) = (name.clone(), connector.clone(), proxy.clone(), clock.clone());
-        let place = format!("{}:{port}", bracketed(&name));
-        let connecting = async move {
-            let stream = proxy.connect(&name, port).await?;
-            stream.set_nodelay(true)?;
-            let nobody = ServerName::try_from("spiffe").map_err(io::Error::other)?;
-            connector.connect(nobody, stream).await.map(TokioIo::new).map_err(in_words)
-        };
-        // Kept here and not by the channel, whose own error would not say where it led.
-        async move {
-            let late = || Err(io::ErrorKind::TimedOut.into());
-            let connected = clock.within(CONNECT_LIMIT, connecting).await.unwrap_or_else(late);
-            connected.map_err(|cause| DialError { place, cause })
-        }
+        let (servers, connector, proxy, clock) = (servers.clone(), connector.clone(), proxy.clone(), clock.clone());
+        async move { servers.connect(&connector, &proxy, &clock).await.map(TokioIo::new) }
     });
-    endpoint(&format!("http://{}:{port}", bracketed(host)))
+    endpoint(&origin)
         .http2_keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE_LIMIT)
         .connect_with_connector_lazy(connect)

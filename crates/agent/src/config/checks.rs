@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use steeple_config::duration::Duration as GoDuration;
 use steeple_spiffe::{SpiffeId, TrustDomain};
+use steeple_transport::dial::{NoPlace, Place};
 
-use super::file::{Agent, Broker, Experimental, RateLimit};
+use super::file::{Agent, Broker, Experimental, RateLimit, Steeple};
 use super::{ConfigError, RateLimits, RebootstrapMode, absolute};
 
 /// Whether a URL begins with this scheme, in whatever case.
@@ -53,6 +54,28 @@ pub(super) fn rebootstrap(agent: &Agent) -> Result<(RebootstrapMode, Duration), 
         parsed.map_err(|error| ConfigError::Duration { what: "error parsing rebootstrap delay duration", error })?;
     // Less than nothing is nothing.
     Ok((mode, delay.to_std().unwrap_or_default()))
+}
+
+/// The most servers that an agent may be told of.
+const SERVERS: usize = 64;
+
+/// Servers beside the one that `server_address` and `server_port` name. Each is named once: one that is named twice would
+/// be asked twice as often, which nobody means.
+pub(super) fn server_addresses(steeple: Option<&Steeple>, host: &str, port: u16) -> Result<Vec<Place>, ConfigError> {
+    let Some(Steeple { server_addresses }) = steeple else { return Ok(Vec::new()) };
+    let bad = |text: &str, why: String| ConfigError::ServerAddresses(text.to_owned(), why);
+    if server_addresses.len() > SERVERS {
+        return Err(bad(&server_addresses[SERVERS], format!("there are {SERVERS} at most")));
+    }
+    let mut places = vec![Place { host: host.to_owned(), port }];
+    for text in server_addresses {
+        let place: Place = text.parse().map_err(|error: NoPlace| bad(text, error.to_string()))?;
+        if places.contains(&place) {
+            return Err(bad(text, "it is named twice".to_owned()));
+        }
+        places.push(place);
+    }
+    Ok(places.split_off(1))
 }
 
 pub(super) fn hit_timeout(experimental: &Experimental) -> Result<Duration, ConfigError> {

@@ -127,6 +127,9 @@ pub enum ConfigError {
     /// `server_port`
     #[error("server_port {0} is not a port")]
     ServerPort(i64),
+    /// An element of `experimental.steeple.server_addresses`, and what is wrong with it.
+    #[error("experimental.steeple.server_addresses: {0:?}: {1}")]
+    ServerAddresses(String, String),
     /// A plugin block.
     #[error(transparent)]
     Plugins(#[from] steeple_config::Error),
@@ -165,6 +168,7 @@ pub(super) const CHECKED: &[(&str, &str)] = &[
     ("agent", "agent"),
     ("agent.experimental.broker", "experimental.broker"),
     ("agent.experimental.ratelimit", "ratelimit"),
+    ("agent.experimental.steeple", "experimental.steeple"),
     ("telemetry.Prometheus", "Prometheus"),
     ("telemetry.DogStatsd", "DogStatsd"),
     ("telemetry.Statsd", "Statsd"),

@@ -93,8 +93,16 @@ pub(super) struct Experimental {
     pub(super) named_pipe_name: String,
     pub(super) ratelimit: Option<RateLimit>,
     pub(super) require_pq_kem: bool,
+    pub(super) steeple: Option<Steeple>,
     pub(super) sync_interval: String,
     pub(super) use_sync_authorized_entries: Option<bool>,
+}
+
+/// `agent.experimental.steeple`: what the reference does not know, and ignores.
+#[derive(Debug, Default, Deserialize, PartialEq)]
+#[serde(default)]
+pub(super) struct Steeple {
+    pub(super) server_addresses: Vec<String>,
 }
 
 /// `agent.experimental.broker`

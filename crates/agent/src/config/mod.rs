@@ -19,6 +19,7 @@ use steeple_pki::KeyType;
 use steeple_runtime::logging;
 use steeple_spiffe::TrustDomain;
 use steeple_spiffe::workload_api::Endpoint;
+use steeple_transport::dial::Place;
 use steeple_transport::tls::KeyExchange;
 use zeroize::Zeroizing;
 
@@ -34,6 +35,8 @@ pub struct Config {
     pub server_address: String,
     /// `server_port`
     pub server_port: u16,
+    /// `experimental.steeple.server_addresses`: other servers of the trust domain, which are as good as that one.
+    pub server_addresses: Vec<Place>,
     /// `socket_path`, absolute.
     pub socket_path: PathBuf,
     /// `data_dir`
@@ -236,6 +239,8 @@ impl Config {
         let trust_domain = TrustDomain::parse(&agent.trust_domain)
             .map_err(|error| ConfigError::TrustDomain { value: agent.trust_domain.clone(), error })?;
         let server_port = u16::try_from(agent.server_port).map_err(|_| ConfigError::ServerPort(agent.server_port))?;
+        let server_addresses =
+            checks::server_addresses(agent.experimental.steeple.as_ref(), &agent.server_address, server_port)?;
         let socket_path = absolute(&agent.socket_path)?;
         checks::admin_socket(&agent, &socket_path)?;
         let warnings = warnings::of(&agent);
@@ -253,6 +258,7 @@ impl Config {
             trust_domain,
             server_address: agent.server_address,
             server_port,
+            server_addresses,
             socket_path,
             data_dir: agent.data_dir.into(),
             log,

@@ -174,6 +174,32 @@ fn keys_of_workloads_are_of_the_type_that_is_named_in_either_case() {
 }
 
 #[test]
+fn more_servers_are_a_list_of_different_places() {
+    let with = |list: &str| {
+        let steeple = format!("experimental {{ steeple {{ server_addresses = [{list}] }} }}");
+        parse(&format!("{LEAST}insecure_bootstrap = true\n{steeple}"))
+    };
+    let places = with("\"b.example.org:1\", \"[::1]:8081\"").unwrap().server_addresses;
+    assert_eq!(places.iter().map(Place::to_string).collect::<Vec<_>>(), ["b.example.org:1", "[::1]:8081"]);
+    assert!(with("").unwrap().server_addresses.is_empty());
+    let many = (1..=65).map(|port| format!("\"a:{port}\"")).collect::<Vec<_>>().join(", ");
+    for (list, expected) in [
+        ("\"b\"", "\"b\": it must be host:port, with an IPv6 address in brackets"),
+        ("\"https://b:1\"", "\"https://b:1\": it must be host:port, with an IPv6 address in brackets"),
+        ("\"b:1\", \"b:1\"", "\"b:1\": it is named twice"),
+        ("\"127.0.0.1:8081\"", "\"127.0.0.1:8081\": it is named twice"),
+        (&many, "\"a:65\": there are 64 at most"),
+    ] {
+        let refused = with(list).unwrap_err().to_string();
+        assert_eq!(refused, format!("experimental.steeple.server_addresses: {expected}"));
+    }
+    assert_eq!(
+        refusal(&format!("{LEAST}experimental {{ steeple {{ servers = 1 }} }}\ninsecure_bootstrap = true")),
+        "unknown configuration detected"
+    );
+}
+
+#[test]
 fn flags_stand_above_the_file() {
     let flags = Flags { join_token: "abc".into(), insecure_bootstrap: true, ..Flags::default() };
     let config = Config::parse(&format!("agent {{\n{LEAST}\n}}\nplugins {{}}"), "agent.conf", flags).unwrap();

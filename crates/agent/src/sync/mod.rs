@@ -254,7 +254,7 @@ impl Sync {
                 next = next => next,
             };
             match next {
-                Next::Change(change) => match change? {
+                Next::Change(change) => match change.inspect_err(|status| self.upstream.after(status))? {
                     Some(change) => {
                         let complete = stream.apply(change, &mut self.store).await?;
                         if complete {

@@ -62,6 +62,11 @@ impl Proxy {
         }
     }
 
+    /// Whether a proxy finds the server.
+    pub(super) fn is_on_the_way_to(&self, host: &str, port: u16) -> bool {
+        self.on_the_way_to(host, port).is_some()
+    }
+
     fn on_the_way_to(&self, host: &str, port: u16) -> Option<(Intercept, Uri)> {
         let Way { proxy, exceptions } = self.0.as_deref()?;
         if is_this_host(host) || exceptions.have(host, port) {

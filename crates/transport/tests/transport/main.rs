@@ -6,6 +6,7 @@ mod dial;
 mod listen;
 mod proxy;
 mod rpc;
+mod servers;
 mod tls;
 
 use std::sync::Arc;
