@@ -17,6 +17,9 @@ pub struct PruneEntries {
     pub expires_before: i64,
 }
 
+/// What servers lock that prune at the same time, so that each row goes once and is told of once.
+const PRUNING: u64 = 0x7072_756e_652d_656e;
+
 impl Mutation for DeleteEntry {
     /// The entry that went.
     type Output = Entry;
@@ -35,6 +38,7 @@ impl Mutation for PruneEntries {
     const KEY: &'static str = "datastore.registration_entry.prune";
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Vec<Entry>, Error> {
+        tx.db.lock([PRUNING]).await?;
         let mut conditions = Conditions::default();
         conditions.add(Sql::new("e.expiry <> 0"));
         conditions.add(Sql::new("e.expiry < ?").bind(self.expires_before));

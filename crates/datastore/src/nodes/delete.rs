@@ -26,6 +26,9 @@ pub struct PruneNodes {
     pub limit: u32,
 }
 
+/// What servers lock that prune at the same time, so that each row goes once and is told of once.
+const PRUNING: u64 = 0x7072_756e_652d_6e6f;
+
 impl Mutation for DeleteNode {
     /// The node that went.
     type Output = Node;
@@ -45,6 +48,7 @@ impl Mutation for PruneNodes {
     const KEY: &'static str = "datastore.node.prune";
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Vec<String>, Error> {
+        tx.db.lock([PRUNING]).await?;
         let Self { expires_before, include_non_reattestable, limit } = self;
         let expired = tx.db.dialect().earlier("expires_at", from_unix_seconds(*expires_before));
         let select = "SELECT spiffe_id, data_type FROM attested_node_entries WHERE serial_number <> '' AND ";

@@ -21,6 +21,7 @@ mod journals;
 mod lists;
 mod nodes;
 mod opened;
+mod pruning;
 mod tokens;
 mod writes;
 
@@ -59,6 +60,9 @@ macro_rules! of_servers {
                 pruning_holds_up_nothing_but_what_waits_for_it
                 ids_that_are_used_again_are_noticed
                 an_older_event_that_is_gone_is_noticed
+            }
+            pruning {
+                servers_that_prune_at_once_are_in_nobodys_way
             }
         }
     };
