@@ -41,8 +41,9 @@ mod recorded;
 #[cfg(test)]
 mod rotation;
 #[cfg(test)]
-mod signals;
 mod servers;
+#[cfg(test)]
+mod signals;
 #[cfg(test)]
 mod slice;
 #[cfg(test)]

@@ -201,6 +201,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the database cannot be reached, or cannot do it now: what was asked is not wrong, and may be asked again.
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Conflict(_) | Self::Busy(_) | Self::Unavailable(_) | Self::Closed)
+    }
+
     /// With the table that it is about.
     pub(crate) fn of_table(self, table: &'static str) -> Self {
         Self::InTable { table, error: Box::new(self) }

@@ -13,6 +13,7 @@ mod events;
 mod gaps;
 mod listen;
 mod read;
+mod status;
 mod tail;
 mod view;
 mod watch;
@@ -23,10 +24,11 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use steeple_proto::spire::common::Bundle;
 use steeple_runtime::Clock;
-use tokio::sync::watch::Receiver;
+use tokio::sync::watch::{self as watch_channel, Receiver};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::listen::tell_others;
+pub use self::status::{FeedStatus, OpenGap};
 
 use self::events::{OF_ENTRIES, OF_NODES};
 use self::read::{Known, Tasks};
@@ -123,6 +125,10 @@ pub struct Feed {
     since_bundles: Duration,
     /// Since the last look.
     since_look: Duration,
+    /// Since all of it was read.
+    since_whole: Duration,
+    /// How often all of it is read, though nothing seems to be amiss.
+    whole_every: Option<Duration>,
     /// Tells of other processes' writes.
     watch: Watch,
     /// Kept over calls of [`Feed::next`] that are dropped, so that it goes off however often that happens.
@@ -130,6 +136,7 @@ pub struct Feed {
     /// What the next call waits for after a failure; kept likewise.
     pause: Option<BoxFuture<'static, ()>>,
     failures: u32,
+    status: watch_channel::Sender<FeedStatus>,
 }
 
 /// A connection of a feed.
@@ -166,10 +173,25 @@ impl Feed {
             bundles_stale: false,
             since_bundles: Duration::ZERO,
             since_look: Duration::ZERO,
+            since_whole: Duration::ZERO,
+            whole_every: None,
             tick: None,
             pause: None,
             failures: 0,
+            status: watch_channel::Sender::default(),
         }
+    }
+
+    /// The same, reading everything each `interval` as if it had been replaced, so that what went wrong unnoticed is put
+    /// right. Changes wait meanwhile.
+    #[must_use]
+    pub fn reading_whole_every(self, interval: Duration) -> Self {
+        Self { whole_every: Some(interval), ..self }
+    }
+
+    /// How far it is, for others to look at. It goes on showing the last state when the feed is gone.
+    pub fn status(&self) -> Receiver<FeedStatus> {
+        self.status.subscribe()
     }
 
     /// Reads everything, as [`Feed::load`] does, at once.
@@ -208,6 +230,8 @@ impl Feed {
         self.bundles_stale = self.database.dialect().is_server();
         self.since_bundles = Duration::ZERO;
         self.since_look = Duration::ZERO;
+        self.since_whole = Duration::ZERO;
+        self.tell(true, true);
         Ok(position)
     }
 
@@ -242,7 +266,7 @@ impl Feed {
 
     async fn next_change(&mut self) -> Result<Change, Error> {
         loop {
-            if self.known.is_none() || self.source.0 != self.database.identity() {
+            if self.known.is_none() || self.source.0 != self.database.identity() || self.whole_is_due() {
                 return Ok(Change::Reload);
             }
             if !self.due {
@@ -277,7 +301,8 @@ impl Feed {
                     self.watch.ticked();
                     self.since_bundles = self.since_bundles.saturating_add(length);
                     self.since_look = self.since_look.saturating_add(length);
-                    if self.is_changed().await? || self.bundles_due() {
+                    self.since_whole = self.since_whole.saturating_add(length);
+                    if self.is_changed().await? || self.bundles_due() || self.whole_is_due() {
                         return Ok(());
                     }
                 }
@@ -313,7 +338,34 @@ impl Feed {
             }
         };
         open.is_idle = true;
+        if !changed {
+            let now = self.clock.now();
+            self.status.send_modify(|status| status.confirmed_at = Some(now));
+        }
         Ok(changed)
+    }
+
+    /// Shows how far it is, after it has read something: `whole` says that this was everything, `complete` that nothing is
+    /// left to be read.
+    fn tell(&self, whole: bool, complete: bool) {
+        let Some(known) = &self.known else { return };
+        let now = self.clock.now();
+        let is_heard = self.watch.is_heard();
+        self.status.send_modify(|status| {
+            if complete {
+                status.confirmed_at = Some(now);
+            }
+            status.is_heard = is_heard;
+            status.newest = known.position();
+            status.open_gaps = known.open_gaps();
+            if whole {
+                status.read_whole_at = Some(now);
+            }
+        });
+    }
+
+    fn whole_is_due(&self) -> bool {
+        self.whole_every.is_some_and(|every| self.since_whole >= every)
     }
 
     fn bundles_due(&self) -> bool {
@@ -362,6 +414,7 @@ impl Feed {
         if bundles {
             self.since_bundles = Duration::ZERO;
         }
+        self.tell(false, !more);
         Ok(if rows.is_empty() { Look::Nothing } else { Look::Rows(rows) })
     }
 }

@@ -101,7 +101,8 @@ impl Endpoints {
         let Listen { address, socket, audit, settings, node_attestors, agent_id_as_selector, credential, key_exchange } =
             listen;
         let clock = parts.clock.clone();
-        let (policy, agents) = Policy::new(parts.store.clone(), Arc::clone(&parts.index), &settings, clock.clone());
+        let (store, index, freshness) = (parts.store.clone(), Arc::clone(&parts.index), parts.freshness.clone());
+        let (policy, agents) = Policy::new(store, index, &settings, freshness, clock.clone());
         let peers = Peers {
             trust_domain: parts.trust_domain.clone(),
             index: Arc::clone(&parts.index),
@@ -176,7 +177,7 @@ impl Endpoints {
         let network_routes = shared().routes();
         let mut local_routes = shared();
         local_routes
-            .add_service(api::health::service(parts.trust_domain.clone(), parts.store.clone()))
+            .add_service(api::health::service(parts.trust_domain.clone(), parts.store.clone(), clock.clone()))
             .add_service(api::logger::service(log))
             .add_service(api::debug::service(parts.clone(), credential));
         let over_network = serve(

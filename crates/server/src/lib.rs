@@ -9,6 +9,7 @@ pub mod config;
 mod dns_name;
 mod endpoints;
 mod entries;
+mod freshness;
 pub mod limits;
 mod prune;
 mod run;

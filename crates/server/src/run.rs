@@ -26,6 +26,7 @@ use crate::ca::{Ca, CaError, Rotation};
 use crate::config::Config;
 use crate::endpoints::{Endpoints, EndpointsError, Listen};
 use crate::entries::{Index, Loading};
+use crate::freshness::Freshness;
 use crate::prune::Pruning;
 use crate::settings::Settings;
 use crate::svid::{SvidError, SvidRotation};
@@ -179,7 +180,8 @@ async fn start(
 
     // What is authorized.
     info!(target: "endpoints", "Building in-memory entry cache");
-    let mut feed = store.feed();
+    let mut feed = store.feed().reading_whole_every(config.read_whole_every);
+    let freshness = Freshness::new(feed.status(), clock.clone(), config.max_staleness);
     let index = Arc::new(Index::new(Loading::read(&mut feed, &trust_domain).await?));
     info!(target: "endpoints", "Completed building in-memory entry cache");
 
@@ -192,6 +194,7 @@ async fn start(
         index: Arc::clone(&index),
         ca,
         orders: rotation.orders(),
+        freshness: freshness.clone(),
         clock: clock.clone(),
     };
     let settings = Settings::new(config.admin_ids, config.rate_limits, &clock);
@@ -213,6 +216,7 @@ async fn start(
         Pruning::new(store.clone(), trust_domain.clone(), clock, config.prune_events_older_than, config.prune_nodes);
     signals::follow(&log, &shutdown).map_err(RunError::Signals)?;
     let mut tasks = Tasks::new(shutdown.clone());
+    tasks.start("freshness", part(freshness.watch(health.clone(), shutdown.clone())));
     tasks.start("feed", follow(feed, trust_domain, index, health, shutdown.clone()));
     tasks.start("CA rotation", part(rotation.run(shutdown.clone())));
     tasks.start("SVID rotation", part(svid_rotation.run(shutdown.clone())));

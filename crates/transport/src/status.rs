@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt::Display;
+use std::time::Duration;
 
 use prost::Message;
 use steeple_proto::spire::api::types::permission_denied_details::Reason;
@@ -26,7 +27,15 @@ struct Envelope {
     details: Vec<prost_types::Any>,
 }
 
+/// `google.rpc.RetryInfo`
+#[derive(Clone, PartialEq, Message)]
+struct RetryInfo {
+    #[prost(message, optional, tag = "1")]
+    retry_delay: Option<prost_types::Duration>,
+}
+
 const DETAILS_TYPE: &str = "type.googleapis.com/spire.api.types.PermissionDeniedDetails";
+const RETRY_TYPE: &str = "type.googleapis.com/google.rpc.RetryInfo";
 
 /// A status whose text is `message: inner`. NotFound drops the inner text, as clients of the reference see it.
 pub fn with_cause(code: Code, message: &str, inner: impl Display) -> Status {
@@ -45,6 +54,24 @@ pub fn permission_denied(message: &str, reason: Reason) -> Status {
         details: vec![prost_types::Any { type_url: DETAILS_TYPE.to_owned(), value: details.encode_to_vec() }],
     };
     Status::with_details(Code::PermissionDenied, message, envelope.encode_to_vec().into())
+}
+
+/// UNAVAILABLE, and after which time it is worth asking again.
+pub fn unavailable(message: &str, retry_delay: Duration) -> Status {
+    let info = RetryInfo { retry_delay: prost_types::Duration::try_from(retry_delay).ok() };
+    let envelope = Envelope {
+        code: Code::Unavailable as i32,
+        message: message.to_owned(),
+        details: vec![prost_types::Any { type_url: RETRY_TYPE.to_owned(), value: info.encode_to_vec() }],
+    };
+    Status::with_details(Code::Unavailable, message, envelope.encode_to_vec().into())
+}
+
+/// After which time it is worth asking again, if the status says so.
+pub fn retry_delay(status: &Status) -> Option<Duration> {
+    let envelope = Envelope::decode(status.details()).ok()?;
+    let info = envelope.details.iter().find(|any| any.type_url.ends_with("google.rpc.RetryInfo"))?;
+    RetryInfo::decode(info.value.as_slice()).ok()?.retry_delay?.try_into().ok()
 }
 
 /// The reason in a PERMISSION_DENIED, if it carries one.
@@ -103,6 +130,14 @@ mod tests {
         let status = permission_denied("no", Reason::AgentBanned);
         assert_eq!(denial_reason(&status), Some(Reason::AgentBanned));
         assert_eq!(denial_reason(&Status::permission_denied("no")), None);
+    }
+
+    #[test]
+    fn a_retry_delay_survives_the_wire() {
+        let status = unavailable("away", Duration::from_millis(1500));
+        assert_eq!((status.code(), retry_delay(&status)), (Code::Unavailable, Some(Duration::from_millis(1500))));
+        assert_eq!(retry_delay(&Status::unavailable("away")), None);
+        assert_eq!(retry_delay(&permission_denied("no", Reason::AgentBanned)), None);
     }
 
     #[test]

@@ -17,6 +17,9 @@ pub(super) struct Gaps {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Gap {
     last: i64,
+    /// When it opened.
+    since: SystemTime,
+    /// When there was last a sign of somebody who may fill it.
     noticed: SystemTime,
     /// PostgreSQL: transactions before this one may have taken the ids, later ones have not.
     before: Option<i64>,
@@ -40,13 +43,18 @@ impl Gaps {
     /// The ids from `first` to `last` were skipped.
     pub(super) fn notice(&mut self, first: i64, last: i64, now: SystemTime) {
         if first <= last {
-            self.open.insert(first, Gap { last, noticed: now, before: None });
+            self.open.insert(first, Gap { last, since: now, noticed: now, before: None });
         }
     }
 
     /// First and last id of each gap, in order.
     pub(super) fn ranges(&self) -> Vec<(i64, i64)> {
         self.open.iter().map(|(first, gap)| (*first, gap.last)).collect()
+    }
+
+    /// First and last id of each gap, and since when it is open, in order.
+    pub(super) fn open(&self) -> impl Iterator<Item = (i64, i64, SystemTime)> {
+        self.open.iter().map(|(first, gap)| (*first, gap.last, gap.since))
     }
 
     /// The event has appeared.

@@ -10,7 +10,7 @@ use super::bundles::{BundleRow, Bundles};
 use super::events::{self, OF_ENTRIES, OF_NODES};
 use super::gaps::Horizon;
 use super::tail::Tail;
-use super::{ChangedRows, Part, Position};
+use super::{ChangedRows, OpenGap, Part, Position};
 use crate::connection::Connection;
 use crate::sql::{Conditions, Sql};
 use crate::{Error, bundles, entries, nodes};
@@ -47,6 +47,15 @@ pub(super) struct Tasks {
 impl Known {
     pub(super) fn position(&self) -> Position {
         Position { entries: self.entries.last, nodes: self.nodes.last }
+    }
+
+    /// All gaps, those of entries first.
+    pub(super) fn open_gaps(&self) -> Vec<OpenGap> {
+        let of = |of_nodes, tail: &Tail| {
+            let gaps = tail.gaps.open().map(move |(first, last, since)| OpenGap { of_nodes, first, last, since });
+            gaps.collect::<Vec<_>>()
+        };
+        [of(false, &self.entries), of(true, &self.nodes)].concat()
     }
 
     /// Asks, outside of any transaction, which gaps somebody still holds: MySQL's snapshots do not tell.

@@ -59,6 +59,15 @@ impl Watch {
         }
     }
 
+    /// Whether others tell of their writes, and are heard.
+    pub(super) fn is_heard(&self) -> bool {
+        match self {
+            Self::File { touches, .. } => touches.is_some(),
+            Self::Listener(listener) => listener.is_heard(),
+            Self::Nothing => false,
+        }
+    }
+
     pub(super) fn ticked(&mut self) {
         if let Self::File { awake, .. } = self {
             *awake = awake.saturating_sub(1);

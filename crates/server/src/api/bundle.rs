@@ -2,6 +2,8 @@
 
 mod convert;
 
+use std::time::Duration;
+
 use futures::{StreamExt, stream};
 use steeple_datastore::bundles::{AppendBundle, CreateBundle, DeleteBundle, DeleteMode, SetBundle, UpdateBundle};
 use steeple_datastore::{Bundle as Stored, Error, Page};
@@ -29,6 +31,9 @@ use crate::entries::api_bundle;
 use convert::{fields_of, jwt_key, masked, own_root, stored};
 
 struct Service(Parts);
+
+/// How long a bundle is waited for that is in memory as well.
+const FETCHING: Duration = Duration::from_secs(2);
 
 /// A foreign bundle that a caller sent, as others would see it once it is stored: a door of the fuzz target, which no other
 /// build has.
@@ -222,10 +227,27 @@ impl Service {
         trust_domain: &TrustDomain,
         mask: Option<types::BundleMask>,
     ) -> Result<Response<types::Bundle>, Status> {
-        let stored = self.0.store.fetch_bundle(trust_domain.id().as_str()).await;
-        let stored = stored.map_err(|error| status::internal("failed to fetch bundle", error))?;
-        let stored = stored.ok_or_else(|| status::not_found(NOT_FOUND))?;
-        Ok(Response::new(masked(api_bundle(&stored), mask.as_ref())))
+        let bundle = match self.stored(trust_domain).await {
+            Ok(stored) => stored.map(|stored| api_bundle(&stored)),
+            Err(error) if error.is_away() => {
+                self.0.freshness.check()?;
+                self.0.index.bundle(trust_domain.name()).map(|bundle| bundle.api.clone())
+            }
+            Err(error) => return Err(status::internal("failed to fetch bundle", error)),
+        };
+        let bundle = bundle.ok_or_else(|| status::not_found(NOT_FOUND))?;
+        Ok(Response::new(masked(bundle, mask.as_ref())))
+    }
+
+    /// As it is stored, so that whoever has changed it sees that; but nobody waits for a database that is away.
+    async fn stored(&self, trust_domain: &TrustDomain) -> Result<Option<Stored>, Error> {
+        let late = || Err(Error::Unavailable("the database does not answer".to_owned()));
+        if self.0.freshness.is_away() {
+            return late();
+        }
+        let id = trust_domain.id();
+        let fetched = self.0.clock.within(FETCHING, self.0.store.fetch_bundle(id.as_str())).await;
+        fetched.unwrap_or_else(late)
     }
 
     /// A trust domain other than the own one, by its name or by an ID in it.

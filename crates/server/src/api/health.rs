@@ -1,6 +1,9 @@
 //! `grpc.health.v1.Health`, on the admin socket alone: SERVING when the own bundle can be read.
 
-use steeple_datastore::DataStore;
+use std::time::Duration;
+
+use steeple_datastore::{DataStore, Error};
+use steeple_runtime::Clock;
 use steeple_spiffe::TrustDomain;
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status};
@@ -12,11 +15,15 @@ use tracing::error;
 struct Service {
     trust_domain: TrustDomain,
     store: DataStore,
+    clock: Clock,
 }
 
+/// Whoever asks wants to know it now: a database that has not answered by then is away.
+const LIMIT: Duration = Duration::from_secs(5);
+
 /// The service.
-pub(crate) fn service(trust_domain: TrustDomain, store: DataStore) -> HealthServer<impl Health> {
-    HealthServer::new(Service { trust_domain, store })
+pub(crate) fn service(trust_domain: TrustDomain, store: DataStore, clock: Clock) -> HealthServer<impl Health> {
+    HealthServer::new(Service { trust_domain, store, clock })
 }
 
 #[tonic::async_trait]
@@ -25,7 +32,10 @@ impl Health for Service {
         if !request.get_ref().service.is_empty() {
             return Err(super::status::invalid_argument("per-service health is not supported"));
         }
-        let status = match self.store.fetch_bundle(self.trust_domain.id().as_str()).await {
+        let trust_domain = self.trust_domain.id();
+        let fetched = self.clock.within(LIMIT, self.store.fetch_bundle(trust_domain.as_str())).await;
+        let late = || Err(Error::Unavailable(format!("the database did not answer within {} s", LIMIT.as_secs())));
+        let status = match fetched.unwrap_or_else(late) {
             Ok(Some(_)) => ServingStatus::Serving,
             Ok(None) => {
                 error!(target: "api", "Health check failed: the own bundle is not in the datastore");

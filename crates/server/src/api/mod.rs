@@ -24,6 +24,7 @@ use steeple_spiffe::TrustDomain;
 
 use crate::ca::{Ca, Orders};
 use crate::entries::Index;
+use crate::freshness::Freshness;
 
 /// Items of one call that are written at once, so that they share commits.
 const AT_ONCE: usize = 256;
@@ -41,6 +42,8 @@ pub(crate) struct Parts {
     pub ca: Arc<Ca>,
     /// What operators do to what signs.
     pub orders: Orders,
+    /// Whether what is authorized is new enough.
+    pub freshness: Freshness,
     /// The time.
     pub clock: Clock,
 }

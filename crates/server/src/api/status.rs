@@ -1,5 +1,6 @@
 //! One place where the server's errors become gRPC statuses.
 
+use std::any::Any;
 use std::fmt::Display;
 
 use steeple_proto::spire::api::types;
@@ -7,6 +8,8 @@ use steeple_runtime::metrics::Coded;
 use steeple_transport::status::with_cause;
 use tonic::{Code, Status};
 use tracing::error;
+
+use crate::freshness::come_again;
 
 /// A refusal of what the caller sent: `message: inner`.
 pub(super) fn invalid(message: &str, inner: impl Display) -> Status {
@@ -23,14 +26,19 @@ pub(super) fn not_found(message: &str) -> Status {
     log(Status::not_found(message))
 }
 
-/// Something broke here: `message: inner`.
-pub(super) fn internal(message: &str, inner: impl Display) -> Status {
-    with_inner(Code::Internal, message, inner)
+/// Something broke here: `message: inner`. A datastore that is away is no such thing, unlike in the reference: the caller
+/// is told when to come again.
+pub(super) fn internal(message: &str, inner: impl Display + Any) -> Status {
+    let is_away = (&inner as &dyn Any).downcast_ref().is_some_and(steeple_datastore::Error::is_away);
+    with_inner(if is_away { Code::Unavailable } else { Code::Internal }, message, inner)
 }
 
 fn with_inner(code: Code, message: &str, inner: impl Display) -> Status {
     error!(target: "api", error = %inner, "{}", line(code, message));
-    with_cause(code, message, inner)
+    match code {
+        Code::Unavailable => come_again(&format!("{message}: {inner}")),
+        code => with_cause(code, message, inner),
+    }
 }
 
 /// With the code of the datastore's error; what it has no code for is INTERNAL. That something is not there needs no

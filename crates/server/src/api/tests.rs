@@ -38,6 +38,7 @@ use crate::authpolicy::{Policy, local_services};
 use crate::ca::authorities::Authorities;
 use crate::ca::sign::{Lifetimes, Signing};
 use crate::ca::{CaConfig, CaSubject, Rotation};
+use crate::freshness::Freshness;
 use crate::limits::RateLimits;
 use crate::settings::Settings;
 use crate::svid::SvidRotation;
@@ -119,6 +120,8 @@ impl Api {
         let ca = Arc::new(Ca::new(signing, lifetimes, Some(String::new()), clock.clone()));
 
         let mut feed = store.feed();
+        // Tests let hours pass at once.
+        let freshness = Freshness::new(feed.status(), clock.clone(), DAY * 10_000);
         let index = Arc::new(Index::new(crate::entries::Loading::read(&mut feed, &trust_domain).await.unwrap()));
         let fed = Arc::clone(&index);
         tokio::spawn(async move {
@@ -128,10 +131,12 @@ impl Api {
         });
 
         let settings = Settings::new(Vec::new(), RateLimits { attestation: false, signing: false }, &clock);
-        let (policy, agents) = Policy::new(store.clone(), Arc::clone(&index), &settings, clock.clone());
+        let (policy, agents) =
+            Policy::new(store.clone(), Arc::clone(&index), &settings, freshness.clone(), clock.clone());
         let (_, credential) =
             SvidRotation::start(&trust_domain, KeyType::EcP256, Arc::clone(&ca), clock.clone()).await.unwrap();
-        let parts = Parts { trust_domain, store: store.clone(), index: Arc::clone(&index), ca, orders, clock };
+        let parts =
+            Parts { trust_domain, store: store.clone(), index: Arc::clone(&index), ca, orders, freshness, clock };
         let mut routes = Routes::builder();
         routes
             .add_service(super::agent::service(parts.clone(), attest::attestors(), false))

@@ -4,10 +4,11 @@
 //! first seen. Any other is looked up in the datastore once before it is refused, since the index may be a moment behind.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use steeple_datastore::join_tokens::EndAnswers;
 use steeple_datastore::nodes::ActivateNodeSerial;
-use steeple_datastore::{DataStore, Error};
+use steeple_datastore::{DataStore, Error, Mutation, Node};
 use steeple_proto::spire::api::types::permission_denied_details::Reason;
 use steeple_runtime::Clock;
 use steeple_transport::connection::PeerSvid;
@@ -16,23 +17,29 @@ use tonic::Status;
 use tracing::warn;
 
 use crate::entries::Index;
+use crate::freshness::{Freshness, come_again};
 
 /// Knows the agents of the trust domain.
 pub struct Agents {
     store: DataStore,
     index: Arc<Index>,
+    freshness: Freshness,
     clock: Clock,
 }
 
+/// An agent waits for so long for what the datastore is to be told of it. What was handed over is written all the same.
+const TELLING: Duration = Duration::from_secs(2);
+
 impl Agents {
-    pub(super) fn new(store: DataStore, index: Arc<Index>, clock: Clock) -> Self {
-        Self { store, index, clock }
+    pub(super) fn new(store: DataStore, index: Arc<Index>, freshness: Freshness, clock: Clock) -> Self {
+        Self { store, index, freshness, clock }
     }
 
     /// Whether the holder of this SVID may act as an agent now.
     ///
     /// # Errors
-    /// PERMISSION_DENIED with the reason as a detail; UNAVAILABLE when the datastore would have to be asked and cannot.
+    /// PERMISSION_DENIED with the reason as a detail; UNAVAILABLE when the datastore would have to be asked and cannot, or
+    /// could not be for so long that nothing is certain any more.
     pub async fn check(&self, svid: &PeerSvid) -> Result<(), Status> {
         if self.clock.now() > svid.certificate.not_after() {
             return Err(permission_denied("agent SVID is expired", Reason::AgentExpired));
@@ -43,6 +50,7 @@ impl Agents {
                 // A ban ends only when the agent is deleted; then the index forgets it as well.
                 return self.check_stored(svid, &serial, true).await;
             }
+            self.freshness.check()?;
             // First, since the SVID that answers a join token is the one in use as well.
             if known.new_serial == serial {
                 return self.activate(svid, &serial).await;
@@ -55,11 +63,11 @@ impl Agents {
     }
 
     async fn check_stored(&self, svid: &PeerSvid, serial: &str, known_as_banned: bool) -> Result<(), Status> {
-        let node = match self.store.fetch_node(svid.id.as_str()).await {
+        let node = match self.stored(svid).await {
             Ok(node) => node,
             // Known as banned is known enough.
             Err(_) if known_as_banned => return Err(is_banned()),
-            Err(error) => return Err(Status::unavailable(format!("unable to look up agent information: {error}"))),
+            Err(error) => return Err(come_again(&format!("unable to look up agent information: {error}"))),
         };
         let Some(node) = node else {
             return Err(permission_denied("agent is not attested", Reason::AgentNotAttested));
@@ -76,11 +84,25 @@ impl Agents {
         Err(permission_denied("agent SVID is not active", Reason::AgentNotActive))
     }
 
+    async fn stored(&self, svid: &PeerSvid) -> Result<Option<Node>, Error> {
+        if self.freshness.is_away() {
+            return Err(Error::Unavailable("the database is away".to_owned()));
+        }
+        self.store.fetch_node(svid.id.as_str()).await
+    }
+
+    /// Writes what can wait. One that takes too long goes on by itself.
+    async fn tell<M: Mutation>(&self, mutation: M) -> Result<M::Output, Error> {
+        let late = || Err(Error::Unavailable("the database takes too long".to_owned()));
+        let limit = if self.freshness.is_away() { Duration::ZERO } else { TELLING };
+        self.clock.within(limit, self.store.write(mutation)).await.unwrap_or_else(late)
+    }
+
     /// The SVID in use needs nothing else. While there is a next one, which is not for long, it may be an answer to a join
     /// token that was taken for lost; then no other is given any more.
     async fn in_use(&self, svid: &PeerSvid, next: &str) -> Result<(), Status> {
         if !next.is_empty()
-            && let Err(error) = self.store.write(EndAnswers { spiffe_id: svid.id.to_string() }).await
+            && let Err(error) = self.tell(EndAnswers { spiffe_id: svid.id.to_string() }).await
         {
             warn!(target: "api", agent_id = %svid.id, error = %error, "Unable to note that the agent was seen");
         }
@@ -90,7 +112,7 @@ impl Agents {
     /// The renewed SVID has arrived: the one before it is over.
     async fn activate(&self, svid: &PeerSvid, serial: &str) -> Result<(), Status> {
         let activation = ActivateNodeSerial { spiffe_id: svid.id.to_string(), serial: serial.to_owned() };
-        match self.store.write(activation).await {
+        match self.tell(activation).await {
             Ok(node) if node.is_banned() => Err(is_banned()),
             // The index may have been behind a later answer.
             Ok(node) if node.serial.as_deref() == Some(serial) => self.in_use(svid, &node.new_serial).await,

@@ -19,6 +19,7 @@ use tracing::{debug, error};
 
 use crate::api::status::capitalized;
 use crate::entries::Index;
+use crate::freshness::{Freshness, come_again};
 use crate::settings::Settings;
 pub use agents::Agents;
 use table::Classes;
@@ -31,14 +32,21 @@ pub struct Policy {
     table: watch::Receiver<Arc<Table>>,
     admin_ids: watch::Receiver<Arc<[SpiffeId]>>,
     agents: Arc<Agents>,
+    freshness: Freshness,
 }
 
 impl Policy {
     /// By what `settings` hold at the time of each call.
-    pub fn new(store: DataStore, index: Arc<Index>, settings: &Settings, clock: Clock) -> (Self, Arc<Agents>) {
-        let agents = Arc::new(Agents::new(store.clone(), index, clock));
+    pub fn new(
+        store: DataStore,
+        index: Arc<Index>,
+        settings: &Settings,
+        freshness: Freshness,
+        clock: Clock,
+    ) -> (Self, Arc<Agents>) {
+        let agents = Arc::new(Agents::new(store.clone(), index, freshness.clone(), clock));
         let (table, admin_ids) = (settings.policy.subscribe(), settings.admin_ids.subscribe());
-        (Self { store, table, admin_ids, agents: Arc::clone(&agents) }, agents)
+        (Self { store, table, admin_ids, agents: Arc::clone(&agents), freshness }, agents)
     }
 
     /// The first class that fits, in the reference's order.
@@ -58,7 +66,17 @@ impl Policy {
             return Ok(Authorized::Admin { via: "config" });
         }
         if allowed.has(Classes::ADMIN) || allowed.has(Classes::DOWNSTREAM) {
-            let entries = self.entries_of(&svid.id).await?;
+            let may_be_agent = allowed.has(Classes::AGENT);
+            // While the database is away nobody is more than an agent, which is enough where agents may call.
+            let nothing_more = || Ok(Roles { admin: false, downstream: false });
+            let entries = if may_be_agent && self.freshness.is_away() {
+                nothing_more()
+            } else {
+                match self.entries_of(&svid.id).await {
+                    Err(status) if may_be_agent && status.code() == Code::Unavailable => nothing_more(),
+                    roles => roles,
+                }
+            }?;
             if allowed.has(Classes::ADMIN) && entries.admin {
                 return Ok(Authorized::Admin { via: "entries" });
             }
@@ -76,7 +94,10 @@ impl Policy {
     async fn entries_of(&self, id: &SpiffeId) -> Result<Roles, Status> {
         let filter = EntryFilter { by_spiffe_id: Some(id.to_string()), ..EntryFilter::default() };
         let listing = self.store.list_entries(&filter, &Page::default()).await;
-        let listing = listing.map_err(|error| Status::internal(format!("failed to fetch caller entries: {error}")))?;
+        let listing = listing.map_err(|error| {
+            let message = format!("failed to fetch caller entries: {error}");
+            if error.is_away() { come_again(&message) } else { Status::internal(message) }
+        })?;
         Ok(Roles {
             admin: listing.rows.iter().any(|entry| entry.admin),
             downstream: listing.rows.iter().any(|entry| entry.downstream),

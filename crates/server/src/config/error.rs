@@ -114,6 +114,9 @@ pub enum ConfigError {
     /// A plugin block.
     #[error(transparent)]
     Plugins(#[from] steeple_config::Error),
+    /// `experimental.steeple.max_staleness`
+    #[error("experimental.steeple.max_staleness: {0}")]
+    MaxStaleness(String),
     /// Keys that mean nothing. Each section is logged with its keys before.
     #[error("unknown configuration detected")]
     UnknownKeys(Vec<UnknownSection>),
@@ -173,6 +176,7 @@ pub(super) const CHECKED: &[(&str, &str)] = &[
     ("server", "server"),
     ("server.ca_subject", "ca_subject"),
     ("server.ratelimit", "ratelimit"),
+    ("server.experimental.steeple", "experimental.steeple"),
     ("server.federation.bundle_endpoint", "bundle endpoint"),
     ("server.federation.bundle_endpoint.acme", "bundle endpoint ACME"),
     ("telemetry.Prometheus", "Prometheus"),

@@ -91,8 +91,16 @@ pub(super) struct Experimental {
     pub(super) prune_events_older_than: String,
     pub(super) require_pq_kem: bool,
     pub(super) sql_transaction_timeout: String,
+    pub(super) steeple: Option<Steeple>,
     pub(super) wit_issuer: String,
     pub(super) wit_key_type: String,
+}
+
+/// `server.experimental.steeple`: what the reference does not know, and ignores.
+#[derive(Debug, Default, Deserialize, PartialEq)]
+#[serde(default)]
+pub(super) struct Steeple {
+    pub(super) max_staleness: String,
 }
 
 /// `server.ratelimit`

@@ -23,6 +23,7 @@ use steeple_transport::tls::KeyExchange;
 
 use crate::ca::sign::Lifetimes;
 use crate::ca::{CaConfig, CaSubject};
+use crate::freshness::MAX_STALENESS;
 use crate::limits::RateLimits;
 pub use crate::prune::NodePruning;
 pub use error::{ConfigError, WithoutDataStore};
@@ -61,6 +62,10 @@ pub struct Config {
     pub prune_events_older_than: Duration,
     /// `prune_attested_nodes_*` and `prune_tofu_nodes`; None when agents are kept.
     pub prune_nodes: Option<NodePruning>,
+    /// `experimental.full_cache_reload_interval`
+    pub read_whole_every: Duration,
+    /// `experimental.steeple.max_staleness`
+    pub max_staleness: Duration,
     /// `experimental.require_pq_kem`
     pub key_exchange: KeyExchange,
     /// Every plugin but the datastore, in the order of the file.
@@ -97,6 +102,9 @@ pub struct Flags {
     /// `-socketPath`
     pub socket_path: String,
 }
+
+/// A database that answers slowly is not away: what is known may always be so old.
+const LEAST_STALENESS: Duration = Duration::from_secs(10);
 
 impl Config {
     /// Reads the text of a configuration file at `path`, which is only named in errors.
@@ -157,7 +165,8 @@ impl Config {
             return Err(ConfigError::UnknownKeys(unknown));
         }
         let warnings = warnings::of(&server, &ca, &lifetimes);
-        let prune_events_older_than = experimental_duration(&server.experimental)?;
+        let (prune_events_older_than, read_whole_every) = experimental_durations(&server.experimental)?;
+        let max_staleness = max_staleness(&server.experimental)?;
         if stores.is_empty() {
             let rest = WithoutDataStore { trust_domain, log, plugins, warnings };
             return Err(ConfigError::NoDataStore(Box::new(rest)));
@@ -181,6 +190,8 @@ impl Config {
             agent_id_as_selector: server.experimental.agent_spiffe_id_as_selector,
             prune_events_older_than,
             prune_nodes,
+            read_whole_every,
+            max_staleness,
             key_exchange: KeyExchange::post_quantum(server.experimental.require_pq_kem),
             plugins,
             datastore_is_in_file: stores.iter().any(|store| matches!(store.data, PluginData::File(_))),
@@ -270,18 +281,31 @@ fn node_pruning(server: &Server) -> Result<Option<NodePruning>, ConfigError> {
     }))
 }
 
-/// Each is checked, though most of them tune what works otherwise here.
-fn experimental_duration(experimental: &Experimental) -> Result<Duration, ConfigError> {
+/// How long what is known counts while the database is away. Nothing else than a positive length is meant by anybody.
+fn max_staleness(experimental: &Experimental) -> Result<Duration, ConfigError> {
+    let text = experimental.steeple.as_ref().map_or("", |steeple| steeple.max_staleness.as_str());
+    if text.is_empty() {
+        return Ok(MAX_STALENESS);
+    }
+    let parsed: GoDuration = text.parse().map_err(|error| ConfigError::MaxStaleness(format!("{error}")))?;
+    let length = parsed.to_std().filter(|length| *length >= LEAST_STALENESS);
+    length.ok_or_else(|| ConfigError::MaxStaleness(format!("it must be at least {}s", LEAST_STALENESS.as_secs())))
+}
+
+/// Each is checked, though most of them tune what works otherwise here. Returns how long events are kept, and how often all
+/// of the database is read.
+fn experimental_durations(experimental: &Experimental) -> Result<(Duration, Duration), ConfigError> {
     duration(&experimental.cache_reload_interval, "cache reload interval")?;
-    duration(&experimental.full_cache_reload_interval, "full cache reload interval")?;
+    let whole = duration(&experimental.full_cache_reload_interval, "full cache reload interval")?;
     duration(&experimental.event_timeout, "event timeout interval")?;
     duration(&experimental.sql_transaction_timeout, "SQL transaction timeout interval")?;
     check_reload_intervals(experimental)?;
     let events = duration(&experimental.prune_events_older_than, "prune events interval")?;
-    Ok(events.unwrap_or(Duration::from_secs(12 * 60 * 60)))
+    const HOUR: Duration = Duration::from_secs(60 * 60);
+    Ok((events.unwrap_or(HOUR * 12), whole.unwrap_or(HOUR * 24)))
 }
 
-/// Neither has an effect here, but a server of the reference does not start with them the wrong way round. Only 0 means
+/// The first has no effect here, but a server of the reference does not start with them the wrong way round. Only 0 means
 /// the default: one below it stays what it is.
 fn check_reload_intervals(experimental: &Experimental) -> Result<(), ConfigError> {
     let or_default = |text: &str, seconds| {

@@ -69,6 +69,8 @@ impl Following {
         let svid_ends = self.call.connection.svid().ok_or(Ended::Gone)?.certificate.not_after();
         loop {
             tokio::select! {
+                // What is sent has to be true.
+                () = self.parts.freshness.over() => return Ok(self.parts.freshness.check()?),
                 // Whoever has renewed has another connection.
                 () = self.parts.clock.sleep_until(svid_ends) => return self.check_agent().await,
                 changed = changes.changed() => {

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tonic::Code;
 
 use super::*;
-use crate::tests::{HOUR, manual, store};
+use crate::tests::{DAY, HOUR, manual, store};
 
 /// One agent, attested, and known to store and index.
 struct Case {
@@ -32,9 +32,11 @@ impl Case {
         let (store, dir) = store(&manual).await;
         let svid = issue(&ca, &manual);
         store.write(node(&svid)).await.unwrap();
-        let loading = crate::entries::Loading::read(&mut store.feed(), ca.trust_domain()).await.unwrap();
+        let mut feed = store.feed();
+        let loading = crate::entries::Loading::read(&mut feed, ca.trust_domain()).await.unwrap();
         let index = Arc::new(Index::new(loading));
-        let agents = Agents::new(store.clone(), Arc::clone(&index), manual.clock());
+        let freshness = Freshness::new(feed.status(), manual.clock(), DAY * 10_000);
+        let agents = Agents::new(store.clone(), Arc::clone(&index), freshness, manual.clock());
         Self { manual, ca, agents, index, store, svid, _dir: dir }
     }
 

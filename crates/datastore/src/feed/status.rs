@@ -1,0 +1,31 @@
+use std::time::SystemTime;
+
+use super::Position;
+
+/// How far a feed is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FeedStatus {
+    /// When it last knew for certain that it had handed out all that the database held; None before the first snapshot.
+    pub confirmed_at: Option<SystemTime>,
+    /// When everything was last read, in place of what had changed.
+    pub read_whole_at: Option<SystemTime>,
+    /// The newest events that were read.
+    pub newest: Position,
+    /// Ids that were skipped and may still appear, oldest first.
+    pub open_gaps: Vec<OpenGap>,
+    /// Whether other writers are heard as soon as they write; otherwise the database is asked over and over.
+    pub is_heard: bool,
+}
+
+/// Ids of events that were skipped, because a transaction that has not ended may hold them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenGap {
+    /// Whether they are of nodes; otherwise of entries.
+    pub of_nodes: bool,
+    /// The first id.
+    pub first: i64,
+    /// The last one.
+    pub last: i64,
+    /// When it was noticed.
+    pub since: SystemTime,
+}
