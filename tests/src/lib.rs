@@ -46,6 +46,7 @@ mod server;
 mod shim;
 mod wait;
 mod warden;
+mod wire;
 mod workload;
 
 pub use agent::Agent;
@@ -65,4 +66,5 @@ pub use report::{cannot_run_here, say, skipped_on_the_reference};
 pub use server::Server;
 pub use shim::{Kill, Shim, Trap};
 pub use wait::{DEADLINE, POLL, passed, until, within};
+pub use wire::Wire;
 pub use workload::{Follower, Workload, verified};

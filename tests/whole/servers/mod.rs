@@ -1,5 +1,7 @@
 //! Several servers on one database.
 
+mod away;
+mod reach;
 mod start;
 
 use std::path::Path;

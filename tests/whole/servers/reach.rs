@@ -1,0 +1,135 @@
+//! Agents that know several servers.
+
+use anyhow::{Context, Result, ensure};
+use steeple_proto::workload::{X509svid, X509svidResponse};
+use steeple_spiffe::x509::parse_chain_der;
+use steeple_tests::{Agent, Domain, Scratch, Server, case, free_port, say, within};
+use tonic::Streaming;
+
+use super::{Shared, at_file, is_ours};
+
+const STAYS: &str = "spiffe://example.org/stays";
+
+/// The files of an agent that is told of these servers too.
+pub(super) async fn agent_of(domain: &Domain, name: &str, others: &[&Server]) -> Result<Agent> {
+    let agent = domain.new_agent(name).await?;
+    let list: Vec<_> = others.iter().map(|server| format!("\"127.0.0.1:{}\"", server.port)).collect();
+    let steeple = format!(
+        "experimental {{\n        steeple {{\n            server_addresses = [{}]\n        }}",
+        list.join(", ")
+    );
+    agent.reconfigure(|conf| conf.replacen("experimental {", &steeple, 1))?;
+    Ok(agent)
+}
+
+/// Waits for a message with so many SVIDs on a stream that must not end.
+pub(super) async fn until_count(stream: &mut Streaming<X509svidResponse>, count: usize) -> Result<()> {
+    loop {
+        let update = within("an update", stream.message()).await??.context("the stream ended")?;
+        if update.svids.len() == count {
+            return Ok(());
+        }
+    }
+}
+
+#[test]
+fn whichever_postgresql_server_is_killed_agents_go_on_at_another_one() -> Result<()> {
+    case(async |scratch| kill_each(scratch, Shared::on_postgres(scratch).await?.database).await)
+}
+
+#[test]
+fn whichever_sqlite_server_is_killed_agents_go_on_at_another_one() -> Result<()> {
+    case(async |scratch| {
+        let path = scratch.path().join("shared.sqlite3");
+        kill_each(scratch, at_file(&path)).await
+    })
+}
+
+/// Two agents with open streams; each server is killed once while entries come and go.
+async fn kill_each(scratch: &Scratch, database: steeple_tests::Database) -> Result<()> {
+    if !is_ours("an agent that knows several servers")? {
+        return Ok(());
+    }
+    let mut domain = Domain::builder().database(database).start(scratch).await?;
+    let mut other = domain.another_server("other", None)?;
+    other.start().await?;
+    let mut agents = Vec::new();
+    for name in ["one", "two"] {
+        let mut agent = agent_of(&domain, name, &[&other]).await?;
+        domain.attest(&mut agent).await?;
+        domain.entry(&agent.id, "/stays", &[]).await?;
+        let mut follower = agent.workload().follow();
+        // Whoever has not heard of a server's authority yet cannot go there.
+        let knows_both = |update: &X509svidResponse| {
+            let both = |svid: &X509svid| parse_chain_der(&svid.bundle).is_ok_and(|bundle| bundle.len() == 2);
+            update.svids.iter().any(both)
+        };
+        follower.until("the authorities of both servers", knows_both).await?;
+        agents.push((agent, follower.into_stream()?));
+    }
+    let mut lost = [0, 0];
+    for round in 0..4 {
+        let first_is_killed = round % 2 == 0;
+        let (killed, left) =
+            if first_is_killed { (&mut domain.server, &mut other) } else { (&mut other, &mut domain.server) };
+        killed.kill();
+        for (number, (agent, stream)) in agents.iter_mut().enumerate() {
+            let selector = format!("unix:uid:{}", nix::unistd::Uid::current());
+            let flags = ["-parentID", &agent.id, "-spiffeID", "spiffe://example.org/new", "-selector", &selector];
+            let entry = left.create_entry(&flags).await?;
+            until_count(stream, 2).await?;
+            left.command(&["entry", "delete", "-entryID", &entry]).await?.ok()?;
+            until_count(stream, 1).await?;
+            let log = agent.process()?.log()?;
+            let now = log.matches("Synchronize failed").count();
+            ensure!(now - lost[number] <= 1, "{} failures in round {round}:\n{log}", now - lost[number]);
+            lost[number] = now;
+        }
+        killed.start().await?;
+    }
+    say(&format!("servers: 4 kills, streams kept, syncs that failed once for each agent: {lost:?}"));
+    Ok(())
+}
+
+#[test]
+fn an_agent_attests_and_renews_though_its_first_server_is_not_there() -> Result<()> {
+    case(async |scratch| {
+        if !is_ours("an agent that knows several servers")? {
+            return Ok(());
+        }
+        let domain = Domain::builder().agent_ttl("6s").start(scratch).await?;
+        let mut agent = agent_of(&domain, "node1", &[&domain.server]).await?;
+        let (there, nowhere) = (domain.server.port, free_port()?);
+        agent
+            .reconfigure(|conf| conf.replace(&format!("server_port = {there}"), &format!("server_port = {nowhere}")))?;
+        domain.attest(&mut agent).await?;
+        domain.entry(&agent.id, "/stays", &[]).await?;
+        agent.workload().follow().until_id(STAYS).await?;
+        agent.process()?.line("Successfully rotated agent SVID").await?;
+        Ok(())
+    })
+}
+
+#[test]
+fn lists_of_servers_that_are_wrong_are_refused_by_validate() -> Result<()> {
+    case(async |scratch| {
+        if !is_ours("an agent that knows several servers")? {
+            return Ok(());
+        }
+        let domain = Domain::builder().start(scratch).await?;
+        let agent = domain.new_agent("node1").await?;
+        let text = std::fs::read_to_string(&agent.conf)?;
+        let own = format!("127.0.0.1:{}", domain.server.port);
+        for (list, why) in [
+            ("\"server.example.org\"", "\"server.example.org\": it must be host:port"),
+            ("\"::1:8081\"", "\"::1:8081\": it must be host:port"),
+            (&*format!("\"{own}\""), &*format!("\"{own}\": it is named twice")),
+        ] {
+            let steeple = format!("experimental {{\nsteeple {{\nserver_addresses = [{list}]\n}}");
+            std::fs::write(&agent.conf, text.replacen("experimental {", &steeple, 1))?;
+            let refused = agent.validate(&agent.conf).await?.refused()?;
+            ensure!(refused.contains(&format!("experimental.steeple.server_addresses: {why}")), "{refused}");
+        }
+        Ok(())
+    })
+}
