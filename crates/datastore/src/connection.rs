@@ -1,6 +1,7 @@
 //! One connection to a database, whichever kind it is.
 
 mod driver;
+mod pooled;
 mod row;
 
 use std::time::{Duration, SystemTime};
@@ -13,6 +14,7 @@ use sqlx::sqlite::{Sqlite, SqliteConnection};
 use sqlx::{AssertSqlSafe, Connection as _, Executor, IntoArguments};
 use steeple_runtime::Clock;
 
+pub(crate) use pooled::{Lent, find_out};
 pub(crate) use row::Row;
 
 use self::driver::{Driver, Statement};
@@ -35,6 +37,11 @@ pub(crate) struct Connection {
     locks: Vec<u64>,
     /// MySQL: what asks for a lock without waiting, once that is known.
     share_lock: Option<&'static str>,
+    /// PostgreSQL: whether something lends connections to the server, to many, for one transaction at a time.
+    lent: Lent,
+    /// Whether it holds statements with names, which the driver would use again.
+    has_named: bool,
+    in_transaction: bool,
 }
 
 enum Inner {
@@ -52,21 +59,42 @@ const STATEMENT: Duration = Duration::from_secs(60);
 
 impl Connection {
     pub(crate) fn sqlite(connection: SqliteConnection, zone: TimeZone) -> Self {
-        Self { inner: Inner::Sqlite(connection), zone, clock: None, locks: Vec::new(), share_lock: None }
+        Self {
+            inner: Inner::Sqlite(connection),
+            zone,
+            clock: None,
+            locks: Vec::new(),
+            share_lock: None,
+            lent: Lent::default(),
+            has_named: false,
+            in_transaction: false,
+        }
     }
 
-    pub(crate) fn postgres(connection: PgConnection, clock: Clock) -> Self {
+    pub(crate) fn postgres(connection: PgConnection, clock: Clock, lent: Lent) -> Self {
         Self {
             inner: Inner::Postgres(connection),
             zone: TimeZone::UTC,
             clock: Some(clock),
             locks: Vec::new(),
             share_lock: None,
+            lent,
+            has_named: false,
+            in_transaction: false,
         }
     }
 
     pub(crate) fn mysql(connection: MySqlConnection, clock: Clock, zone: TimeZone) -> Self {
-        Self { inner: Inner::MySql(connection), zone, clock: Some(clock), locks: Vec::new(), share_lock: None }
+        Self {
+            inner: Inner::MySql(connection),
+            zone,
+            clock: Some(clock),
+            locks: Vec::new(),
+            share_lock: None,
+            lent: Lent::default(),
+            has_named: false,
+            in_transaction: false,
+        }
     }
 
     pub(crate) fn dialect(&self) -> Dialect {
@@ -87,16 +115,18 @@ impl Connection {
     }
 
     /// Runs a statement and returns the number of rows it changed, or would have changed had they not been so already.
-    pub(crate) async fn execute(&mut self, sql: Sql) -> Result<u64, Error> {
+    pub(crate) async fn execute(&mut self, mut sql: Sql) -> Result<u64, Error> {
+        let alone = self.before(&mut sql).await?;
         let Self { inner, zone, clock, .. } = self;
-        within(clock.as_ref(), async {
+        let executed = within(clock.as_ref(), async {
             match inner {
                 Inner::Sqlite(db) => execute::<Sqlite>(db, sql, zone).await,
                 Inner::Postgres(db) => execute::<Postgres>(db, sql, zone).await,
                 Inner::MySql(db) => execute::<MySql>(db, sql, zone).await,
             }
-        })
-        .await
+        });
+        let executed = executed.await;
+        self.after(alone, executed).await
     }
 
     /// Runs a statement that has no values and no answer.
@@ -126,18 +156,20 @@ impl Connection {
     /// Runs a SELECT and reads its rows as they come.
     pub(crate) async fn rows<T: Send>(
         &mut self,
-        sql: Sql,
+        mut sql: Sql,
         read: impl FnMut(&Row) -> Result<T, Error> + Send,
     ) -> Result<Vec<T>, Error> {
+        let alone = self.before(&mut sql).await?;
         let Self { inner, zone, clock, .. } = self;
-        within(clock.as_ref(), async {
+        let read = within(clock.as_ref(), async {
             match inner {
                 Inner::Sqlite(db) => rows::<Sqlite, _>(db, sql, zone, read).await,
                 Inner::Postgres(db) => rows::<Postgres, _>(db, sql, zone, read).await,
                 Inner::MySql(db) => rows::<MySql, _>(db, sql, zone, read).await,
             }
-        })
-        .await
+        });
+        let read = read.await;
+        self.after(alone, read).await
     }
 
     /// Runs a SELECT and reads its first row, if there is one.
@@ -195,15 +227,20 @@ impl Connection {
     }
 
     pub(crate) async fn begin_read(&mut self) -> Result<(), Error> {
-        self.command(self.dialect().begin_read()).await
+        self.command(self.dialect().begin_read()).await?;
+        self.in_transaction = true;
+        Ok(())
     }
 
     pub(crate) async fn begin_write(&mut self) -> Result<(), Error> {
-        self.command(self.dialect().begin_write()).await
+        self.command(self.dialect().begin_write()).await?;
+        self.in_transaction = true;
+        Ok(())
     }
 
     pub(crate) async fn commit(&mut self) -> Result<(), Error> {
         self.command("COMMIT").await?;
+        self.in_transaction = false;
         // The commit is made. A connection that is lost now loses its locks too, and its next user finds it lost.
         let _ = self.unlock().await;
         Ok(())
@@ -212,6 +249,7 @@ impl Connection {
     /// Takes back the whole transaction.
     pub(crate) async fn roll_back(&mut self) -> Result<(), Error> {
         self.command("ROLLBACK").await?;
+        self.in_transaction = false;
         self.unlock().await
     }
 

@@ -55,13 +55,24 @@ impl Database {
         }
     }
 
+    /// Finds out what has to be known of the way to a server, with a connection that is open.
+    pub(crate) async fn find_out(&self, connection: &mut Connection) -> Result<(), Error> {
+        match self {
+            Self::Postgres(server, _) if !server.lent().is_known() => {
+                crate::connection::find_out(connection, self.write().await?).await
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Connects for writing.
     pub(crate) async fn write(&self) -> Result<Connection, Error> {
         match self {
             Self::Sqlite(file) => file.write().await,
             Self::Postgres(server, clock) => {
                 let options = server.options()?;
-                Ok(Connection::postgres(within(clock, options.connect()).await?, clock.clone()))
+                let connected = within(clock, options.connect()).await?;
+                Ok(Connection::postgres(connected, clock.clone(), server.lent().clone()))
             }
             Self::MySql(server, clock) => {
                 let options = server.options()?;

@@ -330,8 +330,8 @@ fn of_sqlite(code: Option<i32>, text: String) -> Error {
 fn of_postgres(code: &str, text: String) -> Error {
     match code {
         "23505" => Error::Constraint(text),
-        // Failed serialization, deadlock.
-        "40001" | "40P01" => Error::Conflict(text),
+        // Failed serialization, deadlock; a prepared statement that is another transaction's.
+        "40001" | "40P01" | "26000" | "42P05" => Error::Conflict(text),
         // A lock that is not to be had; a server that is read-only (a standby), starting, stopping or full of
         // connections; a connection that was lost.
         "55P03" | "25006" | "57P01" | "57P02" | "57P03" | "53300" => Error::Unavailable(text),

@@ -100,7 +100,12 @@ impl Pool {
         };
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         // Connections to a file that is no longer the one behind the path, and those whose time is over.
-        idle.retain(|it| it.identity == identity && !is_over(it.opened, lifetime) && !is_over(it.since, idle_time));
+        idle.retain(|it| {
+            !it.db.is_spoiled()
+                && it.identity == identity
+                && !is_over(it.opened, lifetime)
+                && !is_over(it.since, idle_time)
+        });
         idle.pop()
     }
 }
@@ -113,7 +118,7 @@ impl Lease<'_> {
         }
         let Self { db, identity, opened, in_transaction: _, pool, _permit } = self;
         let mut idle = pool.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if !pool.permits.is_closed() && idle.len() < pool.limits.idle {
+        if !pool.permits.is_closed() && !db.is_spoiled() && idle.len() < pool.limits.idle {
             idle.push(Idle { db, identity, opened, since: pool.clock.now() });
         }
         Ok(())

@@ -128,6 +128,7 @@ impl DataStore {
         tracing::info!(target: "sql", db_type = dialect.name(), "Opening SQL database");
         let named = |error| database.named(error);
         let mut connection = database.create().await.map_err(named)?;
+        database.find_out(&mut connection).await.map_err(named)?;
         schema::prepare(&mut connection, clock.now(), disable_migration).await.map_err(named)?;
         let version = connection.row(Sql::new(dialect.version()), |row| row.text(0)).await?.unwrap_or_default();
         tracing::info!(
@@ -170,6 +171,11 @@ impl DataStore {
     /// A feed of all changes, whoever makes them, from now on.
     pub fn feed(&self) -> Feed {
         Feed::new(self.0.database.clone(), self.0.hints.clone(), self.0.clock.clone(), self.0.stop.clone())
+    }
+
+    /// The value of `database_type`.
+    pub fn database_type(&self) -> &'static str {
+        self.0.database.dialect().name()
     }
 
     /// Writes what was handed over, then closes all connections. Later calls fail with [`Error::Closed`].

@@ -34,6 +34,12 @@ pub fn mariadb() -> &'static DatabaseServer {
     SERVER.get_or_init(|| start(MARIADB))
 }
 
+/// PgBouncer before [`postgres`], which lends each transaction any of a few connections. One for all tests of this process.
+pub fn pgbouncer() -> &'static DatabaseServer {
+    static SERVER: OnceLock<DatabaseServer> = OnceLock::new();
+    SERVER.get_or_init(|| start(&PGBOUNCER.replace("@PORT@", &postgres().port.to_string())))
+}
+
 /// Starts one; `script` prints `ready` when it can be used.
 fn start(script: &str) -> DatabaseServer {
     // Free now, and nobody else takes a port without being told to.
@@ -105,4 +111,28 @@ is_ready() { mariadb-admin --no-defaults -h 127.0.0.1 -P "$port" -u steeple ping
 serve mariadbd --no-defaults --datadir="$dir/data" --socket="$dir/socket" --pid-file="$dir/pid" \
     --bind-address=127.0.0.1 --port="$port" --skip-name-resolve --init-file="$dir/init.sql" --max-connections=400 \
     --innodb-flush-log-at-trx-commit=0 --innodb-lock-wait-timeout=5
+"#;
+
+const PGBOUNCER: &str = r#"
+owner=postgres
+PATH=$PATH:/usr/sbin
+printf '"steeple" ""\n' > "$dir/users"
+cat > "$dir/ini" << END
+[databases]
+* = host=127.0.0.1 port=@PORT@
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = $port
+unix_socket_dir =
+auth_type = any
+auth_file = $dir/users
+pool_mode = transaction
+default_pool_size = 3
+max_client_conn = 400
+ignore_startup_parameters = extra_float_digits
+END
+sed -i "s/^\* = .*/& user=steeple/" "$dir/ini"
+[ "$(id -u)" != 0 ] || chown -R "$owner:" "$dir"
+is_ready() { "$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -n 1)/pg_isready" -h 127.0.0.1 -p "$port" -U steeple; }
+serve pgbouncer "$dir/ini"
 "#;

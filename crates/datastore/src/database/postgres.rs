@@ -11,6 +11,7 @@ use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 use crate::Error;
+use crate::connection::Lent;
 
 /// A PostgreSQL server.
 #[derive(Clone, Debug)]
@@ -18,6 +19,7 @@ pub struct PostgresServer {
     /// By key, as the string gave them.
     settings: Arc<BTreeMap<String, String>>,
     log_statements: bool,
+    lent: Lent,
 }
 
 /// Keys that say how to connect. Any other is a parameter of the session.
@@ -53,7 +55,9 @@ impl PostgresServer {
             Some(("postgres" | "postgresql", _)) => from_url(connection_string)?,
             _ => from_pairs(connection_string).map_err(Error::ConnectionString)?,
         };
-        let server = Self { settings: Arc::new(settings), log_statements: false };
+        // What people tell the reference's driver when such a thing is there.
+        let told = settings.get("binary_parameters").is_some_and(|value| value == "yes");
+        let server = Self { settings: Arc::new(settings), log_statements: false, lent: Lent::new(told) };
         // What is wrong with it is said now and not at the first connection.
         server.options()?;
         Ok(server)
@@ -61,6 +65,11 @@ impl PostgresServer {
 
     pub(crate) fn logging(self, log_statements: bool) -> Self {
         Self { log_statements, ..self }
+    }
+
+    /// Whether something lends connections to it.
+    pub(crate) fn lent(&self) -> &Lent {
+        &self.lent
     }
 
     fn get(&self, key: &str) -> Option<&str> {
@@ -97,8 +106,11 @@ impl PostgresServer {
             options = options.application_name(name);
         }
         options = self.tls(options)?;
-        let parameters = self.settings.iter().filter(|(key, _)| !CONNECTING.contains(&key.as_str()));
-        options = options.options(parameters);
+        let mut parameters = self.settings.iter().filter(|(key, _)| !CONNECTING.contains(&key.as_str())).peekable();
+        // Not sent where there are none: what stands between need not let them through.
+        if parameters.peek().is_some() {
+            options = options.options(parameters);
+        }
         Ok(if self.log_statements { options } else { options.disable_statement_logging() })
     }
 

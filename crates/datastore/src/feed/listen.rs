@@ -50,7 +50,8 @@ impl Listener {
         let listening = Arc::clone(&state);
         let task = tokio::spawn(async move {
             let Database::Postgres(server, clock) = database else { return };
-            loop {
+            // There is no connection on which something could be heard.
+            while !server.lent().is_known() {
                 if let Err(error) = listen(&server, &clock, &listening).await {
                     tracing::debug!(target: "feed", error = %error, "Not listening; the database is asked more often");
                 }

@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, Connection, Row};
 use steeple_datastore::entries::{CreateEntry, Created};
 use steeple_datastore::{DataStore, Entry, MySqlServer, Options, PostgresServer, Selector, Source, TlsFiles};
 use steeple_runtime::Clock;
-use steeple_testkit::database::{USER, mariadb, postgres};
+use steeple_testkit::database::{USER, mariadb, pgbouncer, postgres};
 use tempfile::TempDir;
 
 pub(crate) struct Opened {
@@ -104,6 +104,18 @@ pub(crate) async fn new_postgres() -> Unopened {
     let mut options = Options::of(Source::Postgres(PostgresServer::parse(&url(&name)).unwrap()));
     options.connections = 8;
     Unopened { options, place: Place::Postgres(url(&name)), directory: None }
+}
+
+/// PostgreSQL, as PgBouncer lends it by transaction. Other programs go there directly.
+pub(crate) async fn on_pgbouncer() -> Opened {
+    let (server, name) = (postgres(), name());
+    let url = |port: u16, name: &str| format!("postgres://{USER}@127.0.0.1:{port}/{name}?sslmode=disable");
+    postgres_rows(&url(server.port, "postgres"), &format!("CREATE DATABASE {name}")).await;
+    let source = PostgresServer::parse(&url(pgbouncer().port, &name)).unwrap();
+    let mut options = Options::of(Source::Postgres(source));
+    options.connections = 8;
+    let store = DataStore::open(options.clone(), Clock::system()).await.unwrap();
+    Opened { store, options, place: Place::Postgres(url(server.port, &name)), _directory: None }
 }
 
 pub(crate) async fn on_mariadb() -> Opened {

@@ -1,4 +1,4 @@
-//! The suite on PostgreSQL and MariaDB, which the tests start: each case in a database of its own.
+//! The suite on PostgreSQL, directly and by way of PgBouncer, and on MariaDB, which the tests start: each case in a database of its own.
 
 #![allow(
     clippy::unwrap_used,
@@ -27,6 +27,7 @@ mod writes;
 
 suite! { on_postgres }
 suite! { on_mariadb }
+suite! { on_pgbouncer }
 
 pairs! {
     sqlite_to_postgres: new_sqlite to new_postgres
@@ -70,3 +71,4 @@ macro_rules! of_servers {
 
 of_servers! { only_postgres on on_postgres }
 of_servers! { only_mariadb on on_mariadb }
+of_servers! { only_pgbouncer on on_pgbouncer }
