@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use steeple_proto::spire::common::Bundle;
-use steeple_runtime::Clock;
+use steeple_runtime::{Clock, jitter};
 use tokio::sync::watch::{self as watch_channel, Receiver};
 use tokio_util::sync::CancellationToken;
 
@@ -211,6 +211,15 @@ impl Feed {
     ///
     /// After an error, or when the future is dropped, the parts that were handed out say nothing.
     pub async fn load(&mut self, take: &mut (dyn FnMut(Part) + Send)) -> Result<Position, Error> {
+        let loaded = self.load_once(take).await;
+        match &loaded {
+            Ok(_) => self.failures = 0,
+            Err(_) => self.failed(),
+        }
+        loaded
+    }
+
+    async fn load_once(&mut self, take: &mut (dyn FnMut(Part) + Send)) -> Result<Position, Error> {
         self.known = None;
         let hint = *self.hints.borrow_and_update();
         self.watch.renew();
@@ -245,14 +254,21 @@ impl Feed {
             self.pause = None;
         }
         let change = self.next_change().await;
-        if change.is_ok() {
-            self.failures = 0;
-        } else {
-            self.due = true;
-            self.pause = Some(sleep(&self.clock, PAUSE * 2_u32.pow(self.failures.min(MOST_DOUBLINGS))));
-            self.failures = self.failures.saturating_add(1);
+        match &change {
+            Ok(Change::Rows(_)) => self.failures = 0,
+            // Whether it can be read is to be seen.
+            Ok(Change::Reload) => {}
+            Err(_) => self.failed(),
         }
         change
+    }
+
+    /// The next call of [`Feed::next`] waits before it tries again.
+    fn failed(&mut self) {
+        self.due = true;
+        let length = PAUSE * 2_u32.pow(self.failures.min(MOST_DOUBLINGS));
+        self.pause = Some(sleep(&self.clock, jitter(length)));
+        self.failures = self.failures.saturating_add(1);
     }
 
     /// Waits until the feed has let go of the database's files. With a feed that is only dropped, they may still be open when
@@ -408,6 +424,14 @@ impl Feed {
         };
         self.source.1 = view.source;
         let (rows, more) = known.follow(found, &self.clock);
+        let foreign = if hint.commits == self.followed.commits { rows.entries.len() + rows.nodes.len() } else { 0 };
+        if foreign > 0 {
+            let now = self.clock.now();
+            self.status.send_modify(|status| {
+                status.foreign_events += foreign as u64;
+                status.foreign_at = Some(now);
+            });
+        }
         self.followed = hint;
         self.due = more;
         self.bundles_stale = self.database.dialect().is_server() || (stale && !bundles);

@@ -50,6 +50,8 @@ pub struct Tx<'c> {
 /// What each commit of this process tells the feeds. Only a hint: a feed that misses it finds the change by itself.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Hint {
+    /// How many there were.
+    pub(crate) commits: u64,
     /// How many commits have written a bundle.
     pub(crate) bundles: u64,
     /// How many commits may or may not have been made: the connection was lost before the answer.
@@ -58,6 +60,7 @@ pub(crate) struct Hint {
 
 impl Hint {
     fn add(&mut self, bundles_changed: bool) {
+        self.commits += 1;
         self.bundles += u64::from(bundles_changed);
     }
 }

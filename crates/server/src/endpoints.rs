@@ -62,6 +62,8 @@ pub(crate) struct Listen {
     pub credential: CredentialWatch,
     /// `experimental.require_pq_kem`
     pub key_exchange: KeyExchange,
+    /// How far the database is read.
+    pub told_of_store: api::store::Told,
 }
 
 /// Why the server cannot listen, or stopped.
@@ -90,6 +92,7 @@ pub(crate) struct Endpoints {
     audit: Audit,
     node_attestors: Arc<[ServerNodeAttestor]>,
     agent_id_as_selector: bool,
+    told_of_store: api::store::Told,
 }
 
 impl Endpoints {
@@ -98,8 +101,17 @@ impl Endpoints {
     /// # Errors
     /// See [`EndpointsError`].
     pub(crate) async fn bind(listen: Listen, parts: Parts) -> Result<Self, EndpointsError> {
-        let Listen { address, socket, audit, settings, node_attestors, agent_id_as_selector, credential, key_exchange } =
-            listen;
+        let Listen {
+            address,
+            socket,
+            audit,
+            settings,
+            node_attestors,
+            agent_id_as_selector,
+            credential,
+            key_exchange,
+            told_of_store,
+        } = listen;
         let clock = parts.clock.clone();
         let (store, index, freshness) = (parts.store.clone(), Arc::clone(&parts.index), parts.freshness.clone());
         let (policy, agents) = Policy::new(store, index, &settings, freshness, clock.clone());
@@ -130,6 +142,7 @@ impl Endpoints {
             audit: Audit::new(audit),
             node_attestors,
             agent_id_as_selector,
+            told_of_store,
         })
     }
 
@@ -149,6 +162,7 @@ impl Endpoints {
             audit,
             node_attestors,
             agent_id_as_selector,
+            told_of_store,
         } = self;
         debug!(target: "endpoints", "Initializing API endpoints");
         info!(target: "endpoints", address = %network.address(), network = "tcp", "Starting Server APIs");
@@ -179,6 +193,7 @@ impl Endpoints {
         local_routes
             .add_service(api::health::service(parts.trust_domain.clone(), parts.store.clone(), clock.clone()))
             .add_service(api::logger::service(log))
+            .add_service(api::store::service(told_of_store, parts.store.clone(), clock.clone()))
             .add_service(api::debug::service(parts.clone(), credential));
         let over_network = serve(
             ("tcp", tcp),

@@ -6,7 +6,7 @@
 use std::time::{Duration, SystemTime};
 
 use steeple_config::duration::Duration as GoDuration;
-use steeple_datastore::FeedStatus;
+use steeple_datastore::{Error, FeedStatus};
 use steeple_runtime::health::Health;
 use steeple_runtime::{Clock, Shutdown, jitter};
 use steeple_transport::status::unavailable;
@@ -16,9 +16,10 @@ use tracing::{error, info};
 
 /// `experimental.steeple.max_staleness` unless the file says something else.
 pub(crate) const MAX_STALENESS: Duration = Duration::from_secs(60 * 60);
-/// A database that has not been read for so long is away: nobody waits for it any more where memory does. The feed reads it
-/// each second.
+/// A database that has not been read for so long is away. The feed reads it each second.
 const AWAY: Duration = Duration::from_secs(5);
+/// How long it is waited for then.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// A machine that slept has read nothing meanwhile: the feed gets so long to find its database again.
 const GRACE: Duration = Duration::from_secs(3);
 /// When who was refused may ask again.
@@ -50,9 +51,24 @@ impl Freshness {
         Err(come_again(&message))
     }
 
-    /// Whether the database cannot be read at present.
+    /// Whether the database seems to be away.
     pub fn is_away(&self) -> bool {
         self.age() > AWAY
+    }
+
+    /// Asks the database, and does not wait for long if it seems to be away. It may only seem so: to a machine that slept.
+    pub(crate) async fn ask<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        if self.is_away() { self.ask_within(PATIENCE, work).await } else { work.await }
+    }
+
+    /// Asks the database, which must answer within `limit`.
+    pub(crate) async fn ask_within<T>(
+        &self,
+        limit: Duration,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let late = || Err(Error::Unavailable("the database is away".to_owned()));
+        self.clock.within(limit, work).await.unwrap_or_else(late)
     }
 
     /// Returns when [`Freshness::check`] fails, and not only for a moment.
@@ -72,7 +88,7 @@ impl Freshness {
     ///
     /// # Errors
     /// None.
-    pub(crate) async fn watch(self, health: Health, shutdown: Shutdown) -> Result<(), steeple_datastore::Error> {
+    pub(crate) async fn watch(self, health: Health, shutdown: Shutdown) -> Result<(), Error> {
         let mut feed = self.feed.clone();
         while shutdown.unless_stopped(self.over()).await.is_some() {
             let reason = format!("the database could not be read for more than {}", told(self.max));

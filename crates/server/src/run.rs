@@ -17,9 +17,11 @@ use steeple_runtime::{Clock, Shutdown, signals};
 use steeple_spiffe::{Certificate, TrustDomain};
 use steeple_transport::listen::refuse_used;
 use steeple_transport::tls::KeyExchange;
+use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
 use crate::api::Parts;
+use crate::api::store::Told;
 use crate::ca::authorities::Authorities;
 use crate::ca::sign::Signing;
 use crate::ca::{Ca, CaError, Rotation};
@@ -181,6 +183,8 @@ async fn start(
     // What is authorized.
     info!(target: "endpoints", "Building in-memory entry cache");
     let mut feed = store.feed().reading_whole_every(config.read_whole_every);
+    let (differences, found) = watch::channel(0);
+    let told_of_store = Told { feed: feed.status(), differences: found };
     let freshness = Freshness::new(feed.status(), clock.clone(), config.max_staleness);
     let index = Arc::new(Index::new(Loading::read(&mut feed, &trust_domain).await?));
     info!(target: "endpoints", "Completed building in-memory entry cache");
@@ -207,6 +211,7 @@ async fn start(
         agent_id_as_selector: config.agent_id_as_selector,
         credential,
         key_exchange: config.key_exchange,
+        told_of_store,
     };
     info!(launch_log_level = %log.launch_level(), "Logger service configured");
     let endpoints = Endpoints::bind(listen, parts).await?;
@@ -217,7 +222,7 @@ async fn start(
     signals::follow(&log, &shutdown).map_err(RunError::Signals)?;
     let mut tasks = Tasks::new(shutdown.clone());
     tasks.start("freshness", part(freshness.watch(health.clone(), shutdown.clone())));
-    tasks.start("feed", follow(feed, trust_domain, index, health, shutdown.clone()));
+    tasks.start("feed", follow(feed, trust_domain, index, differences, health, shutdown.clone()));
     tasks.start("CA rotation", part(rotation.run(shutdown.clone())));
     tasks.start("SVID rotation", part(svid_rotation.run(shutdown.clone())));
     tasks.start("pruning", part(pruning.run(shutdown.clone())));
@@ -247,6 +252,7 @@ async fn follow(
     mut feed: Feed,
     trust_domain: TrustDomain,
     index: Arc<Index>,
+    differences: watch::Sender<usize>,
     health: Health,
     shutdown: Shutdown,
 ) -> Result<(), RunError> {
@@ -254,7 +260,11 @@ async fn follow(
         let next = async {
             match feed.next().await? {
                 Change::Rows(rows) => index.apply(rows),
-                Change::Reload => index.replace(Loading::read(&mut feed, &trust_domain).await?),
+                Change::Reload => {
+                    let found = index.replace(Loading::read(&mut feed, &trust_domain).await?);
+                    info!(target: "feed", differences = found, "All of the database was read and compared");
+                    differences.send_replace(found);
+                }
             }
             Ok::<_, StoreError>(())
         };

@@ -18,6 +18,7 @@ mod mint;
 mod offline;
 mod restore;
 mod run;
+mod store;
 mod token;
 mod upstreamauthority;
 mod validate;
@@ -99,6 +100,12 @@ fn commands(program: &Program) -> Commands<Run> {
     let token = vec![asking("generate", "generate", "Makes a join token", token::generate)];
     let wit =
         wit::is_on().then(|| Command::group("wit", vec![asking("mint", "wit mint", "Makes a WIT-SVID", wit::mint)]));
+    // The reference's list of commands is its own.
+    let store = (!program.is_the_reference()).then(|| {
+        let status =
+            asking("status", "store status", "Tells how far the server is in reading its database", store::status);
+        Command::group("store", vec![status])
+    });
     let always = vec![
         Command::group("agent", agent),
         offline("backup", "Writes the database to an archive", backup::run),
@@ -117,7 +124,7 @@ fn commands(program: &Program) -> Commands<Run> {
         Command::new("validate", "validate", "Checks a configuration file", Box::new(validate::run)),
         Command::group("x509", x509),
     ];
-    Commands::new(program.name(), always.into_iter().chain(wit).collect())
+    Commands::new(program.name(), always.into_iter().chain(store).chain(wit).collect())
 }
 
 /// The commands of `localauthority x509` and `localauthority jwt`, under the names that their usages have.

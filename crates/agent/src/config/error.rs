@@ -168,7 +168,6 @@ pub(super) const CHECKED: &[(&str, &str)] = &[
     ("agent", "agent"),
     ("agent.experimental.broker", "experimental.broker"),
     ("agent.experimental.ratelimit", "ratelimit"),
-    ("agent.experimental.steeple", "experimental.steeple"),
     ("telemetry.Prometheus", "Prometheus"),
     ("telemetry.DogStatsd", "DogStatsd"),
     ("telemetry.Statsd", "Statsd"),

@@ -193,10 +193,6 @@ fn more_servers_are_a_list_of_different_places() {
         let refused = with(list).unwrap_err().to_string();
         assert_eq!(refused, format!("experimental.steeple.server_addresses: {expected}"));
     }
-    assert_eq!(
-        refusal(&format!("{LEAST}experimental {{ steeple {{ servers = 1 }} }}\ninsecure_bootstrap = true")),
-        "unknown configuration detected"
-    );
 }
 
 #[test]

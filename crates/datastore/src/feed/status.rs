@@ -13,6 +13,10 @@ pub struct FeedStatus {
     pub newest: Position,
     /// Ids that were skipped and may still appear, oldest first.
     pub open_gaps: Vec<OpenGap>,
+    /// How many events were read that others have written, as far as it can be told: while this process wrote nothing.
+    pub foreign_events: u64,
+    /// When the last of them was read.
+    pub foreign_at: Option<SystemTime>,
     /// Whether other writers are heard as soon as they write; otherwise the database is asked over and over.
     pub is_heard: bool,
 }

@@ -241,13 +241,8 @@ impl Service {
 
     /// As it is stored, so that whoever has changed it sees that; but nobody waits for a database that is away.
     async fn stored(&self, trust_domain: &TrustDomain) -> Result<Option<Stored>, Error> {
-        let late = || Err(Error::Unavailable("the database does not answer".to_owned()));
-        if self.0.freshness.is_away() {
-            return late();
-        }
         let id = trust_domain.id();
-        let fetched = self.0.clock.within(FETCHING, self.0.store.fetch_bundle(id.as_str())).await;
-        fetched.unwrap_or_else(late)
+        self.0.freshness.ask_within(FETCHING, self.0.store.fetch_bundle(id.as_str())).await
     }
 
     /// A trust domain other than the own one, by its name or by an ID in it.

@@ -11,6 +11,7 @@ mod ids;
 pub(crate) mod local_authority;
 pub(crate) mod logger;
 pub(crate) mod status;
+pub(crate) mod store;
 mod streams;
 pub(crate) mod svid;
 pub(crate) mod sync;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use steeple_datastore::join_tokens::EndAnswers;
 use steeple_datastore::nodes::ActivateNodeSerial;
-use steeple_datastore::{DataStore, Error, Mutation, Node};
+use steeple_datastore::{DataStore, Error, Mutation};
 use steeple_proto::spire::api::types::permission_denied_details::Reason;
 use steeple_runtime::Clock;
 use steeple_transport::connection::PeerSvid;
@@ -29,6 +29,8 @@ pub struct Agents {
 
 /// An agent waits for so long for what the datastore is to be told of it. What was handed over is written all the same.
 const TELLING: Duration = Duration::from_secs(2);
+/// And if it seems to be away.
+const TELLING_NOBODY: Duration = Duration::from_millis(100);
 
 impl Agents {
     pub(super) fn new(store: DataStore, index: Arc<Index>, freshness: Freshness, clock: Clock) -> Self {
@@ -63,7 +65,7 @@ impl Agents {
     }
 
     async fn check_stored(&self, svid: &PeerSvid, serial: &str, known_as_banned: bool) -> Result<(), Status> {
-        let node = match self.stored(svid).await {
+        let node = match self.freshness.ask(self.store.fetch_node(svid.id.as_str())).await {
             Ok(node) => node,
             // Known as banned is known enough.
             Err(_) if known_as_banned => return Err(is_banned()),
@@ -84,18 +86,10 @@ impl Agents {
         Err(permission_denied("agent SVID is not active", Reason::AgentNotActive))
     }
 
-    async fn stored(&self, svid: &PeerSvid) -> Result<Option<Node>, Error> {
-        if self.freshness.is_away() {
-            return Err(Error::Unavailable("the database is away".to_owned()));
-        }
-        self.store.fetch_node(svid.id.as_str()).await
-    }
-
     /// Writes what can wait. One that takes too long goes on by itself.
     async fn tell<M: Mutation>(&self, mutation: M) -> Result<M::Output, Error> {
-        let late = || Err(Error::Unavailable("the database takes too long".to_owned()));
-        let limit = if self.freshness.is_away() { Duration::ZERO } else { TELLING };
-        self.clock.within(limit, self.store.write(mutation)).await.unwrap_or_else(late)
+        let limit = if self.freshness.is_away() { TELLING_NOBODY } else { TELLING };
+        self.freshness.ask_within(limit, self.store.write(mutation)).await
     }
 
     /// The SVID in use needs nothing else. While there is a next one, which is not for long, it may be an answer to a join

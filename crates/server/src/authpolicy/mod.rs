@@ -69,13 +69,9 @@ impl Policy {
             let may_be_agent = allowed.has(Classes::AGENT);
             // While the database is away nobody is more than an agent, which is enough where agents may call.
             let nothing_more = || Ok(Roles { admin: false, downstream: false });
-            let entries = if may_be_agent && self.freshness.is_away() {
-                nothing_more()
-            } else {
-                match self.entries_of(&svid.id).await {
-                    Err(status) if may_be_agent && status.code() == Code::Unavailable => nothing_more(),
-                    roles => roles,
-                }
+            let entries = match self.entries_of(&svid.id).await {
+                Err(status) if may_be_agent && status.code() == Code::Unavailable => nothing_more(),
+                roles => roles,
             }?;
             if allowed.has(Classes::ADMIN) && entries.admin {
                 return Ok(Authorized::Admin { via: "entries" });
@@ -93,7 +89,8 @@ impl Policy {
 
     async fn entries_of(&self, id: &SpiffeId) -> Result<Roles, Status> {
         let filter = EntryFilter { by_spiffe_id: Some(id.to_string()), ..EntryFilter::default() };
-        let listing = self.store.list_entries(&filter, &Page::default()).await;
+        let page = Page::default();
+        let listing = self.freshness.ask(self.store.list_entries(&filter, &page)).await;
         let listing = listing.map_err(|error| {
             let message = format!("failed to fetch caller entries: {error}");
             if error.is_away() { come_again(&message) } else { Status::internal(message) }

@@ -69,6 +69,7 @@ const RULES: &[Rule] = &[
     Rule(&SYNC, AGENT, SYNC.methods),
     Rule(&LOGGER, LOCAL, LOGGER.methods),
     Rule(&DEBUG, LOCAL, DEBUG.methods),
+    Rule(&STORE, LOCAL, STORE.methods),
     Rule(&HEALTH, LOCAL, HEALTH.methods),
 ];
 
@@ -104,7 +105,7 @@ pub(crate) fn network_services() -> Vec<ServiceName> {
 
 /// The services of the admin socket.
 pub(crate) fn local_services() -> Vec<ServiceName> {
-    [network_services(), vec![LOGGER, DEBUG, HEALTH]].concat()
+    [network_services(), vec![LOGGER, DEBUG, STORE, HEALTH]].concat()
 }
 
 const SVID: ServiceName = ServiceName {
@@ -234,6 +235,14 @@ const DEBUG: ServiceName = ServiceName {
     log: "debug.v1.Debug",
     metric: "debug.v1.debug",
     methods: &["GetInfo"],
+};
+
+/// Our own: how far the server is in reading its database.
+const STORE: ServiceName = ServiceName {
+    full: "steeple.server.store.v1.Store",
+    log: "server.store.v1.Store",
+    metric: "steeple.server.store.v1.store",
+    methods: &["GetStatus"],
 };
 
 const HEALTH: ServiceName = ServiceName {

@@ -176,7 +176,6 @@ pub(super) const CHECKED: &[(&str, &str)] = &[
     ("server", "server"),
     ("server.ca_subject", "ca_subject"),
     ("server.ratelimit", "ratelimit"),
-    ("server.experimental.steeple", "experimental.steeple"),
     ("server.federation.bundle_endpoint", "bundle endpoint"),
     ("server.federation.bundle_endpoint.acme", "bundle endpoint ACME"),
     ("telemetry.Prometheus", "Prometheus"),

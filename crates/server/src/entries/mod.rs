@@ -21,7 +21,7 @@ pub(crate) use entry::IndexedEntry;
 use tables::Tables;
 
 /// What is known of an agent, apart from its entries.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct AgentState {
     /// Serial number of the SVID in use, decimal; empty when the agent is banned.
     pub serial: String,
@@ -85,14 +85,18 @@ impl Index {
         Self { tables: RwLock::new(loaded.0), streams: Mutex::default() }
     }
 
-    /// Replaces everything, and wakes all streams: whatever changed, everybody has to look.
-    pub fn replace(&self, loaded: Loading) {
+    /// Replaces everything, and wakes all streams: whatever changed, everybody has to look. Returns how many entries, agents
+    /// and bundles were otherwise than it was known.
+    pub fn replace(&self, loaded: Loading) -> usize {
+        // Nobody else writes.
+        let differences = self.read(|tables| tables.differences(&loaded.0));
         let before = std::mem::replace(&mut *self.tables.write().unwrap_or_else(PoisonError::into_inner), loaded.0);
         for stream in self.streams().values() {
             stream.send_modify(|changes| *changes += 1);
         }
         // Freeing a million entries takes a while, in which nobody should wait.
         drop(before);
+        differences
     }
 
     /// Replaces what changed and wakes the streams of the agents that it concerns.

@@ -1,6 +1,7 @@
 //! The maps behind the index.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::sync::Arc;
 
 use steeple_datastore::{Bundle, ChangedRows, Entry, Node, Part};
@@ -64,6 +65,13 @@ impl Tables {
                 }
             }
         }
+    }
+
+    /// How many entries, agents and bundles are there, gone or otherwise in `other`.
+    pub(super) fn differences(&self, other: &Self) -> usize {
+        different(&self.entries, &other.entries, |one, other| one.digest == other.digest)
+            + different(&self.agents, &other.agents, PartialEq::eq)
+            + different(&self.bundles, &other.bundles, |one, other| one.api == other.api)
     }
 
     /// Applies rows and tells which of the connected agents they concern.
@@ -230,4 +238,14 @@ fn take<K: std::borrow::Borrow<Q> + std::hash::Hash + Eq, Q: std::hash::Hash + E
     if entries.is_empty() {
         map.remove(key);
     }
+}
+
+/// How many keys have not the same value in both maps.
+fn different<K: Eq + Hash, V>(
+    one: &HashMap<K, Arc<V>>,
+    other: &HashMap<K, Arc<V>>,
+    is_same: impl Fn(&V, &V) -> bool,
+) -> usize {
+    let gone = one.keys().filter(|key| !other.contains_key(*key)).count();
+    gone + other.iter().filter(|(key, value)| one.get(*key).is_none_or(|known| !is_same(known, value))).count()
 }

@@ -1,0 +1,5 @@
+//! `store`
+
+mod status;
+
+pub(crate) use status::status;
