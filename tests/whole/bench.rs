@@ -57,7 +57,7 @@ async fn until_count(stream: &mut Streaming<X509svidResponse>, count: usize) -> 
     }
 }
 
-fn figures(what: &str, mut times: Vec<Duration>) -> String {
+pub(crate) fn figures(what: &str, mut times: Vec<Duration>) -> String {
     times.sort_unstable();
     // The smallest time that so many percent of the tries do not exceed.
     let percentile = |percent: usize| times[(times.len() * percent).div_ceil(100).max(1) - 1].as_secs_f64() * 1000.0;

@@ -1,8 +1,10 @@
 //! Several servers on one database.
 
 mod away;
+mod latency;
 mod reach;
 mod start;
+mod status;
 
 use std::path::Path;
 

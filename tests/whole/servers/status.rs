@@ -1,0 +1,46 @@
+//! `store status`: what an operator is told of the way from the database to the server.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use steeple_tests::{Domain, Server, case, until};
+
+use super::{Shared, is_ours};
+
+async fn status(server: &Server) -> Result<Value> {
+    server.command(&["store", "status", "-output", "json"]).await?.json()
+}
+
+#[test]
+fn the_status_of_the_store_tells_of_other_writers_and_of_what_a_comparison_found() -> Result<()> {
+    case(async |scratch| {
+        if !is_ours("store status")? {
+            return Ok(());
+        }
+        let shared = Shared::on_postgres(scratch).await?;
+        let intervals = "experimental {\n        cache_reload_interval = \"1s\"\n        full_cache_reload_interval = \"3s\"\n    }";
+        let builder = Domain::builder().default_intervals().server_text(intervals).database(shared.database.clone());
+        let domain = builder.start(scratch).await?;
+        let mut other = domain.another_server("other", None)?;
+        other.start().await?;
+        let first = status(&domain.server).await?;
+        ensure!(first["database_type"] == "postgres" && first["gaps"] == serde_json::json!([]), "{first}");
+        let flags = ["-parentID", "spiffe://example.org/a", "-spiffeID", "spiffe://example.org/b", "-selector", "a:b"];
+        other.create_entry(&flags).await?;
+        until("the other's change", async || {
+            let status = status(&domain.server).await.ok()?;
+            (status["foreign_changes"].as_i64()? >= 1 && status["newest_entry_event"].as_i64()? >= 1).then_some(())
+        })
+        .await?;
+        // A row that changed without an event is found when all is compared.
+        shared.column("UPDATE registered_entries SET hint = 'quiet'").await?;
+        until("a difference", async || {
+            (status(&domain.server).await.ok()?["comparison"]["differences"].as_i64()? >= 1).then_some(())
+        })
+        .await?;
+        let told = domain.server.command(&["store", "status"]).await?.ok()?;
+        ensure!(told.contains("Database:            postgres, ") && told.contains("Open gaps:           0"), "{told}");
+        let shown = domain.server.command(&["entry", "show"]).await?.ok()?;
+        shown.lines().find(|line| line.contains("quiet")).context("the changed row")?;
+        Ok(())
+    })
+}
