@@ -5,6 +5,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use futures::future::BoxFuture;
 use steeple_config::duration::Duration as GoDuration;
 use steeple_datastore::{Error, FeedStatus};
 use steeple_runtime::health::Health;
@@ -57,7 +58,9 @@ impl Freshness {
     }
 
     /// Asks the database, and does not wait for long if it seems to be away. It may only seem so: to a machine that slept.
-    pub(crate) async fn ask<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    ///
+    /// On the heap, as the next one, since what it takes to ask is not to be part of every call.
+    pub(crate) async fn ask<T>(&self, work: BoxFuture<'_, Result<T, Error>>) -> Result<T, Error> {
         if self.is_away() { self.ask_within(PATIENCE, work).await } else { work.await }
     }
 
@@ -65,7 +68,7 @@ impl Freshness {
     pub(crate) async fn ask_within<T>(
         &self,
         limit: Duration,
-        work: impl Future<Output = Result<T, Error>>,
+        work: BoxFuture<'_, Result<T, Error>>,
     ) -> Result<T, Error> {
         let late = || Err(Error::Unavailable("the database is away".to_owned()));
         self.clock.within(limit, work).await.unwrap_or_else(late)

@@ -143,7 +143,7 @@ async fn with_plugins(
     let plugins = steeple_catalog::load::server(&config.plugins, built_ins, &config.trust_domain, &host);
     let ServerPlugins { key_manager, node_attestors, loaded } = plugins.map_err(|error| not_started(error.into()))?;
     let start = start(config, (key_manager, node_attestors), &host, store.clone(), log, clock, shutdown);
-    let ended = match start.await {
+    let ended = match Box::pin(start).await {
         Ok(tasks) => {
             debug!(target: "health", "Initializing health checkers");
             let ended = tasks.join().await;

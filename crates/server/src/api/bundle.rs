@@ -4,7 +4,7 @@ mod convert;
 
 use std::time::Duration;
 
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt, stream};
 use steeple_datastore::bundles::{AppendBundle, CreateBundle, DeleteBundle, DeleteMode, SetBundle, UpdateBundle};
 use steeple_datastore::{Bundle as Stored, Error, Page};
 use steeple_proto::spire::api::server::bundle::v1::batch_delete_federated_bundle_request::Mode;
@@ -242,7 +242,7 @@ impl Service {
     /// As it is stored, so that whoever has changed it sees that; but nobody waits for a database that is away.
     async fn stored(&self, trust_domain: &TrustDomain) -> Result<Option<Stored>, Error> {
         let id = trust_domain.id();
-        self.0.freshness.ask_within(FETCHING, self.0.store.fetch_bundle(id.as_str())).await
+        self.0.freshness.ask_within(FETCHING, self.0.store.fetch_bundle(id.as_str()).boxed()).await
     }
 
     /// A trust domain other than the own one, by its name or by an ID in it.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::FutureExt;
 use steeple_datastore::{DataStore, Error};
 use steeple_runtime::Clock;
 use steeple_spiffe::TrustDomain;
@@ -33,7 +34,7 @@ impl Health for Service {
             return Err(super::status::invalid_argument("per-service health is not supported"));
         }
         let trust_domain = self.trust_domain.id();
-        let fetched = self.clock.within(LIMIT, self.store.fetch_bundle(trust_domain.as_str())).await;
+        let fetched = self.clock.within(LIMIT, self.store.fetch_bundle(trust_domain.as_str()).boxed()).await;
         let late = || Err(Error::Unavailable(format!("the database did not answer within {} s", LIMIT.as_secs())));
         let status = match fetched.unwrap_or_else(late) {
             Ok(Some(_)) => ServingStatus::Serving,

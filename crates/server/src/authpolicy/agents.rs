@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use steeple_datastore::join_tokens::EndAnswers;
 use steeple_datastore::nodes::ActivateNodeSerial;
 use steeple_datastore::{DataStore, Error, Mutation};
@@ -65,7 +66,7 @@ impl Agents {
     }
 
     async fn check_stored(&self, svid: &PeerSvid, serial: &str, known_as_banned: bool) -> Result<(), Status> {
-        let node = match self.freshness.ask(self.store.fetch_node(svid.id.as_str())).await {
+        let node = match self.freshness.ask(self.store.fetch_node(svid.id.as_str()).boxed()).await {
             Ok(node) => node,
             // Known as banned is known enough.
             Err(_) if known_as_banned => return Err(is_banned()),
@@ -89,7 +90,7 @@ impl Agents {
     /// Writes what can wait. One that takes too long goes on by itself.
     async fn tell<M: Mutation>(&self, mutation: M) -> Result<M::Output, Error> {
         let limit = if self.freshness.is_away() { TELLING_NOBODY } else { TELLING };
-        self.freshness.ask_within(limit, self.store.write(mutation)).await
+        self.freshness.ask_within(limit, self.store.write(mutation).boxed()).await
     }
 
     /// The SVID in use needs nothing else. While there is a next one, which is not for long, it may be an answer to a join

@@ -6,6 +6,7 @@ mod table;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::FutureExt;
 use steeple_datastore::entries::EntryFilter;
 use steeple_datastore::{DataStore, Page};
 use steeple_runtime::Clock;
@@ -90,7 +91,7 @@ impl Policy {
     async fn entries_of(&self, id: &SpiffeId) -> Result<Roles, Status> {
         let filter = EntryFilter { by_spiffe_id: Some(id.to_string()), ..EntryFilter::default() };
         let page = Page::default();
-        let listing = self.freshness.ask(self.store.list_entries(&filter, &page)).await;
+        let listing = self.freshness.ask(self.store.list_entries(&filter, &page).boxed()).await;
         let listing = listing.map_err(|error| {
             let message = format!("failed to fetch caller entries: {error}");
             if error.is_away() { come_again(&message) } else { Status::internal(message) }
