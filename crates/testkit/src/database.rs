@@ -73,7 +73,10 @@ as_owner() (
     if [ "$(id -u)" = 0 ]; then exec setpriv --reuid="$owner" --regid="$owner" --init-groups "$@"; else exec "$@"; fi
 )
 serve() {
-    as_owner "$@" > "$dir/log" 2>&1 < /dev/null &
+    # A simple command, so that what is killed is the server and not a shell before it.
+    as=
+    [ "$(id -u)" != 0 ] || as="setpriv --reuid=$owner --regid=$owner --init-groups"
+    $as "$@" > "$dir/log" 2>&1 < /dev/null &
     server=$!
     trap 'kill -KILL $server 2> /dev/null; wait $server 2> /dev/null || true; rm -rf "$dir"' EXIT
     tries=0
