@@ -10,7 +10,8 @@ use steeple_datastore::{Bundle, Entry, Error, Node, Options, Page};
 use steeple_runtime::Clock;
 use steeple_spiffe::TrustDomain;
 
-use crate::opened::{Opened, Unopened, entry, fixture, new_sqlite};
+use crate::opened::{Opened, entry, new_sqlite};
+use crate::unopened::{Unopened, fixture};
 
 /// Rows that no server of the fixture has written: NULLs, text that is not ASCII, an own table, and in a table of each
 /// kind of key more rows than are held at a time.

@@ -8,7 +8,8 @@ use steeple_proto::spire::common::{Certificate, PublicKey};
 use steeple_runtime::clock::unix_seconds;
 use steeple_runtime::metrics::Coded;
 
-use crate::opened::{Opened, entry, fixture};
+use crate::opened::{Opened, entry};
+use crate::unopened::fixture;
 
 const TD: &str = "spiffe://td";
 

@@ -63,6 +63,19 @@ macro_rules! suite {
                     taints_and_revokes_jwt_authorities
                     prunes_what_has_expired_but_never_all
                 }
+                fixtures {
+                    entries_and_agents_are_those_the_reference_listed
+                    bundles_relationships_tokens_and_the_journal_are_those_the_reference_had
+                    the_same_operations_leave_the_same_events
+                    what_we_write_reads_like_what_the_reference_wrote
+                }
+                schema {
+                    a_new_database_has_the_references_schema
+                    opening_changes_nothing_in_a_current_database
+                    migrates_versions_23_and_24
+                    keeps_to_the_rules_about_versions
+                    ten_servers_that_open_at_once_make_or_migrate_one_schema
+                }
                 journals {
                     a_server_finds_its_journal_by_its_active_authority
                     prunes_journals_whose_authorities_have_all_expired
@@ -73,8 +86,8 @@ macro_rules! suite {
                 }
                 writes {
                     of_similar_entries_created_at_once_there_is_one
-                a_bundle_that_servers_append_to_at_once_has_all_of_it
-                writes_that_fail_do_not_touch_others_of_their_commit
+                    a_bundle_that_servers_append_to_at_once_has_all_of_it
+                    writes_that_fail_do_not_touch_others_of_their_commit
                     a_caller_that_goes_away_does_not_stop_its_write
                     a_closed_store_refuses_everything
                 }

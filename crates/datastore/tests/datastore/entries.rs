@@ -7,7 +7,8 @@ use steeple_datastore::entries::{
 use steeple_datastore::{AdditionalAttributes, Bundle, Entry, Error, Page};
 use steeple_runtime::metrics::Coded;
 
-use crate::opened::{Opened, Place, entry, selectors};
+use crate::opened::{Opened, entry, selectors};
+use crate::unopened::Place;
 
 fn full() -> Entry {
     Entry {

@@ -6,7 +6,8 @@ use steeple_datastore::events::{PruneEntryEvents, PruneNodeEvents};
 use steeple_datastore::nodes::{AttestNode, DeleteNode};
 use steeple_datastore::{Bundle, Change, ChangedRows, Entry, Feed, Snapshot};
 
-use crate::opened::{Opened, Place, entry, selectors};
+use crate::opened::{Opened, entry, selectors};
+use crate::unopened::Place;
 
 const NODE: &str = "spiffe://td/spire/agent/x509pop/1";
 const TD: &str = "spiffe://a.test";

@@ -21,8 +21,10 @@ mod journals;
 mod lists;
 mod nodes;
 mod opened;
+mod schema;
 mod sqlite;
 mod tokens;
+mod unopened;
 mod writes;
 
 suite! { on_sqlite }

@@ -3,31 +3,24 @@
 #![allow(dead_code, reason = "of two programs, each opens some kinds of databases")]
 
 use std::ops::Deref;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::Path;
 
-use sqlx::mysql::{MySqlConnection, MySqlRow};
-use sqlx::postgres::{PgConnection, PgRow};
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::{AssertSqlSafe, Connection, Row};
+use sqlx::mysql::MySqlConnection;
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection};
 use steeple_datastore::entries::{CreateEntry, Created};
-use steeple_datastore::{DataStore, Entry, MySqlServer, Options, PostgresServer, Selector, Source, TlsFiles};
+use steeple_datastore::{DataStore, Entry, Options, Selector};
 use steeple_runtime::Clock;
-use steeple_testkit::database::{USER, mariadb, pgbouncer, postgres};
 use tempfile::TempDir;
+
+use crate::unopened::{Place, Unopened};
 
 pub(crate) struct Opened {
     pub(crate) store: DataStore,
     pub(crate) options: Options,
     pub(crate) place: Place,
-    _directory: Option<TempDir>,
-}
-
-/// Where other programs find the database.
-pub(crate) enum Place {
-    File(PathBuf),
-    Postgres(String),
-    MySql(String),
+    /// Of a file.
+    pub(super) _directory: Option<TempDir>,
 }
 
 /// A transaction of another program that is still open.
@@ -62,60 +55,17 @@ impl Deref for Opened {
     }
 }
 
-/// A database that no server has used yet.
-pub(crate) struct Unopened {
-    pub(crate) options: Options,
-    place: Place,
-    directory: Option<TempDir>,
-}
-
-impl Unopened {
-    pub(crate) async fn open(self) -> Opened {
-        let Self { options, place, directory } = self;
-        let store = DataStore::open(options.clone(), Clock::system()).await.unwrap();
-        Opened { store, options, place, _directory: directory }
-    }
-}
-
 pub(crate) async fn new_sqlite() -> Unopened {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("datastore.sqlite3");
-    Unopened { options: Options::sqlite(&path), place: Place::File(path), directory: Some(directory) }
-}
-
-pub(crate) async fn on_sqlite() -> Opened {
-    new_sqlite().await.open().await
-}
-
-/// The name of a database that no other case has.
-fn name() -> String {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    format!("case_{}", NUMBER.fetch_add(1, Ordering::Relaxed))
-}
-
-pub(crate) async fn on_postgres() -> Opened {
-    new_postgres().await.open().await
+    Unopened::sqlite()
 }
 
 pub(crate) async fn new_postgres() -> Unopened {
-    let (server, name) = (postgres(), name());
-    let url = |name: &str| format!("postgres://{USER}@127.0.0.1:{}/{name}?sslmode=disable", server.port);
-    postgres_rows(&url("postgres"), &format!("CREATE DATABASE {name}")).await;
-    let mut options = Options::of(Source::Postgres(PostgresServer::parse(&url(&name)).unwrap()));
-    options.connections = 8;
-    Unopened { options, place: Place::Postgres(url(&name)), directory: None }
+    Unopened::postgres().await
 }
 
 /// PostgreSQL, as PgBouncer lends it by transaction. Other programs go there directly.
 pub(crate) async fn on_pgbouncer() -> Opened {
-    let (server, name) = (postgres(), name());
-    let url = |port: u16, name: &str| format!("postgres://{USER}@127.0.0.1:{port}/{name}?sslmode=disable");
-    postgres_rows(&url(server.port, "postgres"), &format!("CREATE DATABASE {name}")).await;
-    let source = PostgresServer::parse(&url(pgbouncer().port, &name)).unwrap();
-    let mut options = Options::of(Source::Postgres(source));
-    options.connections = 8;
-    let store = DataStore::open(options.clone(), Clock::system()).await.unwrap();
-    Opened { store, options, place: Place::Postgres(url(server.port, &name)), _directory: None }
+    Unopened::pgbouncer().await.open().await
 }
 
 pub(crate) async fn on_mariadb() -> Opened {
@@ -123,28 +73,19 @@ pub(crate) async fn on_mariadb() -> Opened {
 }
 
 pub(crate) async fn new_mariadb() -> Unopened {
-    let (server, name) = (mariadb(), name());
-    let url = |name: &str| format!("mysql://{USER}@127.0.0.1:{}/{name}?ssl-mode=disabled", server.port);
-    mysql_rows(&url("mysql"), &format!("CREATE DATABASE {name} CHARACTER SET utf8")).await;
-    let dsn = format!("{USER}@tcp(127.0.0.1:{})/{name}?parseTime=true", server.port);
-    let mut options = Options::of(Source::MySql(MySqlServer::parse(&dsn, TlsFiles::default()).unwrap()));
-    options.connections = 8;
-    Unopened { options, place: Place::MySql(url(&name)), directory: None }
+    Unopened::mariadb().await
 }
 
-/// Opens a copy of a database that the reference wrote.
-pub(crate) async fn fixture(name: &str, change: impl FnOnce(&mut Options)) -> Opened {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("datastore.sqlite3");
-    std::fs::copy(data(&format!("{name}.sqlite3")), &path).unwrap();
-    let mut options = Options::sqlite(&path);
-    change(&mut options);
-    let store = DataStore::open(options.clone(), Clock::system()).await.unwrap();
-    Opened { store, options, place: Place::File(path), _directory: Some(directory) }
+pub(crate) async fn on_sqlite() -> Opened {
+    Unopened::sqlite().open().await
 }
 
-pub(crate) fn data(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+pub(crate) async fn on_postgres() -> Opened {
+    Unopened::postgres().await.open().await
+}
+
+pub(crate) async fn on_mariadb() -> Opened {
+    Unopened::mariadb().await.open().await
 }
 
 impl Opened {
@@ -155,10 +96,24 @@ impl Opened {
 
     /// What another program sees or does: rows of text columns.
     pub(crate) async fn sql(&self, text: &str) -> Vec<Vec<String>> {
+        self.place.sql(text).await
+    }
+
+    /// Databases of this kind that the reference left behind.
+    pub(crate) fn left_behind(&self) -> &'static [&'static str] {
         match &self.place {
-            Place::File(path) => rows(path, text).await,
-            Place::Postgres(url) => postgres_rows(url, text).await,
-            Place::MySql(url) => mysql_rows(url, text).await,
+            Place::File(_) => &["utc", "kolkata"],
+            Place::Postgres(_) => &["postgres"],
+            Place::MySql(_) => &["mysql"],
+        }
+    }
+
+    /// An empty database of this kind.
+    pub(crate) async fn empty_twin(&self) -> Unopened {
+        match &self.place {
+            Place::File(_) => Unopened::sqlite(),
+            Place::Postgres(_) => Unopened::postgres().await,
+            Place::MySql(_) => Unopened::mariadb().await,
         }
     }
 
@@ -240,42 +195,6 @@ impl Opened {
     pub(crate) async fn node_events(&self) -> Vec<String> {
         self.sql("SELECT spiffe_id FROM attested_node_entries_events ORDER BY id").await.concat()
     }
-}
-
-/// Runs a statement on a connection of its own to a file; NULL reads as `NULL`.
-pub(crate) async fn rows(path: &Path, text: &str) -> Vec<Vec<String>> {
-    let mut connection = SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
-    let rows = sqlx::query(AssertSqlSafe(text.to_owned())).fetch_all(&mut connection).await.unwrap();
-    connection.close().await.unwrap();
-    let text = |row: &SqliteRow, column| {
-        let bytes = row.try_get_unchecked::<Option<Vec<u8>>, _>(column).unwrap();
-        bytes.map_or_else(|| "NULL".to_owned(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
-    };
-    rows.iter().map(|row| (0..row.len()).map(|column| text(row, column)).collect()).collect()
-}
-
-/// Without preparing it, so that all columns come as text.
-async fn postgres_rows(url: &str, text: &str) -> Vec<Vec<String>> {
-    let mut connection = PgConnection::connect(url).await.unwrap();
-    let rows = sqlx::raw_sql(AssertSqlSafe(text.to_owned())).fetch_all(&mut connection).await.unwrap();
-    connection.close().await.unwrap();
-    let text = |row: &PgRow, column| {
-        let text = row.try_get_unchecked::<Option<String>, _>(column).unwrap();
-        text.unwrap_or_else(|| "NULL".to_owned())
-    };
-    rows.iter().map(|row| (0..row.len()).map(|column| text(row, column)).collect()).collect()
-}
-
-/// Likewise.
-async fn mysql_rows(url: &str, text: &str) -> Vec<Vec<String>> {
-    let mut connection = MySqlConnection::connect(url).await.unwrap();
-    let rows = sqlx::raw_sql(AssertSqlSafe(text.to_owned())).fetch_all(&mut connection).await.unwrap();
-    connection.close().await.unwrap();
-    let text = |row: &MySqlRow, column| {
-        let bytes = row.try_get_unchecked::<Option<Vec<u8>>, _>(column).unwrap();
-        bytes.map_or_else(|| "NULL".to_owned(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
-    };
-    rows.iter().map(|row| (0..row.len()).map(|column| text(row, column)).collect()).collect()
 }
 
 /// A minimal entry below `spiffe://td/agent`.

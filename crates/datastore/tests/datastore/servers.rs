@@ -11,18 +11,22 @@
 #[macro_use]
 mod cases;
 
+mod accounts;
 mod archive;
 mod bundles;
 mod entries;
 mod federation;
 mod feed;
+mod fixtures;
 mod gaps;
 mod journals;
 mod lists;
 mod nodes;
 mod opened;
 mod pruning;
+mod schema;
 mod tokens;
+mod unopened;
 mod writes;
 
 suite! { on_postgres }
@@ -64,6 +68,9 @@ macro_rules! of_servers {
             }
             pruning {
                 servers_that_prune_at_once_are_in_nobodys_way
+            }
+            accounts {
+                an_account_that_may_not_change_the_schema_uses_it_as_it_is
             }
         }
     };

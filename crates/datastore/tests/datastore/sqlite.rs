@@ -8,36 +8,15 @@ use std::time::Duration;
 use jiff::tz::Offset;
 use steeple_datastore::entries::{EntryFilter, PruneEntries};
 use steeple_datastore::events::PruneEntryEvents;
-use steeple_datastore::join_tokens::{ConsumeJoinToken, CreateJoinToken, JoinToken, PruneJoinTokens, Redeemed};
+use steeple_datastore::join_tokens::{ConsumeJoinToken, CreateJoinToken, JoinToken};
 use steeple_datastore::nodes::{CreateNode, NodeFilter};
 use steeple_datastore::{Change, DataStore, Error, Node, Options, Page, Source};
 use steeple_runtime::Clock;
 use tempfile::TempDir;
 
-use crate::opened::{data, entry, fixture, on_sqlite, rows};
-
-/// The reference creates the indexes of a table in random order, so that only the set of statements is fixed.
-#[tokio::test]
-async fn a_new_database_has_the_references_schema() {
-    let schema = "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE tbl_name NOT LIKE 'steeple~_%' ESCAPE '~' \
-                  ORDER BY type, name";
-    let new = on_sqlite().await;
-    let reference = fixture("utc", |_| {}).await;
-    assert_eq!(new.sql(schema).await, reference.sql(schema).await);
-    assert_eq!(new.sql("SELECT id, version, code_version FROM migrations").await, [["1", "25", "1.15.3"]]);
-    assert_eq!(new.sql("PRAGMA journal_mode").await, [["wal"]]);
-}
-
-#[tokio::test]
-async fn opening_changes_nothing_in_a_current_database() {
-    let (_dir, before) = copied("utc");
-    let tables = rows(&before, "SELECT name FROM sqlite_master WHERE type = 'table'").await.concat();
-    let opened = fixture("utc", |_| {}).await;
-    for table in tables {
-        let all = format!("SELECT * FROM {table}");
-        assert_eq!(opened.sql(&all).await, rows(&before, &all).await, "{table}");
-    }
-}
+use crate::opened::{entry, on_sqlite};
+use crate::tokens::one_answer;
+use crate::unopened::{data, fixture};
 
 /// A copy that no store has opened, and the directory that it lies in.
 fn copied(name: &str) -> (TempDir, PathBuf) {
@@ -58,12 +37,7 @@ async fn without_a_table_of_its_own_a_token_is_good_for_one_answer() {
     let allowed = Options { disable_migration: false, ..taken.options.clone() };
     let refused = DataStore::open(allowed, Clock::system()).await.unwrap();
     for store in [&by_order.store, &refused] {
-        let token = JoinToken { token: "t".into(), expires_at: 4_102_444_800 };
-        store.write(CreateJoinToken { token: token.clone(), entry: None }).await.unwrap();
-        let consume = || store.write(ConsumeJoinToken { token: "t".into(), digest: Some("key".into()) });
-        assert_eq!(consume().await.unwrap(), Redeemed { token, by: None });
-        assert!(matches!(consume().await, Err(Error::NotFound)));
-        store.write(PruneJoinTokens { expires_before: 4_102_444_801 }).await.unwrap();
+        one_answer(store).await;
     }
 }
 
@@ -84,28 +58,6 @@ async fn a_file_that_takes_the_place_of_another_gets_the_table_too() {
     assert_eq!(consume().await.unwrap(), consume().await.unwrap());
 }
 
-#[tokio::test]
-async fn migrates_versions_23_and_24() {
-    let opened = on_sqlite().await;
-    opened.close().await;
-    let path = opened.path();
-    rows(path, "ALTER TABLE registered_entries DROP COLUMN additional_attributes").await;
-    rows(path, "ALTER TABLE attested_node_entries DROP COLUMN agent_version").await;
-    rows(path, "UPDATE migrations SET version = 23, code_version = '1.13.0'").await;
-
-    let refused = Options { disable_migration: true, ..opened.options.clone() };
-    let error = DataStore::open(refused, Clock::system()).await.unwrap_err();
-    assert_eq!(error.to_string(), "datastore-sql: auto-migration must be enabled for current DB");
-
-    let migrated = opened.another().await;
-    assert_eq!(rows(path, "SELECT version, code_version FROM migrations").await, [["25", "1.15.3"]]);
-    migrated.write(CreateNode(Node { agent_version: "1".into(), ..Node::default() })).await.unwrap();
-    let columns = "SELECT sql FROM sqlite_master WHERE name IN ('registered_entries', 'attested_node_entries')";
-    let reference = on_sqlite().await;
-    let plain = |rows: Vec<Vec<String>>| rows.concat().iter().map(|sql| sql.replace(' ', "")).collect::<Vec<_>>();
-    assert_eq!(plain(rows(path, columns).await), plain(reference.sql(columns).await));
-}
-
 /// Many times, because what nobody waits for mostly ends in time.
 #[tokio::test]
 async fn a_store_that_is_closed_leaves_one_file() {
@@ -121,37 +73,6 @@ async fn a_store_that_is_closed_leaves_one_file() {
         let files = std::fs::read_dir(opened.path().parent().unwrap()).unwrap();
         let files: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
         assert_eq!(files, ["datastore.sqlite3"]);
-    }
-}
-
-#[tokio::test]
-async fn keeps_to_the_rules_about_versions() {
-    let ahead = "datastore-sql: incompatible DB schema and code version";
-    let old = "datastore-sql: migrating from schema version 22 requires a previous SPIRE release; please follow the \
-               upgrade strategy at doc/upgrading.md";
-    for (version, code_version, outcome) in [
-        ("25", "1.15.2", Ok("1.15.3")),
-        ("25", "1.15.3-dev-abcdef0", Ok("1.15.3")),
-        ("25", "1.16.0", Ok("1.16.0")),
-        ("25", "1.99.0", Ok("1.99.0")),
-        ("26", "1.16.7", Ok("1.16.7")),
-        ("26", "1.17.0", Err(ahead)),
-        ("26", "2.15.0", Err(ahead)),
-        ("22", "1.12.0", Err(old)),
-        ("25", "unknown", Err("datastore-sql: unable to parse code version \"unknown\" of the DB")),
-    ] {
-        let opened = on_sqlite().await;
-        opened.close().await;
-        let path = opened.path();
-        rows(path, &format!("UPDATE migrations SET version = {version}, code_version = '{code_version}'")).await;
-        match DataStore::open(opened.options.clone(), Clock::system()).await {
-            Ok(_) => {
-                let stored = rows(path, "SELECT version, code_version FROM migrations").await;
-                assert_eq!(Ok(stored[0][1].as_str()), outcome, "{version} {code_version}");
-                assert_eq!(stored[0][0], version);
-            }
-            Err(error) => assert_eq!(Err(error.to_string().as_str()), outcome, "{version} {code_version}"),
-        }
     }
 }
 

@@ -47,6 +47,14 @@ async fn is_used_up(store: &DataStore, key: &str) {
     assert!(matches!(refused, Err(Error::JoinTokenUsed)), "{refused:?}");
 }
 
+/// What can be had where tokens that were used cannot be written down.
+pub(crate) async fn one_answer(store: &DataStore) {
+    unused(store).await;
+    assert_eq!(consume(store, Some("key")).await.unwrap(), Redeemed { token: token("t", LATER), by: None });
+    assert!(matches!(consume(store, Some("key")).await, Err(Error::NotFound)));
+    store.write(PruneJoinTokens { expires_before: LATER + 1 }).await.unwrap();
+}
+
 pub(crate) async fn a_token_is_consumed_once(store: Opened) {
     store.write(CreateJoinToken { token: token("t", 7), entry: None }).await.unwrap();
     assert_eq!(store.fetch_join_token("t").await.unwrap(), Some(token("t", 7)));

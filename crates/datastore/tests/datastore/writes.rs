@@ -6,7 +6,8 @@ use steeple_datastore::entries::{CreateEntries, CreateEntry, EntryFilter};
 use steeple_datastore::{Bundle, Entry, Error};
 use steeple_proto::spire::common::PublicKey;
 
-use crate::opened::{Opened, Place, entry};
+use crate::opened::{Opened, entry};
+use crate::unopened::Place;
 
 pub(crate) async fn writes_that_fail_do_not_touch_others_of_their_commit(store: Opened) {
     // All are queued before the writer runs, so that they share commits; every third one fails after it has written.
