@@ -1,5 +1,7 @@
 //! What SPIRE 1.15.3 left behind is taken over as it is: its configuration, database, keys, and agents.
 
+mod databases;
+
 use std::fs;
 use std::path::Path;
 

@@ -3,9 +3,10 @@
 //! A server lives as long as the process that asked for it: it is started by a shell that ends it when its own input
 //! does.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
@@ -38,6 +39,35 @@ pub fn mariadb() -> &'static DatabaseServer {
 pub fn pgbouncer() -> &'static DatabaseServer {
     static SERVER: OnceLock<DatabaseServer> = OnceLock::new();
     SERVER.get_or_init(|| start(&PGBOUNCER.replace("@PORT@", &postgres().port.to_string())))
+}
+
+/// Makes a database of [`postgres`] from a file that pg_dump wrote.
+pub fn restore_postgres(database: &str, dump: &Path) {
+    let port = postgres().port.to_string();
+    let psql = |name: &str, what: [&str; 2]| {
+        let address = ["-h", "127.0.0.1", "-p", &port, "-U", USER, "-d", name];
+        let quietly = ["--quiet", "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--output=/dev/null"];
+        run(Command::new("psql").args(address).args(quietly).args(what));
+    };
+    psql("postgres", ["--command", &format!("CREATE DATABASE {database}")]);
+    psql(database, ["--file", &dump.to_string_lossy()]);
+}
+
+/// Makes a database of [`mariadb`] from a file that mariadb-dump wrote.
+pub fn restore_mariadb(database: &str, dump: &Path) {
+    let port = mariadb().port.to_string();
+    let client = || {
+        let mut client = Command::new("mariadb");
+        client.args(["--no-defaults", "-h", "127.0.0.1", "-P", &port, "-u", USER]);
+        client
+    };
+    run(client().args(["-e", &format!("CREATE DATABASE {database} CHARACTER SET utf8")]));
+    run(client().arg(database).stdin(File::open(dump).unwrap()));
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Starts one; `script` prints `ready` when it can be used.

@@ -68,10 +68,6 @@ pub(crate) async fn on_pgbouncer() -> Opened {
     Unopened::pgbouncer().await.open().await
 }
 
-pub(crate) async fn on_mariadb() -> Opened {
-    new_mariadb().await.open().await
-}
-
 pub(crate) async fn new_mariadb() -> Unopened {
     Unopened::mariadb().await
 }

@@ -61,7 +61,7 @@ pub(crate) fn assert_same(ours: &BTreeSet<String>, theirs: &BTreeSet<String>) {
 
 pub(crate) async fn a_new_database_has_the_references_schema(new: Opened) {
     for name in new.left_behind() {
-        let reference = described(&Unopened::left_behind(name).await.place).await;
+        let reference = described(&Unopened::left_behind(name).place).await;
         assert_same(&described(&new.place).await, &reference);
         println!("{name}: {} lines that describe the schema equal", reference.len());
     }
@@ -86,7 +86,7 @@ pub(crate) async fn tables(place: &Place) -> Vec<String> {
 
 pub(crate) async fn opening_changes_nothing_in_a_current_database(new: Opened) {
     for name in new.left_behind() {
-        let before = Unopened::left_behind(name).await;
+        let before = Unopened::left_behind(name);
         let opened = fixture(name, |_| {}).await;
         assert_same(&described(&opened.place).await, &described(&before.place).await);
         let tables = tables(&before.place).await;

@@ -2,9 +2,7 @@
 
 #![allow(dead_code, reason = "of two programs, each opens some kinds of databases")]
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use sqlx::mysql::{MySqlConnection, MySqlRow};
@@ -13,7 +11,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, Connection, Row};
 use steeple_datastore::{DataStore, MySqlServer, Options, PostgresServer, Source, TlsFiles};
 use steeple_runtime::Clock;
-use steeple_testkit::database::{USER, mariadb, pgbouncer, postgres};
+use steeple_testkit::database::{USER, mariadb, pgbouncer, postgres, restore_mariadb, restore_postgres};
 use tempfile::TempDir;
 
 use crate::opened::Opened;
@@ -42,12 +40,11 @@ impl Unopened {
 
     /// An empty database.
     pub(crate) async fn postgres() -> Self {
-        let name = name();
-        let url = |name: &str| format!("postgres://{USER}@127.0.0.1:{}/{name}?sslmode=disable", postgres().port);
-        postgres_rows(&url("postgres"), &format!("CREATE DATABASE {name}")).await;
-        let mut options = Options::of(Source::Postgres(PostgresServer::parse(&url(&name)).unwrap()));
-        options.connections = 8;
-        Self { options, place: Place::Postgres(url(&name)), directory: None }
+        let new = Self::of_postgres(&name());
+        let Place::Postgres(url) = &new.place else { unreachable!() };
+        let database = new.place.database();
+        postgres_rows(&url.replace(&format!("/{database}"), "/postgres"), &format!("CREATE DATABASE {database}")).await;
+        new
     }
 
     /// An empty database, to which PgBouncer lends connections by transaction. Other programs go there directly.
@@ -60,32 +57,42 @@ impl Unopened {
 
     /// An empty database.
     pub(crate) async fn mariadb() -> Self {
-        let (port, name) = (mariadb().port, name());
-        let url = |name: &str| format!("mysql://{USER}@127.0.0.1:{port}/{name}?ssl-mode=disabled");
-        mysql_rows(&url("mysql"), &format!("CREATE DATABASE {name} CHARACTER SET utf8")).await;
+        let new = Self::of_mariadb(&name());
+        let Place::MySql(url) = &new.place else { unreachable!() };
+        let database = new.place.database();
+        let create = format!("CREATE DATABASE {database} CHARACTER SET utf8");
+        mysql_rows(&url.replace(&format!("/{database}"), "/mysql"), &create).await;
+        new
+    }
+
+    fn of_postgres(name: &str) -> Self {
+        let url = format!("postgres://{USER}@127.0.0.1:{}/{name}?sslmode=disable", postgres().port);
+        let mut options = Options::of(Source::Postgres(PostgresServer::parse(&url).unwrap()));
+        options.connections = 8;
+        Self { options, place: Place::Postgres(url), directory: None }
+    }
+
+    fn of_mariadb(name: &str) -> Self {
+        let port = mariadb().port;
+        let url = format!("mysql://{USER}@127.0.0.1:{port}/{name}?ssl-mode=disabled");
         let dsn = format!("{USER}@tcp(127.0.0.1:{port})/{name}?parseTime=true");
         let mut options = Options::of(Source::MySql(MySqlServer::parse(&dsn, TlsFiles::default()).unwrap()));
         options.connections = 8;
-        Self { options, place: Place::MySql(url(&name)), directory: None }
+        Self { options, place: Place::MySql(url), directory: None }
     }
 
     /// A copy of a database that the reference wrote.
-    pub(crate) async fn left_behind(name: &str) -> Self {
-        match name {
+    pub(crate) fn left_behind(what: &str) -> Self {
+        match what {
             "postgres" => {
-                let empty = Self::postgres().await;
-                let Place::Postgres(url) = &empty.place else { unreachable!() };
-                let restore = ["--quiet", "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--output=/dev/null", url];
-                run(Command::new("psql").args(restore).arg("--file").arg(data("postgres.sql")));
-                empty
+                let name = name();
+                restore_postgres(&name, &data("postgres.sql"));
+                Self::of_postgres(&name)
             }
             "mysql" => {
-                let empty = Self::mariadb().await;
-                let database = empty.place.database();
-                let port = mariadb().port.to_string();
-                let restore = ["--no-defaults", "-h", "127.0.0.1", "-P", &port, "-u", USER, database];
-                run(Command::new("mariadb").args(restore).stdin(File::open(data("mysql.sql")).unwrap()));
-                empty
+                let name = name();
+                restore_mariadb(&name, &data("mysql.sql"));
+                Self::of_mariadb(&name)
             }
             file => {
                 let empty = Self::sqlite();
@@ -150,7 +157,7 @@ impl Place {
 
 /// Opens a copy of a database that the reference wrote.
 pub(crate) async fn fixture(name: &str, change: impl FnOnce(&mut Options)) -> Opened {
-    let mut unopened = Unopened::left_behind(name).await;
+    let mut unopened = Unopened::left_behind(name);
     change(&mut unopened.options);
     unopened.open().await
 }
@@ -163,11 +170,6 @@ pub(crate) fn data(name: &str) -> PathBuf {
 fn name() -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     format!("case_{}", NUMBER.fetch_add(1, Ordering::Relaxed))
-}
-
-fn run(command: &mut Command) {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Runs a statement on a connection of its own to a file; NULL reads as `NULL`.
