@@ -32,14 +32,14 @@ fn event(now: SystemTime, name: &str) -> [Value; 3] {
     [now.into(), now.into(), name.into()]
 }
 
-/// Deletes entry events that were written before `created_before`.
+/// Deletes entry events that were written before `created_before`, but for the newest one.
 #[derive(Clone, Debug)]
 pub struct PruneEntryEvents {
     /// Older events go.
     pub created_before: SystemTime,
 }
 
-/// Deletes node events that were written before `created_before`.
+/// Deletes node events that were written before `created_before`, but for the newest one.
 #[derive(Clone, Debug)]
 pub struct PruneNodeEvents {
     /// Older events go.
@@ -66,7 +66,11 @@ impl Mutation for PruneNodeEvents {
     }
 }
 
+/// The newest row stays, however old it is: ids that have been given are told by it, to the feeds of others and to a
+/// MySQL that is started again. It also bounds what the statement reads, and on MySQL locks.
 async fn prune(tx: &mut Tx<'_>, table: &str, created_before: SystemTime) -> Result<u64, Error> {
+    let newest = format!("SELECT id FROM {table} ORDER BY id DESC LIMIT 1");
+    let Some(newest) = tx.db.row(Sql::new(newest), |row| row.integer(0)).await? else { return Ok(0) };
     let old = tx.db.dialect().earlier("created_at", created_before);
-    tx.db.execute(Sql::new(format!("DELETE FROM {table} WHERE ")).append(old)).await
+    tx.db.execute(Sql::new(format!("DELETE FROM {table} WHERE id < ? AND ")).bind(newest).append(old)).await
 }

@@ -69,6 +69,13 @@ macro_rules! suite {
                     the_same_operations_leave_the_same_events
                     what_we_write_reads_like_what_the_reference_wrote
                 }
+                formats {
+                    a_day_of_writes_leaves_rows_of_the_references_form
+                }
+                housekeeping {
+                    the_newest_event_outlives_all_pruning
+                    rows_that_belong_to_nothing_are_passed_over
+                }
                 schema {
                     a_new_database_has_the_references_schema
                     opening_changes_nothing_in_a_current_database

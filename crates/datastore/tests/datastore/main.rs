@@ -17,6 +17,8 @@ mod entries;
 mod federation;
 mod feed;
 mod fixtures;
+mod formats;
+mod housekeeping;
 mod journals;
 mod lists;
 mod nodes;
