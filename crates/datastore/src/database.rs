@@ -71,12 +71,15 @@ impl Database {
             Self::Sqlite(file) => file.write().await,
             Self::Postgres(server, clock) => {
                 let options = server.options()?;
-                let connected = within(clock, options.connect()).await?;
+                let connected = within(clock, options.connect()).await;
+                let connected = connected.map_err(|error| unreachable(error, &server.address(), TLS_OF_POSTGRES))?;
                 Ok(Connection::postgres(connected, clock.clone(), server.lent().clone()))
             }
             Self::MySql(server, clock) => {
                 let options = server.options()?;
-                Ok(Connection::mysql(within(clock, options.connect()).await?, clock.clone(), server.zone().clone()))
+                let connected = within(clock, options.connect()).await;
+                let connected = connected.map_err(|error| unreachable(error, &server.address(), TLS_OF_MYSQL))?;
+                Ok(Connection::mysql(connected, clock.clone(), server.zone().clone()))
             }
         }
     }
@@ -108,10 +111,32 @@ impl Database {
 }
 
 /// On the heap: what it takes to connect is not to be part of every future that may have to.
-async fn within<T>(clock: &Clock, connecting: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
-    match Box::pin(clock.within(CONNECT, connecting)).await {
-        Some(connected) => Ok(connected?),
-        None => Err(Error::Unavailable(format!("the database did not answer within {} s", CONNECT.as_secs()))),
+async fn within<T>(
+    clock: &Clock,
+    connecting: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, Option<sqlx::Error>> {
+    Box::pin(clock.within(CONNECT, connecting)).await.ok_or(None)?.map_err(Some)
+}
+
+/// What the reference's drivers say where TLS is asked for in vain.
+const TLS_OF_POSTGRES: &str = "pq: SSL is not enabled on the server";
+const TLS_OF_MYSQL: &str = "TLS requested but server does not support TLS";
+
+/// Why there is no connection; no error for a server that did not answer. The texts are those of the reference's drivers,
+/// which name the address.
+fn unreachable(error: Option<sqlx::Error>, address: &str, without_tls: &str) -> Error {
+    match error {
+        None => Error::Unavailable(format!("the database did not answer within {} s: {address}", CONNECT.as_secs())),
+        Some(sqlx::Error::Io(error)) => {
+            let text = error.to_string();
+            // The system's number stands behind its text.
+            let text = text.split(" (os error").next().unwrap_or_default().to_lowercase();
+            Error::Unavailable(format!("dial {address}: connect: {text}"))
+        }
+        Some(sqlx::Error::Tls(error)) if error.to_string() == "server does not support TLS" => {
+            Error::Unavailable(without_tls.to_owned())
+        }
+        Some(error) => error.into(),
     }
 }
 

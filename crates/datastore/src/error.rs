@@ -297,7 +297,7 @@ impl From<sqlx::Error> for Error {
 /// The texts are those of the reference's drivers.
 fn from_database(error: &dyn sqlx::error::DatabaseError) -> Error {
     if let Some(error) = error.try_downcast_ref::<PgDatabaseError>() {
-        return of_postgres(error.code(), format!("pq: {}", error.message()));
+        return of_postgres(error.code(), format!("pq: {} ({})", error.message(), error.code()));
     }
     if let Some(error) = error.try_downcast_ref::<MySqlDatabaseError>() {
         let (number, state) = (error.number(), error.code().unwrap_or("HY000"));

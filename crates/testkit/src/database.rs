@@ -6,9 +6,15 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::time::{Duration, SystemTime};
+
+use steeple_pki::PrivateKey;
+
+use crate::Ca;
 
 /// A running database server, which trusts everybody who comes over loopback.
 pub struct DatabaseServer {
@@ -16,12 +22,16 @@ pub struct DatabaseServer {
     pub port: u16,
     /// The directory of its socket.
     pub sockets: PathBuf,
+    /// A file with the authority of its certificate, which is for `localhost`. Nobody has to use TLS.
+    pub authority: PathBuf,
     /// Its input is what keeps the server alive.
     _shell: Child,
 }
 
 /// The account that may do everything, without a password.
 pub const USER: &str = "steeple";
+/// Members of this role of PostgreSQL need a password. It is made by who wants it.
+pub const WITH_PASSWORD: &str = "with_password";
 
 /// PostgreSQL. One for all tests of this process.
 pub fn postgres() -> &'static DatabaseServer {
@@ -75,6 +85,7 @@ fn start(script: &str) -> DatabaseServer {
     // Free now, and nobody else takes a port without being told to.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let dir = tempfile::Builder::new().prefix("steeple-db-").tempdir().unwrap().keep();
+    let authority = certify(&dir);
     let mut shell = Command::new("bash")
         .args(["-c", &format!("{START}{script}"), "bash"])
         .arg(&dir)
@@ -89,8 +100,27 @@ fn start(script: &str) -> DatabaseServer {
     assert!(ready, "the database does not start:\n{}", said.join("\n"));
     // Somebody has to take what it still says.
     std::thread::spawn(move || lines.for_each(drop));
-    DatabaseServer { port, sockets: dir, _shell: shell }
+    DatabaseServer { port, sockets: dir, authority, _shell: shell }
 }
+
+/// Writes the server's certificate and key; returns where the authority's is.
+fn certify(dir: &Path) -> PathBuf {
+    let now = SystemTime::now();
+    let ca = Ca::new("database.test", now);
+    let (certificate, key) = ca.web("localhost", now - HOUR..now + 24 * HOUR);
+    let write = |name: &str, pem: &str| {
+        let path = dir.join(name);
+        std::fs::write(&path, pem).unwrap();
+        path
+    };
+    write("server.pem", &certificate.to_pem());
+    let key = PrivateKey::from_pkcs8_der(&key).unwrap().to_pkcs8_pem().unwrap();
+    let key = write("server.key", &key);
+    std::fs::set_permissions(key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    write("authority.pem", &ca.root().to_pem())
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// What both have in common: `serve` runs a server until the input ends, `ready` asks it, `as_owner` runs a program as
 /// an account that is not root.
@@ -129,7 +159,10 @@ bin=$(ls -d /usr/lib/postgresql/*/bin 2> /dev/null | sort -V | tail -n 1) || tru
 as_owner "$bin/initdb" -D "$dir/data" -U steeple -A trust -E UTF8 --locale=C.UTF-8 -N > "$dir/initdb.log" 2>&1 ||
     { cat "$dir/initdb.log"; exit 1; }
 is_ready() { "$bin/pg_isready" -h "$dir" -p "$port" -U steeple; }
+printf "%s\n" "host all +with_password 127.0.0.1/32 scram-sha-256" | cat - "$dir/data/pg_hba.conf" > "$dir/hba"
+cat "$dir/hba" > "$dir/data/pg_hba.conf"
 serve "$bin/postgres" -D "$dir/data" -p "$port" -k "$dir" -c listen_addresses=127.0.0.1 -c fsync=off \
+    -c ssl=on -c ssl_cert_file="$dir/server.pem" -c ssl_key_file="$dir/server.key" \
     -c max_connections=400 -c shared_buffers=64MB -c log_min_messages=warning
 "#;
 
@@ -143,6 +176,7 @@ printf "%s\n" "CREATE USER steeple@127.0.0.1;" "GRANT ALL ON *.* TO steeple@127.
 is_ready() { mariadb-admin --no-defaults -h 127.0.0.1 -P "$port" -u steeple ping; }
 serve mariadbd --no-defaults --datadir="$dir/data" --socket="$dir/socket" --pid-file="$dir/pid" \
     --bind-address=127.0.0.1 --port="$port" --skip-name-resolve --init-file="$dir/init.sql" --max-connections=400 \
+    --ssl-cert="$dir/server.pem" --ssl-key="$dir/server.key" \
     --innodb-flush-log-at-trx-commit=0 --innodb-lock-wait-timeout=5
 "#;
 

@@ -116,6 +116,14 @@ impl MySqlServer {
         &self.0.zone
     }
 
+    /// What it is called in errors.
+    pub(crate) fn address(&self) -> String {
+        match &self.0.address {
+            Address::Tcp { host, port } => format!("tcp {host}:{port}"),
+            Address::Socket(path) => format!("unix {}", path.display()),
+        }
+    }
+
     /// How to connect.
     pub(crate) fn options(&self) -> Result<MySqlConnectOptions, Error> {
         let Settings { user, password, address, database, tls, charset, collation, zone: _, files, log_statements } =

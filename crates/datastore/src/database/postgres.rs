@@ -3,8 +3,10 @@
 //! What a string leaves out comes from the environment (`PGHOST`, `PGUSER` and so on), the password last of all from the
 //! file that `PGPASSFILE` names. Both are asked at each new connection, so that a password that was changed is found.
 
+mod passfile;
+
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sqlx::ConnectOptions;
@@ -78,17 +80,8 @@ impl PostgresServer {
 
     /// How to connect, as the environment has it now.
     pub(crate) fn options(&self) -> Result<PgConnectOptions, Error> {
-        // Reads the environment.
-        let mut options = PgConnectOptions::new().host("localhost");
-        if let Ok(host) = std::env::var("PGHOST") {
-            options = at(options, &host);
-        }
-        if let Some(host) = self.get("host") {
-            options = at(options, host);
-        }
-        if let Some(address) = self.get("hostaddr") {
-            options = options.host(address);
-        }
+        // Reads the environment, but not the file of passwords: that is for the host that is meant in the end.
+        let mut options = at(PgConnectOptions::new_without_pgpass(), &self.host());
         if let Some(port) = self.get("port") {
             let port = port.parse().map_err(|_| Error::ConnectionString(format!("invalid port {port:?}")))?;
             options = options.port(port);
@@ -99,8 +92,8 @@ impl PostgresServer {
         if let Some(database) = self.get("dbname") {
             options = options.database(database);
         }
-        if let Some(password) = self.get("password") {
-            options = options.password(password);
+        if let Some(password) = self.password(&options) {
+            options = options.password(&password);
         }
         if let Some(name) = self.get("application_name").or_else(|| self.get("fallback_application_name")) {
             options = options.application_name(name);
@@ -112,6 +105,41 @@ impl PostgresServer {
             options = options.options(parameters);
         }
         Ok(if self.log_statements { options } else { options.disable_statement_logging() })
+    }
+
+    /// Where the server is: a name, an address, or the directory of a socket.
+    fn host(&self) -> String {
+        let given = self.get("hostaddr").or_else(|| self.get("host")).map(str::to_owned);
+        let given = given.or_else(|| std::env::var("PGHOST").ok()).filter(|host| !host.is_empty());
+        given.unwrap_or_else(|| "localhost".to_owned())
+    }
+
+    /// None where there is none, and where the environment has one, which has been read.
+    fn password(&self, options: &PgConnectOptions) -> Option<String> {
+        if let Some(password) = self.get("password") {
+            return Some(password.to_owned());
+        }
+        if std::env::var_os("PGPASSWORD").is_some() {
+            return None;
+        }
+        let path = self.get("passfile").map(PathBuf::from).or_else(passfile::default_path)?;
+        let name = self.get("host").map_or_else(|| self.host(), str::to_owned);
+        let login = passfile::Login {
+            host: if Path::new(&name).is_absolute() { "localhost" } else { &name },
+            port: &options.get_port().to_string(),
+            database: options.get_database().unwrap_or_else(|| options.get_username()),
+            user: options.get_username(),
+        };
+        passfile::password(&path, &login)
+    }
+
+    /// What it is called in errors.
+    pub(crate) fn address(&self) -> String {
+        let port = self.options().map_or(0, |options| options.get_port());
+        match self.host() {
+            directory if Path::new(&directory).is_absolute() => format!("unix {directory}/.s.PGSQL.{port}"),
+            host => format!("tcp {host}:{port}"),
+        }
     }
 
     fn tls(&self, options: PgConnectOptions) -> Result<PgConnectOptions, Error> {

@@ -169,7 +169,7 @@ impl Opened {
         match &self.place {
             Place::File(_) => format!("datastore-sql: UNIQUE constraint failed: {columns}"),
             Place::Postgres(_) => {
-                format!("datastore-sql: pq: duplicate key value violates unique constraint \"{index}\"")
+                format!("datastore-sql: pq: duplicate key value violates unique constraint \"{index}\" (23505)")
             }
             Place::MySql(_) => {
                 format!("datastore-sql: Error 1062 (23000): Duplicate entry '{value}' for key '{index}'")

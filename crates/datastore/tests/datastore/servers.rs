@@ -14,6 +14,7 @@ mod cases;
 mod accounts;
 mod archive;
 mod bundles;
+mod connections;
 mod entries;
 mod federation;
 mod feed;
