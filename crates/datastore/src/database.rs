@@ -13,6 +13,7 @@ use steeple_runtime::Clock;
 use crate::Error;
 use crate::connection::Connection;
 use crate::dialect::Dialect;
+use crate::sql::Sql;
 
 pub use mysql::{MySqlServer, TlsFiles};
 pub use postgres::PostgresServer;
@@ -79,7 +80,11 @@ impl Database {
                 let options = server.options()?;
                 let connected = within(clock, options.connect()).await;
                 let connected = connected.map_err(|error| unreachable(error, &server.address(), TLS_OF_MYSQL))?;
-                Ok(Connection::mysql(connected, clock.clone(), server.zone().clone()))
+                let mut connection = Connection::mysql(connected, clock.clone(), server.zone().clone());
+                if let Some(session) = server.session() {
+                    connection.execute(Sql::new(session)).await?;
+                }
+                Ok(connection)
             }
         }
     }

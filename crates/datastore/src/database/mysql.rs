@@ -1,7 +1,7 @@
 //! MySQL's connection strings, as the reference's driver (go-sql-driver) reads them:
 //! `user:password@tcp(host:3306)/database?parseTime=true`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
@@ -25,6 +25,8 @@ struct Settings {
     charset: Option<String>,
     collation: Option<String>,
     zone: TimeZone,
+    /// Variables of the session, in the order of the string.
+    variables: Vec<(String, String)>,
     files: TlsFiles,
     log_statements: bool,
 }
@@ -35,7 +37,32 @@ enum Address {
     Socket(PathBuf),
 }
 
-/// Files for TLS, which stand beside the connection string. Any of them switches TLS on.
+/// Parameters that are the reference's driver's own and have no meaning here: bounds of time and size, and ways of doing
+/// things. Ours has its own.
+const OF_THE_DRIVER: [&str; 19] = [
+    "allowAllFiles",
+    "allowCleartextPasswords",
+    "allowFallbackToPlaintext",
+    "allowNativePasswords",
+    "allowOldPasswords",
+    "checkConnLiveness",
+    "clientFoundRows",
+    "columnsWithAlias",
+    "compress",
+    "connectionAttributes",
+    "interpolateParams",
+    "maxAllowedPacket",
+    "multiStatements",
+    "readTimeout",
+    "rejectReadOnly",
+    "serverPubKey",
+    "timeTruncate",
+    "timeout",
+    "writeTimeout",
+];
+
+/// Files for TLS, which stand beside the connection string. Authorities switch TLS on, and so do certificate and key
+/// together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsFiles {
     /// Authorities of the server's certificate.
@@ -54,7 +81,8 @@ impl MySqlServer {
     /// ([`Error::ParseTimeMissing`]).
     pub fn parse(connection_string: &str, files: TlsFiles) -> Result<Self, Error> {
         // The password may hold any of the other marks, so that the string is read from its end.
-        let invalid = |text: &str| Error::ConnectionString(format!("invalid DSN: {text}"));
+        let wrong = Error::ConnectionString;
+        let invalid = |text: &str| wrong(format!("invalid DSN: {text}"));
         let (before, after) = connection_string
             .rsplit_once('/')
             .ok_or_else(|| invalid("missing the slash separating the database name"))?;
@@ -64,12 +92,13 @@ impl MySqlServer {
         let mut settings = Settings {
             user: user.to_owned(),
             password: password.to_owned(),
-            address: Address::parse(address).map_err(|text| invalid(&text))?,
+            address: Address::parse(address).map_err(wrong)?,
             database: percent_decoded(database),
             tls: MySqlSslMode::Disabled,
             charset: None,
             collation: None,
             zone: TimeZone::UTC,
+            variables: Vec::new(),
             files,
             log_statements: false,
         };
@@ -79,17 +108,17 @@ impl MySqlServer {
             let value = percent_decoded(value);
             match key {
                 "parseTime" => {
-                    parse_time = boolean(&value).ok_or_else(|| invalid(&format!("invalid bool value: {value}")))?
+                    parse_time = boolean(&value).ok_or_else(|| wrong(format!("invalid bool value: {value}")))?
                 }
-                "loc" => settings.zone = zone(&value).ok_or_else(|| invalid(&format!("unknown time zone {value}")))?,
+                "loc" => settings.zone = zone(&value).ok_or_else(|| wrong(format!("unknown time zone {value}")))?,
                 "tls" => {
                     settings.tls =
-                        tls(&value).ok_or_else(|| invalid(&format!("invalid value / unknown config name: {value}")))?
+                        tls(&value).ok_or_else(|| wrong(format!("invalid value / unknown config name: {value}")))?
                 }
                 "charset" => settings.charset = value.split(',').next().map(str::to_owned),
                 "collation" => settings.collation = Some(value),
-                // Bounds and ways of the driver, which ours has of its own, and variables of the session.
-                _ => {}
+                key if OF_THE_DRIVER.contains(&key) => {}
+                key => settings.variables.push((key.to_owned(), value)),
             }
         }
         if !parse_time {
@@ -97,11 +126,9 @@ impl MySqlServer {
         }
         let TlsFiles { root_ca, client_certificate, client_key } = &settings.files;
         if client_certificate.is_some() != client_key.is_some() {
-            return Err(Error::ConnectionString(
-                "client_cert_path and client_key_path have to be given together".into(),
-            ));
+            tracing::warn!(target: "sql", "client_cert_path and client_key_path have no effect without each other");
         }
-        if root_ca.is_some() || (client_certificate.is_some() && matches!(settings.tls, MySqlSslMode::Disabled)) {
+        if root_ca.is_some() || (client_certificate.is_some() && client_key.is_some()) {
             settings.tls = MySqlSslMode::VerifyIdentity;
         }
         Ok(Self(Arc::new(settings)))
@@ -116,6 +143,12 @@ impl MySqlServer {
         &self.0.zone
     }
 
+    /// What is to be done on each new connection, if anything is.
+    pub(crate) fn session(&self) -> Option<String> {
+        let set: Vec<_> = self.0.variables.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+        (!set.is_empty()).then(|| format!("SET {}", set.join(", ")))
+    }
+
     /// What it is called in errors.
     pub(crate) fn address(&self) -> String {
         match &self.0.address {
@@ -126,8 +159,19 @@ impl MySqlServer {
 
     /// How to connect.
     pub(crate) fn options(&self) -> Result<MySqlConnectOptions, Error> {
-        let Settings { user, password, address, database, tls, charset, collation, zone: _, files, log_statements } =
-            &*self.0;
+        let Settings {
+            user,
+            password,
+            address,
+            database,
+            tls,
+            charset,
+            collation,
+            zone: _,
+            variables: _,
+            files,
+            log_statements,
+        } = &*self.0;
         let mut options = MySqlConnectOptions::new().username(user).ssl_mode(*tls).pipes_as_concat(false);
         options = match address {
             Address::Tcp { host, port } => options.host(host).port(*port),
@@ -147,6 +191,7 @@ impl MySqlServer {
         }
         let TlsFiles { root_ca, client_certificate, client_key } = files;
         if let Some(root_ca) = root_ca {
+            readable(root_ca)?;
             options = options.ssl_ca(root_ca);
         }
         if let (Some(certificate), Some(key)) = (client_certificate, client_key) {
@@ -161,7 +206,9 @@ impl Address {
     fn parse(text: &str) -> Result<Self, String> {
         let (network, address) = match text.split_once('(') {
             Some((network, rest)) => {
-                let address = rest.strip_suffix(')').ok_or("network address not terminated (missing closing brace)")?;
+                let address = rest
+                    .strip_suffix(')')
+                    .ok_or("invalid DSN: network address not terminated (missing closing brace)")?;
                 (network, address)
             }
             None => (text, ""),
@@ -173,13 +220,23 @@ impl Address {
                     Some((host, port)) => (host, port.strip_prefix(':')),
                     None => address.rsplit_once(':').map_or((address, None), |(host, port)| (host, Some(port))),
                 };
-                let port = port.map_or(Ok(3306), str::parse).map_err(|_| format!("invalid port in {address:?}"))?;
+                let port = port
+                    .map_or(Ok(3306), str::parse)
+                    .map_err(|_| format!("invalid DSN: invalid port in {address:?}"))?;
                 Ok(Self::Tcp { host: host.to_owned(), port })
             }
             "unix" => Ok(Self::Socket(if address.is_empty() { "/tmp/mysql.sock" } else { address }.into())),
             other => Err(format!("default addr for network '{other}' unknown")),
         }
     }
+}
+
+/// What is wrong with the file is said in the reference's words before the driver says it in others.
+fn readable(root_ca: &Path) -> Result<(), Error> {
+    let wrong =
+        |what: &str| Error::ConnectionString(format!("invalid mysql config: {what} Root CA defined in root_ca_path"));
+    let text = std::fs::read_to_string(root_ca).map_err(|_| wrong("cannot find"))?;
+    steeple_spiffe::x509::parse_pem(&text).map(drop).map_err(|_| wrong("failed to parse"))
 }
 
 fn boolean(text: &str) -> Option<bool> {
@@ -268,6 +325,32 @@ mod tests {
         let server = MySqlServer::parse("u@tcp(db)/spire?parseTime=true", files).unwrap();
         assert!(matches!(server.0.tls, MySqlSslMode::VerifyIdentity));
         let files = TlsFiles { client_key: Some("/key.pem".into()), ..TlsFiles::default() };
-        assert!(MySqlServer::parse("u@tcp(db)/spire?parseTime=true", files).is_err());
+        let server = MySqlServer::parse("u@tcp(db)/spire?parseTime=true", files.clone()).unwrap();
+        assert!(matches!(server.0.tls, MySqlSslMode::Disabled), "half a pair, which SPIRE passes over too");
+        let files = TlsFiles { client_certificate: Some("/certificate.pem".into()), ..files };
+        let server = MySqlServer::parse("u@tcp(db)/spire?parseTime=true", files).unwrap();
+        assert!(matches!(server.0.tls, MySqlSslMode::VerifyIdentity));
+    }
+
+    #[test]
+    fn authorities_that_cannot_be_read_are_told_in_the_references_words() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca.pem");
+        let error = || {
+            let files = TlsFiles { root_ca: Some(path.clone()), ..TlsFiles::default() };
+            MySqlServer::parse("u@tcp(db)/spire?parseTime=true", files).unwrap().options().unwrap_err().to_string()
+        };
+        let text = "Root CA defined in root_ca_path";
+        assert_eq!(error(), format!("datastore-sql: invalid mysql config: cannot find {text}"));
+        std::fs::write(&path, "no PEM").unwrap();
+        assert_eq!(error(), format!("datastore-sql: invalid mysql config: failed to parse {text}"));
+    }
+
+    #[test]
+    fn what_is_not_the_drivers_is_a_variable_of_the_session() {
+        let server = |text| MySqlServer::parse(text, TlsFiles::default()).unwrap();
+        let text = "u@tcp(db)/spire?parseTime=true&timeout=5s&wsrep_sync_wait=1&sql_mode=%27ANSI%27&loc=UTC";
+        assert_eq!(server(text).session().unwrap(), "SET wsrep_sync_wait = 1, sql_mode = 'ANSI'");
+        assert_eq!(server("u@tcp(db)/spire?parseTime=true&readTimeout=5s").session(), None);
     }
 }

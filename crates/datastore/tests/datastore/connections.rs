@@ -192,3 +192,14 @@ async fn a_server_that_is_not_there_is_named() {
     let unknown = to_mariadb(&format!("{USER}@tcp(127.0.0.1:{})/none?parseTime=1", mariadb().port), None);
     assert_eq!(refuses(unknown).await, "datastore-sql: Error 1049 (42000): Unknown database 'none'");
 }
+
+#[tokio::test]
+async fn what_else_a_string_of_mysql_holds_is_set_in_each_session() {
+    let opened = on_mariadb().await;
+    let dsn = |more: &str| {
+        let (port, database) = (mariadb().port, opened.place.database());
+        to_mariadb(&format!("{USER}@tcp(127.0.0.1:{port})/{database}?parseTime=true&{more}"), None)
+    };
+    opens(dsn("lock_wait_timeout=7&sql_mode=%27TRADITIONAL%27")).await;
+    assert_eq!(refuses(dsn("foo=bar")).await, "datastore-sql: Error 1193 (HY000): Unknown system variable 'foo'");
+}

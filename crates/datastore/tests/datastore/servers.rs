@@ -28,6 +28,7 @@ mod nodes;
 mod opened;
 mod pruning;
 mod schema;
+mod times;
 mod tokens;
 mod unopened;
 mod writes;
@@ -71,6 +72,10 @@ macro_rules! of_servers {
             }
             pruning {
                 servers_that_prune_at_once_are_in_nobodys_way
+            }
+            times {
+                a_zone_changes_no_moment
+                the_zone_of_the_database_changes_no_moment_that_the_reference_wrote
             }
             accounts {
                 an_account_that_may_not_change_the_schema_uses_it_as_it_is
