@@ -56,7 +56,7 @@ pub(crate) async fn a_day_of_writes_leaves_rows_of_the_references_form(new: Open
 }
 
 /// All kinds of writes, as servers do them.
-async fn a_day(store: &DataStore) {
+pub(crate) async fn a_day(store: &DataStore) {
     let now = steeple_runtime::Clock::system().unix_seconds();
     entries(store, now).await;
     agents(store, now).await;

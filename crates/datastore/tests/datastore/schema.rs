@@ -99,7 +99,7 @@ pub(crate) async fn opening_changes_nothing_in_a_current_database(new: Opened) {
 }
 
 /// Takes back what the versions after 23 have added.
-async fn make_23(place: &Place) {
+pub(crate) async fn make_23(place: &Place) {
     place.sql("ALTER TABLE registered_entries DROP COLUMN additional_attributes").await;
     place.sql("ALTER TABLE attested_node_entries DROP COLUMN agent_version").await;
     place.sql("UPDATE migrations SET version = 23, code_version = '1.13.0'").await;

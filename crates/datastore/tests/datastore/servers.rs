@@ -28,6 +28,7 @@ mod nodes;
 mod opened;
 mod pruning;
 mod schema;
+mod statements;
 mod times;
 mod tokens;
 mod unopened;

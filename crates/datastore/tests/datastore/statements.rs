@@ -1,0 +1,139 @@
+//! What MySQL is asked: nothing that MySQL 5.7 and 8.0 do not read, although the servers of the tests are MariaDB's.
+
+use std::collections::BTreeSet;
+
+use regex::Regex;
+use steeple_datastore::entries::{CreateEntries, EntryFilter, UpdateEntries};
+use steeple_datastore::nodes::NodeFilter;
+use steeple_datastore::{DataStore, Match, MatchSet, Page};
+use steeple_runtime::Clock;
+
+use crate::formats::a_day;
+use crate::opened::{entry, on_mariadb, selectors};
+use crate::unopened::{Place, Unopened};
+
+/// Syntax, and what has it. Some is MariaDB's alone, some came with MySQL 8, some MySQL reads in another way.
+const NOT_IN_ALL: [(&str, &str); 17] = [
+    (r"\bWITH\s+[^C]", "common table expressions"),
+    (r"\bRETURNING\b", "RETURNING"),
+    (r"\bOVER\b", "window functions"),
+    (r"\bVALUES\s+ROW\b|\(\s*VALUES\b", "VALUES as a table"),
+    (r"\b(EXCEPT|INTERSECT|LATERAL|JSON_TABLE)\b", "operators of newer versions"),
+    (r"\bSKIP\s+LOCKED\b", "SKIP LOCKED"),
+    (r"\bFOR\s+SHARE\b", "FOR SHARE"),
+    (r"\bNOWAIT\b", "NOWAIT"),
+    (r"\bVALUE\s*\(", "VALUE()"),
+    (r"\bADD\s+(COLUMN\s+)?IF\s+NOT\s+EXISTS\b", "ALTER TABLE ... IF NOT EXISTS"),
+    (r"\bCREATE\s+OR\s+REPLACE\s+TABLE\b|\bSEQUENCE\b", "statements of MariaDB"),
+    (r"\bDEFAULT\s*\(", "defaults that are expressions"),
+    (r"(?i)\b(COUNT|MAX|MIN|SUM|COALESCE|CONCAT|SUBSTRING|CAST)\s+\(", "a space before the parenthesis of a function"),
+    (r"\|\|", "||, which is OR there"),
+    (r"\bILIKE\b|::|\bON\s+CONFLICT\b|\bLIMIT\s+ALL\b", "syntax of PostgreSQL"),
+    (r"\bOFFSET\s+\d+\s+ROWS\b|\bFETCH\s+FIRST\b", "FETCH FIRST"),
+    (
+        r"(?i)[ ,(.](cube|cume_dist|dense_rank|empty|first_value|function|grouping|groups|lag|last_value|lead|nth_value|ntile|percent_rank|rank|recursive|row_number|rows|system|window)[ ,).]",
+        "a word that MySQL 8 reserves",
+    ),
+];
+
+/// The one statement that says so where the server has told that it can.
+const CHOSEN_BY_VERSION: &str = "LOCK IN SHARE MODE NOWAIT";
+
+#[tokio::test]
+async fn mysql_is_asked_nothing_that_its_older_and_newer_versions_do_not_read() {
+    let watcher = on_mariadb().await;
+    watcher.sql("SET GLOBAL log_output = 'TABLE'").await;
+    watcher.sql("SET GLOBAL general_log = ON").await;
+    let mut stores = Vec::new();
+    // A new database, an older one, one that the reference wrote.
+    let empty = Unopened::mariadb().await;
+    let older = on_mariadb().await;
+    older.close().await;
+    crate::schema::make_23(&older.place).await;
+    let left = Unopened::left_behind("mysql");
+    for unopened in [(&empty.place, &empty.options), (&older.place, &older.options), (&left.place, &left.options)] {
+        let options = unopened.0.limited(unopened.1, "ALL").await;
+        stores.push(DataStore::open(options, Clock::system()).await.unwrap());
+    }
+    for (store, place) in stores.iter().zip([&empty.place, &older.place, &left.place]) {
+        crowd(store, place).await;
+    }
+    a_day(&stores[2]).await;
+
+    let asked = "SELECT DISTINCT argument FROM mysql.general_log WHERE command_type IN ('Query', 'Prepare') \
+                 AND user_host LIKE '%of\\_case\\_%'";
+    let statements: BTreeSet<String> = watcher.sql(asked).await.concat().into_iter().map(shortened).collect();
+    watcher.sql("SET GLOBAL general_log = OFF").await;
+    watcher.sql("SET GLOBAL log_output = 'FILE'").await;
+    for (syntax, name) in NOT_IN_ALL {
+        let syntax = Regex::new(syntax).unwrap();
+        let found: Vec<_> = statements
+            .iter()
+            .map(|text| text.replace(CHOSEN_BY_VERSION, ""))
+            .filter(|text| syntax.is_match(text))
+            .collect();
+        assert!(found.is_empty(), "{name}: {found:#?}");
+    }
+    let begin = |word: &str| statements.iter().filter(|text| text.starts_with(word)).count();
+    let kinds = ["SELECT", "INSERT", "UPDATE", "DELETE", "CREATE TABLE", "ALTER TABLE", "START TRANSACTION"];
+    for kind in kinds {
+        assert!(begin(kind) > 0, "{kind} was not seen");
+    }
+    assert!(statements.len() > 90, "{} are too few: {statements:#?}", statements.len());
+    println!("mysql: {} different statements, none of which is MariaDB's or PostgreSQL's alone", statements.len());
+}
+
+/// The lists of a statement are of any length.
+fn shortened(statement: String) -> String {
+    let text = statement.replace("(?, ?), ", "").replace("(?, ?, ?), ", "").replace("?, ", "");
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Lists and filters, batches, the feed and what it asks about gaps.
+async fn crowd(store: &DataStore, place: &Place) {
+    let mut feed = store.feed();
+    feed.snapshot().await.unwrap();
+    // Ids that a transaction may still hold.
+    place.sql("ALTER TABLE registered_entries_events AUTO_INCREMENT = 500").await;
+    let entries: Vec<_> = (0..3).map(|i| entry(&format!("crowd-{i}"))).map(distinct).collect();
+    store.write(CreateEntries { entries: entries.clone() }).await.unwrap();
+    let mask = steeple_datastore::entries::EntryMask { hint: true, ..Default::default() };
+    store.write(UpdateEntries { entries, mask }).await.unwrap();
+    feed.next().await.unwrap();
+    let page = Page { size: 2, token: String::new() };
+    for behavior in [Match::Exact, Match::Subset, Match::Superset, Match::Any] {
+        let by_selectors = Some(MatchSet { behavior, items: selectors(&["unix:uid:1", "unix:gid:1"]) });
+        let by_federates_with = Some(MatchSet { behavior, items: vec!["spiffe://static.test".to_owned()] });
+        let filter = EntryFilter {
+            by_parent_id: Some("spiffe://td/agent".into()),
+            by_spiffe_id: Some("spiffe://td/x".into()),
+            by_hint: Some("h".into()),
+            by_downstream: Some(true),
+            by_selectors: by_selectors.clone(),
+            by_federates_with,
+        };
+        let first = store.list_entries(&EntryFilter::default(), &page).await.unwrap();
+        let next = Page { token: first.next_page_token, ..page.clone() };
+        for page in [&page, &next] {
+            store.list_entries(&filter, page).await.unwrap();
+            store.count_entries(&filter).await.unwrap();
+        }
+        let nodes = NodeFilter {
+            by_attestation_type: Some("x509pop".into()),
+            by_selectors,
+            by_banned: Some(false),
+            by_can_reattest: Some(true),
+            by_expires_before: Some(7),
+        };
+        store.list_nodes(&nodes, &page, true).await.unwrap();
+        store.count_nodes(&nodes).await.unwrap();
+    }
+    store.list_bundles(&page).await.unwrap();
+    store.count_bundles().await.unwrap();
+    store.list_federation_relationships(&page).await.unwrap();
+}
+
+fn distinct(mut new: steeple_datastore::Entry) -> steeple_datastore::Entry {
+    new.selectors = selectors(&[&format!("unix:user:{}", new.entry_id), "unix:gid:1"]);
+    new
+}
