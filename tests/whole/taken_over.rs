@@ -57,6 +57,10 @@ fn a_server_and_agents_of_the_reference_go_on_where_they_were_stopped() -> Resul
         is_the_same_server(&domain, &said).await?;
         domain.server.stop().await?;
         ensure!(keys_of(&domain.server)? == keys, "the server has other keys");
+        domain.server.reconfigure(|conf| conf.replace("\"example.org\"", "\"other.test\""))?;
+        domain.server.launch(&[])?;
+        let words = "which does not match the configured trust domain of 'other.test'";
+        ends_with(domain.server.process()?, &[words]).await?;
         say("taken over: server and 2 agents of SPIRE 1.15.3 go on with their keys and IDs, a banned one stays away");
         Ok(())
     })

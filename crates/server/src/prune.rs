@@ -188,9 +188,18 @@ impl Every<'_> {
 
 #[cfg(test)]
 mod tests {
-    use steeple_datastore::Page;
+    use std::time::SystemTime;
+
+    use prost::Message;
+    use steeple_datastore::bundles::CreateBundle;
+    use steeple_datastore::entries::{CreateEntry, EntryFilter};
+    use steeple_datastore::join_tokens::{CreateJoinToken, JoinToken};
+    use steeple_datastore::journals::{CaJournal, SetCaJournal};
     use steeple_datastore::nodes::{AttestNode, NodeFilter, UpdateNode};
-    use steeple_testkit::ManualClock;
+    use steeple_datastore::{Bundle, Entry, Page, Selector};
+    use steeple_proto::journal::{Entries, X509caEntry};
+    use steeple_proto::spire::common::{Certificate, PublicKey};
+    use steeple_testkit::{Ca, ManualClock};
 
     use super::*;
     use crate::tests::{manual, store};
@@ -255,5 +264,83 @@ mod tests {
         assert_eq!(names(&store).await, ["c"]);
         pruning.nodes(nodes).await.unwrap();
         assert!(names(&store).await.is_empty());
+    }
+
+    /// One of each kind that is over, and one that is not.
+    async fn fill(store: &DataStore, now: SystemTime) {
+        let at = steeple_runtime::clock::unix_seconds;
+        for (name, end) in [("over", at(now) - 1), ("good", at(now) + 10 * DAY)] {
+            let entry = Entry {
+                entry_id: name.to_owned(),
+                spiffe_id: format!("spiffe://example.org/{name}"),
+                parent_id: "spiffe://example.org/agent".to_owned(),
+                selectors: vec![Selector::new("a", "b")],
+                expires_at: end,
+                ..Entry::default()
+            };
+            store.write(CreateEntry { entry }).await.unwrap();
+            let token = JoinToken { token: name.to_owned(), expires_at: end };
+            store.write(CreateJoinToken { token, entry: None }).await.unwrap();
+        }
+        for (active, ended) in [("over", 15 * DAY), ("good", 13 * DAY)] {
+            let x509_c_as = vec![X509caEntry { not_after: at(now) - ended, ..X509caEntry::default() }];
+            let data = Entries { x509_c_as, ..Entries::default() }.encode_to_vec();
+            let journal = CaJournal { id: 0, data, active_x509_authority_id: active.to_owned() };
+            store.write(SetCaJournal(journal)).await.unwrap();
+        }
+        // Good for a year.
+        let made = [now - HOUR * 24 * 400, now].map(|made| Ca::new("example.org", made));
+        let root_cas = made.iter().map(|ca| Certificate { der_bytes: ca.root().der().to_vec(), tainted_key: false });
+        let bundle = Bundle {
+            trust_domain_id: "spiffe://example.org".to_owned(),
+            root_cas: root_cas.collect(),
+            jwt_signing_keys: vec![PublicKey { not_after: at(now) + 10 * DAY, ..PublicKey::default() }],
+            ..Bundle::default()
+        };
+        store.write(CreateBundle(bundle)).await.unwrap();
+    }
+
+    /// What is left of each kind: entries, tokens, authorities, journals.
+    async fn left(store: &DataStore) -> [usize; 4] {
+        let entries = store.list_entries(&EntryFilter::default(), &Page::default()).await.unwrap().rows.len();
+        let (mut tokens, mut journals) = (0, 0);
+        for name in ["over", "good"] {
+            tokens += usize::from(store.fetch_join_token(name).await.unwrap().is_some());
+            journals += usize::from(store.fetch_ca_journal(name).await.unwrap().is_some());
+        }
+        let authorities = store.fetch_bundle("spiffe://example.org").await.unwrap().unwrap().root_cas.len();
+        [entries, tokens, authorities, journals]
+    }
+
+    #[tokio::test]
+    async fn each_kind_of_what_is_over_goes_at_its_own_time() {
+        let manual = manual();
+        let (store, _dir) = store(&manual).await;
+        fill(&store, manual.now()).await;
+        let events_every = HOUR * 50;
+        let trust_domain = TrustDomain::parse("example.org").unwrap();
+        let pruning = Pruning::new(store.clone(), trust_domain, manual.clock(), events_every * 2, None);
+        let shutdown = Shutdown::new();
+        let running = tokio::spawn(pruning.run(shutdown.clone()));
+        // Each sleeps for its whole interval again when it is done.
+        manual.until_somebody_sleeps(JOURNALS_EVERY..=JOURNALS_EVERY).await;
+        assert_eq!(left(&store).await, [2, 2, 2, 2]);
+        manual.advance(ENTRIES_EVERY);
+        manual.until_somebody_sleeps(ENTRIES_EVERY..=ENTRIES_EVERY).await;
+        assert_eq!(left(&store).await, [1, 1, 2, 2]);
+        manual.advance(BUNDLE_EVERY - ENTRIES_EVERY);
+        manual.until_somebody_sleeps(BUNDLE_EVERY..=BUNDLE_EVERY).await;
+        assert_eq!(left(&store).await, [1, 1, 1, 2]);
+        manual.advance(JOURNALS_EVERY - BUNDLE_EVERY);
+        manual.until_somebody_sleeps(JOURNALS_EVERY..=JOURNALS_EVERY).await;
+        assert_eq!(left(&store).await, [1, 1, 1, 1]);
+        for interval in [events_every - JOURNALS_EVERY, events_every, events_every] {
+            manual.advance(interval);
+            manual.until_somebody_sleeps(events_every..=events_every).await;
+        }
+        let more = store.write(PruneEntryEvents { created_before: manual.now() }).await.unwrap();
+        assert_eq!(more, 0, "two were created and one pruned: the newest is left");
+        shutdown.stop();
+        running.await.unwrap().unwrap();
     }
 }

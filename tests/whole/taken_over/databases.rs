@@ -12,6 +12,8 @@ use steeple_spiffe::x509::{hex, parse_pem};
 use steeple_testkit::database::{USER, mariadb, postgres, restore_mariadb, restore_postgres};
 use steeple_tests::{Domain, Server, case, say};
 
+use crate::mistakes::ends_with;
+
 use super::{PORT, copy, is_the_same_server, keys_of};
 
 /// The dumps, and what the reference said of them.
@@ -59,6 +61,11 @@ fn goes_on(kind: &str, to_our_database: impl Fn(&str) -> String) -> Result<()> {
             domain.server.stop().await?;
         }
 
+        domain.server.reconfigure(|conf| conf.replace("\"example.org\"", "\"other.test\""))?;
+        domain.server.launch(&[])?;
+        let words = "a registration entry with trust domain 'example.org' has been detected, which does not match the \
+                     configured trust domain of 'other.test'";
+        ends_with(domain.server.process()?, &[words]).await?;
         say(&format!(
             "taken over: a server of SPIRE 1.15.3 on {kind} with {} entries, its authorities, agents and keys",
             entries_in(&said["entries"])?.len()
