@@ -13,6 +13,8 @@ pub(crate) const VERSION: i64 = 25;
 const MIGRATING: u64 = 0x6d69_6772_6174_6521;
 /// The oldest version that can be brought up to [`VERSION`] from here.
 pub(crate) const OLDEST: i64 = 23;
+/// The minor release of SPIRE 1 that brought [`OLDEST`].
+const OLDEST_SINCE: u64 = 8;
 /// What is stored as the program that last prepared the schema. The reference refuses a database whose schema differs
 /// from its own unless this stands within one minor version of it.
 const CODE_VERSION: &str = steeple_runtime::COMPATIBLE;
@@ -67,6 +69,11 @@ async fn create(db: &mut Connection, now: SystemTime) -> Result<(), Error> {
 async fn step(db: &mut Connection, now: SystemTime, disable_migration: bool, stored: Stored) -> Result<bool, Error> {
     let Stored { version, code_version } = stored;
     if version < OLDEST {
+        tracing::error!(
+            target: "sql", schema = version, code_version, releases = releases_between(&code_version).join(", "),
+            "Stop all servers, start the newest SPIRE server of each of these releases on this database once, one after \
+             the other, then this one"
+        );
         return Err(Error::SchemaTooOld(version));
     }
     let stored_version = CodeVersion::parse(&code_version).ok_or(Error::CodeVersion(code_version))?;
@@ -110,6 +117,17 @@ pub(crate) async fn keep_code_version(db: &mut Connection, now: SystemTime, code
         db.execute(Sql::new(update).bind(now).bind(code_version)).await?;
     }
     Ok(())
+}
+
+/// The releases that lead from the one that prepared the schema to one that can be migrated from here: the reference is
+/// upgraded one minor release at a time.
+fn releases_between(code_version: &str) -> Vec<String> {
+    let minor = match CodeVersion::parse(code_version) {
+        Some(CodeVersion { release: [1, minor, _], .. }) => minor.min(OLDEST_SINCE - 1),
+        // Before the first one, or unknown: the last of the steps is certain.
+        _ => OLDEST_SINCE - 1,
+    };
+    (minor + 1..=OLDEST_SINCE).map(|minor| format!("1.{minor}")).collect()
 }
 
 async fn record(db: &mut Connection, now: SystemTime, version: i64) -> Result<(), Error> {
@@ -162,6 +180,9 @@ mod tests {
         assert!(parse("1.14.9").is_compatible_with(&parse("1.15.0")));
         assert!(!parse("1.13.0").is_compatible_with(&parse("1.15.0")));
         assert!(!parse("2.15.0").is_compatible_with(&parse("1.15.0")));
+        assert_eq!(releases_between("1.5.6"), ["1.6", "1.7", "1.8"]);
+        assert_eq!(releases_between("1.7.6"), ["1.8"]);
+        assert_eq!(releases_between("unknown"), ["1.8"]);
         for text in ["", "1.15", "1.15.3.4", "v1.15.3", "1.15.x", "1.15.3-"] {
             assert!(CodeVersion::parse(text).is_none(), "{text}");
         }

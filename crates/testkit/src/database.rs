@@ -10,9 +10,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use steeple_pki::PrivateKey;
+use steeple_runtime::Clock;
 
 use crate::Ca;
 
@@ -105,7 +106,7 @@ fn start(script: &str) -> DatabaseServer {
 
 /// Writes the server's certificate and key; returns where the authority's is.
 fn certify(dir: &Path) -> PathBuf {
-    let now = SystemTime::now();
+    let now = Clock::system().now();
     let ca = Ca::new("database.test", now);
     let (certificate, key) = ca.web("localhost", now - HOUR..now + 24 * HOUR);
     let write = |name: &str, pem: &str| {

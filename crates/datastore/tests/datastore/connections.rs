@@ -37,7 +37,7 @@ async fn refuses(options: Options) -> String {
 fn another_authority() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("other.pem");
-    std::fs::write(&path, Ca::new("other.test", std::time::SystemTime::now()).root().to_pem()).unwrap();
+    std::fs::write(&path, Ca::new("other.test", Clock::system().now()).root().to_pem()).unwrap();
     (dir, path)
 }
 

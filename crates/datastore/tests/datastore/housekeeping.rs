@@ -1,11 +1,12 @@
 //! What is over goes, and what was left over by others is no hindrance.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use steeple_datastore::entries::{DeleteEntry, EntryFilter};
 use steeple_datastore::events::{PruneEntryEvents, PruneNodeEvents};
 use steeple_datastore::nodes::{AttestNode, CreateNode, DeleteNode, NodeFilter};
 use steeple_datastore::{Node, Page};
+use steeple_runtime::Clock;
 
 use crate::opened::{Opened, entry, selectors};
 
@@ -15,7 +16,7 @@ pub(crate) async fn the_newest_event_outlives_all_pruning(store: Opened) {
         store.create(entry(id)).await;
         store.write(CreateNode(Node { spiffe_id: id.into(), ..Node::default() })).await.unwrap();
     }
-    let later = SystemTime::now() + Duration::from_secs(60);
+    let later = Clock::system().now() + Duration::from_secs(60);
     for _ in 0..2 {
         store.write(PruneEntryEvents { created_before: later }).await.unwrap();
         store.write(PruneNodeEvents { created_before: later }).await.unwrap();
