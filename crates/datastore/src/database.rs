@@ -71,15 +71,12 @@ impl Database {
         match self {
             Self::Sqlite(file) => file.write().await,
             Self::Postgres(server, clock) => {
-                let options = server.options()?;
-                let connected = within(clock, options.connect()).await;
-                let connected = connected.map_err(|error| unreachable(error, &server.address(), TLS_OF_POSTGRES))?;
-                Ok(Connection::postgres(connected, clock.clone(), server.lent().clone()))
+                Ok(Connection::postgres(Box::pin(server.connect(clock)).await?, clock.clone(), server.lent().clone()))
             }
             Self::MySql(server, clock) => {
                 let options = server.options()?;
-                let connected = within(clock, options.connect()).await;
-                let connected = connected.map_err(|error| unreachable(error, &server.address(), TLS_OF_MYSQL))?;
+                let connected = within(clock, CONNECT, options.connect()).await;
+                let connected = connected.map_err(|it| unreachable(it, CONNECT, &server.address(), TLS_OF_MYSQL))?;
                 let mut connection = Connection::mysql(connected, clock.clone(), server.zone().clone());
                 if let Some(session) = server.session() {
                     connection.execute(Sql::new(session)).await?;
@@ -118,9 +115,10 @@ impl Database {
 /// On the heap: what it takes to connect is not to be part of every future that may have to.
 async fn within<T>(
     clock: &Clock,
+    timeout: Duration,
     connecting: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, Option<sqlx::Error>> {
-    Box::pin(clock.within(CONNECT, connecting)).await.ok_or(None)?.map_err(Some)
+    Box::pin(clock.within(timeout, connecting)).await.ok_or(None)?.map_err(Some)
 }
 
 /// What the reference's drivers say where TLS is asked for in vain.
@@ -129,9 +127,9 @@ const TLS_OF_MYSQL: &str = "TLS requested but server does not support TLS";
 
 /// Why there is no connection; no error for a server that did not answer. The texts are those of the reference's drivers,
 /// which name the address.
-fn unreachable(error: Option<sqlx::Error>, address: &str, without_tls: &str) -> Error {
+fn unreachable(error: Option<sqlx::Error>, timeout: Duration, address: &str, without_tls: &str) -> Error {
     match error {
-        None => Error::Unavailable(format!("the database did not answer within {} s: {address}", CONNECT.as_secs())),
+        None => Error::Unavailable(format!("the database did not answer within {} s: {address}", timeout.as_secs())),
         Some(sqlx::Error::Io(error)) => {
             let text = error.to_string();
             // The system's number stands behind its text.

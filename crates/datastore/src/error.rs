@@ -211,6 +211,12 @@ impl Error {
         Self::InTable { table, error: Box::new(self) }
     }
 
+    /// The text without the name of this room in front, for a text that has it there already.
+    pub(crate) fn without_room(&self) -> String {
+        let text = self.to_string();
+        text.strip_prefix("datastore-sql: ").map_or_else(|| text.clone(), str::to_owned)
+    }
+
     /// With the file that it is about, where the database does not name it.
     pub(crate) fn at(self, path: &Path) -> Self {
         let named = |text: String| format!("{text}: {}", path.display());

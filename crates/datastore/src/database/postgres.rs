@@ -3,19 +3,25 @@
 //! What a string leaves out comes from the environment (`PGHOST`, `PGUSER` and so on), the password last of all from the
 //! file that `PGPASSFILE` names. Both are asked at each new connection, so that a password that was changed is found.
 
+mod hosts;
 mod passfile;
+mod strings;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::ConnectOptions;
-use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
+use steeple_runtime::Clock;
 
+use self::hosts::{Host, Wanted};
+use super::{CONNECT, TLS_OF_POSTGRES, unreachable, within};
 use crate::Error;
 use crate::connection::Lent;
 
-/// A PostgreSQL server.
+/// A PostgreSQL server, or several of which one is to be found that fits.
 #[derive(Clone, Debug)]
 pub struct PostgresServer {
     /// By key, as the string gave them.
@@ -24,8 +30,8 @@ pub struct PostgresServer {
     lent: Lent,
 }
 
-/// Keys that say how to connect. Any other is a parameter of the session.
-const CONNECTING: [&str; 19] = [
+/// Keys that say how to connect, some of which have no meaning here. Any other is a parameter of the session.
+const CONNECTING: [&str; 31] = [
     "host",
     "hostaddr",
     "port",
@@ -40,12 +46,27 @@ const CONNECTING: [&str; 19] = [
     "sslinline",
     "sslsni",
     "sslpassword",
+    "sslnegotiation",
+    "ssl_min_protocol_version",
+    "ssl_max_protocol_version",
+    "target_session_attrs",
+    "load_balance_hosts",
     "connect_timeout",
     "application_name",
     "fallback_application_name",
     "options",
+    "client_encoding",
+    "datestyle",
+    "krbsrvname",
+    "krbspn",
     "binary_parameters",
+    "disable_prepared_binary_result",
+    "min_protocol_version",
+    "max_protocol_version",
 ];
+
+/// Keys that have one value here, which is the default.
+const FIXED: [(&str, &str); 2] = [("client_encoding", "UTF8"), ("datestyle", "ISO, MDY")];
 
 impl PostgresServer {
     /// The server that `connection_string` names.
@@ -54,14 +75,27 @@ impl PostgresServer {
     /// The string cannot be read ([`Error::ConnectionString`]).
     pub fn parse(connection_string: &str) -> Result<Self, Error> {
         let settings = match connection_string.split_once("://") {
-            Some(("postgres" | "postgresql", _)) => from_url(connection_string)?,
-            _ => from_pairs(connection_string).map_err(Error::ConnectionString)?,
+            Some(("postgres" | "postgresql", _)) => strings::from_url(connection_string)?,
+            _ => strings::from_pairs(connection_string).map_err(Error::ConnectionString)?,
         };
         // What people tell the reference's driver when such a thing is there.
         let told = settings.get("binary_parameters").is_some_and(|value| value == "yes");
         let server = Self { settings: Arc::new(settings), log_statements: false, lent: Lent::new(told) };
         // What is wrong with it is said now and not at the first connection.
-        server.options()?;
+        for (key, only) in FIXED {
+            if let Some(other) = server.get(key).filter(|value| *value != only) {
+                let text = format!("pq: unsupported {key} {other:?}: must be absent or {only:?}");
+                return Err(Error::ConnectionString(text));
+            }
+        }
+        if server.get("service").is_some() {
+            return Err(Error::ConnectionString("service files are not supported; name the host".to_owned()));
+        }
+        server.timeout()?;
+        Wanted::of(&server)?;
+        for host in server.hosts()? {
+            server.options(&host)?;
+        }
         Ok(server)
     }
 
@@ -78,27 +112,79 @@ impl PostgresServer {
         self.settings.get(key).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// How to connect, as the environment has it now.
-    pub(crate) fn options(&self) -> Result<PgConnectOptions, Error> {
-        // Reads the environment, but not the file of passwords: that is for the host that is meant in the end.
-        let mut options = at(PgConnectOptions::new_without_pgpass(), &self.host());
-        if let Some(port) = self.get("port") {
-            let port = port.parse().map_err(|_| Error::ConnectionString(format!("invalid port {port:?}")))?;
-            options = options.port(port);
+    /// What the string says, or else the environment.
+    fn get_or(&self, key: &str, variable: &str) -> Option<String> {
+        let given = self.get(key).map(str::to_owned);
+        given.or_else(|| std::env::var(variable).ok().filter(|value| !value.is_empty()))
+    }
+
+    /// Connects to the first of the servers that fits.
+    ///
+    /// # Errors
+    /// None does: what each of them said.
+    pub(crate) async fn connect(&self, clock: &Clock) -> Result<PgConnection, Error> {
+        self.find(clock).await.map(|(connection, _)| connection)
+    }
+
+    /// As [`Self::connect`], with what leads there again.
+    pub(crate) async fn find(&self, clock: &Clock) -> Result<(PgConnection, PgConnectOptions), Error> {
+        let (mut hosts, wanted, timeout) = (self.hosts()?, Wanted::of(self)?, self.timeout()?);
+        if self.get_or("load_balance_hosts", "PGLOADBALANCEHOSTS").as_deref() == Some("random") {
+            hosts.sort_by_cached_key(|_| uuid::Uuid::new_v4());
         }
+        let mut refused = Vec::new();
+        for wanted in wanted.in_turn() {
+            for host in &hosts {
+                let options = self.options(host)?;
+                let connecting = within(clock, timeout, options.connect()).await;
+                let connected = connecting.map_err(|it| unreachable(it, timeout, &host.address(), TLS_OF_POSTGRES));
+                let fitting = match connected {
+                    Ok(mut connection) => wanted.fits(&mut connection).await.map(|()| connection),
+                    Err(error) => Err(error),
+                };
+                match fitting {
+                    Ok(connection) => return Ok((connection, options)),
+                    Err(error) if hosts.len() == 1 => return Err(error),
+                    Err(error) => refused.push(format!("connecting to {}: {}", host.label(), error.without_room())),
+                }
+            }
+        }
+        Err(Error::Unavailable(format!("pq: could not connect to any of the hosts:\n{}", refused.join("\n"))))
+    }
+
+    /// How long one server has to let us in.
+    fn timeout(&self) -> Result<Duration, Error> {
+        let Some(text) = self.get_or("connect_timeout", "PGCONNECT_TIMEOUT") else { return Ok(CONNECT) };
+        let seconds: i64 = text.parse().map_err(|_| not_a_number("connect_timeout", "Int", &text))?;
+        // Nothing waits for ever here.
+        Ok(u64::try_from(seconds).ok().filter(|it| *it > 0).map_or(CONNECT, Duration::from_secs))
+    }
+
+    /// Where the servers are.
+    fn hosts(&self) -> Result<Vec<Host>, Error> {
+        let names = self.get_or("host", "PGHOST").unwrap_or_else(|| "localhost".to_owned());
+        let addresses = self.get_or("hostaddr", "PGHOSTADDR");
+        hosts::listed(&names, addresses.as_deref(), self.get_or("port", "PGPORT").as_deref())
+    }
+
+    /// How to connect to one of them, as the environment has it now.
+    fn options(&self, host: &Host) -> Result<PgConnectOptions, Error> {
+        // Reads the environment, but not the file of passwords: that is for the host that is meant in the end.
+        let mut options = PgConnectOptions::new_without_pgpass().port(host.port);
+        options = if host.is_socket() { options.socket(&host.place) } else { options.host(&host.place) };
         if let Some(user) = self.get("user") {
             options = options.username(user);
         }
         if let Some(database) = self.get("dbname") {
             options = options.database(database);
         }
-        if let Some(password) = self.password(&options) {
+        if let Some(password) = self.password(host, &options) {
             options = options.password(&password);
         }
         if let Some(name) = self.get("application_name").or_else(|| self.get("fallback_application_name")) {
             options = options.application_name(name);
         }
-        options = self.tls(options)?;
+        options = self.tls(host, options)?;
         let mut parameters = self.settings.iter().filter(|(key, _)| !CONNECTING.contains(&key.as_str())).peekable();
         // Not sent where there are none: what stands between need not let them through.
         if parameters.peek().is_some() {
@@ -107,15 +193,8 @@ impl PostgresServer {
         Ok(if self.log_statements { options } else { options.disable_statement_logging() })
     }
 
-    /// Where the server is: a name, an address, or the directory of a socket.
-    fn host(&self) -> String {
-        let given = self.get("hostaddr").or_else(|| self.get("host")).map(str::to_owned);
-        let given = given.or_else(|| std::env::var("PGHOST").ok()).filter(|host| !host.is_empty());
-        given.unwrap_or_else(|| "localhost".to_owned())
-    }
-
     /// None where there is none, and where the environment has one, which has been read.
-    fn password(&self, options: &PgConnectOptions) -> Option<String> {
+    fn password(&self, host: &Host, options: &PgConnectOptions) -> Option<String> {
         if let Some(password) = self.get("password") {
             return Some(password.to_owned());
         }
@@ -123,29 +202,18 @@ impl PostgresServer {
             return None;
         }
         let path = self.get("passfile").map(PathBuf::from).or_else(passfile::default_path)?;
-        let name = self.get("host").map_or_else(|| self.host(), str::to_owned);
         let login = passfile::Login {
-            host: if Path::new(&name).is_absolute() { "localhost" } else { &name },
-            port: &options.get_port().to_string(),
+            host: if host.is_socket() { "localhost" } else { &host.name },
+            port: &host.port.to_string(),
             database: options.get_database().unwrap_or_else(|| options.get_username()),
             user: options.get_username(),
         };
         passfile::password(&path, &login)
     }
 
-    /// What it is called in errors.
-    pub(crate) fn address(&self) -> String {
-        let port = self.options().map_or(0, |options| options.get_port());
-        match self.host() {
-            directory if Path::new(&directory).is_absolute() => format!("unix {directory}/.s.PGSQL.{port}"),
-            host => format!("tcp {host}:{port}"),
-        }
-    }
-
-    fn tls(&self, options: PgConnectOptions) -> Result<PgConnectOptions, Error> {
-        let from_environment = std::env::var("PGSSLMODE").ok();
+    fn tls(&self, host: &Host, options: PgConnectOptions) -> Result<PgConnectOptions, Error> {
         let root = self.get("sslrootcert");
-        let mode = match self.get("sslmode").or(from_environment.as_deref()).unwrap_or("require") {
+        let mode = match self.get_or("sslmode", "PGSSLMODE").as_deref().unwrap_or("require") {
             "disable" => PgSslMode::Disable,
             "allow" => PgSslMode::Allow,
             "prefer" => PgSslMode::Prefer,
@@ -155,12 +223,12 @@ impl PostgresServer {
             "verify-ca" => PgSslMode::VerifyCa,
             "verify-full" => PgSslMode::VerifyFull,
             other => {
-                return Err(Error::ConnectionString(format!(
-                    "unsupported sslmode {other:?}; only \"require\" (default), \"verify-full\", \"verify-ca\", \
-                     \"prefer\", \"allow\" and \"disable\" are supported"
-                )));
+                let known = ["disable", "allow", "prefer", "require", "verify-full", "verify-ca"];
+                return Err(hosts::unknown("sslmode", other, &known));
             }
         };
+        // Whoever can read along there can read everything else, too.
+        let mode = if host.is_socket() { PgSslMode::Disable } else { mode };
         let mut options = options.ssl_mode(mode);
         if matches!(mode, PgSslMode::Disable) {
             return Ok(options);
@@ -180,87 +248,18 @@ impl PostgresServer {
     }
 }
 
-/// A host that begins with a slash is the directory of a socket.
-fn at(options: PgConnectOptions, host: &str) -> PgConnectOptions {
-    if Path::new(host).is_absolute() { options.socket(host) } else { options.host(host) }
-}
-
-/// `host=localhost user='a b'`: spaces around the `=` are allowed, a backslash takes the next character as it is.
-fn from_pairs(text: &str) -> Result<BTreeMap<String, String>, String> {
-    let mut settings = BTreeMap::new();
-    let mut rest = text.trim_start();
-    while !rest.is_empty() {
-        let (key, after) = rest
-            .split_once('=')
-            .ok_or_else(|| format!("missing \"=\" after {:?} in connection info string", rest.trim_end()))?;
-        let key = key.trim();
-        if key.is_empty() || key.contains(char::is_whitespace) {
-            return Err(format!("missing \"=\" after {:?} in connection info string", key));
-        }
-        let (value, after) = value(after.trim_start())?;
-        settings.insert(key.to_owned(), value);
-        rest = after.trim_start();
-    }
-    Ok(settings)
-}
-
-/// The value at the beginning of `text`, and what follows it.
-fn value(text: &str) -> Result<(String, &str), String> {
-    let (quoted, body) = match text.strip_prefix('\'') {
-        Some(body) => (true, body),
-        None => (false, text),
-    };
-    let mut value = String::new();
-    let mut characters = body.char_indices();
-    while let Some((place, character)) = characters.next() {
-        match character {
-            '\\' => match characters.next() {
-                Some((_, escaped)) => value.push(escaped),
-                None => return Err("missing character after backslash".to_owned()),
-            },
-            '\'' if quoted => return Ok((value, &body[place + 1..])),
-            c if c.is_whitespace() && !quoted => return Ok((value, &body[place..])),
-            c => value.push(c),
-        }
-    }
-    if quoted { Err("unterminated quoted string literal in connection string".to_owned()) } else { Ok((value, "")) }
-}
-
-/// `postgres://user:password@host:port/database?key=value`
-fn from_url(text: &str) -> Result<BTreeMap<String, String>, Error> {
-    // The text may hold a password.
-    let unreadable = |what: &str| Error::ConnectionString(format!("unable to read the URL: {what}"));
-    let (_, rest) = text.split_once("://").ok_or_else(|| unreadable("no scheme"))?;
-    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
-    let (user, address) = authority.rsplit_once('@').map_or((None, authority), |(user, at)| (Some(user), at));
-    let mut settings = BTreeMap::new();
-    let mut set = |key: &str, value: &str| {
-        if !value.is_empty() {
-            settings.insert(key.to_owned(), super::percent_decoded(value));
-        }
-    };
-    if let Some(user) = user {
-        let (user, password) = user.split_once(':').unwrap_or((user, ""));
-        set("user", user);
-        set("password", password);
-    }
-    let (host, port) = match address.strip_prefix('[').and_then(|inner| inner.split_once(']')) {
-        Some((host, port)) => (host, port.strip_prefix(':').unwrap_or_default()),
-        None => address.rsplit_once(':').unwrap_or((address, "")),
-    };
-    set("host", host);
-    set("port", port);
-    set("dbname", database);
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        set(key, &value.replace('+', " "));
-    }
-    Ok(settings)
+/// In the words of the reference's language.
+fn not_a_number(key: &str, kind: &str, text: &str) -> Error {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let why = if is_number { "value out of range" } else { "invalid syntax" };
+    Error::ConnectionString(format!("pq: wrong value for {key:?}: strconv.Parse{kind}: parsing {text:?}: {why}"))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn settings(text: &str) -> Vec<(String, String)> {
@@ -313,18 +312,43 @@ mod tests {
             ("host", r#"missing "=" after "host" in connection info string"#),
             ("password='secret", "unterminated quoted string literal in connection string"),
             ("password=a\\", "missing character after backslash"),
-            ("port=many", r#"invalid port "many""#),
+            ("port=many", r#"pq: wrong value for "port": strconv.ParseUint: parsing "many": invalid syntax"#),
+            ("port=99999", r#"pq: wrong value for "port": strconv.ParseUint: parsing "99999": value out of range"#),
+            ("host=a,b port=1,2,3", "pq: could not match 3 port numbers to 2 hosts"),
+            (
+                "connect_timeout=x",
+                r#"pq: wrong value for "connect_timeout": strconv.ParseInt: parsing "x": invalid syntax"#,
+            ),
+            ("client_encoding=latin1", r#"pq: unsupported client_encoding "latin1": must be absent or "UTF8""#),
+            ("service=db", "service files are not supported; name the host"),
+            (
+                "sslmode=never",
+                "pq: wrong value for \"sslmode\": \"never\" is not supported; supported values are disable, allow, prefer, \
+                 require, verify-full, or verify-ca",
+            ),
+            (
+                "target_session_attrs=x",
+                "pq: wrong value for \"target_session_attrs\": \"x\" is not supported; supported values are any, \
+                 read-write, read-only, primary, standby, or prefer-standby",
+            ),
         ] {
             let error = PostgresServer::parse(text).unwrap_err().to_string();
             assert!(error.ends_with(why), "{error}");
         }
-        assert!(PostgresServer::parse("sslmode=never").unwrap_err().to_string().contains("unsupported sslmode"));
+    }
+
+    fn options(text: &str) -> PgConnectOptions {
+        let server = PostgresServer::parse(text).unwrap();
+        server.options(&server.hosts().unwrap()[0]).unwrap()
     }
 
     #[test]
     fn sockets_are_hosts_that_begin_with_a_slash() {
-        let options = |text| PostgresServer::parse(text).unwrap().options().unwrap();
         assert_eq!(options("host=/run/postgresql").get_socket().unwrap(), Path::new("/run/postgresql"));
+        assert!(
+            matches!(options("host=/run/postgresql").get_ssl_mode(), PgSslMode::Disable),
+            "nobody reads along there"
+        );
         assert_eq!(options("host=db.test port=1").get_port(), 1);
         assert!(matches!(options("host=db.test").get_ssl_mode(), PgSslMode::Require));
         assert!(matches!(options("sslrootcert=/ca.pem").get_ssl_mode(), PgSslMode::VerifyCa));

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnection, PgListener, PgPoolOptions};
 use steeple_runtime::Clock;
 use tokio::sync::{Notify, watch};
@@ -81,10 +80,11 @@ impl Drop for Listener {
 
 /// Listens until the connection is lost or does not hear itself.
 async fn listen(server: &PostgresServer, clock: &Clock, state: &State) -> Result<(), Error> {
-    let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(server.options()?);
+    // Of several servers, both connections go to one.
+    let (mut speaker, options) = Box::pin(server.find(clock)).await?;
+    let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
     let mut listener = PgListener::connect_with(&pool).await?;
     listener.listen(CHANNEL).await?;
-    let mut speaker = server.options()?.connect().await?;
     let name = Uuid::new_v4().to_string();
     loop {
         notify(&mut speaker, &name).await?;

@@ -154,7 +154,8 @@ async fn both_are_reached_by_their_sockets() {
     let (opened, server) = (on_postgres().await, postgres());
     let (database, DatabaseServer { port, sockets, .. }) = (opened.place.database(), server);
     let sockets = sockets.display();
-    opens(to_postgres(&format!("host={sockets} port={port} user={USER} dbname={database} sslmode=disable"))).await;
+    // Without a word on TLS, which is the default elsewhere.
+    opens(to_postgres(&format!("host={sockets} port={port} user={USER} dbname={database}"))).await;
     opens_by_socket(&on_mariadb().await).await;
 }
 
@@ -202,4 +203,35 @@ async fn what_else_a_string_of_mysql_holds_is_set_in_each_session() {
     };
     opens(dsn("lock_wait_timeout=7&sql_mode=%27TRADITIONAL%27")).await;
     assert_eq!(refuses(dsn("foo=bar")).await, "datastore-sql: Error 1193 (HY000): Unknown system variable 'foo'");
+}
+
+#[tokio::test]
+async fn of_several_servers_of_postgres_the_first_that_fits_is_used() {
+    let (opened, port) = (on_postgres().await, postgres().port);
+    let none = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let database = opened.place.database();
+    let string = |ports: &str, more: &str| {
+        to_postgres(&format!(
+            "host=127.0.0.1,127.0.0.1 port={ports} user={USER} dbname={database} sslmode=disable {more}"
+        ))
+    };
+    let both = format!("{none},{port}");
+    for fitting in ["", "target_session_attrs=read-write", "target_session_attrs=primary load_balance_hosts=random"] {
+        DataStore::open(string(&both, fitting), Clock::system()).await.unwrap();
+    }
+    DataStore::open(string(&both, "target_session_attrs=prefer-standby"), Clock::system()).await.unwrap();
+    let first = format!("127.0.0.1:{none}: dial tcp 127.0.0.1:{none}: connect: connection refused");
+    let all = "datastore-sql: pq: could not connect to any of the hosts:\nconnecting to ";
+    for (unfit, why) in [("standby", "server is not in hot standby mode"), ("read-only", "session is not read-only")] {
+        let attrs = format!("target_session_attrs={unfit}");
+        let expected = format!("{all}{first}\nconnecting to 127.0.0.1:{port}: {why}");
+        assert_eq!(refuses(string(&both, &attrs)).await, expected);
+        let one = format!("host=127.0.0.1 port={port} user={USER} dbname={database} sslmode=disable {attrs}");
+        assert_eq!(refuses(to_postgres(&one)).await, format!("datastore-sql: {why}"));
+    }
+    let store = opens(string(&format!("{port},{none}"), "target_session_attrs=read-write")).await;
+    let mut feed = store.feed();
+    feed.snapshot().await.unwrap();
+    opened.write(CreateNode(Node { spiffe_id: "heard".into(), ..Node::default() })).await.unwrap();
+    feed.next().await.unwrap();
 }
