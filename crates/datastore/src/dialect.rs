@@ -74,12 +74,15 @@ impl Dialect {
         }
     }
 
-    /// Opens a transaction that sees one state of the database.
+    /// Opens a transaction that sees one state of the database, whatever the server or the session has for isolation: on
+    /// MySQL a snapshot would have no effect with READ COMMITTED.
     pub(crate) fn begin_read(self) -> &'static str {
         match self {
             Self::Sqlite => "BEGIN",
             Self::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-            Self::MySql => "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
+            Self::MySql => {
+                "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"
+            }
         }
     }
 

@@ -104,7 +104,8 @@ impl MySqlServer {
         };
         let mut parse_time = false;
         for pair in parameters.split('&').filter(|pair| !pair.is_empty()) {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            // What has no value says nothing.
+            let Some((key, value)) = pair.split_once('=') else { continue };
             let value = percent_decoded(value);
             match key {
                 "parseTime" => {
@@ -115,7 +116,8 @@ impl MySqlServer {
                     settings.tls =
                         tls(&value).ok_or_else(|| wrong(format!("invalid value / unknown config name: {value}")))?
                 }
-                "charset" => settings.charset = value.split(',').next().map(str::to_owned),
+                // Texts are UTF-8 here. Another character set would have the server change them.
+                "charset" => settings.charset = value.split(',').find(|it| it.starts_with("utf8")).map(str::to_owned),
                 "collation" => settings.collation = Some(value),
                 key if OF_THE_DRIVER.contains(&key) => {}
                 key => settings.variables.push((key.to_owned(), value)),
@@ -294,7 +296,9 @@ mod tests {
         ] {
             assert_eq!(settings(text).address, Address::Tcp { host: host.into(), port }, "{text}");
         }
-        let read = settings("u:p@unix(/run/my.sock)/spire?parseTime=true&charset=utf8mb4,utf8");
+        assert_eq!(settings("/spire?parseTime=true&charset=latin1").charset, None);
+        assert_eq!(settings("/spire?parseTime=true&flag").variables, []);
+        let read = settings("u:p@unix(/run/my.sock)/spire?parseTime=true&charset=none,utf8mb4,utf8");
         assert_eq!(read.address, Address::Socket("/run/my.sock".into()));
         assert_eq!(read.charset.as_deref(), Some("utf8mb4"));
     }

@@ -74,7 +74,9 @@ async fn mysql_is_asked_nothing_that_its_older_and_newer_versions_do_not_read() 
             .collect();
         assert!(found.is_empty(), "{name}: {found:#?}");
     }
+    // A server may have another one for a default, in which a snapshot is none.
     let begin = |word: &str| statements.iter().filter(|text| text.starts_with(word)).count();
+    assert!(begin("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ") > 0);
     let kinds = ["SELECT", "INSERT", "UPDATE", "DELETE", "CREATE TABLE", "ALTER TABLE", "START TRANSACTION"];
     for kind in kinds {
         assert!(begin(kind) > 0, "{kind} was not seen");
