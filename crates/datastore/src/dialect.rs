@@ -65,11 +65,12 @@ impl Dialect {
     }
 
     /// Opens a transaction that writes. On SQLite it takes the write lock at once: a transaction that starts as a
-    /// reader cannot wait for it later.
+    /// reader cannot wait for it later. On PostgreSQL, what is read after a lock was waited for has to be what its last
+    /// holder has left, whatever the database has for isolation.
     pub(crate) fn begin_write(self) -> &'static str {
         match self {
             Self::Sqlite => "BEGIN IMMEDIATE",
-            Self::Postgres => "BEGIN",
+            Self::Postgres => "BEGIN ISOLATION LEVEL READ COMMITTED",
             Self::MySql => "START TRANSACTION",
         }
     }

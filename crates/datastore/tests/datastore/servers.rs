@@ -22,6 +22,7 @@ mod fixtures;
 mod formats;
 mod gaps;
 mod housekeeping;
+mod isolation;
 mod journals;
 mod lists;
 mod nodes;
@@ -73,6 +74,10 @@ macro_rules! of_servers {
             }
             pruning {
                 servers_that_prune_at_once_are_in_nobodys_way
+            }
+            isolation {
+                what_is_written_at_once_is_right_at_each_level
+                changes_come_at_each_level
             }
             times {
                 a_zone_changes_no_moment
