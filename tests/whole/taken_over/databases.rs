@@ -56,10 +56,21 @@ fn goes_on(kind: &str, to_our_database: impl Fn(&str) -> String) -> Result<()> {
             domain.server.start().await?;
             is_the_same_server(&domain, &said).await?;
             ensure!(entries(&domain.server).await? == by_id(&said["entries"])?, "other entries");
+            ensure!(state(&domain.server).await? == said["authority_state"], "{}", state(&domain.server).await?);
             signs(&domain, &said["authority_state"]).await?;
             ensure!(keys_of(&domain.server)? == keys, "the server has other keys");
             domain.server.stop().await?;
         }
+
+        domain.server.start().await?;
+        rotates(&domain.server, &said["authority_state"]).await?;
+        let rotated = state(&domain.server).await?;
+        signs(&domain, &rotated).await?;
+        domain.server.stop().await?;
+        domain.server.start().await?;
+        ensure!(state(&domain.server).await? == rotated, "another state after a start");
+        signs(&domain, &rotated).await?;
+        domain.server.stop().await?;
 
         domain.server.reconfigure(|conf| conf.replace("\"example.org\"", "\"other.test\""))?;
         domain.server.launch(&[])?;
@@ -67,7 +78,7 @@ fn goes_on(kind: &str, to_our_database: impl Fn(&str) -> String) -> Result<()> {
                      configured trust domain of 'other.test'";
         ends_with(domain.server.process()?, &[words]).await?;
         say(&format!(
-            "taken over: a server of SPIRE 1.15.3 on {kind} with {} entries, its authorities, agents and keys",
+            "taken over: a server of SPIRE 1.15.3 on {kind} with {} entries, its authorities, agents and keys; it rotates",
             entries_in(&said["entries"])?.len()
         ));
         Ok(())
@@ -93,6 +104,38 @@ fn by_id(list: &Value) -> Result<BTreeMap<String, Value>> {
 
 async fn entries(server: &Server) -> Result<BTreeMap<String, Value>> {
     by_id(&server.command(&["entry", "show", "-output", "json"]).await?.json()?["entries"])
+}
+
+/// The active and the prepared authority of both kinds, as the manifest has them.
+async fn state(server: &Server) -> Result<Value> {
+    let mut state = Value::Null;
+    for kind in ["x509", "jwt"] {
+        let shown = server.command(&["localauthority", kind, "show", "-output", "json"]).await?.json()?;
+        for slot in ["active", "prepared"] {
+            state[kind][slot] = shown[slot].clone();
+        }
+    }
+    Ok(state)
+}
+
+/// What the reference has prepared is activated, what it had in use is tainted, and something new is prepared.
+async fn rotates(server: &Server, before: &Value) -> Result<()> {
+    for kind in ["x509", "jwt"] {
+        let id = |slot: &str| before[kind][slot]["authority_id"].as_str().context("no authority");
+        for (verb, id) in [("activate", id("prepared")?), ("taint", id("active")?)] {
+            server.command(&["localauthority", kind, verb, "-authorityID", id]).await?.ok()?;
+        }
+        server.command(&["localauthority", kind, "prepare"]).await?.ok()?;
+    }
+    let after = state(server).await?;
+    for kind in ["x509", "jwt"] {
+        ensure!(after[kind]["active"]["authority_id"] == before[kind]["prepared"]["authority_id"], "{after}");
+    }
+    // Published, each of them.
+    let bundle = server.authorities().await?;
+    let count = |kind: &str| bundle[kind].as_array().map_or(0, Vec::len);
+    ensure!((count("x509"), count("jwt")) == (4, 4), "{} and {} authorities", count("x509"), count("jwt"));
+    Ok(())
 }
 
 /// What is minted is signed by the active authorities.
