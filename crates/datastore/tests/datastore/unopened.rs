@@ -50,7 +50,8 @@ impl Unopened {
     /// An empty database, to which PgBouncer lends connections by transaction. Other programs go there directly.
     pub(crate) async fn pgbouncer() -> Self {
         let mut empty = Self::postgres().await;
-        let url = format!("postgres://{USER}@127.0.0.1:{}/{}?sslmode=disable", pgbouncer().port, empty.place.database());
+        let url =
+            format!("postgres://{USER}@127.0.0.1:{}/{}?sslmode=disable", pgbouncer().port, empty.place.database());
         empty.options.source = Source::Postgres(PostgresServer::parse(&url).unwrap());
         empty
     }
