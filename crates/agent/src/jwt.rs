@@ -1,6 +1,6 @@
 //! JWT-SVIDs of workloads: made on demand, kept until about half of their life.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -13,7 +13,7 @@ use steeple_runtime::{Clock, jitter};
 use steeple_spiffe::JwtSvid;
 use steeple_transport::status::describe;
 use tonic::Status;
-use tracing::{error, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::cache::{Cache, Entry};
 use crate::log_fields;
@@ -51,6 +51,8 @@ struct Tokens {
     by_use: BTreeMap<u64, Arc<Key>>,
     /// How often any was used.
     uses: u64,
+    /// Key IDs of the tainted authorities whose tokens have been taken away.
+    tainted: BTreeSet<String>,
 }
 
 /// Whom a token is for. Entries with the same SPIFFE ID share tokens.
@@ -110,6 +112,12 @@ impl JwtSvids {
         }
     }
 
+    /// How many tokens are kept.
+    #[cfg(test)]
+    pub(crate) fn kept(&self) -> usize {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner).tokens.len()
+    }
+
     async fn new_token(&self, entry: &Entry, audience: &[String], limit: Duration) -> Result<types::Jwtsvid, Status> {
         let request = NewJwtsvidRequest { entry_id: entry.id.to_string(), audience: audience.to_vec() };
         let call = |channel| {
@@ -131,7 +139,30 @@ impl JwtSvids {
         Ok(svid)
     }
 
-    /// A token of a tainted authority counts as none.
+    /// Takes away the tokens of authorities that have been tainted since the last time.
+    pub(crate) fn drop_tainted(&self) {
+        let known = self.known.snapshot();
+        let Some(own) = known.own_bundle() else { return };
+        let authorities = own.bundle.jwt_authorities.iter().filter(|authority| authority.tainted);
+        let tainted: BTreeSet<_> = authorities.map(|authority| authority.key_id.clone()).collect();
+        let (new, tainted_jwt_svids) =
+            self.cache.lock().unwrap_or_else(PoisonError::into_inner).drop_signed_by(tainted);
+        if new.is_empty() {
+            return;
+        }
+        let jwt_authority_key_ids = new.join(",");
+        debug!(target: "manager", jwt_authority_key_ids, "New tainted JWT authorities found");
+        if tainted_jwt_svids > 0 {
+            info!(
+                target: "cache_manager",
+                jwt_authority_key_ids,
+                tainted_jwt_svids,
+                "JWT-SVIDs were removed from the JWT cache because they were issued by a tainted authority"
+            );
+        }
+    }
+
+    /// A token of a tainted authority counts as none: it may have been under way when the others were taken away.
     fn held(&self, key: &Key) -> Option<(String, SystemTime, SystemTime)> {
         let known = self.known.snapshot();
         let is_tainted = |token: &Token| {
@@ -184,6 +215,18 @@ impl Tokens {
         let key = Arc::new(key);
         self.by_use.insert(self.uses, Arc::clone(&key));
         self.tokens.insert(key, Token { last_used: self.uses, ..token });
+    }
+
+    /// Removes what the authorities have signed that were not among the tainted ones before; returns their key IDs and the
+    /// number of tokens.
+    fn drop_signed_by(&mut self, tainted: BTreeSet<String>) -> (Vec<String>, usize) {
+        let new: Vec<_> = tainted.difference(&self.tainted).cloned().collect();
+        let is_of_new = |token: &Token| token.key_id.as_ref().is_some_and(|id| new.contains(id));
+        let dropped: Vec<_> =
+            self.tokens.iter().filter(|(_, token)| is_of_new(token)).map(|(key, _)| Arc::clone(key)).collect();
+        dropped.iter().for_each(|key| self.remove(key));
+        self.tainted = tainted;
+        (new, dropped.len())
     }
 
     fn remove(&mut self, key: &Key) {

@@ -15,18 +15,30 @@ use crate::storage::Storage;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejection {
     /// Its SVID is no longer good: only attestation gives another.
-    MustAttest,
+    MustAttest(Reason),
     /// It is banned.
     Banned,
+}
+
+impl Rejection {
+    /// The server's reason, as the protocol names it.
+    pub(crate) fn reason_name(self) -> &'static str {
+        match self {
+            Self::MustAttest(reason) => reason,
+            Self::Banned => Reason::AgentBanned,
+        }
+        .as_str_name()
+    }
 }
 
 /// The rejection in an answer, if it is one: only PERMISSION_DENIED with a reason is.
 pub(crate) fn of(status: &Status) -> Option<Rejection> {
     match denial_reason(status)? {
         Reason::AgentBanned => Some(Rejection::Banned),
-        Reason::AgentExpired | Reason::AgentNotAttested | Reason::AgentNotActive | Reason::AgentMustReattest => {
-            Some(Rejection::MustAttest)
-        }
+        reason @ (Reason::AgentExpired
+        | Reason::AgentNotAttested
+        | Reason::AgentNotActive
+        | Reason::AgentMustReattest) => Some(Rejection::MustAttest(reason)),
         Reason::Unknown => None,
     }
 }
@@ -39,10 +51,13 @@ pub(crate) async fn erase_identity(
     storage: &mut Storage,
     keys: &KeyManager,
 ) {
+    let reason = rejection.reason_name();
     match rejection {
-        Rejection::Banned => warn!(target: "manager", %error, "Agent is banned: removing SVID and shutting down"),
-        Rejection::MustAttest => {
-            warn!(target: "manager", %error, "Agent needs to re-attest: removing SVID and shutting down");
+        Rejection::Banned => {
+            warn!(target: "manager", %error, reason, "Agent is banned: removing SVID and shutting down");
+        }
+        Rejection::MustAttest(_) => {
+            warn!(target: "manager", %error, reason, "Agent needs to re-attest: removing SVID and shutting down");
         }
     }
     if let Err(failed) = storage.delete_svid() {
@@ -97,7 +112,13 @@ mod tests {
         let now = host.manual.now();
         storage.store_svid(&host.ca.svid("/spire/agent/test/a", now..now + HOUR).chain, true).unwrap();
         host.keys.fail_with(Some(PluginError::internal("out of order")));
-        erase_identity(Rejection::MustAttest, "not attested", &mut storage, &host.keys.of_agent()).await;
+        erase_identity(
+            Rejection::MustAttest(Reason::AgentNotAttested),
+            "not attested",
+            &mut storage,
+            &host.keys.of_agent(),
+        )
+        .await;
         assert!(host.storage().svid().is_none());
     }
 }

@@ -214,11 +214,18 @@ async fn start(
     let (cache, store) = Cache::new(trust_domain, config.x509_cache_size);
     let renewal = Renewal { availability_target: config.availability_target };
     let (ready, is_ready) = oneshot::channel();
+    let jwt_svids = Arc::new(JwtSvids::new(
+        upstream.clone(),
+        cache.clone(),
+        clock.clone(),
+        jwt::Options { size: config.jwt_cache_size, hit_timeout: config.jwt_hit_timeout },
+    ));
     let options = Options {
         mint: mint::Options { key_type: config.workload_key_type, renewal },
         interval: config.sync_interval,
         by_stream: config.sync_by_stream,
         rebootstrap,
+        jwt_svids: Arc::clone(&jwt_svids),
     };
     let sync = Sync::new(upstream.clone(), store, Arc::clone(&storage), clock.clone(), options, attestation(), ready);
     let keys = plugins.key_manager.clone();
@@ -232,12 +239,7 @@ async fn start(
     };
     let parts = Parts {
         attestor: Arc::new(Attestor::new(plugins.workload_attestors)),
-        jwt_svids: Arc::new(JwtSvids::new(
-            upstream,
-            cache.clone(),
-            clock.clone(),
-            jwt::Options { size: config.jwt_cache_size, hit_timeout: config.jwt_hit_timeout },
-        )),
+        jwt_svids,
         cache,
         clock,
         options: api::Options {

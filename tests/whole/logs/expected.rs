@@ -36,17 +36,6 @@ pub(super) const NOT_BUILT_YET: &[Missing] = &[
     ("server", "debug", "Done stopping stale updaters", FEDERATION),
     ("server", "error", "Federation relationship not found", FEDERATION),
     ("server", "info", "Shutting down", FEDERATION),
-    ("server", "error", "Invalid argument: unexpected authority ID", LOCAL_AUTHORITY),
-    ("server", "info", "X.509 authority tainted successfully", LOCAL_AUTHORITY),
-    (
-        "server",
-        "info",
-        "Server SVID signed using a tainted authority, forcing rotation of the Server SVID",
-        LOCAL_AUTHORITY,
-    ),
-    ("server", "info", "JWT authority tainted successfully", LOCAL_AUTHORITY),
-    ("server", "info", "X.509 authority revoked successfully", LOCAL_AUTHORITY),
-    ("server", "info", "JWT authority revoked successfully", LOCAL_AUTHORITY),
     ("agent", "info", "Creating admin UDS directory", ADMIN_SOCKET),
     ("agent", "warning", PROMETHEUS, TELEMETRY),
     ("agent", "info", "Starting prometheus exporter", TELEMETRY),
@@ -64,18 +53,6 @@ pub(super) const NOT_BUILT_YET: &[Missing] = &[
     ("agent", "info", "GetLogger Called", ADMIN_SOCKET),
     ("agent", "info", "SetLogLevel Called", ADMIN_SOCKET),
     ("agent", "info", "ResetLogLevel Called", ADMIN_SOCKET),
-    ("agent", "debug", "New tainted X.509 authorities found", LOCAL_AUTHORITY),
-    ("agent", "debug", "Scheduled rotation for SVID entries due to tainted X.509 authorities", LOCAL_AUTHORITY),
-    ("agent", "info", "Tainted X.509 SVIDs", LOCAL_AUTHORITY),
-    ("agent", "info", "Agent SVID is tainted by a root authority, forcing rotation", LOCAL_AUTHORITY),
-    ("agent", "debug", "New tainted JWT authorities found", LOCAL_AUTHORITY),
-    (
-        "agent",
-        "info",
-        "JWT-SVIDs were removed from the JWT cache because they were issued by a tainted authority",
-        LOCAL_AUTHORITY,
-    ),
-    ("agent", "info", "Finished processing all tainted entries", LOCAL_AUTHORITY),
     ("agent", "info", "Stopping Admin APIs", ADMIN_SOCKET),
     ("agent", "info", "Admin APIs have stopped", ADMIN_SOCKET),
 ];
@@ -83,7 +60,6 @@ pub(super) const NOT_BUILT_YET: &[Missing] = &[
 const ADMIN_SOCKET: &str = "the agent's administrative socket";
 const FEDERATION: &str = "federation";
 const HEALTH: &str = "the listener of health checks";
-const LOCAL_AUTHORITY: &str = "`localauthority`, and what follows when an authority is tainted";
 const SDS: &str = "SDS";
 const TELEMETRY: &str = "sinks of metrics";
 
@@ -91,8 +67,19 @@ const PROMETHEUS: &str = "Agent is now configured to accept remote network conne
                           Please ensure access to this port is tightly controlled";
 
 /// Fields of ours in lines that SPIRE has without: text, field, reason.
-pub(super) const FIELDS: &[(&str, &str, &str)] = &[(
-    "Failed to retrieve attestation result",
-    "first_error",
-    "a join token that has expired is told as such only once, because it is used up by then",
-)];
+pub(super) const FIELDS: &[(&str, &str, &str)] = &[
+    (
+        "Failed to retrieve attestation result",
+        "first_error",
+        "a join token that has expired is told as such only once, because it is used up by then",
+    ),
+    (BANNED, "reason", REASON),
+    (BANNED_AGENT, "reason", REASON),
+];
+
+const REASON: &str = "what the status tells to programs alone, for those who read logs";
+
+/// The server's line of a call that it refuses.
+pub(super) const BANNED: &str = "Agent is banned";
+/// The agent's line of that refusal.
+pub(super) const BANNED_AGENT: &str = "Agent is banned: removing SVID and shutting down";

@@ -40,6 +40,11 @@ fn each_line_has_the_level_and_the_fields_of_spires() -> Result<()> {
         if is_reference {
             skipped_on_the_reference("which messages are there", "the list is that of what ours lacks");
         } else {
+            for (program, msg) in [("server", expected::BANNED), ("agent", expected::BANNED_AGENT)] {
+                let told = lines.iter().find(|(by, line)| *by == program && text(line, "msg") == msg);
+                let reason = told.map(|(_, line)| text(line, "reason"));
+                ensure!(reason == Some("AGENT_BANNED"), "the {program} tells {reason:?} of an agent that is banned");
+            }
             for (at, message) in messages.iter().enumerate() {
                 let listed = expected::lists().any(|(program, level, text, _)| message.is(program, level, text));
                 match (seen.contains(&at), listed) {

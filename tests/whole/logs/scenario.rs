@@ -3,6 +3,7 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 use steeple_pki::{KeyType, PrivateKey};
 use steeple_proto::spire::api::server::entry::v1::GetEntryRequest;
 use steeple_proto::spire::api::server::entry::v1::entry_client::EntryClient;
@@ -68,6 +69,7 @@ pub(super) async fn run(scratch: &Scratch) -> Result<Told> {
 
     other_authorities(&domain, scratch).await?;
     node1.process()?.line("Bundle updated").await?;
+    given_up(&mut domain, &mut node1).await?;
 
     domain.server.stop().await?;
     node1.process()?.line("Synchronize failed").await?;
@@ -124,6 +126,31 @@ async fn other_authorities(domain: &Domain, scratch: &Scratch) -> Result<()> {
     fs::write(&path, domain.server.bundle_pem().await?)?;
     let path = path.display().to_string();
     domain.server.command(&["bundle", "set", "-id", "spiffe://static.test", "-path", &path]).await?.ok()?;
+    Ok(())
+}
+
+/// The authorities of both kinds make room for others.
+async fn given_up(domain: &mut Domain, agent: &mut Agent) -> Result<()> {
+    for (kind, told) in [
+        ("x509", ["Agent SVID is tainted by a root authority", "Finished processing all tainted entries"]),
+        ("jwt", ["New tainted JWT authorities found", "JWT-SVIDs were removed from the JWT cache"]),
+    ] {
+        let server = &mut domain.server;
+        let command = async |args: &[&str]| server.command(&[&["localauthority", kind], args].concat()).await;
+        let id = |authority: &Value| authority["authority_id"].as_str().map(str::to_owned).context("no authority");
+        let first = id(&command(&["show", "-output", "json"]).await?.json()?["active"])?;
+        let second = id(&command(&["prepare", "-output", "json"]).await?.json()?["prepared_authority"])?;
+        command(&["activate", "-authorityID", &second]).await?.ok()?;
+        command(&["taint", "-authorityID", "none"]).await?.refused()?;
+        command(&["taint", "-authorityID", &first]).await?.ok()?;
+        for line in told {
+            agent.process()?.line(line).await?;
+        }
+        command(&["revoke", "-authorityID", &first]).await?.ok()?;
+        if kind == "x509" {
+            server.process()?.line("Server SVID signed using a tainted authority").await?;
+        }
+    }
     Ok(())
 }
 

@@ -299,7 +299,13 @@ impl Store {
         self.tainted.extend(marked);
         let tainted_x509_svids = self.tainted.len() - before;
         if tainted_x509_svids > 0 {
+            debug!(
+                target: "cache_manager",
+                count = tainted_x509_svids,
+                "Scheduled rotation for SVID entries due to tainted X.509 authorities"
+            );
             info!(target: "cache_manager", tainted_x509_svids, "Tainted X.509 SVIDs");
+            info!(target: "cache_manager", "Finished processing all tainted entries");
         }
     }
 

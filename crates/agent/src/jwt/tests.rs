@@ -173,6 +173,32 @@ async fn a_token_of_a_tainted_authority_is_not_given_again() {
 }
 
 #[tokio::test]
+async fn tokens_of_an_authority_leave_when_it_is_tainted_and_those_of_others_stay() {
+    let mut case = Case::new(10).await;
+    let mut bundle = case.host.ca.api_bundle();
+    bundle.jwt_authorities[0].tainted = true;
+    let other = types::JwtKey { key_id: "other".to_owned(), ..bundle.jwt_authorities[0].clone() };
+    case.store.put_bundle(CachedBundle::from_api(case.host.ca.api_bundle()).unwrap());
+    case.store.publish(case.host.manual.now());
+    case.fetch("a", &["db"]).await.unwrap();
+    case.fetch("b", &["db"]).await.unwrap();
+    case.svids.drop_tainted();
+    assert_eq!(case.svids.kept(), 2);
+    // Another one's taint is none of these tokens' business.
+    let mut others = case.host.ca.api_bundle();
+    others.jwt_authorities.push(other);
+    case.store.put_bundle(CachedBundle::from_api(others).unwrap());
+    case.store.publish(case.host.manual.now());
+    case.svids.drop_tainted();
+    assert_eq!(case.svids.kept(), 2);
+    case.store.put_bundle(CachedBundle::from_api(bundle).unwrap());
+    case.store.publish(case.host.manual.now());
+    case.svids.drop_tainted();
+    assert_eq!(case.svids.kept(), 0);
+    assert!(case.svids.cache.lock().unwrap().by_use.is_empty());
+}
+
+#[tokio::test]
 async fn the_token_that_was_used_longest_ago_makes_room() {
     let case = Case::new(2).await;
     let a = case.fetch("a", &["db"]).await.unwrap();
@@ -184,7 +210,7 @@ async fn the_token_that_was_used_longest_ago_makes_room() {
     assert_eq!(case.fetch("a", &["db"]).await.unwrap(), a);
     assert_eq!(case.asked(), 3);
     assert_ne!(case.fetch("b", &["db"]).await.unwrap(), b);
-    assert_eq!(case.svids.cache.lock().unwrap().tokens.len(), 2);
+    assert_eq!(case.svids.kept(), 2);
 }
 
 #[tokio::test]
@@ -197,5 +223,5 @@ async fn a_renewal_takes_no_room_from_others() {
     case.host.manual.advance(TTL * 12 / 100);
     let renewed = case.fetch("b", &["db"]).await.unwrap();
     assert_ne!(renewed, b);
-    assert_eq!(case.svids.cache.lock().unwrap().tokens.len(), 2);
+    assert_eq!(case.svids.kept(), 2);
 }

@@ -22,6 +22,7 @@ use tracing::{debug, error, info, warn};
 use crate::attest::Attestation;
 use crate::cache::{CachedBundle, Entry, Store};
 use crate::config::RebootstrapMode;
+use crate::jwt::JwtSvids;
 use crate::log_fields::length;
 use crate::mint::{self, Minted};
 use crate::rebootstrap::Rebootstrap;
@@ -77,6 +78,7 @@ pub(crate) struct Sync {
     interval: Duration,
     by_stream: bool,
     rebootstrap: Rebootstrap,
+    jwt_svids: Arc<JwtSvids>,
     /// For a server that has forgotten an agent that can prove itself again.
     attestation: Attestation,
     /// Told once, when the first sync is complete.
@@ -105,6 +107,8 @@ pub(crate) struct Options {
     pub by_stream: bool,
     /// What to do when the server's authority is not known.
     pub rebootstrap: Rebootstrap,
+    /// Where tokens of tainted authorities are taken away.
+    pub jwt_svids: Arc<JwtSvids>,
 }
 
 /// What the select loop does next.
@@ -127,7 +131,7 @@ impl Sync {
         attestation: Attestation,
         ready: oneshot::Sender<()>,
     ) -> Self {
-        let Options { mint, interval, by_stream, rebootstrap } = options;
+        let Options { mint, interval, by_stream, rebootstrap, jwt_svids } = options;
         Self {
             upstream,
             store,
@@ -137,6 +141,7 @@ impl Sync {
             interval,
             by_stream,
             rebootstrap,
+            jwt_svids,
             attestation,
             ready: Some(ready),
             minted: mpsc::channel(4),
@@ -400,6 +405,7 @@ impl Sync {
             let authorities = own.authorities();
             self.upstream.set_authorities(authorities.clone());
             self.upstream.set_tainted(own.tainted());
+            self.jwt_svids.drop_tainted();
             let (mut storage, now) = (self.storage.lock().await, self.clock.now());
             if let Err(failed) = storage.store_bundle(&authorities).and_then(|()| storage.bootstrapped(now)) {
                 warn!(target: "manager", error = %failed, "Could not store bundle");
@@ -463,7 +469,8 @@ impl Sync {
         if self.ready.is_some() || !current.reattestable {
             return Err(rejected());
         }
-        warn!(target: "manager", status_message = status.message(), "Agent needs to re-attest; attesting again");
+        let reason = rejection.reason_name();
+        warn!(target: "manager", status_message = status.message(), reason, "Agent needs to re-attest; attesting again");
         match self.attestation.reattest(&mut storage).await {
             Ok(()) => {
                 info!(target: "manager", spiffe_id = %current.id, "Successfully reattested node");

@@ -37,6 +37,7 @@ struct Case {
     host: Host,
     upstream: Upstream,
     cache: Cache,
+    tokens: Arc<JwtSvids>,
     storage: Arc<Mutex<Storage>>,
     ready: oneshot::Receiver<()>,
     shutdown: Shutdown,
@@ -74,13 +75,17 @@ impl Case {
         let storage = Arc::new(Mutex::new(host.storage()));
         let (told, ready) = oneshot::channel();
         let mint = mint::Options { key_type: KeyType::EcP256, renewal: Renewal::default() };
-        let options = Options { mint, interval: INTERVAL, by_stream: way == Way::AskedByStream, rebootstrap };
-        let attestation = host.attestation(&upstream, Bootstrap::Insecure, By::Answering("a"));
         let clock = host.manual.clock();
+        let of_tokens = crate::jwt::Options { size: 10, hit_timeout: SECOND };
+        let jwt_svids = Arc::new(JwtSvids::new(upstream.clone(), cache.clone(), clock.clone(), of_tokens));
+        let tokens = Arc::clone(&jwt_svids);
+        let by_stream = way == Way::AskedByStream;
+        let options = Options { mint, interval: INTERVAL, by_stream, rebootstrap, jwt_svids };
+        let attestation = host.attestation(&upstream, Bootstrap::Insecure, By::Answering("a"));
         let sync = Sync::new(upstream.clone(), store, Arc::clone(&storage), clock, options, attestation, told);
         let shutdown = Shutdown::new();
         let running = tokio::spawn(sync.run(shutdown.clone()));
-        Self { host, upstream, cache, storage, ready, shutdown, running }
+        Self { host, upstream, cache, tokens, storage, ready, shutdown, running }
     }
 
     /// With one entry, `a` for uid 1, and everything that a first sync brings.
@@ -427,6 +432,29 @@ async fn a_new_bundle_is_believed_and_kept() {
 }
 
 #[tokio::test]
+async fn tokens_of_an_authority_go_when_the_server_tells_of_its_taint() {
+    for way in WAYS {
+        let case = Case::synced(way).await;
+        let entry = Entry::from_api(of(&case.host, "a", "unix:uid:1")).unwrap();
+        case.tokens.fetch(&entry, &["db".to_owned()]).await.unwrap();
+        assert_eq!(case.tokens.kept(), 1);
+        let mut tainted = case.host.ca.api_bundle();
+        tainted.x509_authorities[0].tainted = true;
+        tainted.jwt_authorities[0].tainted = true;
+        case.host.server.change(|script| script.bundle = tainted.clone());
+        // The rotation of the agent's SVID is told in the same moment.
+        let mut told = case.upstream.tainted();
+        if way == Way::Pushed {
+            case.host.server.push(Change::Bundle(tainted));
+            case.host.server.push(Change::Status(Synced { complete: true }));
+        }
+        case.poll().await;
+        told.wait_for(|authorities| authorities.len() == 1).await.unwrap();
+        assert_eq!(case.tokens.kept(), 0, "{way:?}");
+    }
+}
+
+#[tokio::test]
 async fn bundles_of_federated_trust_domains_come_and_go() {
     for way in WAYS {
         let case = Case::synced(way).await;
@@ -458,9 +486,9 @@ async fn bundles_of_federated_trust_domains_come_and_go() {
 async fn a_rejection_ends_the_agent_whenever_it_comes() {
     let rejections = [
         (Reason::AgentBanned, Rejection::Banned),
-        (Reason::AgentExpired, Rejection::MustAttest),
-        (Reason::AgentNotActive, Rejection::MustAttest),
-        (Reason::AgentNotAttested, Rejection::MustAttest),
+        (Reason::AgentExpired, Rejection::MustAttest(Reason::AgentExpired)),
+        (Reason::AgentNotActive, Rejection::MustAttest(Reason::AgentNotActive)),
+        (Reason::AgentNotAttested, Rejection::MustAttest(Reason::AgentNotAttested)),
     ];
     for (reason, expected) in rejections {
         let denial = permission_denied("no", reason);
@@ -535,7 +563,7 @@ async fn an_agent_that_fails_to_attest_again_ends_and_so_does_one_that_is_banned
     let mut case = forgotten(Way::Pushed, Reason::AgentNotAttested).await;
     case.host.server.misbehave("AttestAgent", Some(Misbehaviour::Refuse(Status::unavailable("going down"))));
     let error = meanwhile(&case.host, &mut case.running).await.unwrap().unwrap_err();
-    assert!(matches!(error, SyncError::Rejected { rejection: Rejection::MustAttest, .. }), "{error}");
+    assert!(matches!(error, SyncError::Rejected { rejection: Rejection::MustAttest(_), .. }), "{error}");
 
     let mut case = forgotten(Way::Pushed, Reason::AgentBanned).await;
     let error = meanwhile(&case.host, &mut case.running).await.unwrap().unwrap_err();

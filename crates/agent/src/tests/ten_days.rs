@@ -81,7 +81,7 @@ struct Running {
     upstream: Upstream,
     cache: Cache,
     workload: RefCell<Subscription>,
-    tokens: JwtSvids,
+    tokens: Arc<JwtSvids>,
     entry: Entry,
     shutdown: Shutdown,
     authorities: Authorities,
@@ -104,11 +104,14 @@ impl Running {
         let storage = Arc::new(Mutex::new(host.storage()));
         let (told, ready) = oneshot::channel();
         let renewal = Renewal::default();
+        let options = crate::jwt::Options { size: 10, hit_timeout: SECOND * 5 };
+        let tokens = Arc::new(JwtSvids::new(upstream.clone(), cache.clone(), clock.clone(), options));
         let options = sync::Options {
             mint: mint::Options { key_type: KeyType::EcP256, renewal },
             interval: SECOND * 5,
             by_stream: false,
             rebootstrap: crate::rebootstrap::Rebootstrap::default(),
+            jwt_svids: Arc::clone(&tokens),
         };
         let attestation = || host.attestation(&upstream, Bootstrap::Insecure, By::Answering("a"));
         let shutdown = Shutdown::new();
@@ -119,7 +122,7 @@ impl Running {
             keys: host.keys.of_agent(),
             attestation: attestation(),
             storage,
-            clock: clock.clone(),
+            clock,
             renewal,
         };
         tokio::spawn(sync.run(shutdown.clone()));
@@ -128,8 +131,6 @@ impl Running {
         while workload.latest().identities.iter().all(|identity| identity.svid.is_none()) {
             workload.changed().await;
         }
-        let options = crate::jwt::Options { size: 10, hit_timeout: SECOND * 5 };
-        let tokens = JwtSvids::new(upstream.clone(), cache.clone(), clock, options);
         let first = Authority { ca: Arc::clone(&host.ca), prepared_at: host.manual.now(), tainted: false };
         let authorities = Authorities { all: VecDeque::from([first]), active: 1 };
         let entry = Entry::from_api(of_workload).unwrap();

@@ -5,7 +5,7 @@ use std::fmt::Display;
 
 use steeple_proto::spire::api::types;
 use steeple_runtime::metrics::Coded;
-use steeple_transport::status::with_cause;
+use steeple_transport::status::{denial_reason, with_cause};
 use tonic::{Code, Status};
 use tracing::error;
 
@@ -59,7 +59,8 @@ pub(super) fn datastore(message: &str, error: &steeple_datastore::Error) -> Stat
 
 /// A status that is logged as it is.
 pub(super) fn log(status: Status) -> Status {
-    error!(target: "api", "{}", line(status.code(), status.message()));
+    let reason = denial_reason(&status).map(|reason| reason.as_str_name());
+    error!(target: "api", reason, "{}", line(status.code(), status.message()));
     status
 }
 

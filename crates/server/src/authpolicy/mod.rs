@@ -127,7 +127,7 @@ pub(crate) fn denied(method: &Method, refusal: &Status) -> Status {
     match denial_reason(refusal) {
         Some(reason) => {
             let told = capitalized(refusal.message());
-            error!(target: "api", authorized_as = "nobody", authorized_via = "", "{told}");
+            error!(target: "api", authorized_as = "nobody", authorized_via = "", reason = reason.as_str_name(), "{told}");
             permission_denied(&message, reason)
         }
         None => {
