@@ -94,7 +94,8 @@ fn what_is_known_counts_for_as_long_as_max_staleness_says_and_no_longer() -> Res
         wire.cut();
         domain.server.process()?.line("Database could not be read for too long").await?;
         let refused = agent.process()?.line("could not be read for more than 10s").await?;
-        ensure!(refused.contains("Synchronize failed") || refused.contains("SVID sync failed"), "{refused}");
+        let told = ["Synchronize failed", "SVID sync failed", "Failed to fetch authorized entries"];
+        ensure!(told.iter().any(|text| refused.contains(text)), "{refused}");
         let refusal = agent.workload().jwt_svids("billing").await.err().context("a token of a stale server")?;
         ensure!(refusal.code() == Code::Unavailable, "{refusal}");
         let refused = domain.server.command(&["bundle", "show"]).await?.refused()?;
