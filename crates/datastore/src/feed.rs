@@ -125,6 +125,8 @@ pub struct Feed {
     since_bundles: Duration,
     /// Since the last look.
     since_look: Duration,
+    /// Since the events that are remembered were compared with those that there are.
+    since_compared: Duration,
     /// Since all of it was read.
     since_whole: Duration,
     /// How often all of it is read, though nothing seems to be amiss.
@@ -173,6 +175,7 @@ impl Feed {
             bundles_stale: false,
             since_bundles: Duration::ZERO,
             since_look: Duration::ZERO,
+            since_compared: Duration::ZERO,
             since_whole: Duration::ZERO,
             whole_every: None,
             tick: None,
@@ -317,6 +320,7 @@ impl Feed {
                     self.watch.ticked();
                     self.since_bundles = self.since_bundles.saturating_add(length);
                     self.since_look = self.since_look.saturating_add(length);
+                    self.since_compared = self.since_compared.saturating_add(length);
                     self.since_whole = self.since_whole.saturating_add(length);
                     if self.is_changed().await? || self.bundles_due() || self.whole_is_due() {
                         return Ok(());
@@ -406,13 +410,16 @@ impl Feed {
         open.db.begin_read().await?;
         let view = View::of(&mut open.db).await?;
         let is_another = view.source != self.source.1;
-        let compare = is_another || hint.unknown != self.followed.unknown || self.since_look >= BETWEEN_LOOKS;
+        let compare = is_another || hint.unknown != self.followed.unknown || self.since_compared >= BETWEEN_LOOKS;
         let found = read::since(&mut open.db, known, Tasks { bundles, compare }, view.horizon).await?;
         open.db.commit().await?;
 
         // From here on nothing waits: either all of this happens or nothing.
         open.is_idle = true;
         self.since_look = Duration::ZERO;
+        if compare {
+            self.since_compared = Duration::ZERO;
+        }
         let Some(found) = found.filter(|_| !(is_another && view.is_writable)) else {
             if !view.is_writable {
                 return Err(Error::Unavailable(

@@ -131,6 +131,30 @@ pub(crate) async fn ids_that_are_used_again_are_noticed(store: Opened) {
     assert_eq!(ids, ["kept", "other"]);
 }
 
+/// However often the feed is woken by what this server writes.
+pub(crate) async fn ids_that_are_used_again_are_noticed_while_much_is_written(store: Opened) {
+    store.write(CreateEntry { entry: entry("lost") }).await.unwrap();
+    let mut feed = store.feed();
+    feed.snapshot().await.unwrap();
+    let writing = async {
+        for i in 0.. {
+            store.write(CreateEntry { entry: entry(&format!("e{i}")) }).await.unwrap();
+            // Fewer between two comparisons than a feed remembers.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let noticed = async {
+        let mut failover = store.transaction().await;
+        failover.execute("UPDATE registered_entries_events SET entry_id = 'other' WHERE entry_id = 'lost'").await;
+        failover.commit().await;
+        while !matches!(feed.next().await.unwrap(), Change::Reload) {}
+    };
+    tokio::select! {
+        () = writing => unreachable!("it writes on and on"),
+        noticed = timeout(Duration::from_secs(30), noticed) => noticed.expect("it is noticed in time"),
+    }
+}
+
 /// The older of two events is lost, and the newer one kept.
 pub(crate) async fn an_older_event_that_is_gone_is_noticed(store: Opened) {
     for id in ["kept", "lost", "newest"] {
