@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
+use steeple_config::duration::printed;
 use steeple_runtime::logging::{Field, Value};
 use steeple_transport::status::code_name;
 use tonic::Status;
@@ -11,15 +12,9 @@ use crate::cache::{Selector, Selectors};
 
 /// A length: as Go prints it, and in nanoseconds.
 pub(crate) fn length(name: &'static str, length: Duration) -> Field {
-    let text = go(length);
+    let text = printed(length);
     let nanoseconds = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
     (name.into(), Value::Twofold { text, json: nanoseconds.into() })
-}
-
-/// A length as Go prints it: `2m0s`.
-pub(crate) fn go(length: Duration) -> String {
-    let told = steeple_config::duration::Duration::try_from(length);
-    told.map_or_else(|_| format!("{length:?}"), |told| told.to_string())
 }
 
 /// What a server answered.

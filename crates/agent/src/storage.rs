@@ -8,12 +8,11 @@ use std::time::SystemTime;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
+use steeple_config::duration::printed;
 use steeple_runtime::os::files::replace_private;
 use steeple_runtime::os::reason;
 use steeple_spiffe::x509::{self, Certificate};
 use tracing::info;
-
-use crate::log_fields;
 
 /// The file's name.
 const NAME: &str = "agent-data.json";
@@ -240,7 +239,7 @@ impl Storage {
             return Ok(());
         }
         if let Some(since) = since {
-            let took = log_fields::go(now.duration_since(since).unwrap_or_default());
+            let took = printed(now.duration_since(since).unwrap_or_default());
             info!(Logger = BUNDLE_SOURCES, "Success after {took} attempts={attempts}");
             info!(Logger = BUNDLE_SOURCES, "Setting use.");
         }

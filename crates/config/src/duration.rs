@@ -47,6 +47,12 @@ impl Duration {
     }
 }
 
+/// A length as Go prints it, `2m0s`; one that Go cannot express, as Rust does.
+#[must_use]
+pub fn printed(length: std::time::Duration) -> String {
+    Duration::try_from(length).map_or_else(|_| format!("{length:?}"), |length| length.to_string())
+}
+
 /// Fails if it is longer than 292 years.
 impl TryFrom<std::time::Duration> for Duration {
     type Error = std::num::TryFromIntError;

@@ -59,36 +59,22 @@ const STATEMENT: Duration = Duration::from_secs(60);
 
 impl Connection {
     pub(crate) fn sqlite(connection: SqliteConnection, zone: TimeZone) -> Self {
-        Self {
-            inner: Inner::Sqlite(connection),
-            zone,
-            clock: None,
-            locks: Vec::new(),
-            share_lock: None,
-            lent: Lent::default(),
-            has_named: false,
-            in_transaction: false,
-        }
+        Self::new(Inner::Sqlite(connection), zone, None)
     }
 
     pub(crate) fn postgres(connection: PgConnection, clock: Clock, lent: Lent) -> Self {
-        Self {
-            inner: Inner::Postgres(connection),
-            zone: TimeZone::UTC,
-            clock: Some(clock),
-            locks: Vec::new(),
-            share_lock: None,
-            lent,
-            has_named: false,
-            in_transaction: false,
-        }
+        Self { lent, ..Self::new(Inner::Postgres(connection), TimeZone::UTC, Some(clock)) }
     }
 
     pub(crate) fn mysql(connection: MySqlConnection, clock: Clock, zone: TimeZone) -> Self {
+        Self::new(Inner::MySql(connection), zone, Some(clock))
+    }
+
+    fn new(inner: Inner, zone: TimeZone, clock: Option<Clock>) -> Self {
         Self {
-            inner: Inner::MySql(connection),
+            inner,
             zone,
-            clock: Some(clock),
+            clock,
             locks: Vec::new(),
             share_lock: None,
             lent: Lent::default(),
@@ -224,6 +210,17 @@ impl Connection {
             rows = rest;
         }
         Ok(())
+    }
+
+    /// Whether there is a table of this name.
+    pub(crate) async fn has_table(&mut self, name: &str) -> Result<bool, Error> {
+        let found = self.row(Sql::new(self.dialect().table_exists(name)), |row| row.integer(0)).await?;
+        Ok(found.is_some_and(|count| count > 0))
+    }
+
+    /// Whether a transaction was begun and has not ended.
+    pub(crate) fn is_in_transaction(&self) -> bool {
+        self.in_transaction
     }
 
     pub(crate) async fn begin_read(&mut self) -> Result<(), Error> {

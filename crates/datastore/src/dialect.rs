@@ -1,9 +1,8 @@
 use std::time::SystemTime;
 
-use steeple_runtime::clock::{from_unix_seconds, unix_seconds};
+use steeple_runtime::clock::unix_seconds;
 
 use crate::sql::{Sql, Value};
-use crate::time;
 
 /// What differs between databases in the SQL that this room writes: a value, asked from the first statement on.
 ///
@@ -84,14 +83,6 @@ impl Dialect {
             Self::MySql => {
                 "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"
             }
-        }
-    }
-
-    /// `at` as a time column holds it: MySQL's have whole seconds. (MySQL would round, MariaDB cut off.)
-    pub(crate) fn moment(self, at: SystemTime) -> SystemTime {
-        match self {
-            Self::Sqlite | Self::Postgres => at,
-            Self::MySql => from_unix_seconds(time::rounded_seconds(at)),
         }
     }
 

@@ -47,7 +47,6 @@ pub(crate) struct Lease<'p> {
     pub(crate) db: Connection,
     identity: Option<Identity>,
     opened: SystemTime,
-    in_transaction: bool,
     pool: &'p Pool,
     _permit: SemaphorePermit<'p>,
 }
@@ -68,18 +67,17 @@ impl Pool {
         while let Some(Idle { mut db, identity, opened, since }) = self.take_idle(identity, now) {
             let waited = now.duration_since(since).unwrap_or_default();
             if !db.dialect().is_server() || waited < TRUSTED || db.ping().await.is_ok() {
-                return Ok(Lease { db, identity, opened, in_transaction: false, pool: self, _permit: permit });
+                return Ok(Lease { db, identity, opened, pool: self, _permit: permit });
             }
         }
         let db = self.database.read().await?;
-        Ok(Lease { db, identity, opened: now, in_transaction: false, pool: self, _permit: permit })
+        Ok(Lease { db, identity, opened: now, pool: self, _permit: permit })
     }
 
     /// A connection for several statements that see one state of the database.
     pub(crate) async fn snapshot(&self) -> Result<Lease<'_>, Error> {
         let mut lease = self.one().await?;
         lease.db.begin_read().await?;
-        lease.in_transaction = true;
         Ok(lease)
     }
 
@@ -111,12 +109,12 @@ impl Pool {
 }
 
 impl Lease<'_> {
-    /// Hands the connection back.
+    /// Ends what the connection was in, and hands it back.
     pub(crate) async fn done(mut self) -> Result<(), Error> {
-        if self.in_transaction {
+        if self.db.is_in_transaction() {
             self.db.commit().await?;
         }
-        let Self { db, identity, opened, in_transaction: _, pool, _permit } = self;
+        let Self { db, identity, opened, pool, _permit } = self;
         let mut idle = pool.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if !pool.permits.is_closed() && !db.is_spoiled() && idle.len() < pool.limits.idle {
             idle.push(Idle { db, identity, opened, since: pool.clock.now() });

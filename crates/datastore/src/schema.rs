@@ -44,8 +44,7 @@ pub(crate) struct Stored {
 
 /// What the database says of its schema; None when it has none.
 pub(crate) async fn stored(db: &mut Connection) -> Result<Option<Stored>, Error> {
-    let tables = db.row(Sql::new(db.dialect().table_exists("migrations")), |row| row.integer(0)).await?;
-    if tables != Some(1) {
+    if !db.has_table("migrations").await? {
         return Ok(None);
     }
     let stored = db

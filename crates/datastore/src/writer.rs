@@ -50,7 +50,7 @@ pub struct Tx<'c> {
 /// What each commit of this process tells the feeds. Only a hint: a feed that misses it finds the change by itself.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Hint {
-    /// How many there were.
+    /// How many commits were made.
     pub(crate) commits: u64,
     /// How many commits have written a bundle.
     pub(crate) bundles: u64,

@@ -6,7 +6,7 @@
 use std::time::{Duration, SystemTime};
 
 use futures::future::BoxFuture;
-use steeple_config::duration::Duration as GoDuration;
+use steeple_config::duration::printed;
 use steeple_datastore::{Error, FeedStatus};
 use steeple_runtime::health::Health;
 use steeple_runtime::{Clock, Shutdown, jitter};
@@ -48,7 +48,7 @@ impl Freshness {
         if self.age() <= self.max {
             return Ok(());
         }
-        let message = format!("the server's database could not be read for more than {}", told(self.max));
+        let message = format!("the server's database could not be read for more than {}", printed(self.max));
         Err(come_again(&message))
     }
 
@@ -94,10 +94,10 @@ impl Freshness {
     pub(crate) async fn watch(self, health: Health, shutdown: Shutdown) -> Result<(), Error> {
         let mut feed = self.feed.clone();
         while shutdown.unless_stopped(self.over()).await.is_some() {
-            let reason = format!("the database could not be read for more than {}", told(self.max));
+            let reason = format!("the database could not be read for more than {}", printed(self.max));
             error!(
                 target: "feed",
-                max_staleness = told(self.max),
+                max_staleness = printed(self.max),
                 "Database could not be read for too long; agents get nothing more until it can be"
             );
             health.down("freshness", reason);
@@ -125,11 +125,6 @@ impl Freshness {
 /// UNAVAILABLE, because of the database, with the delay after which to ask again: not the same one for all.
 pub(crate) fn come_again(message: &str) -> Status {
     unavailable(message, jitter(RETRY))
-}
-
-/// As Go writes it.
-fn told(length: Duration) -> String {
-    GoDuration::try_from(length).map_or_else(|_| format!("{length:?}"), |length| length.to_string())
 }
 
 #[cfg(test)]

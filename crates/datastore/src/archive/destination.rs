@@ -2,7 +2,7 @@
 
 use steeple_runtime::Clock;
 
-use super::origin::{exists, page};
+use super::origin::page;
 use super::tables::{Cells, Key, TABLES, Table, USED_JOIN_TOKENS};
 use crate::connection::Connection;
 use crate::join_tokens::used;
@@ -123,7 +123,7 @@ impl Destination {
 
 async fn refuse_rows(db: &mut Connection) -> Result<(), Error> {
     for table in &TABLES {
-        if exists(db, table).await? {
+        if db.has_table(table.name).await? {
             let sql = Sql::new(format!("SELECT COUNT(*) FROM (SELECT 1 FROM {} LIMIT 1) AS rows_of_it", table.name));
             if db.row(sql, |row| row.integer(0)).await?.is_some_and(|count| count > 0) {
                 return Err(Error::NotEmpty(table.name));

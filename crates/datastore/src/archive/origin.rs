@@ -6,6 +6,7 @@ use super::tables::{Cells, TABLES, Table};
 use crate::connection::Connection;
 use crate::database::Database;
 use crate::dialect::Dialect;
+use crate::events::{ENTRY_EVENTS, NODE_EVENTS};
 use crate::sql::{Sql, Value};
 use crate::{Error, Options, schema};
 
@@ -61,7 +62,7 @@ impl Origin {
     pub(super) async fn tables(&mut self) -> Result<Vec<&'static Table>, Error> {
         let mut tables = Vec::with_capacity(TABLES.len());
         for table in &TABLES {
-            if !table.is_optional() || exists(&mut self.db, table).await? {
+            if !table.is_optional() || self.db.has_table(table.name).await? {
                 tables.push(table);
             }
         }
@@ -90,7 +91,7 @@ impl Origin {
     pub(super) async fn newest_events(&self) -> Result<[i64; 2], Error> {
         let mut db = self.database.read().await?;
         let mut newest = [0; 2];
-        for (newest, table) in newest.iter_mut().zip(["registered_entries_events", "attested_node_entries_events"]) {
+        for (newest, table) in newest.iter_mut().zip([ENTRY_EVENTS, NODE_EVENTS]) {
             let id = db.row(Sql::new(db.dialect().newest_id(table)), |row| row.integer(0)).await?;
             *newest = id.unwrap_or_default();
         }
@@ -110,12 +111,6 @@ pub(super) fn counted(table: &Table, count: u64, read: u64) -> Result<(), Error>
         return Ok(());
     }
     Err(Error::Corrupt(format!("of {count} rows {read} can be read in the order of their key")).of_table(table.name))
-}
-
-/// Whether a database has the table.
-pub(super) async fn exists(db: &mut Connection, table: &Table) -> Result<bool, Error> {
-    let found = db.row(Sql::new(db.dialect().table_exists(table.name)), |row| row.integer(0)).await?;
-    Ok(found.is_some_and(|count| count > 0))
 }
 
 /// See [`Origin::page`].

@@ -91,7 +91,7 @@ impl Shared {
         let mut lease = self.pool.one().await?;
         let db = &mut lease.db;
         db.begin_write().await?;
-        let now = db.dialect().moment(self.clock.now());
+        let now = db.kept(self.clock.now());
         let mut tx = Tx { db, now, bundles_changed: false, used_join_tokens: self.used_join_tokens };
         let applied = mutation.apply(&mut tx).await;
         let bundles_changed = tx.bundles_changed;

@@ -103,11 +103,7 @@ impl Svid for Service {
     ) -> Result<Response<BatchNewX509svidResponse>, Status> {
         let call = Call::of(&request)?;
         let agent = call.agent()?;
-        let params = request.into_inner().params;
-        if params.is_empty() {
-            return Err(status::invalid_argument("missing parameters"));
-        }
-        call.admit(u32::try_from(params.len()).unwrap_or(u32::MAX)).await?;
+        let params = admitted(&call, request.into_inner().params).await?;
         // In the order of the request, whichever signature is ready first.
         let results = stream::iter(params)
             .map(async |params| (audited::x509_request(&call, &params), self.new_x509_svid(agent, params).await))
@@ -196,11 +192,7 @@ impl Svid for Service {
     ) -> Result<Response<BatchNewWitsvidResponse>, Status> {
         let call = Call::of(&request)?;
         let agent = call.agent()?;
-        let params = request.into_inner().params;
-        if params.is_empty() {
-            return Err(status::invalid_argument("missing parameters"));
-        }
-        call.admit(u32::try_from(params.len()).unwrap_or(u32::MAX)).await?;
+        let params = admitted(&call, request.into_inner().params).await?;
         let results = stream::iter(params)
             .map(|params| self.new_wit_svid(agent, params))
             .buffered(IN_FLIGHT)
@@ -298,6 +290,15 @@ impl Service {
             .map_err(|error| status::invalid("CSR URI SAN is invalid", error))?;
         Ok(id)
     }
+}
+
+/// The items of a batch, of which there is one at least, when they may be worked on.
+async fn admitted<T>(call: &Call, params: Vec<T>) -> Result<Vec<T>, Status> {
+    if params.is_empty() {
+        return Err(status::invalid_argument("missing parameters"));
+    }
+    call.admit(u32::try_from(params.len()).unwrap_or(u32::MAX)).await?;
+    Ok(params)
 }
 
 /// The reference tells a malformed request from one whose signature is not its key's.

@@ -175,24 +175,8 @@ impl Authorities {
         let slot = self.jwt.free_id();
         debug!(target: "ca_manager", slot = slot.name(), "Preparing JWT key");
         self.jwt.drop_prepared();
-        let signer = self.generate(&format!("JWT-Signer-{}", slot.name()), self.config.jwt_key_type).await?;
-        let issued_at = self.clock.now();
-        let authority = JwtAuthority {
-            key_id: steeple_pki::random_key_id()?,
-            signer,
-            issued_at,
-            not_after: issued_at + self.config.ttl,
-        };
-        self.append(common::Bundle {
-            jwt_signing_keys: vec![common::PublicKey {
-                pkix_bytes: authority.signer.public_key().spki_der().to_vec(),
-                kid: authority.key_id.clone(),
-                not_after: unix_seconds(authority.not_after),
-                tainted_key: false,
-            }],
-            ..common::Bundle::default()
-        })
-        .await?;
+        let (authority, key) = self.new_key("JWT-Signer", slot, self.config.jwt_key_type).await?;
+        self.append(common::Bundle { jwt_signing_keys: vec![key], ..common::Bundle::default() }).await?;
         self.journal.append_jwt(slot, &authority).await;
         with_fields(validity(&authority), || {
             let local_authority_id = &authority.key_id;
@@ -214,6 +198,25 @@ impl Authorities {
         self.journal.jwt_status(&active.key_id, Status::Active).await;
         self.publish();
         count("manager.jwt_key.activate");
+    }
+
+    /// An authority that is nothing but a key, and the form in which bundles have it.
+    async fn new_key(
+        &self,
+        kind: &str,
+        slot: SlotId,
+        key_type: KeyType,
+    ) -> Result<(JwtAuthority, common::PublicKey), CaError> {
+        let signer = self.generate(&format!("{kind}-{}", slot.name()), key_type).await?;
+        let (key_id, issued_at) = (steeple_pki::random_key_id()?, self.clock.now());
+        let not_after = issued_at + self.config.ttl;
+        let key = common::PublicKey {
+            pkix_bytes: signer.public_key().spki_der().to_vec(),
+            kid: key_id.clone(),
+            not_after: unix_seconds(not_after),
+            tainted_key: false,
+        };
+        Ok((JwtAuthority { key_id, signer, issued_at, not_after }, key))
     }
 
     async fn generate(&self, key_id: &str, key_type: KeyType) -> Result<Arc<dyn Signer>, CaError> {

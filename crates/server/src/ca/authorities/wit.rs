@@ -4,13 +4,14 @@
 use steeple_pki::KeyType;
 use steeple_proto::journal::{Status, WitKeyEntry};
 use steeple_proto::spire::common;
-use steeple_runtime::clock::{from_unix_seconds, rfc3339, unix_seconds};
+use steeple_runtime::clock::from_unix_seconds;
+use steeple_runtime::logging::with_fields;
 use steeple_runtime::metrics::{count, measure};
 use tracing::{info, warn};
 
 use super::super::slots::{Slot, SlotId};
 use super::super::{CaError, WitAuthority};
-use super::{Authorities, Loading};
+use super::{Authorities, Loading, validity};
 
 impl Authorities {
     /// Prepares and activates what is due.
@@ -28,53 +29,29 @@ impl Authorities {
 
     pub(super) async fn prepare_wit(&mut self, key_type: KeyType) -> Result<(), CaError> {
         let slot = self.wit.free_id();
-        let signer = self.generate(&format!("WIT-Signer-{}", slot.name()), key_type).await?;
-        let issued_at = self.clock.now();
-        let authority = WitAuthority {
-            key_id: steeple_pki::random_key_id()?,
-            signer,
-            issued_at,
-            not_after: issued_at + self.config.ttl,
-        };
-        self.append(common::Bundle {
-            wit_signing_keys: vec![common::PublicKey {
-                pkix_bytes: authority.signer.public_key().spki_der().to_vec(),
-                kid: authority.key_id.clone(),
-                not_after: unix_seconds(authority.not_after),
-                tainted_key: false,
-            }],
-            ..common::Bundle::default()
-        })
-        .await?;
+        let (authority, key) = self.new_key("WIT-Signer", slot, key_type).await?;
+        self.append(common::Bundle { wit_signing_keys: vec![key], ..common::Bundle::default() }).await?;
         self.journal.append_wit(slot, &authority).await;
-        info!(
-            target: "ca_manager",
-            slot = slot.name(),
-            issued_at = rfc3339(issued_at),
-            expiration = rfc3339(authority.not_after),
-            local_authority_id = authority.key_id,
-            "WIT key prepared"
-        );
+        with_fields(validity(&authority), || {
+            let local_authority_id = &authority.key_id;
+            info!(target: "ca_manager", slot = slot.name(), local_authority_id, "WIT key prepared");
+        });
         self.wit.prepare(authority);
         Ok(())
     }
 
     async fn activate_wit(&mut self) {
         let Some((active, retired)) = self.wit.activate() else { return };
+        with_fields(validity(&active), || {
+            let (slot, local_authority_id) = (self.wit.current_id().name(), &active.key_id);
+            info!(target: "ca_manager", slot, local_authority_id, "WIT key activated");
+        });
         if let Some(retired) = retired {
             self.journal.wit_status(&retired.key_id, Status::Old).await;
         }
         self.journal.wit_status(&active.key_id, Status::Active).await;
         self.publish();
         count("manager.wit_key.activate");
-        info!(
-            target: "ca_manager",
-            slot = self.wit.current_id().name(),
-            issued_at = rfc3339(active.issued_at),
-            expiration = rfc3339(active.not_after),
-            local_authority_id = active.key_id,
-            "WIT key activated"
-        );
     }
 }
 
