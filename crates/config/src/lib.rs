@@ -12,7 +12,7 @@
 //! | the `plugins` section, whose inside only the plugins know | [`plugins`] |
 //! | sections that both daemons have | [`sections`] |
 //! | durations in files and flags | [`duration`] |
-//! | Go's integer literals, and its quotes around texts | [`integer`], [`quote`] |
+//! | Go's integer literals, its quotes around texts, and its URLs | [`integer`], [`quote`], [`url`] |
 //!
 //! A daemon parses the text of its file, decodes the body into the structs of its own sections (with an
 //! `Option<serde::de::IgnoredAny>` in the place of `plugins`), reads the plugins from the same body, and lays flags,
@@ -30,6 +30,7 @@ pub mod integer;
 pub mod plugins;
 pub mod quote;
 pub mod sections;
+pub mod url;
 
 mod error;
 

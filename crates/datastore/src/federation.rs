@@ -117,11 +117,10 @@ pub struct DeleteFederationRelationship {
 }
 
 impl Mutation for CreateFederationRelationship {
-    /// The relationship as it is stored now.
-    type Output = FederationRelationship;
+    type Output = ();
     const KEY: &'static str = "datastore.federation_relationship.create";
 
-    async fn apply(&self, tx: &mut Tx<'_>) -> Result<FederationRelationship, Error> {
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
         let FederationRelationship { trust_domain, bundle_endpoint_url, bundle_endpoint_profile, bundle } = &self.0;
         let (profile, endpoint_spiffe_id) = bundle_endpoint_profile.columns();
         let row = [
@@ -139,7 +138,7 @@ impl Mutation for CreateFederationRelationship {
         if let Some(bundle) = bundle {
             bundles::set(tx, bundle).await?;
         }
-        by_trust_domain(tx.db, trust_domain).await?.ok_or(Error::NotFound)
+        Ok(())
     }
 }
 

@@ -181,7 +181,7 @@ impl Endpoints {
                 .add_service(api::bundle::service(parts.clone()))
                 .add_service(api::entry::service(parts.clone()))
                 .add_service(api::svid::service(parts.clone()))
-                .add_service(api::unbuilt::trust_domain())
+                .add_service(api::trust_domain::service(parts.clone()))
                 .add_service(api::local_authority::service(parts.clone()))
                 .add_service(api::sync::service(parts.clone(), Arc::clone(&agents), shutdown.clone()));
             routes

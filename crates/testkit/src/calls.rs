@@ -6,6 +6,7 @@
 
 mod compare;
 mod decoded;
+mod ports;
 mod record;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ use crate::wire::{Received, Schema, Sent};
 use compare::{Comparison, compare};
 use record::{Answers, Line};
 
+pub use ports::with_ports;
 pub use record::{Action, Identity, Record};
 
 /// A cache may be a moment behind: so long an answer that depends on it is asked for again.
@@ -34,8 +36,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The end of a stream that had none.
 const OPEN: &str = "OPEN";
 
-/// What the stubs of methods that are not written say.
-const UNBUILT: &str = "Not yet implemented";
+/// What the stubs of methods that are not written say, and those that say so themselves.
+const UNBUILT: &[&str] = &["Not yet implemented", "bundles are not fetched from their endpoints yet; use bundle set"];
 
 /// Files of records.
 pub struct Records {

@@ -16,6 +16,7 @@
 mod effects;
 mod running;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use steeple_testkit::calls::{Action, Place, Record, Records};
@@ -80,6 +81,11 @@ async fn callers() {
 }
 
 #[tokio::test]
+async fn trustdomain() {
+    replay("trustdomain").await;
+}
+
+#[tokio::test]
 async fn authz() {
     replay("authz").await;
 }
@@ -88,42 +94,37 @@ async fn replay(name: &str) {
     let records = Records {
         dir: data(""),
         descriptors: &[steeple_proto::descriptors::PACKAGED, tonic_health::pb::FILE_DESCRIPTOR_SET],
-        unbuilt: UNBUILT,
+        unbuilt: &[],
         is_reference: false,
     };
-    let mut server = Server(None);
-    println!("{}", records.replay(name, &mut server).await);
-    if let Some(running) = server.0 {
+    let mut servers = Servers::default();
+    println!("{}", records.replay(name, &mut servers).await);
+    for running in servers.0.into_values() {
         running.stop().await;
     }
 }
 
-/// The methods that are not written.
-const UNBUILT: &[(&str, &[&str])] = &[(
-    "spire.api.server.trustdomain.v1.TrustDomain",
-    &[
-        "ListFederationRelationships",
-        "GetFederationRelationship",
-        "BatchCreateFederationRelationship",
-        "BatchUpdateFederationRelationship",
-        "BatchDeleteFederationRelationship",
-        "RefreshBundle",
-    ],
-)];
+/// Those that a file has started, by the names of their processes.
+#[derive(Default)]
+struct Servers(BTreeMap<String, Running>);
 
-/// The one that a file has started.
-struct Server(Option<Running>);
-
-impl Server {
+impl Servers {
+    /// The one that is called unless a record names another one.
     fn running(&self) -> &Running {
-        self.0.as_ref().expect("a server was started")
+        self.of("server")
+    }
+
+    fn of(&self, process: &str) -> &Running {
+        self.0.get(process).expect("the server was started")
     }
 }
 
-impl Place for Server {
+impl Place for Servers {
     async fn act(&mut self, action: &Action, next: &Record) {
         match (action.action.as_str(), action.process.as_str()) {
-            ("start-server", _) => self.0 = Some(Running::start(&action.conf).await),
+            ("start-server", process) => {
+                self.0.insert(process.to_owned(), Running::start(&action.conf).await);
+            }
             // There is no agent here: what it has done is done.
             ("start-agent", "agent-pop") => {
                 effects::attest_as_listed(self.running(), &next.responses[0]["agents"][0]).await;
@@ -135,7 +136,8 @@ impl Place for Server {
 
     fn channel(&self, record: &Record, credential: Option<Credential>) -> Channel {
         match record.caller.as_str() {
-            "local" => self.running().local(),
+            "local" if record.process.is_empty() => self.running().local(),
+            "local" => self.of(&record.process).local(),
             "anonymous" => self.running().remote(None),
             caller => {
                 assert!(credential.is_some(), "{caller} has no identity");

@@ -10,6 +10,7 @@ use steeple_runtime::logging::{Log, Options as LogOptions};
 use steeple_runtime::{Clock, Shutdown};
 use steeple_server::config::{Config, Flags};
 use steeple_spiffe::SpiffeId;
+use steeple_testkit::calls::with_ports;
 use steeple_transport::dial;
 use steeple_transport::tls::{Credential, Expect, client_config};
 use tempfile::TempDir;
@@ -36,7 +37,7 @@ impl Running {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
         let text = std::fs::read_to_string(data(conf)).unwrap();
         let text = text.replace("${dir}", dir.path().to_str().unwrap()).replace("${port}", &port.to_string());
-        let text = text.replace("${inputs}", data("").to_str().unwrap());
+        let text = with_ports(&text).replace("${inputs}", data("").to_str().unwrap());
         let config = Config::parse(&text, conf, Flags::default()).unwrap();
         let database = dir.path().join("data/datastore.sqlite3");
         let log = LogOptions { file: Some(dir.path().join("log")), ..config.log.clone() };

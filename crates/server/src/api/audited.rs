@@ -2,11 +2,13 @@
 
 use serde_json::{Value as Json, json};
 use steeple_datastore::entries::EntryMask;
+use steeple_datastore::federation::FederationRelationshipMask;
 use steeple_pki::{CertificateRequest, Name};
 use steeple_proto::spire::api::server::agent::v1::list_agents_request;
 use steeple_proto::spire::api::server::entry::v1::list_entries_request;
 use steeple_proto::spire::api::server::svid::v1::NewX509svidParams;
 use steeple_proto::spire::api::types;
+use steeple_proto::spire::api::types::federation_relationship::BundleEndpointProfile;
 use steeple_runtime::logging::{Field, Value};
 use steeple_spiffe::x509::{Certificate, hex};
 use steeple_transport::rpc::{Call, Fields};
@@ -72,6 +74,34 @@ pub(super) fn bundle(bundle: &types::Bundle) -> Fields {
         field("sequence_number", *sequence_number),
     ];
     fields.extend(authorities(x509_authorities, jwt_authorities));
+    fields
+}
+
+/// A federation relationship as a caller sent it: the fields that are to be written.
+pub(super) fn federation_relationship(
+    relationship: &types::FederationRelationship,
+    written: FederationRelationshipMask,
+) -> Fields {
+    let types::FederationRelationship {
+        trust_domain,
+        bundle_endpoint_url,
+        trust_domain_bundle,
+        bundle_endpoint_profile,
+    } = relationship;
+    let mut fields = vec![field("trust_domain_id", trust_domain)];
+    if written.bundle_endpoint_url {
+        fields.push(field("bundle_endpoint_url", bundle_endpoint_url));
+    }
+    match bundle_endpoint_profile.as_ref().filter(|_| written.bundle_endpoint_profile) {
+        Some(BundleEndpointProfile::HttpsWeb(_)) => fields.push(field("bundle_endpoint_profile", "https_web")),
+        Some(BundleEndpointProfile::HttpsSpiffe(types::HttpsspiffeProfile { endpoint_spiffe_id })) => {
+            fields.push(field("bundle_endpoint_profile", "https_spiffe"));
+            fields.push(field("endpoint_spiffe_id", endpoint_spiffe_id));
+        }
+        None => {}
+    }
+    let of_bundle = trust_domain_bundle.as_ref().filter(|_| written.bundle).map(bundle).unwrap_or_default();
+    fields.extend(of_bundle.into_iter().map(|(name, value)| (format!("bundle_{name}").into(), value)));
     fields
 }
 

@@ -1,6 +1,6 @@
 //! `spire.api.server.bundle.v1.Bundle`: the own bundle, and those of foreign trust domains that operators bring by hand.
 
-mod convert;
+pub(super) mod convert;
 
 use std::time::Duration;
 

@@ -15,7 +15,7 @@ pub(crate) mod store;
 mod streams;
 pub(crate) mod svid;
 pub(crate) mod sync;
-pub(crate) mod unbuilt;
+pub(crate) mod trust_domain;
 
 use std::sync::Arc;
 

@@ -7,6 +7,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use tonic::metadata::{Ascii, MetadataKey, MetadataMap};
 
+use super::ports::with_ports;
+
 /// A line of a file of records.
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -145,6 +147,7 @@ impl Answers {
     fn fill_text(&self, text: &str) -> Option<Value> {
         let own = std::fs::metadata("/proc/self").unwrap();
         let text = text.replace("${uid}", &own.uid().to_string()).replace("${gid}", &own.gid().to_string());
+        let text = with_ports(&text);
         let text = text.as_str();
         if let Some(path) = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'))
             && !path.starts_with("repeat:")

@@ -11,7 +11,7 @@ use crate::api::keep;
 
 /// Why an authority is refused.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum BadAuthority {
+pub(in crate::api) enum BadAuthority {
     /// Its bytes are no certificates.
     #[error(transparent)]
     Certificate(#[from] X509Error),
@@ -28,7 +28,7 @@ pub(super) enum BadAuthority {
 
 /// Why a bundle is refused.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum BadBundle {
+pub(in crate::api) enum BadBundle {
     /// An X.509 authority.
     #[error("unable to parse X.509 authority: {0}")]
     X509(BadAuthority),
@@ -39,7 +39,7 @@ pub(super) enum BadBundle {
 
 /// The bundle of a foreign trust domain that a caller sent. Taints are decisions of the trust domain itself, which only
 /// its own servers take; they are left out, and so are WIT authorities, as in the reference.
-pub(super) fn stored(trust_domain: &TrustDomain, bundle: types::Bundle) -> Result<Bundle, BadBundle> {
+pub(in crate::api) fn stored(trust_domain: &TrustDomain, bundle: types::Bundle) -> Result<Bundle, BadBundle> {
     let types::Bundle {
         trust_domain: _,
         x509_authorities,
