@@ -36,8 +36,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The end of a stream that had none.
 const OPEN: &str = "OPEN";
 
-/// What the stubs of methods that are not written say, and those that say so themselves.
-const UNBUILT: &[&str] = &["Not yet implemented", "bundles are not fetched from their endpoints yet; use bundle set"];
+/// What the stubs of methods that are not written say.
+const UNBUILT: &str = "Not yet implemented";
 
 /// Files of records.
 pub struct Records {

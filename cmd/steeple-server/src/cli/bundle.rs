@@ -5,4 +5,5 @@ mod document;
 mod show;
 
 pub(crate) use change::{delete, set};
+pub(super) use document::DocumentFormat;
 pub(crate) use show::{count, list, show};

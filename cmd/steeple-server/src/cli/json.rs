@@ -15,7 +15,12 @@ use steeple_proto::spire::api::server::entry::v1::{
 };
 use steeple_proto::spire::api::server::localauthority::v1::AuthorityState;
 use steeple_proto::spire::api::server::svid::v1::MintJwtsvidResponse;
+use steeple_proto::spire::api::server::trustdomain::v1::{
+    BatchDeleteFederationRelationshipResponse, ListFederationRelationshipsResponse,
+    batch_delete_federation_relationship_response,
+};
 use steeple_proto::spire::api::types;
+use steeple_proto::spire::api::types::federation_relationship::BundleEndpointProfile;
 
 /// `ListEntriesResponse`
 pub(crate) fn entries(response: &ListEntriesResponse) -> Value {
@@ -140,6 +145,61 @@ pub(crate) fn bundles_deleted(response: &BatchDeleteFederatedBundleResponse) -> 
         object([("trust_domain", text(trust_domain)), ("status", message(status, self::status))])
     };
     object([("results", list(results, result))])
+}
+
+/// `ListFederationRelationshipsResponse`
+pub(crate) fn federation_relationships(response: &ListFederationRelationshipsResponse) -> Value {
+    let ListFederationRelationshipsResponse { federation_relationships, next_page_token } = response;
+    object([
+        ("federation_relationships", list(federation_relationships, federation_relationship)),
+        ("next_page_token", text(next_page_token)),
+    ])
+}
+
+/// `BatchCreateFederationRelationshipResponse` and `BatchUpdateFederationRelationshipResponse`
+pub(crate) fn federation_relationships_written(
+    results: &[(Option<types::Status>, Option<types::FederationRelationship>)],
+) -> Value {
+    let result = |(status, written): &(Option<types::Status>, Option<types::FederationRelationship>)| {
+        object([
+            ("federation_relationship", message(written, federation_relationship)),
+            ("status", message(status, self::status)),
+        ])
+    };
+    object([("results", list(results, result))])
+}
+
+/// `BatchDeleteFederationRelationshipResponse`
+pub(crate) fn federation_relationships_deleted(response: &BatchDeleteFederationRelationshipResponse) -> Value {
+    let BatchDeleteFederationRelationshipResponse { results } = response;
+    let result = |result: &batch_delete_federation_relationship_response::Result| {
+        let batch_delete_federation_relationship_response::Result { status, trust_domain } = result;
+        object([("trust_domain", text(trust_domain)), ("status", message(status, self::status))])
+    };
+    object([("results", list(results, result))])
+}
+
+/// `FederationRelationship`
+pub(crate) fn federation_relationship(relationship: &types::FederationRelationship) -> Value {
+    let types::FederationRelationship {
+        trust_domain,
+        bundle_endpoint_url,
+        trust_domain_bundle,
+        bundle_endpoint_profile,
+    } = relationship;
+    let profile = match bundle_endpoint_profile {
+        Some(BundleEndpointProfile::HttpsWeb(_)) => ("https_web", object([])),
+        Some(BundleEndpointProfile::HttpsSpiffe(types::HttpsspiffeProfile { endpoint_spiffe_id })) => {
+            ("https_spiffe", object([("endpoint_spiffe_id", text(endpoint_spiffe_id))]))
+        }
+        None => ("https_web", Value::Null),
+    };
+    object([
+        ("trust_domain", text(trust_domain)),
+        ("bundle_endpoint_url", text(bundle_endpoint_url)),
+        profile,
+        ("trust_domain_bundle", message(trust_domain_bundle, bundle)),
+    ])
 }
 
 /// Authorities by the names of their fields, in any of `LocalAuthority`'s responses.
@@ -278,7 +338,7 @@ fn selector(selector: &types::Selector) -> Value {
     object([("type", text(r#type)), ("value", text(value))])
 }
 
-fn status(status: &types::Status) -> Value {
+pub(crate) fn status(status: &types::Status) -> Value {
     let types::Status { code, message } = status;
     object([("code", (*code).into()), ("message", text(message))])
 }

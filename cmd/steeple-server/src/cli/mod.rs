@@ -7,6 +7,8 @@ mod client;
 mod config;
 mod debug;
 mod entry;
+mod federation;
+mod go_json;
 mod healthcheck;
 mod id;
 mod json;
@@ -16,6 +18,7 @@ mod logger;
 mod migrate;
 mod mint;
 mod offline;
+mod refusal;
 mod restore;
 mod run;
 mod store;
@@ -72,6 +75,14 @@ fn commands(program: &Program) -> Commands<Run> {
         asking("show", "entry show", "Prints registration entries", entry::show),
         asking("update", "entry update", "Replaces registration entries", entry::update),
     ];
+    let federation = vec![
+        asking("create", "federation create", "Tells where bundles of other trust domains are", federation::create),
+        asking("delete", "federation delete", "Forgets where a trust domain's bundle is", federation::delete),
+        asking("list", "federation list", "Prints where bundles of other trust domains are", federation::list),
+        asking("refresh", "federation refresh", "Fetches a trust domain's bundle", federation::refresh),
+        asking("show", "federation show", "Prints where a trust domain's bundle is", federation::show),
+        asking("update", "federation update", "Changes where bundles of other trust domains are", federation::update),
+    ];
     let jwt = vec![asking("mint", "jwt mint", "Makes a JWT-SVID", jwt::mint)];
     let local = vec![
         Command::group("jwt", localauthority(Of::Jwt, JWT_AUTHORITIES)),
@@ -112,6 +123,7 @@ fn commands(program: &Program) -> Commands<Run> {
         Command::group("bundle", bundle),
         Command::group("debug", debug),
         Command::group("entry", entry),
+        Command::group("federation", federation),
         asking("healthcheck", "healthcheck", "Tells whether the server is healthy", healthcheck::run),
         Command::group("jwt", jwt),
         Command::group("localauthority", local),

@@ -103,9 +103,9 @@ impl Place {
                 self.write("server", ["2", "3", "1"].map(report));
             }
             "bundle-count-after-federation" => {
-                // Three relationships with their bundles had come.
-                let bundle = |name| Bundle { trust_domain_id: format!("spiffe://{name}.test"), ..Bundle::default() };
-                self.write("server", ["one", "two", "three"].map(|name| SetBundle(bundle(name))));
+                // The bundle of a server that was fetched from.
+                let partner = Bundle { trust_domain_id: "spiffe://partner.test".to_owned(), ..Bundle::default() };
+                self.write("server", [SetBundle(partner)]);
             }
             "bundle-delete-restrict" => self.write("server", [CreateEntry { entry: federated() }]),
             "bundle-delete-delete-json" => {

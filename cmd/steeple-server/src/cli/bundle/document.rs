@@ -11,7 +11,7 @@ use steeple_spiffe::{Bundle, JwtAuthority, PublicKey, TrustDomain, WitAuthority,
 
 /// The value of `-format`.
 #[derive(Clone, Copy)]
-pub(super) enum DocumentFormat {
+pub(in crate::cli) enum DocumentFormat {
     /// X.509 authorities alone.
     Pem,
     /// The standard's document.
@@ -48,7 +48,7 @@ impl DocumentFormat {
     ///
     /// # Errors
     /// The document, or with the standard's one the name, is malformed.
-    pub(super) fn read(self, trust_domain: &str, document: &[u8]) -> anyhow::Result<types::Bundle> {
+    pub(in crate::cli) fn read(self, trust_domain: &str, document: &[u8]) -> anyhow::Result<types::Bundle> {
         match self {
             Self::Pem => {
                 let text = String::from_utf8_lossy(document);

@@ -1,13 +1,11 @@
-//! The files of `entry create -data` and `entry delete -file`, as Go's JSON reader reads them: names in any case, a member
-//! that is `null` as if it were not there, names that mean nothing ignored.
+//! The files of `entry create -data` and `entry delete -file`.
 
 use anyhow::Context;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
 use steeple_proto::spire::api::types;
 use steeple_spiffe::TrustDomain;
 
+use crate::cli::go_json::read;
 use crate::cli::id;
 
 /// The entries to create.
@@ -127,27 +125,6 @@ impl Entry {
     }
 }
 
-fn read<T: DeserializeOwned + Default>(json: &[u8]) -> anyhow::Result<T> {
-    match as_go_reads(serde_json::from_slice(json)?) {
-        Value::Null => Ok(T::default()),
-        // Read once more as it is, a wrong value is told with its line and column.
-        value => serde_json::from_value(value)
-            .map_err(|error| serde_json::from_slice::<T>(json).err().unwrap_or(error).into()),
-    }
-}
-
-/// Names in lower case, and without members that are `null`.
-fn as_go_reads(value: Value) -> Value {
-    match value {
-        Value::Array(items) => items.into_iter().map(as_go_reads).collect(),
-        Value::Object(members) => {
-            let members = members.into_iter().filter(|(_, value)| !value.is_null());
-            Value::Object(members.map(|(name, value)| (name.to_lowercase(), as_go_reads(value))).collect())
-        }
-        scalar => scalar,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,9 +163,16 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_json_or_of_another_type() {
-        for json in
-            ["", "{nope", "[1]", r#"{"ids": ["a"]} x"#, r#"{"ids": "a"}"#, r#"{"ids": [1]}"#, r#"{"ids": [null]}"#]
-        {
+        for json in [
+            "",
+            "{nope",
+            "[]",
+            "[1]",
+            r#"{"ids": ["a"]} x"#,
+            r#"{"ids": "a"}"#,
+            r#"{"ids": [1]}"#,
+            r#"{"ids": [null]}"#,
+        ] {
             assert!(ids(json.as_bytes()).is_err(), "{json}");
         }
         let error = entries(b"{\"entries\": [\n{\"entryExpiry\": \"5\"}]}").unwrap_err();

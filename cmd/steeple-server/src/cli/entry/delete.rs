@@ -6,10 +6,10 @@ use steeple_proto::spire::api::server::entry::v1::{
 };
 use steeple_transport::status::refused;
 
-use super::{data, pretty};
+use super::data;
 use crate::cli::client::ServerFlags;
 use crate::cli::output::{Format, Output, print_json};
-use crate::cli::{console, json, usage};
+use crate::cli::{console, json, refusal, usage};
 
 /// Deletes an entry, or those that a file names.
 pub(crate) async fn delete(args: &[String]) -> anyhow::Result<()> {
@@ -60,5 +60,5 @@ fn print(response: &BatchDeleteEntryResponse) -> anyhow::Result<()> {
 
 /// Why an entry was not deleted; `None` if it was.
 fn failure(result: &batch_delete_entry_response::Result) -> Option<String> {
-    refused(result.status.as_ref()).map(pretty::reason)
+    refused(result.status.as_ref()).map(refusal::reason)
 }

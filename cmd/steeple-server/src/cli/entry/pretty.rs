@@ -2,8 +2,6 @@
 
 use steeple_console::time;
 use steeple_proto::spire::api::types;
-use steeple_transport::status::code_name;
-use tonic::Code;
 
 use crate::cli::id;
 
@@ -58,12 +56,6 @@ pub(super) fn block(entry: &types::Entry) -> String {
     block.line_if(disable_x509_svid_prefetch, "DisableX509SvidPrefetch");
     block.line_if(jwt_svid_include_jti, "JwtSvidIncludeJti");
     block.0 + "\n"
-}
-
-/// Why something failed: `(code: NotFound, msg: "entry not found")`.
-pub(super) fn reason(status: &types::Status) -> String {
-    let types::Status { code, message } = status;
-    format!("(code: {}, msg: {message:?})", code_name(Code::from_i32(*code)))
 }
 
 fn ttl(seconds: i32) -> String {

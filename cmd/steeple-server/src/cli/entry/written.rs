@@ -5,7 +5,7 @@ use steeple_proto::spire::api::types;
 use steeple_transport::status::refused;
 
 use super::pretty;
-use crate::cli::console;
+use crate::cli::{console, refusal};
 
 /// Whether the server refused an item.
 pub(super) fn failed(status: Option<&types::Status>) -> bool {
@@ -25,7 +25,7 @@ pub(super) fn print(
         console::out(&pretty::block(entry));
     }
     for (status, entry) in &refused {
-        let reason = status.as_ref().map(pretty::reason).unwrap_or_default();
+        let reason = status.as_ref().map(refusal::reason).unwrap_or_default();
         let block = entry.as_ref().map(pretty::block).unwrap_or_default();
         console::err(&format!("Failed to {verb} the following entry {reason}:\n{block}"));
     }
