@@ -10,7 +10,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use futures::FutureExt;
 use serde_json::Value;
+use steeple_pki::{KeyType, Kind, LocalSigner, Name, PrivateKey, Serial, Subject, Template, self_signed};
+use steeple_runtime::Clock;
 use steeple_spiffe::x509::{Certificate, hex, parse_pem};
 use steeple_spiffe::{BundleSource, JwtSvid, TrustDomain};
 use steeple_tests::{Agent, DEADLINE, Domain, Line, Peer, case, connect, say, until, within};
@@ -116,6 +119,66 @@ fn no_handshake_fails_when_the_server_and_its_line_are_away_between_the_steps() 
         say(&format!("taint: with the server away, {}", traffic.end().await?));
         Ok(())
     })
+}
+
+#[test]
+fn no_handshake_fails_while_an_upstream_authority_is_given_up() -> Result<()> {
+    case(async |scratch| {
+        let above = Above { dir: scratch.folder()? };
+        let first = above.put()?;
+        let mut domain = Domain::builder().write(scratch)?;
+        domain.server.reconfigure(|conf| conf.replace("plugins {\n", &format!("plugins {{\n{}", above.block())))?;
+        domain.server.start().await?;
+        let (front, back) = (domain.agent("front").await?, domain.agent("back").await?);
+        let (peers, traffic) = speaking(&domain, &front, &back).await?;
+        let (below_first, before) = (issuers(&peers)?, serials(&domain).await?);
+
+        let second = above.put()?;
+        ensure!(first != second);
+        let prepared = step(&domain, "x509", &["prepare"]).await?;
+        published(&peers, 2).await?;
+        step(&domain, "x509", &["activate", "-authorityID", &prepared]).await?;
+        traffic.goes_on().await?;
+        ensure!(issuers(&peers)? == below_first, "what is good was replaced");
+
+        domain.server.command(&["upstreamauthority", "taint", "-subjectKeyID", &first]).await?.ok()?;
+        signed_by(&peers, &prepared).await?;
+        renewed(&domain, &before).await?;
+        traffic.goes_on().await?;
+        domain.server.command(&["upstreamauthority", "revoke", "-subjectKeyID", &first]).await?.ok()?;
+        published(&peers, 1).await?;
+        traffic.goes_on().await?;
+        domain.server.stop().await?;
+        domain.server.start().await?;
+        traffic.goes_on().await?;
+        say(&format!("taint: below another authority, {}", traffic.end().await?));
+        Ok(())
+    })
+}
+
+/// Files of an authority above a server.
+struct Above {
+    dir: std::path::PathBuf,
+}
+
+impl Above {
+    fn block(&self) -> String {
+        let dir = self.dir.display();
+        let files = format!("cert_file_path = \"{dir}/above.pem\"\n key_file_path = \"{dir}/above.key\"");
+        format!("    UpstreamAuthority \"disk\" {{\n plugin_data {{\n {files}\n }}\n }}\n")
+    }
+
+    /// Makes another authority. Returns its subject key ID.
+    fn put(&self) -> Result<String> {
+        let signer = LocalSigner(Arc::new(PrivateKey::generate(KeyType::EcP256)?));
+        let subject = Subject { common_name: "above".to_owned(), ..Subject::default() };
+        let (now, hour) = (Clock::system().now(), Duration::from_secs(3600));
+        let root = Template::new(Serial::random()?, Name::try_from(&subject)?, now - hour..now + 24 * hour, Kind::Ca);
+        let root = self_signed(&root, &signer).now_or_never().context("a key in memory signs at once")??;
+        fs::write(self.dir.join("above.pem"), root.to_pem())?;
+        fs::write(self.dir.join("above.key"), &*signer.0.to_pkcs8_pem()?)?;
+        Ok(hex(root.subject_key_id().context("no key ID")?))
+    }
 }
 
 #[test]

@@ -7,12 +7,14 @@ mod host;
 pub mod key_manager;
 pub mod load;
 pub mod node_attestor;
+pub mod upstream_authority;
 pub mod workload_attestor;
 
 pub use error::PluginError;
 pub use host::{Host, IdentityProvider};
 pub use key_manager::KeyManager;
 pub use node_attestor::{AgentNodeAttestor, ServerNodeAttestor};
+pub use upstream_authority::UpstreamAuthority;
 pub use workload_attestor::WorkloadAttestor;
 
 use steeple_config::plugins::PluginData;

@@ -11,9 +11,15 @@ use steeple_spiffe::TrustDomain;
 use steeple_transport::status::code_name;
 use tracing::{debug, warn};
 
-use crate::{Configuration, Host, NO_CONFIGURATION, PluginError, key_manager, node_attestor, workload_attestor};
+use crate::{
+    Configuration, Host, NO_CONFIGURATION, PluginError, key_manager, node_attestor, upstream_authority,
+    workload_attestor,
+};
 pub use loading::Loaded;
 use loading::Loading;
+
+/// Looks at a plugin's configuration without making it.
+pub type Check = fn(&Configuration) -> Result<(), PluginError>;
 
 /// How a built-in of one type is made. `T` is the type's trait.
 pub struct BuiltIn<T: ?Sized + 'static> {
@@ -21,6 +27,9 @@ pub struct BuiltIn<T: ?Sized + 'static> {
     pub name: &'static str,
     /// Makes it from its configuration.
     pub build: fn(&Configuration) -> Result<Arc<T>, PluginError>,
+    /// What is asked in the place of [`BuiltIn::build`] where a plugin's configuration is checked, for one that can be made
+    /// on its own host alone.
+    pub check: Option<Check>,
 }
 
 /// The built-ins of a server.
@@ -29,6 +38,8 @@ pub struct ServerBuiltIns {
     pub key_managers: &'static [BuiltIn<dyn key_manager::Plugin>],
     /// NodeAttestor.
     pub node_attestors: &'static [BuiltIn<dyn node_attestor::ServerPlugin>],
+    /// UpstreamAuthority.
+    pub upstream_authorities: &'static [BuiltIn<dyn upstream_authority::Plugin>],
 }
 
 /// The built-ins of an agent.
@@ -48,6 +59,8 @@ pub struct ServerPlugins {
     pub key_manager: key_manager::KeyManager,
     /// Any number, in their order.
     pub node_attestors: Vec<node_attestor::ServerNodeAttestor>,
+    /// One at most.
+    pub upstream_authority: Option<upstream_authority::UpstreamAuthority>,
     /// All of them.
     pub loaded: Loaded,
 }
@@ -152,7 +165,9 @@ pub fn server(
     blocks.join_token_is_built_in()?;
     let mut loading = Loading::new(&blocks, Daemon { trust_domain, host }, UNCONFIGURED_OF_A_SERVER);
     match load_server(&mut loading, built_ins) {
-        Ok((key_manager, node_attestors)) => Ok(ServerPlugins { key_manager, node_attestors, loaded: loading.loaded }),
+        Ok((key_manager, node_attestors, upstream_authority)) => {
+            Ok(ServerPlugins { key_manager, node_attestors, upstream_authority, loaded: loading.loaded })
+        }
         Err(error) => {
             loading.loaded.unload();
             Err(error)
@@ -160,12 +175,12 @@ pub fn server(
     }
 }
 
+type OfAServer =
+    (key_manager::KeyManager, Vec<node_attestor::ServerNodeAttestor>, Option<upstream_authority::UpstreamAuthority>);
+
 /// In the order of the file; whether there are enough is looked at when all are there.
-fn load_server(
-    loading: &mut Loading<'_>,
-    built_ins: &ServerBuiltIns,
-) -> Result<(key_manager::KeyManager, Vec<node_attestor::ServerNodeAttestor>), LoadError> {
-    let (mut key_managers, mut node_attestors) = (Vec::new(), Vec::new());
+fn load_server(loading: &mut Loading<'_>, built_ins: &ServerBuiltIns) -> Result<OfAServer, LoadError> {
+    let (mut key_managers, mut node_attestors, mut upstream_authorities) = (Vec::new(), Vec::new(), Vec::new());
     for block in &loading.blocks.enabled {
         match block.kind.as_str() {
             key_manager::TYPE => {
@@ -175,6 +190,11 @@ fn load_server(
                 let (name, plugin) = loading.load(node_attestor::TYPE, built_ins.node_attestors, block)?;
                 node_attestors.push(node_attestor::ServerNodeAttestor::new(&name, plugin));
             }
+            upstream_authority::TYPE => {
+                let built_ins = built_ins.upstream_authorities;
+                let (name, plugin) = loading.load(upstream_authority::TYPE, built_ins, block)?;
+                upstream_authorities.push(upstream_authority::UpstreamAuthority::new(&name, plugin));
+            }
             kind => {
                 if let Some(kind) = NOT_BUILT_IN.iter().find(|absent| **absent == kind) {
                     loading.load::<dyn Absent>(kind, &[], block)?;
@@ -183,7 +203,8 @@ fn load_server(
         }
     }
     let (name, plugin) = exactly_one(key_manager::TYPE, &mut key_managers)?;
-    Ok((key_manager::KeyManager::of_server(&name, plugin), node_attestors))
+    one_at_most(upstream_authority::TYPE, upstream_authorities.len())?;
+    Ok((key_manager::KeyManager::of_server(&name, plugin), node_attestors, upstream_authorities.pop()))
 }
 
 /// All that is wrong with a server's plugins. They are made, and dropped again.
@@ -202,6 +223,8 @@ pub fn check_server(
     wrong.extend(blocks.join_token_is_built_in().err());
     wrong.extend(blocks.join_token_settings());
     wrong.extend(blocks.check(node_attestor::TYPE, built_ins.node_attestors, daemon));
+    wrong.extend(blocks.check(upstream_authority::TYPE, built_ins.upstream_authorities, daemon));
+    wrong.extend(one_at_most(upstream_authority::TYPE, blocks.of(upstream_authority::TYPE).count()).err());
     wrong.extend(NOT_BUILT_IN.iter().flat_map(|kind| blocks.check::<dyn Absent>(kind, &[], daemon)));
     wrong
 }
@@ -291,7 +314,7 @@ const OF_A_SERVER: &[(&str, &[&str])] = &[
     ("DataStore", &["sql"]),
     (key_manager::TYPE, &["aws_kms", "azure_key_vault", "gcp_kms", "hashicorp_vault"]),
     (node_attestor::TYPE, NODE_ATTESTORS),
-    ("UpstreamAuthority", &["aws_pca", "awssecret", "cert-manager", "disk", "ejbca", "gcp_cas", "spire", "vault"]),
+    (upstream_authority::TYPE, &["aws_pca", "awssecret", "cert-manager", "ejbca", "gcp_cas", "spire", "vault"]),
     ("Notifier", &["gcs_bundle", "k8sbundle"]),
     (
         "BundlePublisher",
@@ -301,7 +324,7 @@ const OF_A_SERVER: &[(&str, &[&str])] = &[
 ];
 
 /// Those of which there is no built-in.
-const NOT_BUILT_IN: [&str; 4] = ["UpstreamAuthority", "Notifier", "BundlePublisher", "CredentialComposer"];
+const NOT_BUILT_IN: [&str; 3] = ["Notifier", "BundlePublisher", "CredentialComposer"];
 
 /// A server's that take no configuration: of them there is no word that they were configured.
 const UNCONFIGURED_OF_A_SERVER: &[(&str, &str)] = &[(key_manager::TYPE, "memory")];
@@ -351,6 +374,13 @@ struct Daemon<'a> {
     host: &'a Host,
 }
 
+impl Daemon<'_> {
+    fn configuration(self, block: &PluginBlock) -> Configuration {
+        let Self { trust_domain, host } = self;
+        Configuration { trust_domain: trust_domain.clone(), data: block.data.clone(), host: host.clone() }
+    }
+}
+
 impl<'a> Blocks<'a> {
     fn new(
         blocks: &'a [PluginBlock],
@@ -377,7 +407,16 @@ impl<'a> Blocks<'a> {
         built_ins: &'static [BuiltIn<T>],
         daemon: Daemon<'_>,
     ) -> Vec<LoadError> {
-        self.of(kind).filter_map(|block| self.make(kind, built_ins, block, daemon).err()).collect()
+        let check = |block| {
+            let built_in = self.built_in(kind, built_ins, block)?;
+            let configuration = daemon.configuration(block);
+            let checked = match built_in.check {
+                Some(check) => check(&configuration),
+                None => (built_in.build)(&configuration).map(drop),
+            };
+            checked.map_err(|error| LoadError::Configure { kind, name: block.name.clone(), error })
+        };
+        self.of(kind).filter_map(|block| check(block).err()).collect()
     }
 
     fn make<T: ?Sized>(
@@ -385,12 +424,11 @@ impl<'a> Blocks<'a> {
         kind: &'static str,
         built_ins: &'static [BuiltIn<T>],
         block: &PluginBlock,
-        Daemon { trust_domain, host }: Daemon<'_>,
+        daemon: Daemon<'_>,
     ) -> Result<Arc<T>, LoadError> {
         let built_in = self.built_in(kind, built_ins, block)?;
-        let configuration =
-            Configuration { trust_domain: trust_domain.clone(), data: block.data.clone(), host: host.clone() };
-        (built_in.build)(&configuration).map_err(|error| LoadError::Configure { kind, name: block.name.clone(), error })
+        let made = (built_in.build)(&daemon.configuration(block));
+        made.map_err(|error| LoadError::Configure { kind, name: block.name.clone(), error })
     }
 
     fn join_token_is_built_in(&self) -> Result<(), LoadError> {
@@ -451,6 +489,10 @@ impl<'a> Blocks<'a> {
 fn exactly_one<T>(kind: &'static str, loaded: &mut Vec<T>) -> Result<T, LoadError> {
     one(kind, loaded.len())?;
     Ok(loaded.remove(0))
+}
+
+fn one_at_most(kind: &'static str, count: usize) -> Result<(), LoadError> {
+    if count <= 1 { Ok(()) } else { Err(LoadError::Count { kind, expected: "at most 1", count }) }
 }
 
 fn one(kind: &'static str, count: usize) -> Result<(), LoadError> {

@@ -20,14 +20,21 @@ use steeple_testkit::MemoryKeys;
 use steeple_testkit::record::Logged;
 
 const SERVER: ServerBuiltIns = ServerBuiltIns {
-    key_managers: &[BuiltIn { name: "memory", build: keys }, BuiltIn { name: "disk", build: keys_at }],
-    node_attestors: &[BuiltIn { name: "join_token", build: looked_at }],
+    key_managers: &[
+        BuiltIn { name: "memory", build: keys, check: None },
+        BuiltIn { name: "disk", build: keys_at, check: None },
+    ],
+    node_attestors: &[BuiltIn { name: "join_token", build: looked_at, check: None }],
+    upstream_authorities: &[],
 };
 
 const AGENT: AgentBuiltIns = AgentBuiltIns {
     key_managers: SERVER.key_managers,
-    node_attestors: &[BuiltIn { name: "join_token", build: attestor }],
-    workload_attestors: &[BuiltIn { name: "unix", build: everything }, BuiltIn { name: "docker", build: everything }],
+    node_attestors: &[BuiltIn { name: "join_token", build: attestor, check: None }],
+    workload_attestors: &[
+        BuiltIn { name: "unix", build: everything, check: None },
+        BuiltIn { name: "docker", build: everything, check: None },
+    ],
 };
 
 fn keys(configuration: &Configuration) -> Result<Arc<dyn key_manager::Plugin>, PluginError> {
@@ -220,9 +227,12 @@ fn the_plugins_of_an_agent_are_looked_up_without_being_made() {
         panic!("a plugin is made");
     }
     const UNMADE: AgentBuiltIns = AgentBuiltIns {
-        key_managers: &[BuiltIn { name: "memory", build: never }, BuiltIn { name: "disk", build: never }],
-        node_attestors: &[BuiltIn { name: "join_token", build: never }],
-        workload_attestors: &[BuiltIn { name: "unix", build: never }],
+        key_managers: &[
+            BuiltIn { name: "memory", build: never, check: None },
+            BuiltIn { name: "disk", build: never, check: None },
+        ],
+        node_attestors: &[BuiltIn { name: "join_token", build: never, check: None }],
+        workload_attestors: &[BuiltIn { name: "unix", build: never, check: None }],
     };
     let check = |text: &str, has_token| load::check_agent(&blocks(text), &UNMADE, has_token);
     assert!(check(OF_AN_AGENT, false).is_ok());
@@ -291,7 +301,7 @@ fn plugins_of_the_reference_that_are_not_built_in_yet_are_told_apart_from_unknow
     for (kind, name) in [
         ("NodeAttestor", "x509pop"),
         ("NodeAttestor", "aws_iid"),
-        ("UpstreamAuthority", "disk"),
+        ("UpstreamAuthority", "spire"),
         ("Notifier", "k8sbundle"),
         ("BundlePublisher", "aws_s3"),
         ("CredentialComposer", "uniqueid"),

@@ -1,6 +1,7 @@
 //! Issuing certificates (RFC 5280) in the form that SPIRE gives them.
 
 use std::fmt;
+use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
 use const_oid::db::rfc5280;
@@ -57,6 +58,23 @@ pub struct Template {
     pub policies: Vec<ObjectIdentifier>,
     /// More extensions, behind all others. One of a type that we write ourselves takes its place.
     pub extra_extensions: Vec<Extension>,
+}
+
+impl Template {
+    /// Without names, policies and more extensions.
+    pub fn new(serial: Serial, subject: Name, validity: Range<SystemTime>, kind: Kind) -> Self {
+        Self {
+            serial,
+            subject,
+            uri_san: None,
+            dns_sans: Vec::new(),
+            not_before: validity.start,
+            not_after: validity.end,
+            kind,
+            policies: Vec::new(),
+            extra_extensions: Vec::new(),
+        }
+    }
 }
 
 /// What a certificate is for.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use steeple_catalog::load::{LoadError, ServerBuiltIns, ServerPlugins};
 use steeple_catalog::node_attestor::ServerNodeAttestor;
-use steeple_catalog::{Host, IdentityProvider, KeyManager, PluginError};
+use steeple_catalog::{Host, IdentityProvider, KeyManager, PluginError, UpstreamAuthority};
 use steeple_config::sections::REQUIRE_PQ_KEM;
 use steeple_datastore::{Change, DataStore, Error as StoreError, Feed};
 use steeple_runtime::health::Health;
@@ -141,8 +141,10 @@ async fn with_plugins(
     let host = Host::new(clock.clone());
     check_trust_domain(store, config.trust_domain.name()).await.map_err(not_started)?;
     let plugins = steeple_catalog::load::server(&config.plugins, built_ins, &config.trust_domain, &host);
-    let ServerPlugins { key_manager, node_attestors, loaded } = plugins.map_err(|error| not_started(error.into()))?;
-    let start = start(config, (key_manager, node_attestors), &host, store.clone(), log, clock, shutdown);
+    let plugins = plugins.map_err(|error| not_started(error.into()))?;
+    let ServerPlugins { key_manager, node_attestors, upstream_authority, loaded } = plugins;
+    let plugins = (key_manager, upstream_authority, node_attestors);
+    let start = start(config, plugins, &host, store.clone(), log, clock, shutdown);
     let ended = match Box::pin(start).await {
         Ok(tasks) => {
             debug!(target: "health", "Initializing health checkers");
@@ -158,7 +160,7 @@ async fn with_plugins(
 
 async fn start(
     config: Config,
-    (key_manager, node_attestors): (KeyManager, Vec<ServerNodeAttestor>),
+    (key_manager, upstream_authority, node_attestors): (KeyManager, Option<UpstreamAuthority>, Vec<ServerNodeAttestor>),
     host: &Host,
     store: DataStore,
     log: Log,
@@ -170,10 +172,10 @@ async fn start(
     // What signs.
     let signing = Signing::default();
     let x509_key_type = config.ca.x509_key_type;
+    let signs = (key_manager, upstream_authority);
     let authorities =
-        Authorities::load(trust_domain.clone(), config.ca, key_manager, store.clone(), clock.clone(), signing.clone())
-            .await
-            .map_err(RunError::Journal)?;
+        Authorities::load(trust_domain.clone(), config.ca, signs, store.clone(), clock.clone(), signing.clone());
+    let authorities = authorities.await.map_err(RunError::Journal)?;
     let rotation = Rotation::start(authorities, clock.clone(), health.clone()).await?;
     let ca = Ca::new(signing, config.lifetimes, config.jwt_issuer, clock.clone());
     let ca = Arc::new(ca.with_wit_issuer(config.wit_issuer));

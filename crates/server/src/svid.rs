@@ -180,7 +180,7 @@ mod tests {
             };
             let (signing, keys) = (Signing::default(), MemoryKeys::new().of_server());
             let authorities =
-                Authorities::load(trust_domain.clone(), config, keys, store, manual.clock(), signing.clone());
+                Authorities::load(trust_domain.clone(), config, (keys, None), store, manual.clock(), signing.clone());
             let authorities = Rotation::start(authorities.await.unwrap(), manual.clock(), Health::new()).await.unwrap();
             let (orders, shutdown) = (authorities.orders(), Shutdown::new());
             tokio::spawn(authorities.run(shutdown.clone()));

@@ -8,8 +8,8 @@ use futures::FutureExt;
 use serde_json::{Map, Value, json};
 use steeple_pki::certificate::svid_subject;
 use steeple_pki::{
-    Issuer, KeyType, Kind, LocalSigner, Name, PkiError, PrivateKey, PublicKey, Serial, SignatureAlgorithm, Signer,
-    Template, jws,
+    CertificateRequest, Issuer, KeyType, Kind, LocalSigner, Name, PkiError, PrivateKey, PublicKey, Serial,
+    SignatureAlgorithm, Signer, Template, jws,
 };
 use steeple_proto::spire::api::types;
 use steeple_runtime::clock::unix_seconds;
@@ -106,6 +106,15 @@ impl Ca {
     pub fn certify(&self, id: &SpiffeId, key: &PublicKey, validity: Range<SystemTime>) -> Certificate {
         let template = Template { uri_san: Some(id.clone()), ..template(Serial::random().unwrap(), validity) };
         made(steeple_pki::issue(&template, key, &Issuer::new(&self.root, &self.x509)))
+    }
+
+    /// The certificate of an authority below this one, as it is asked for.
+    pub fn certify_authority(&self, asked: CertificateRequest, validity: Range<SystemTime>) -> Certificate {
+        let CertificateRequest { public_key, subject, extensions, .. } = asked;
+        let serial = Serial::random().unwrap();
+        // The names are among the extensions.
+        let template = Template { extra_extensions: extensions, ..Template::new(serial, subject, validity, Kind::Ca) };
+        made(steeple_pki::issue(&template, &public_key, &Issuer::new(&self.root, &self.x509)))
     }
 
     /// The certificate of a web server with a DNS name and no SPIFFE ID, with its key in PKCS#8.
@@ -224,17 +233,7 @@ fn signer() -> LocalSigner {
 
 /// A leaf, unless told otherwise.
 fn template(serial: Serial, validity: Range<SystemTime>) -> Template {
-    Template {
-        serial,
-        subject: Name::try_from(&svid_subject()).unwrap(),
-        uri_san: None,
-        dns_sans: Vec::new(),
-        not_before: validity.start,
-        not_after: validity.end,
-        kind: Kind::Svid,
-        policies: Vec::new(),
-        extra_extensions: Vec::new(),
-    }
+    Template::new(serial, Name::try_from(&svid_subject()).unwrap(), validity, Kind::Svid)
 }
 
 /// A key in memory signs at once: no runtime is needed.

@@ -71,6 +71,11 @@ async fn localauthority() {
 }
 
 #[tokio::test]
+async fn localauthority_below_another() {
+    replay("localauthority-upstream").await;
+}
+
+#[tokio::test]
 async fn logger_debug_health() {
     replay("logger-debug-health").await;
 }

@@ -10,10 +10,6 @@ pub(crate) fn of(record: &Record) -> Coverage {
     if let Some((_, work)) = LATER.iter().find(|(name, _)| *name == record.name) {
         return Coverage::Later(work);
     }
-    let socket = record.env.get("SPIRE_SERVER_PRIVATE_SOCKET").map_or("", String::as_str);
-    if socket == "up.sock" {
-        return Coverage::Later(UPSTREAM_DISK);
-    }
     Coverage::Equal
 }
 
@@ -80,11 +76,7 @@ const LATER: &[(&str, &str)] = &[
     ("validate-server-plugin-cmd-missing", EXTERNAL),
     ("run-server-bad-opa-path", "`auth_opa_policy_engine`"),
     ("run-server-m3-single-block-two-keys", "sinks of metrics"),
-    ("run-server-upstream-disk-missing-files", UPSTREAM_DISK),
-    ("validate-server-upstream-disk-no-paths", UPSTREAM_DISK),
-    ("validate-server-upstream-disk-missing-files", UPSTREAM_DISK),
 ];
 
 const EXTERNAL: &str = "external plugins";
 const FEDERATION: &str = "federation";
-const UPSTREAM_DISK: &str = "UpstreamAuthority disk";

@@ -74,7 +74,7 @@ impl Place {
     fn prepare(&mut self, record: &str) {
         let golden = |name: &str| format!("spiffe://example.org/spire/agent/join_token/golden-{name}");
         match record {
-            "healthcheck" => self.start("server", ""),
+            "healthcheck" => self.start("server", "", ""),
             "entry-create-generated-id" => {
                 // The entries of the tokens had gone.
                 self.write_with("server", async |store| {
@@ -116,14 +116,28 @@ impl Place {
                 self.write("server", [UpdateEntry { entry: federated(), mask }]);
             }
             "agent-list-x509pop" => {
-                self.start("pu", "");
+                self.start("pu", "", "");
                 self.attest_x509pop(&[NODE_1, NODE_2]);
             }
             "agent-purge-json" => self.attest_x509pop(&[NODE_1]),
             "disabled-jwt-mint" => {
-                self.start("dj", "disable_jwt_svids = true\nexperimental { feature_flags = [\"wit-svid\"] }")
+                let more = "disable_jwt_svids = true\nexperimental { feature_flags = [\"wit-svid\"] }";
+                self.start("dj", more, "");
             }
+            "upstream-x509-show" => {
+                self.put_upstream("upstream1");
+                let files = "cert_file_path = \"up.pem\"\nkey_file_path = \"up.key\"";
+                self.start("up", "", &format!("UpstreamAuthority \"disk\" {{ plugin_data {{ {files} }} }}"));
+            }
+            "upstream-x509-prepare" => self.put_upstream("upstream2"),
             _ => {}
+        }
+    }
+
+    /// Puts an authority where the server with one above it finds it.
+    fn put_upstream(&self, name: &str) {
+        for end in ["pem", "key"] {
+            fs::copy(self.path().join(format!("inputs/{name}.{end}")), self.path().join(format!("up.{end}"))).unwrap();
         }
     }
 
@@ -154,10 +168,11 @@ impl Place {
         self.write("pu", nodes.iter().map(report));
     }
 
-    /// Starts a server with files and a socket of this name, and with more keys than all of them have.
-    fn start(&mut self, name: &str, more: &str) {
+    /// Starts a server with files and a socket of this name, and with more keys and plugins than all of them have.
+    fn start(&mut self, name: &str, more: &str, plugins: &str) {
         let dir = self.dir.path();
         let conf = SERVER.replace("ADDRESS", &loopback(self.servers.len())).replace("NAME", name).replace("MORE", more);
+        let conf = conf.replace("PLUGINS", plugins);
         fs::write(dir.join(format!("{name}.conf")), conf).unwrap();
         let log = fs::File::create(dir.join(format!("{name}.log"))).unwrap();
         let run = ["run", "-config", &format!("{name}.conf")];
@@ -240,5 +255,6 @@ plugins {
   DataStore "sql" { plugin_data { database_type = "sqlite3" connection_string = "NAME.sqlite3" } }
   KeyManager "memory" {}
   NodeAttestor "join_token" {}
+  PLUGINS
 }
 "#;

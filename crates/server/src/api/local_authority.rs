@@ -1,5 +1,5 @@
-//! `spire.api.server.localauthority.v1.LocalAuthority`: what operators do to this server's own authorities by hand. There
-//! are no upstream authorities and no WIT authorities yet.
+//! `spire.api.server.localauthority.v1.LocalAuthority`: what operators do to this server's own authorities by hand, and
+//! to those above them. WIT authorities cannot be changed by hand, as in the reference.
 
 use steeple_proto::spire::api::server::localauthority::v1::local_authority_server::{
     LocalAuthority, LocalAuthorityServer,
@@ -73,7 +73,19 @@ impl LocalAuthority for Service {
         request: Request<TaintX509UpstreamAuthorityRequest>,
     ) -> Result<Response<TaintX509UpstreamAuthorityResponse>, Status> {
         let call = Call::of(&request)?;
-        Err(no_upstream(&call, &request.into_inner().subject_key_id))
+        let id = request.into_inner().subject_key_id;
+        let span = upstream(&call, &id);
+        async {
+            self.0.orders.taint_upstream(id.clone()).await.map_err(|error| match error {
+                OrderError::Ca(error) => status::internal("failed to taint upstream authority", error),
+                other => of_upstream("provided subject key id is not valid", &other),
+            })?;
+            info!(target: "api", "X.509 upstream authority tainted successfully");
+            let upstream_authority_subject_key_id = id.to_lowercase();
+            Ok(Response::new(TaintX509UpstreamAuthorityResponse { upstream_authority_subject_key_id }))
+        }
+        .instrument(span)
+        .await
     }
 
     async fn revoke_x509_authority(
@@ -91,7 +103,19 @@ impl LocalAuthority for Service {
         request: Request<RevokeX509UpstreamAuthorityRequest>,
     ) -> Result<Response<RevokeX509UpstreamAuthorityResponse>, Status> {
         let call = Call::of(&request)?;
-        Err(no_upstream(&call, &request.into_inner().subject_key_id))
+        let id = request.into_inner().subject_key_id;
+        let span = upstream(&call, &id);
+        async {
+            self.0.orders.revoke_upstream(id.clone()).await.map_err(|error| match error {
+                OrderError::Ca(error) => status::internal("failed to revoke X.509 upstream authority", error),
+                other => of_upstream("invalid subject key ID", &other),
+            })?;
+            info!(target: "api", "X.509 upstream authority successfully revoked");
+            let upstream_authority_subject_key_id = id.to_lowercase();
+            Ok(Response::new(RevokeX509UpstreamAuthorityResponse { upstream_authority_subject_key_id }))
+        }
+        .instrument(span)
+        .await
     }
 
     async fn get_jwt_authority_state(
@@ -225,6 +249,7 @@ impl Service {
         async {
             self.check(of)?;
             let tainted = self.0.orders.taint(of, id).await.map_err(|error| match error {
+                OrderError::HasUpstream => not_a_root("tainted"),
                 OrderError::Active => status::invalid_argument("unable to taint current local authority"),
                 OrderError::Status(_) => status::invalid("only Old local authorities can be tainted", error),
                 OrderError::Ca(error) => status::internal(&format!("failed to taint {of} authority"), error),
@@ -242,6 +267,7 @@ impl Service {
         async {
             self.check(of)?;
             self.0.orders.revoke(of, id.clone()).await.map_err(|error| match error {
+                OrderError::HasUpstream => not_a_root("revoked"),
                 OrderError::NotRunning => refused(&error),
                 OrderError::Ca(error) => status::internal(&format!("failed to revoke {of} authority"), error),
                 other => status::invalid("invalid authority ID", other),
@@ -270,6 +296,11 @@ fn refused(error: &OrderError) -> Status {
     }
 }
 
+fn not_a_root(verb: &str) -> Status {
+    let message = format!("local authority can't be {verb} if there is an upstream authority");
+    status::log(Status::failed_precondition(message))
+}
+
 fn shown(authority: Described) -> AuthorityState {
     let Described { authority_id, expires_at, upstream_id } = authority;
     AuthorityState { authority_id, expires_at, upstream_authority_subject_key_id: upstream_id }
@@ -281,10 +312,19 @@ fn named(call: &Call, id: &str) -> Span {
     error_span!(target: "api", "authority", local_authority_id = id)
 }
 
-fn no_upstream(call: &Call, id: &str) -> Status {
+/// What lines about an authority above say of it.
+fn upstream(call: &Call, id: &str) -> Span {
     call.audit("subject_key_id", id);
-    let span = error_span!(target: "api", "authority", subject_key_id = id);
-    span.in_scope(|| status::log(Status::failed_precondition("upstream authority is not configured")))
+    error_span!(target: "api", "authority", subject_key_id = id)
+}
+
+/// Why an authority above is left as it is.
+fn of_upstream(message: &str, error: &OrderError) -> Status {
+    match error {
+        OrderError::NotRunning => refused(error),
+        OrderError::NoUpstream => status::log(Status::failed_precondition(error.to_string())),
+        other => status::invalid(message, other),
+    }
 }
 
 fn no_wit() -> Status {

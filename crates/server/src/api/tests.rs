@@ -107,8 +107,14 @@ impl Api {
         };
         let signing = Signing::default();
         let keys = MemoryKeys::new().of_server();
-        let authorities =
-            Authorities::load(trust_domain.clone(), config, keys, store.clone(), clock.clone(), signing.clone());
+        let authorities = Authorities::load(
+            trust_domain.clone(),
+            config,
+            (keys, None),
+            store.clone(),
+            clock.clone(),
+            signing.clone(),
+        );
         let health = steeple_runtime::health::Health::new();
         let rotation = Rotation::start(authorities.await.unwrap(), clock.clone(), health).await.unwrap();
         let orders = rotation.orders();

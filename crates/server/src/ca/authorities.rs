@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use steeple_catalog::KeyManager;
 use steeple_catalog::key_manager::{Key, KeySigner};
+use steeple_catalog::{KeyManager, UpstreamAuthority};
 use steeple_datastore::DataStore;
 use steeple_datastore::bundles::AppendBundle;
 use steeple_pki::{KeyType, Kind, Name, Serial, Signer, Subject, Template};
@@ -29,15 +29,18 @@ use super::{CaConfig, CaError, CaSubject, JwtAuthority, WitAuthority, X509Author
 /// All kinds with their slots and the journal. One task owns it ([`super::Rotation`]).
 pub struct Authorities {
     pub(super) trust_domain: TrustDomain,
-    config: CaConfig,
+    pub(super) config: CaConfig,
     keys: KeyManager,
+    /// What signs them; None where they are roots.
+    pub(super) upstream: Option<UpstreamAuthority>,
     pub(super) store: DataStore,
-    clock: Clock,
+    pub(super) clock: Clock,
     journal: Journal,
     pub(super) x509: Slots<X509Authority>,
     pub(super) jwt: Slots<JwtAuthority>,
     wit: Slots<WitAuthority>,
     pub(super) signing: Signing,
+    pub(super) has_warned_of_jwt: bool,
 }
 
 impl Authorities {
@@ -48,7 +51,7 @@ impl Authorities {
     pub async fn load(
         trust_domain: TrustDomain,
         config: CaConfig,
-        keys: KeyManager,
+        (keys, upstream): (KeyManager, Option<UpstreamAuthority>),
         store: DataStore,
         clock: Clock,
         signing: Signing,
@@ -57,13 +60,27 @@ impl Authorities {
             keys.public_keys().await?.into_iter().map(|key| (key.id.clone(), key)).collect();
         let journal = Journal::load(store.clone(), held.values().map(|key| &key.public_key)).await?;
         let bundle = store.fetch_bundle(trust_domain.id().as_str()).await?;
-        let loading = Loading { held: &held, keys: &keys, bundle: bundle.as_ref(), clock: &clock };
+        let has_upstream = upstream.is_some();
+        let loading = Loading { held: &held, keys: &keys, has_upstream, bundle: bundle.as_ref(), clock: &clock };
         let x509 = Slots::from_journal(journal.x509().iter().rev().filter_map(|entry| loading.x509(entry)));
         let jwt = Slots::from_journal(journal.jwt().iter().rev().filter_map(|entry| loading.jwt(entry)));
         // Those of a time when WIT-SVIDs were wanted stay in the journal.
         let wit = journal.wit().iter().rev().filter(|_| config.wit_key_type.is_some());
         let wit = Slots::from_journal(wit.filter_map(|entry| loading.wit(entry)));
-        let authorities = Self { trust_domain, config, keys, store, clock, journal, x509, jwt, wit, signing };
+        let authorities = Self {
+            trust_domain,
+            config,
+            keys,
+            upstream,
+            store,
+            clock,
+            journal,
+            x509,
+            jwt,
+            wit,
+            signing,
+            has_warned_of_jwt: false,
+        };
         authorities.publish();
         Ok(authorities)
     }
@@ -103,20 +120,17 @@ impl Authorities {
         self.x509.drop_prepared();
         let signer = self.generate(&format!("x509-CA-{}", slot.name()), self.config.x509_key_type).await?;
         let issued_at = self.clock.now();
-        let certificate = steeple_pki::self_signed(&self.root(issued_at)?, &*signer).await?;
-        // In the bundle before anything is signed with it: whoever meets an SVID below it finds its root.
-        self.append(common::Bundle {
-            root_cas: vec![common::Certificate { der_bytes: certificate.der().to_vec(), tainted_key: false }],
-            ..common::Bundle::default()
-        })
-        .await?;
-        let authority = X509Authority { certificate, upstream_chain: Vec::new(), signer, issued_at };
+        // Either puts the root into the bundle before anything is signed: whoever meets an SVID below it finds it there.
+        let authority = match self.upstream.clone() {
+            Some(upstream) => Box::pin(self.minted(&upstream, signer, issued_at)).await?,
+            None => self.self_signed(signer, issued_at).await?,
+        };
         self.journal.append_x509(slot, &authority).await;
         with_fields(validity(&authority), || {
             info!(
                 target: "ca_manager",
                 slot = slot.name(),
-                self_signed = true,
+                self_signed = self.upstream.is_none(),
                 local_authority_id = authority.authority_id(),
                 upstream_authority_id = authority.upstream_id(),
                 "X509 CA prepared"
@@ -126,24 +140,25 @@ impl Authorities {
         Ok(())
     }
 
-    /// The certificate of a self-signed authority. Its subject holds its serial number once more, which tells apart
-    /// authorities of the same configured name.
-    fn root(&self, issued_at: SystemTime) -> Result<Template, CaError> {
-        let CaSubject { countries, organizations, common_name } = self.config.subject.clone();
+    async fn self_signed(&self, signer: Arc<dyn Signer>, issued_at: SystemTime) -> Result<X509Authority, CaError> {
         let serial = Serial::random()?;
-        let subject =
-            Subject { countries, organizations, common_name, serial_number: serial.to_string(), ..Subject::default() };
-        Ok(Template {
-            serial,
-            subject: Name::try_from(&subject)?,
+        let validity = issued_at - BACKDATE..issued_at + self.config.ttl;
+        let root = Template {
             uri_san: Some(self.trust_domain.id()),
-            dns_sans: Vec::new(),
-            not_before: issued_at - BACKDATE,
-            not_after: issued_at + self.config.ttl,
-            kind: Kind::Ca,
-            policies: Vec::new(),
-            extra_extensions: Vec::new(),
-        })
+            ..Template::new(serial, self.subject(serial)?, validity, Kind::Ca)
+        };
+        let certificate = steeple_pki::self_signed(&root, &*signer).await?;
+        self.append(common::Bundle { root_cas: vec![published(&certificate)], ..common::Bundle::default() }).await?;
+        Ok(X509Authority { certificate, upstream_chain: Vec::new(), signer, issued_at })
+    }
+
+    /// The name of an authority. It holds a serial number, which tells apart authorities of the same configured name; that
+    /// of the certificate, if it is made here.
+    pub(super) fn subject(&self, serial: Serial) -> Result<Name, CaError> {
+        let CaSubject { countries, organizations, common_name } = self.config.subject.clone();
+        let serial_number = serial.to_string();
+        let subject = Subject { countries, organizations, common_name, serial_number, ..Subject::default() };
+        Ok(Name::try_from(&subject)?)
     }
 
     pub(super) async fn activate_x509(&mut self) {
@@ -175,6 +190,7 @@ impl Authorities {
         let slot = self.jwt.free_id();
         debug!(target: "ca_manager", slot = slot.name(), "Preparing JWT key");
         self.jwt.drop_prepared();
+        self.warn_of_jwt();
         let (authority, key) = self.new_key("JWT-Signer", slot, self.config.jwt_key_type).await?;
         self.append(common::Bundle { jwt_signing_keys: vec![key], ..common::Bundle::default() }).await?;
         self.journal.append_jwt(slot, &authority).await;
@@ -224,7 +240,7 @@ impl Authorities {
         Ok(Arc::new(KeySigner::new(self.keys.clone(), key)))
     }
 
-    async fn append(&self, authorities: common::Bundle) -> Result<(), CaError> {
+    pub(super) async fn append(&self, authorities: common::Bundle) -> Result<(), CaError> {
         let bundle = common::Bundle { trust_domain_id: self.trust_domain.id().to_string(), ..authorities };
         self.store.write(AppendBundle(bundle)).await?;
         Ok(())
@@ -233,6 +249,11 @@ impl Authorities {
     fn publish(&self) {
         self.signing.set(self.x509.active().cloned(), self.jwt.active().cloned(), self.wit.active().cloned());
     }
+}
+
+/// An authority in the form in which bundles have it.
+pub(super) fn published(certificate: &Certificate) -> common::Certificate {
+    common::Certificate { der_bytes: certificate.der().to_vec(), tainted_key: false }
 }
 
 /// From when and until when an authority signs, for the log.
@@ -244,6 +265,7 @@ fn validity(authority: &impl Authority) -> Vec<Field> {
 struct Loading<'a> {
     held: &'a HashMap<String, Key>,
     keys: &'a KeyManager,
+    has_upstream: bool,
     bundle: Option<&'a common::Bundle>,
     clock: &'a Clock,
 }
@@ -254,7 +276,9 @@ impl Loading<'_> {
         let certificate = Certificate::from_der(&entry.certificate).ok()?;
         let published =
             |bundle: &common::Bundle| bundle.root_cas.iter().any(|root| root.der_bytes == entry.certificate);
-        if entry.upstream_chain.is_empty() && !self.bundle.is_none_or(published) {
+        // One that is no root is none in the bundle either; whether it is trusted is for what stands above it to say.
+        let is_below = self.has_upstream && !entry.upstream_chain.is_empty();
+        if !is_below && !self.bundle.is_none_or(published) {
             warn!(target: "ca_manager", slot = slot.name(), "Journal's X509 CA is not in the bundle; it is left out");
             return None;
         }

@@ -1,6 +1,6 @@
 //! The server's own authorities: two slots a kind, of which one signs while the other is being prepared
 //! ([`authorities`]), what is remembered of them ([`journal`]), when they change ([`rotation`]), what operators do to them
-//! ([`orders`]), and signing ([`sign`]).
+//! ([`orders`]), and signing ([`sign`]). What stands above them, if anything does, is in [`upstream`].
 
 pub mod authorities;
 mod journal;
@@ -8,6 +8,7 @@ pub mod orders;
 mod rotation;
 pub mod sign;
 mod slots;
+mod upstream;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -98,9 +99,12 @@ pub enum CaError {
     /// The operator wants no JWT-SVIDs.
     #[error("JWT functionality is disabled")]
     JwtDisabled,
-    /// The key manager refused.
+    /// The key manager or the upstream authority refused.
     #[error(transparent)]
-    KeyManager(#[from] PluginError),
+    Plugin(#[from] PluginError),
+    /// What the upstream authority has signed is no authority for this server.
+    #[error("X509 CA minted by upstream authority is invalid: {0}")]
+    Minted(String),
     /// A certificate or token cannot be made from what was asked, or its key did not sign.
     #[error(transparent)]
     Pki(#[from] PkiError),
@@ -119,10 +123,10 @@ impl steeple_runtime::metrics::Coded for CaError {
     fn code(&self) -> &'static str {
         match self {
             Self::NoX509Authority | Self::NoJwtAuthority | Self::NoWitAuthority => "Unavailable",
-            Self::KeyManager(error) => error.code(),
+            Self::Plugin(error) => error.code(),
             Self::DataStore(error) => error.code(),
             Self::JwtDisabled => "Unimplemented",
-            Self::NoAudience => "InvalidArgument",
+            Self::NoAudience | Self::Minted(_) => "InvalidArgument",
             Self::Pki(_) | Self::Journal(_) => "Internal",
         }
     }

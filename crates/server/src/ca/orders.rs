@@ -80,6 +80,24 @@ pub enum OrderError {
     /// No JWT authority of the bundle has this ID.
     #[error("no JWT authority found with provided authority ID")]
     Unknown,
+    /// Local authorities are no roots: what stands above them is tainted and revoked.
+    #[error("there is an upstream authority")]
+    HasUpstream,
+    /// Nothing stands above the authorities of this server.
+    #[error("upstream authority is not configured")]
+    NoUpstream,
+    /// No authority above was named.
+    #[error("no subject key ID provided")]
+    NoSubjectKeyId,
+    /// The authority above the one that signs cannot be given up. The words are the reference's.
+    #[error("unable to use upstream authority singing current authority")]
+    AboveActive,
+    /// It does not stand above the authority beside the active one.
+    #[error("upstream authority didn't sign the old local authority")]
+    NotAbove,
+    /// It stands above one that will sign.
+    #[error("only upstream authorities signing an old authority can be used")]
+    NotAboveOld,
     /// It could not be made, or not be stored.
     #[error(transparent)]
     Ca(#[from] CaError),
@@ -117,6 +135,8 @@ pub(super) enum Order {
     Activate(Of, String, Answer<Described>),
     Taint(Of, String, Answer<Described>),
     Revoke(Of, String, Answer<()>),
+    TaintUpstream(String, Answer<()>),
+    RevokeUpstream(String, Answer<()>),
 }
 
 /// Where orders are given. Cheap to clone.
@@ -170,6 +190,23 @@ impl Orders {
         self.give(|answer| Order::Revoke(of, authority_id, answer)).await
     }
 
+    /// Taints the authority above the X.509 one that signed before: what is below it is replaced everywhere, and good until
+    /// then.
+    ///
+    /// # Errors
+    /// When another one is named, or it is tainted already.
+    pub async fn taint_upstream(&self, subject_key_id: String) -> Result<(), OrderError> {
+        self.give(|answer| Order::TaintUpstream(subject_key_id, answer)).await
+    }
+
+    /// Takes the authority above the X.509 one that signed before, which has to be tainted, out of the bundle.
+    ///
+    /// # Errors
+    /// When another one is named, or it is not tainted.
+    pub async fn revoke_upstream(&self, subject_key_id: String) -> Result<(), OrderError> {
+        self.give(|answer| Order::RevokeUpstream(subject_key_id, answer)).await
+    }
+
     async fn give<T>(&self, order: impl FnOnce(Answer<T>) -> Order) -> Result<T, OrderError> {
         let (answer, answered) = oneshot::channel();
         self.0.send(order(answer)).await.map_err(|_| OrderError::NotRunning)?;
@@ -186,10 +223,12 @@ impl Authorities {
             Order::Activate(of, id, answer) => drop(answer.send(self.activate_by_hand(of, &id).await)),
             Order::Taint(of, id, answer) => drop(answer.send(self.taint(of, &id).await)),
             Order::Revoke(of, id, answer) => drop(answer.send(self.revoke(of, &id).await)),
+            Order::TaintUpstream(id, answer) => drop(answer.send(self.taint_upstream(&id).await)),
+            Order::RevokeUpstream(id, answer) => drop(answer.send(self.revoke_upstream(&id).await)),
         }
     }
 
-    fn state(&self, of: Of) -> Result<State, OrderError> {
+    pub(super) fn state(&self, of: Of) -> Result<State, OrderError> {
         match of {
             Of::X509 => self.x509.state(),
             Of::Jwt => self.jwt.state(),
@@ -220,6 +259,7 @@ impl Authorities {
 
     async fn taint(&mut self, of: Of, id: &str) -> Result<Described, OrderError> {
         let state = self.state(of)?;
+        self.is_root(of)?;
         state.is_not_active(id)?;
         let old = match state.named(id)? {
             (Place::Old, old) => old,
@@ -238,6 +278,7 @@ impl Authorities {
 
     async fn revoke(&mut self, of: Of, id: &str) -> Result<(), OrderError> {
         let state = self.state(of)?;
+        self.is_root(of)?;
         state.is_not_active(id)?;
         let place = match state.named(id) {
             Ok((place, _)) => Some(place),
@@ -262,6 +303,10 @@ impl Authorities {
             }
         }
         Ok(())
+    }
+
+    fn is_root(&self, of: Of) -> Result<(), OrderError> {
+        if of == Of::X509 && self.upstream.is_some() { Err(OrderError::HasUpstream) } else { Ok(()) }
     }
 
     async fn publishes_jwt(&self, key_id: &str) -> Result<bool, OrderError> {

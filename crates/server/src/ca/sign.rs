@@ -197,17 +197,12 @@ impl Ca {
             Some(subject) => (subject, Kind::Svid),
             None => (below(authority), Kind::Ca),
         };
+        // No certificate outlives its authority.
+        let validity = now - BACKDATE..(now + ttl).min(authority.certificate.not_after());
         let template = Template {
-            serial: Serial::random()?,
-            subject: Name::try_from(&subject)?,
             uri_san: Some(id.clone()),
             dns_sans: dns_names.to_vec(),
-            not_before: now - BACKDATE,
-            // No certificate outlives its authority.
-            not_after: (now + ttl).min(authority.certificate.not_after()),
-            kind,
-            policies: Vec::new(),
-            extra_extensions: Vec::new(),
+            ..Template::new(Serial::random()?, Name::try_from(&subject)?, validity, kind)
         };
         let issuer = Issuer::new(&authority.certificate, &*authority.signer);
         let made = steeple_pki::issue(&template, public_key, &issuer).await?;

@@ -7,7 +7,6 @@ use steeple_catalog::PluginError;
 use steeple_catalog::node_attestor::{AgentPlugin, AttestationStream};
 use steeple_pki::possession::ProofKey;
 use steeple_pki::random;
-use steeple_runtime::os::reason;
 use steeple_spiffe::pem;
 use steeple_spiffe::workload_api::{Endpoint, WorkloadApiClient};
 use steeple_spiffe::x509::{Certificate, X509Error};
@@ -15,6 +14,7 @@ use zeroize::Zeroizing;
 
 use super::AgentOptions;
 use super::wire::{self, Algorithm, Base64, Challenge, Evidence, Response};
+use crate::read_text;
 
 pub(super) struct Agent {
     source: Source,
@@ -130,10 +130,6 @@ impl AgentPlugin for Agent {
             proof.map_err(|error| PluginError::internal(format!("failed to calculate challenge response: {error}")))?;
         server.respond(wire::write(&Response::new(of_agent, proof))?).await
     }
-}
-
-fn read_text(path: &std::path::Path) -> Result<String, String> {
-    std::fs::read_to_string(path).map_err(|error| format!("open {}: {}", path.display(), reason(&error)))
 }
 
 /// The certificates of a PEM file, which may hold the key as well.

@@ -1,3 +1,4 @@
+mod below;
 mod by_hand;
 mod ten_days;
 mod wit;
@@ -8,7 +9,7 @@ use steeple_datastore::bundles::SetBundle;
 use steeple_datastore::journals::{CaJournal, SetCaJournal};
 use steeple_pki::PrivateKey;
 use steeple_spiffe::{JwtSvid, SpiffeId};
-use steeple_testkit::{ManualClock, MemoryKeys};
+use steeple_testkit::{Ca as Root, ManualClock, MemoryKeys, Upstream};
 use tempfile::TempDir;
 
 use super::*;
@@ -24,6 +25,7 @@ struct Place {
     keys: MemoryKeys,
     store: DataStore,
     wit_key_type: Option<KeyType>,
+    upstream: Option<Upstream>,
     _dir: TempDir,
 }
 
@@ -31,7 +33,7 @@ impl Place {
     async fn new() -> Self {
         let manual = manual();
         let (store, dir) = store(&manual).await;
-        Self { manual, keys: MemoryKeys::new(), store, wit_key_type: None, _dir: dir }
+        Self { manual, keys: MemoryKeys::new(), store, wit_key_type: None, upstream: None, _dir: dir }
     }
 
     /// A start of the server: takes up what there is, and what is due.
@@ -56,8 +58,9 @@ impl Place {
         };
         let signing = Signing::default();
         let trust_domain = TrustDomain::parse("example.org").unwrap();
-        let (keys, store, clock) = (self.keys.of_server(), self.store.clone(), self.manual.clock());
-        let authorities = Authorities::load(trust_domain, config, keys, store, clock, signing.clone());
+        let signs = (self.keys.of_server(), self.upstream.as_ref().map(Upstream::plugin));
+        let (store, clock) = (self.store.clone(), self.manual.clock());
+        let authorities = Authorities::load(trust_domain, config, signs, store, clock, signing.clone());
         Ok((authorities.await?, signing))
     }
 
@@ -345,7 +348,8 @@ async fn left_by_the_reference(name: &str) -> Place {
     }
     let manual = ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_secs(AFTER_THE_REFERENCE));
     let store = DataStore::open(steeple_datastore::Options::sqlite(path), manual.clock()).await.unwrap();
-    Place { manual, keys, store, wit_key_type: None, _dir: dir }
+    let upstream = (name == "upstream").then(|| Upstream::new(Root::new("above.test", manual.now()), manual.clock()));
+    Place { manual, keys, store, wit_key_type: None, upstream, _dir: dir }
 }
 
 fn told_by_the_reference(name: &str) -> serde_json::Value {

@@ -1,0 +1,3 @@
+//! Upstream authorities.
+
+pub mod disk;
