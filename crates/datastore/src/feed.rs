@@ -6,9 +6,12 @@
 //!
 //! Databases with several writers commit out of order. An id that was skipped is asked for in each look until it is
 //! settled ([`gaps`]). A database that moved back (a restored file, a standby that lost commits) is noticed by what is
-//! remembered of the newest events ([`tail`]), and everything is read again.
+//! remembered of the newest events ([`tail`]). Then all rows are handed out again, slice by slice ([`comparison`]), as
+//! they are now and then though nothing seems to be amiss.
 
 mod bundles;
+mod change;
+mod comparison;
 mod events;
 mod gaps;
 mod listen;
@@ -18,90 +21,28 @@ mod tail;
 mod view;
 mod watch;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use steeple_proto::spire::common::Bundle;
 use steeple_runtime::{Clock, jitter};
 use tokio::sync::watch::{self as watch_channel, Receiver};
 use tokio_util::sync::CancellationToken;
 
+pub use self::change::{Change, ChangedRows, Names, Part, Position, Slice, Snapshot};
 pub(crate) use self::listen::tell_others;
 pub use self::status::{FeedStatus, OpenGap};
 
+use self::comparison::Comparison;
 use self::events::{OF_ENTRIES, OF_NODES};
-use self::read::{Known, Tasks};
+use self::read::{Known, Tails, Tasks};
 use self::view::View;
 use self::watch::{Watch, Woken};
+use crate::Error;
 use crate::connection::Connection;
 use crate::database::{Database, Identity};
 use crate::dialect::Dialect;
 use crate::sql::Sql;
 use crate::writer::Hint;
-use crate::{Entry, Error, Node};
-
-/// A part of everything that servers share.
-#[derive(Clone, Debug)]
-pub enum Part {
-    /// All bundles, in order of creation. They come first.
-    Bundles(Vec<Bundle>),
-    /// All nodes with their selectors, in order of creation. They come next.
-    Nodes(Vec<Node>),
-    /// Some entries, in order of creation; there may be many such parts.
-    Entries(Vec<Entry>),
-}
-
-/// Everything that servers share, read in one transaction.
-#[derive(Clone, Debug, Default)]
-pub struct Snapshot {
-    /// All entries, in order of creation.
-    pub entries: Vec<Entry>,
-    /// All nodes with their selectors, in order of creation.
-    pub nodes: Vec<Node>,
-    /// All bundles, in order of creation.
-    pub bundles: Vec<Bundle>,
-    /// Up to where events are in it.
-    pub position: Position,
-}
-
-/// The newest event ids that have been seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Position {
-    /// Of entries.
-    pub entries: i64,
-    /// Of nodes.
-    pub nodes: i64,
-}
-
-/// What changed.
-#[derive(Clone, Debug)]
-pub enum Change {
-    /// These rows.
-    Rows(ChangedRows),
-    /// All of it may have: the database was replaced or moved back, or nothing had been read before. It comes again until
-    /// everything was read ([`Feed::load`]).
-    Reload,
-}
-
-/// Rows that may have changed, by name, as they are now; None for those that are gone. A row that changed several times
-/// comes once, and one that was touched without a change comes too. Entries, nodes and bundles are of one snapshot.
-#[derive(Clone, Debug, Default)]
-pub struct ChangedRows {
-    /// By entry id.
-    pub entries: Vec<(String, Option<Arc<Entry>>)>,
-    /// By SPIFFE ID.
-    pub nodes: Vec<(String, Option<Node>)>,
-    /// By trust domain, `spiffe://td`.
-    pub bundles: Vec<(String, Option<Bundle>)>,
-}
-
-impl ChangedRows {
-    fn is_empty(&self) -> bool {
-        let Self { entries, nodes, bundles } = self;
-        entries.is_empty() && nodes.is_empty() && bundles.is_empty()
-    }
-}
 
 /// A feed of changes. See [`DataStore::feed`](crate::DataStore::feed).
 pub struct Feed {
@@ -112,10 +53,17 @@ pub struct Feed {
     stop: CancellationToken,
     /// The hint that has been followed.
     followed: Hint,
-    /// What has been handed out; None before the first snapshot.
-    known: Option<Known>,
+    /// What has been handed out.
+    known: Known,
     /// The file or server that it was read from.
     source: (Option<Identity>, String),
+    /// Whether what is known says nothing about the database: nothing was handed out, or the database moved back.
+    is_astray: bool,
+    comparison: Comparison,
+    /// A slice that comes next: it was read with the rows that were handed out.
+    slice: Option<Slice>,
+    /// Rows to be read though no event names them.
+    again: Names,
     /// Kept open while all goes well; SQLite tells a connection whether others have written since it looked last.
     open: Option<Open>,
     /// Whether there may be something to see. It stays so until a look has ended well.
@@ -127,10 +75,6 @@ pub struct Feed {
     since_look: Duration,
     /// Since the events that are remembered were compared with those that there are.
     since_compared: Duration,
-    /// Since all of it was read.
-    since_whole: Duration,
-    /// How often all of it is read, though nothing seems to be amiss.
-    whole_every: Option<Duration>,
     /// Tells of other processes' writes.
     watch: Watch,
     /// Kept over calls of [`Feed::next`] that are dropped, so that it goes off however often that happens.
@@ -168,16 +112,18 @@ impl Feed {
             clock,
             hints,
             followed: Hint::default(),
-            known: None,
+            known: Known::default(),
             source: (None, String::new()),
+            is_astray: true,
+            comparison: Comparison::default(),
+            slice: None,
+            again: Names::default(),
             open: None,
             due: false,
             bundles_stale: false,
             since_bundles: Duration::ZERO,
             since_look: Duration::ZERO,
             since_compared: Duration::ZERO,
-            since_whole: Duration::ZERO,
-            whole_every: None,
             tick: None,
             pause: None,
             failures: 0,
@@ -185,11 +131,11 @@ impl Feed {
         }
     }
 
-    /// The same, reading everything each `interval` as if it had been replaced, so that what went wrong unnoticed is put
-    /// right. Changes wait meanwhile.
+    /// The same, comparing everything in the course of each `interval`, so that what went wrong unnoticed is put right.
     #[must_use]
-    pub fn reading_whole_every(self, interval: Duration) -> Self {
-        Self { whole_every: Some(interval), ..self }
+    pub fn comparing_every(mut self, interval: Duration) -> Self {
+        self.comparison.set_interval(interval);
+        self
     }
 
     /// How far it is, for others to look at. It goes on showing the last state when the feed is gone.
@@ -223,31 +169,38 @@ impl Feed {
     }
 
     async fn load_once(&mut self, take: &mut (dyn FnMut(Part) + Send)) -> Result<Position, Error> {
-        self.known = None;
+        self.is_astray = true;
         let hint = *self.hints.borrow_and_update();
         self.watch.renew();
         let open = Open::of(&mut self.open, &self.database).await?;
         open.data_version = data_version(&mut open.db).await?;
         open.db.begin_read().await?;
         let view = View::of(&mut open.db).await?;
-        let known = read::everything(&mut open.db, view.horizon, &self.clock, take).await?;
-        let position = known.position();
+        let mut rows = 0;
+        let mut counting = |part: Part| {
+            rows += part.rows();
+            take(part);
+        };
+        let known = read::everything(&mut open.db, view.horizon, &self.clock, &mut counting).await?;
+        let position = known.tails.position();
         open.db.commit().await?;
         // From here on nothing waits: either all of this happens or nothing.
         open.is_idle = true;
         self.source = (open.identity, view.source);
-        self.known = Some(known);
+        self.known = known;
+        self.is_astray = false;
+        self.comparison.begin_after(rows);
+        (self.slice, self.again) = (None, Names::default());
         self.followed = hint;
         self.due = false;
         self.bundles_stale = self.database.dialect().is_server();
         self.since_bundles = Duration::ZERO;
         self.since_look = Duration::ZERO;
-        self.since_whole = Duration::ZERO;
         self.tell(true, true);
         Ok(position)
     }
 
-    /// Waits for a change and returns it; [`Change::Reload`] at once, unless everything was read before.
+    /// Waits for a change and returns it. Unless everything was read before, all of it comes in slices, and at once.
     ///
     /// Dropping the future loses nothing. After an error the next call goes on from the same position, after a pause that
     /// grows with each error.
@@ -258,12 +211,17 @@ impl Feed {
         }
         let change = self.next_change().await;
         match &change {
-            Ok(Change::Rows(_)) => self.failures = 0,
-            // Whether it can be read is to be seen.
-            Ok(Change::Reload) => {}
+            Ok(_) => self.failures = 0,
             Err(_) => self.failed(),
         }
         change
+    }
+
+    /// Has these rows read, and handed out as they are then.
+    pub fn look_again(&mut self, names: Names) {
+        let Names { entries, nodes } = names;
+        self.again.entries.extend(entries);
+        self.again.nodes.extend(nodes);
     }
 
     /// The next call of [`Feed::next`] waits before it tries again.
@@ -285,24 +243,27 @@ impl Feed {
 
     async fn next_change(&mut self) -> Result<Change, Error> {
         loop {
-            if self.known.is_none() || self.source.0 != self.database.identity() || self.whole_is_due() {
-                return Ok(Change::Reload);
+            if let Some(slice) = self.slice.take() {
+                return Ok(Change::Slice(slice));
             }
-            if !self.due {
+            if !self.is_due() {
                 self.wait().await?;
                 self.due = true;
-                // The file may be another one now.
-                continue;
             }
-            match self.look().await? {
-                Look::Nothing => {}
-                Look::Rows(rows) => return Ok(Change::Rows(rows)),
-                Look::MovedBack => {
-                    self.known = None;
-                    return Ok(Change::Reload);
-                }
+            if let Some(rows) = self.look().await? {
+                return Ok(Change::Rows(rows));
             }
         }
+    }
+
+    /// Whether there is something to do without waiting for it.
+    fn is_due(&self) -> bool {
+        self.due || self.begins_anew() || self.comparison.is_due() || !self.again.is_empty()
+    }
+
+    /// Whether what is known says nothing about this database.
+    fn begins_anew(&self) -> bool {
+        self.is_astray || self.source.0 != self.database.identity()
     }
 
     /// Returns when there may be something to see.
@@ -321,8 +282,8 @@ impl Feed {
                     self.since_bundles = self.since_bundles.saturating_add(length);
                     self.since_look = self.since_look.saturating_add(length);
                     self.since_compared = self.since_compared.saturating_add(length);
-                    self.since_whole = self.since_whole.saturating_add(length);
-                    if self.is_changed().await? || self.bundles_due() || self.whole_is_due() {
+                    self.comparison.pass(length);
+                    if self.is_changed().await? || self.bundles_due() || self.comparison.is_due() {
                         return Ok(());
                     }
                 }
@@ -343,9 +304,7 @@ impl Feed {
         if self.source.0 != self.database.identity() {
             return Ok(true);
         }
-        let (Some(open), Some(known)) = (self.open.as_mut().filter(|open| open.is_idle), &self.known) else {
-            return Ok(true);
-        };
+        let Some(open) = self.open.as_mut().filter(|open| open.is_idle) else { return Ok(true) };
         if self.database.dialect().is_server() && self.since_look >= BETWEEN_LOOKS {
             return Ok(true);
         }
@@ -353,8 +312,8 @@ impl Feed {
         let changed = match self.database.dialect() {
             Dialect::Sqlite => data_version(&mut open.db).await? != open.data_version,
             Dialect::Postgres | Dialect::MySql => {
-                OF_ENTRIES.newest(&mut open.db).await? > known.entries.last
-                    || OF_NODES.newest(&mut open.db).await? > known.nodes.last
+                let Position { entries, nodes } = self.known.tails.position();
+                OF_ENTRIES.newest(&mut open.db).await? > entries || OF_NODES.newest(&mut open.db).await? > nodes
             }
         };
         open.is_idle = true;
@@ -365,10 +324,9 @@ impl Feed {
         Ok(changed)
     }
 
-    /// Shows how far it is, after it has read something: `whole` says that this was everything, `complete` that nothing is
-    /// left to be read.
+    /// Shows how far it is, after it has read something: `whole` says that by now this was everything, `complete` that
+    /// nothing is left to be read.
     fn tell(&self, whole: bool, complete: bool) {
-        let Some(known) = &self.known else { return };
         let now = self.clock.now();
         let is_heard = self.watch.is_heard();
         self.status.send_modify(|status| {
@@ -376,42 +334,55 @@ impl Feed {
                 status.confirmed_at = Some(now);
             }
             status.is_heard = is_heard;
-            status.newest = known.position();
-            status.open_gaps = known.open_gaps();
+            status.newest = self.known.tails.position();
+            status.open_gaps = self.known.tails.open_gaps();
             if whole {
-                status.read_whole_at = Some(now);
+                status.compared_at = Some(now);
             }
         });
-    }
-
-    fn whole_is_due(&self) -> bool {
-        self.whole_every.is_some_and(|every| self.since_whole >= every)
     }
 
     fn bundles_due(&self) -> bool {
         self.bundles_stale && self.since_bundles >= BETWEEN_BUNDLES
     }
 
-    /// Reads what happened since the position and moves it.
-    async fn look(&mut self) -> Result<Look, Error> {
+    /// Reads what happened since the position and moves it, and with that a slice if one is due.
+    async fn look(&mut self) -> Result<Option<ChangedRows>, Error> {
         let hint = *self.hints.borrow_and_update();
+        if self.begins_anew() {
+            self.watch.renew();
+        }
         let open = Open::of(&mut self.open, &self.database).await?;
-        let Some(known) = self.known.as_mut().filter(|_| open.identity == self.source.0) else {
-            open.is_idle = true;
-            return Ok(Look::MovedBack);
-        };
         // Read before the snapshot is taken: a write in between is looked for again, not missed.
         let data_version = data_version(&mut open.db).await?;
         let stale = self.bundles_stale || data_version != open.data_version;
-        let bundles = hint.bundles != self.followed.bundles || (stale && self.since_bundles >= BETWEEN_BUNDLES);
         open.data_version = data_version;
-        known.probe(&mut open.db, &self.clock).await?;
+        self.known.tails.probe(&mut open.db, &self.clock).await?;
 
         open.db.begin_read().await?;
         let view = View::of(&mut open.db).await?;
         let is_another = view.source != self.source.1;
-        let compare = is_another || hint.unknown != self.followed.unknown || self.since_compared >= BETWEEN_LOOKS;
-        let found = read::since(&mut open.db, known, Tasks { bundles, compare }, view.horizon).await?;
+        let behind = || Error::Unavailable("the database is read-only, and behind what was read before".to_owned());
+        let begun = if self.is_astray || open.identity != self.source.0 || (is_another && view.is_writable) {
+            if !view.is_writable && !self.source.1.is_empty() {
+                return Err(behind());
+            }
+            Some(Tails::begin(&mut open.db, view.horizon, &self.clock).await?)
+        } else {
+            None
+        };
+        let bundles_due = stale && self.since_bundles >= BETWEEN_BUNDLES;
+        let tasks = Tasks {
+            bundles: begun.is_some() || hint.bundles != self.followed.bundles || bundles_due,
+            compare: is_another || hint.unknown != self.followed.unknown || self.since_compared >= BETWEEN_LOOKS,
+            again: &self.again,
+        };
+        let (bundles, compare) = (tasks.bundles, tasks.compare);
+        let tails = begun.as_ref().unwrap_or(&self.known.tails);
+        let found = read::since(&mut open.db, tails, &self.known.bundles, tasks, view.horizon).await?;
+        let has_all = begun.is_none() && found.as_ref().is_some_and(|found| !found.more());
+        let read =
+            if has_all && self.comparison.is_due() { Some(self.comparison.read(&mut open.db).await?) } else { None };
         open.db.commit().await?;
 
         // From here on nothing waits: either all of this happens or nothing.
@@ -420,33 +391,56 @@ impl Feed {
         if compare {
             self.since_compared = Duration::ZERO;
         }
-        let Some(found) = found.filter(|_| !(is_another && view.is_writable)) else {
+        let Some(found) = found else {
             if !view.is_writable {
-                return Err(Error::Unavailable(
-                    "the database is read-only, and behind what was read before".to_owned(),
-                ));
+                return Err(behind());
             }
-            tracing::warn!(target: "feed", "Database was replaced or moved back; all of it is read again");
-            return Ok(Look::MovedBack);
+            self.is_astray = true;
+            return Ok(None);
         };
-        self.source.1 = view.source;
-        let (rows, more) = known.follow(found, &self.clock);
-        let foreign = if hint.commits == self.followed.commits { rows.entries.len() + rows.nodes.len() } else { 0 };
-        if foreign > 0 {
+        self.source = (open.identity, view.source);
+        if let Some(tails) = begun {
+            if self.status.borrow().compared_at.is_some() {
+                tracing::warn!(target: "feed", "Database was replaced or moved back; all of it is read again");
+            }
+            self.known.tails = tails;
+            self.is_astray = false;
+            self.comparison.hurry();
+        }
+        let (more, events) = (found.more(), found.events());
+        let rows = self.known.follow(found, &mut self.again, &self.clock);
+        if events > 0 && hint.commits == self.followed.commits {
             let now = self.clock.now();
             self.status.send_modify(|status| {
-                status.foreign_events += foreign as u64;
+                status.foreign_events += events as u64;
                 status.foreign_at = Some(now);
             });
         }
         self.followed = hint;
-        self.due = more;
         self.bundles_stale = self.database.dialect().is_server() || (stale && !bundles);
         if bundles {
             self.since_bundles = Duration::ZERO;
         }
-        self.tell(false, !more);
-        Ok(if rows.is_empty() { Look::Nothing } else { Look::Rows(rows) })
+        let was_hurried = self.comparison.is_hurried();
+        self.slice = self.sliced(read);
+        let is_last = self.slice.as_ref().is_some_and(|slice| slice.is_last);
+        // After the last slice there are rows to look at again, mostly.
+        self.due = more || is_last;
+        self.tell(is_last, !more && !was_hurried && self.again.is_empty());
+        Ok(Some(rows).filter(|rows| !rows.is_empty()))
+    }
+
+    /// Takes over a slice, if one was read.
+    fn sliced(&mut self, read: Option<comparison::Read>) -> Option<Slice> {
+        let Some(read) = read else {
+            self.comparison.passed_over();
+            return None;
+        };
+        let slice = self.comparison.advance(read);
+        for entry in &slice.entries {
+            self.known.bundles.remember_entry(&entry.entry_id, Some(entry));
+        }
+        Some(slice)
     }
 }
 
@@ -465,13 +459,6 @@ impl Open {
         open.is_idle = false;
         Ok(open)
     }
-}
-
-enum Look {
-    Nothing,
-    Rows(ChangedRows),
-    /// The position says nothing about this database.
-    MovedBack,
 }
 
 fn sleep(clock: &Clock, length: Duration) -> BoxFuture<'static, ()> {

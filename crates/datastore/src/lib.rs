@@ -48,7 +48,7 @@ pub use config::SqlConfig;
 pub use database::{MySqlServer, PostgresServer, TlsFiles};
 pub use entries::Entry;
 pub use error::Error;
-pub use feed::{Change, ChangedRows, Feed, FeedStatus, OpenGap, Part, Position, Snapshot};
+pub use feed::{Change, ChangedRows, Feed, FeedStatus, Names, OpenGap, Part, Position, Slice, Snapshot};
 pub use listing::{Listing, Match, MatchSet, Page};
 pub use nodes::Node;
 pub use selector::Selector;

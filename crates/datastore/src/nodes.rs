@@ -172,10 +172,23 @@ pub(crate) async fn load(
         Some(cursor) => cursor.order(sql, "n.id"),
         None => sql.push(" ORDER BY n.id"),
     };
-    let mut nodes = db.rows(sql, read).await?;
-    if !with_selectors {
-        return Ok(nodes);
-    }
+    let nodes = db.rows(sql, read).await?;
+    if with_selectors { self::with_selectors(db, nodes, everything).await } else { Ok(nodes) }
+}
+
+/// The next rows after the one with the id `after`, at most so many, with their selectors.
+pub(crate) async fn load_page(db: &mut Connection, after: i64, most: u32) -> Result<Vec<(i64, Node)>, Error> {
+    let sql = Sql::new(format!("{SELECT} WHERE n.id > ? ORDER BY n.id LIMIT ?")).bind(after).bind(i64::from(most));
+    let nodes = db.rows(sql, read).await?;
+    with_selectors(db, nodes, false).await
+}
+
+/// The nodes with their selectors; `everything` says that there are no others.
+async fn with_selectors(
+    db: &mut Connection,
+    mut nodes: Vec<(i64, Node)>,
+    everything: bool,
+) -> Result<Vec<(i64, Node)>, Error> {
     let places: HashMap<String, usize> =
         nodes.iter().enumerate().map(|(place, (_, node))| (node.spiffe_id.clone(), place)).collect();
     let add = |row: &Row| {

@@ -8,7 +8,7 @@ use steeple_catalog::load::{LoadError, ServerBuiltIns, ServerPlugins};
 use steeple_catalog::node_attestor::ServerNodeAttestor;
 use steeple_catalog::{Host, IdentityProvider, KeyManager, PluginError, UpstreamAuthority};
 use steeple_config::sections::REQUIRE_PQ_KEM;
-use steeple_datastore::{Change, DataStore, Error as StoreError, Feed};
+use steeple_datastore::{DataStore, Error as StoreError, Feed};
 use steeple_runtime::health::Health;
 use steeple_runtime::logging::{Log, with_fields};
 use steeple_runtime::os::reason;
@@ -27,7 +27,7 @@ use crate::ca::sign::Signing;
 use crate::ca::{Ca, CaError, Rotation};
 use crate::config::Config;
 use crate::endpoints::{Endpoints, EndpointsError, Listen};
-use crate::entries::{Index, Loading};
+use crate::entries::{Follower, Index, Loading};
 use crate::freshness::Freshness;
 use crate::prune::Pruning;
 use crate::settings::Settings;
@@ -184,7 +184,7 @@ async fn start(
 
     // What is authorized.
     info!(target: "endpoints", "Building in-memory entry cache");
-    let mut feed = store.feed().reading_whole_every(config.read_whole_every);
+    let mut feed = store.feed().comparing_every(config.compare_every);
     let (differences, found) = watch::channel(0);
     let told_of_store = Told { feed: feed.status(), differences: found };
     let freshness = Freshness::new(feed.status(), clock.clone(), config.max_staleness);
@@ -224,7 +224,7 @@ async fn start(
     signals::follow(&log, &shutdown).map_err(RunError::Signals)?;
     let mut tasks = Tasks::new(shutdown.clone());
     tasks.start("freshness", part(freshness.watch(health.clone(), shutdown.clone())));
-    tasks.start("feed", follow(feed, trust_domain, index, differences, health, shutdown.clone()));
+    tasks.start("feed", follow(feed, index, differences, health, shutdown.clone()));
     tasks.start("CA rotation", part(rotation.run(shutdown.clone())));
     tasks.start("SVID rotation", part(svid_rotation.run(shutdown.clone())));
     tasks.start("pruning", part(pruning.run(shutdown.clone())));
@@ -252,27 +252,21 @@ async fn part<E: Into<RunError>>(run: impl Future<Output = Result<(), E>>) -> Re
 /// Feeds the index, and nobody else does.
 async fn follow(
     mut feed: Feed,
-    trust_domain: TrustDomain,
     index: Arc<Index>,
     differences: watch::Sender<usize>,
     health: Health,
     shutdown: Shutdown,
 ) -> Result<(), RunError> {
-    loop {
-        let next = async {
-            match feed.next().await? {
-                Change::Rows(rows) => index.apply(rows),
-                Change::Reload => {
-                    let found = index.replace(Loading::read(&mut feed, &trust_domain).await?);
+    let mut follower = Follower::new(index);
+    while let Some(change) = shutdown.unless_stopped(feed.next()).await {
+        match change {
+            Ok(change) => {
+                health.up("feed");
+                if let Some(found) = follower.take(change, &mut feed) {
                     info!(target: "feed", differences = found, "All of the database was read and compared");
                     differences.send_replace(found);
                 }
             }
-            Ok::<_, StoreError>(())
-        };
-        let Some(done) = shutdown.unless_stopped(next).await else { break };
-        match done {
-            Ok(()) => health.up("feed"),
             // The feed waits by itself before it tries again.
             Err(error) => {
                 error!(target: "feed", error = %error, "Failed to read changes");

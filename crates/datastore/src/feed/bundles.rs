@@ -17,6 +17,7 @@ pub(super) struct BundleRow {
 }
 
 /// The bundles that have been handed out.
+#[derive(Default)]
 pub(super) struct Bundles {
     /// By trust domain.
     bundles: HashMap<String, Fingerprint>,
@@ -38,7 +39,7 @@ type Changed = Vec<(String, Option<Bundle>)>;
 
 impl Bundles {
     pub(super) fn new(bundles: &[BundleRow]) -> Self {
-        let mut known = Self { bundles: HashMap::new(), federated: HashMap::new(), hasher: RandomState::new() };
+        let mut known = Self::default();
         known.remember(bundles);
         known
     }

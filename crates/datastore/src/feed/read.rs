@@ -10,7 +10,7 @@ use super::bundles::{BundleRow, Bundles};
 use super::events::{self, OF_ENTRIES, OF_NODES};
 use super::gaps::Horizon;
 use super::tail::Tail;
-use super::{ChangedRows, OpenGap, Part, Position};
+use super::{ChangedRows, Names, OpenGap, Part, Position};
 use crate::connection::Connection;
 use crate::sql::{Conditions, Sql};
 use crate::{Error, bundles, entries, nodes};
@@ -18,11 +18,21 @@ use crate::{Error, bundles, entries, nodes};
 /// Entries of one part: few enough that reading all takes little more memory than what is made of them.
 const ENTRIES_A_PART: u32 = 10_000;
 
+/// Rows that one look reads though no event names them; the next one goes on at once.
+const AGAIN_A_LOOK: usize = 5_000;
+
 /// What has been handed out.
+#[derive(Default)]
 pub(super) struct Known {
+    pub(super) tails: Tails,
+    pub(super) bundles: Bundles,
+}
+
+/// How far events have been read.
+#[derive(Default)]
+pub(super) struct Tails {
     pub(super) entries: Tail,
     pub(super) nodes: Tail,
-    pub(super) bundles: Bundles,
 }
 
 /// What a look has found.
@@ -32,19 +42,42 @@ pub(super) struct Found {
     node_events: events::Found,
     /// All bundles, if they were looked at.
     bundles: Option<Vec<BundleRow>>,
+    /// How many rows were read again, as far as they had been asked for.
+    again: (usize, usize),
     horizon: Horizon,
 }
 
 /// What a look should do beside reading new events.
 #[derive(Clone, Copy)]
-pub(super) struct Tasks {
+pub(super) struct Tasks<'a> {
     /// Read the bundles, which have no events.
     pub(super) bundles: bool,
     /// Look whether the events that were read are still there.
     pub(super) compare: bool,
+    /// Read these rows, too.
+    pub(super) again: &'a Names,
 }
 
-impl Known {
+impl Found {
+    /// Whether there are more events.
+    pub(super) fn more(&self) -> bool {
+        self.entry_events.more || self.node_events.more
+    }
+
+    /// How many events there are.
+    pub(super) fn events(&self) -> usize {
+        self.entry_events.events.len() + self.node_events.events.len()
+    }
+}
+
+impl Tails {
+    /// Those that begin with the state of the open transaction.
+    pub(super) async fn begin(db: &mut Connection, horizon: Horizon, clock: &Clock) -> Result<Self, Error> {
+        let entries = OF_ENTRIES.begin(db, horizon, clock).await?;
+        let nodes = OF_NODES.begin(db, horizon, clock).await?;
+        Ok(Self { entries, nodes })
+    }
+
     pub(super) fn position(&self) -> Position {
         Position { entries: self.entries.last, nodes: self.nodes.last }
     }
@@ -63,20 +96,24 @@ impl Known {
         OF_ENTRIES.probe(db, &mut self.entries, clock).await?;
         OF_NODES.probe(db, &mut self.nodes, clock).await
     }
+}
 
-    /// Takes over what a look has found, and says whether there is more.
-    pub(super) fn follow(&mut self, found: Found, clock: &Clock) -> (ChangedRows, bool) {
-        let Found { rows, entry_events, node_events, bundles, horizon } = found;
-        let more = entry_events.more || node_events.more;
-        self.entries.advance(entry_events.events, entry_events.last, horizon, clock.now());
-        self.nodes.advance(node_events.events, node_events.last, horizon, clock.now());
+impl Known {
+    /// Takes over what a look has found; `again` loses what was read.
+    pub(super) fn follow(&mut self, found: Found, again: &mut Names, clock: &Clock) -> ChangedRows {
+        let Found { rows, entry_events, node_events, bundles, again: (entries, nodes), horizon } = found;
+        let tails = &mut self.tails;
+        tails.entries.advance(entry_events.events, entry_events.last, horizon, clock.now());
+        tails.nodes.advance(node_events.events, node_events.last, horizon, clock.now());
+        again.entries.drain(..entries);
+        again.nodes.drain(..nodes);
         if let Some(bundles) = bundles {
             self.bundles.remember(&bundles);
         }
         for (entry_id, entry) in &rows.entries {
             self.bundles.remember_entry(entry_id, entry.as_deref());
         }
-        (rows, more)
+        rows
     }
 }
 
@@ -87,8 +124,7 @@ pub(super) async fn everything(
     clock: &Clock,
     take: &mut (dyn FnMut(Part) + Send),
 ) -> Result<Known, Error> {
-    let entry_events = OF_ENTRIES.begin(db, horizon, clock).await?;
-    let node_events = OF_NODES.begin(db, horizon, clock).await?;
+    let tails = Tails::begin(db, horizon, clock).await?;
     let rows = measure("datastore.bundle.list", all_bundles(db)).await?;
     let mut bundles = Bundles::new(&rows);
     take(Part::Bundles(rows.into_iter().map(|row| row.bundle).collect()));
@@ -105,32 +141,37 @@ pub(super) async fn everything(
         }
         take(Part::Entries(rows.into_iter().map(|(_, entry)| entry).collect()));
     }
-    Ok(Known { entries: entry_events, nodes: node_events, bundles })
+    Ok(Known { tails, bundles })
 }
 
-/// What happened since `known`; None when the database has moved back behind it.
+/// What happened since `tails`; None when the database has moved back behind them.
 pub(super) async fn since(
     db: &mut Connection,
-    known: &Known,
-    Tasks { bundles, compare }: Tasks,
+    tails: &Tails,
+    known_bundles: &Bundles,
+    Tasks { bundles, compare, again }: Tasks<'_>,
     horizon: Horizon,
 ) -> Result<Option<Found>, Error> {
-    let Some(entry_events) = OF_ENTRIES.since(db, &known.entries, compare).await? else { return Ok(None) };
-    let Some(node_events) = OF_NODES.since(db, &known.nodes, compare).await? else { return Ok(None) };
+    let Some(entry_events) = OF_ENTRIES.since(db, &tails.entries, compare).await? else { return Ok(None) };
+    let Some(node_events) = OF_NODES.since(db, &tails.nodes, compare).await? else { return Ok(None) };
     let bundles = if bundles { Some(measure("datastore.bundle.list", all_bundles(db)).await?) } else { None };
-    let (changed_bundles, unfederated) = bundles.as_ref().map(|rows| known.bundles.compare(rows)).unwrap_or_default();
+    let (changed_bundles, unfederated) = bundles.as_ref().map(|rows| known_bundles.compare(rows)).unwrap_or_default();
 
     let names = entry_events.events.iter().map(|event| event.name.clone());
-    let entry_ids = unique(names.chain(unfederated));
+    let again_entries = &again.entries[..again.entries.len().min(AGAIN_A_LOOK)];
+    let entry_ids = unique(names.chain(unfederated).chain(again_entries.iter().cloned()));
     let found = measure("datastore.registration_entry.fetch", entries::by_entry_ids(db, &entry_ids)).await?;
     let entries = paired(entry_ids, found.into_iter().map(|entry| (entry.entry_id.clone(), Arc::new(entry))));
 
-    let spiffe_ids = unique(node_events.events.iter().map(|event| event.name.clone()));
+    let names = node_events.events.iter().map(|event| event.name.clone());
+    let again_nodes = &again.nodes[..again.nodes.len().min(AGAIN_A_LOOK)];
+    let spiffe_ids = unique(names.chain(again_nodes.iter().cloned()));
     let found = measure("datastore.node.fetch", nodes::by_spiffe_ids(db, &spiffe_ids)).await?;
     let nodes = paired(spiffe_ids, found.into_iter().map(|node| (node.spiffe_id.clone(), node)));
 
     let rows = ChangedRows { entries, nodes, bundles: changed_bundles };
-    Ok(Some(Found { rows, entry_events, node_events, bundles, horizon }))
+    let again = (again_entries.len(), again_nodes.len());
+    Ok(Some(Found { rows, entry_events, node_events, bundles, again, horizon }))
 }
 
 /// Each name with its row, if there is one.

@@ -7,8 +7,8 @@ use super::Position;
 pub struct FeedStatus {
     /// When it last knew for certain that it had handed out all that the database held; None before the first snapshot.
     pub confirmed_at: Option<SystemTime>,
-    /// When everything was last read, in place of what had changed.
-    pub read_whole_at: Option<SystemTime>,
+    /// When all rows had last been handed out, in place of those that had changed.
+    pub compared_at: Option<SystemTime>,
     /// The newest events that were read.
     pub newest: Position,
     /// Ids that were skipped and may still appear, oldest first.

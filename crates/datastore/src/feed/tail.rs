@@ -23,7 +23,8 @@ pub(super) struct Event {
     pub(super) name: String,
 }
 
-/// Events are remembered for so long, and so many of them. Most databases that moved back have lost the newest ones.
+/// Events are remembered for so long, and so many of them. A database that moved back has mostly lost the newest ones; where
+/// it has not, a comparison finds out.
 const REMEMBERED: Duration = Duration::from_secs(60);
 const MOST: usize = 1_000;
 

@@ -108,7 +108,10 @@ macro_rules! suite {
                     loses_nothing_when_its_future_is_dropped
                     takes_more_events_than_one_look_reads
                     pruned_events_are_no_step_back
-                    reloads_when_the_database_moved_back
+                    compares_when_the_database_moved_back
+                    compares_all_rows_in_slices_and_brings_changes_in_between
+                    looks_again_at_rows_that_are_asked_for
+                    brings_changes_while_a_comparison_fails
                     goes_on_from_its_position_after_an_error
                 }
         }

@@ -1,10 +1,11 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use steeple_datastore::bundles::{CreateBundle, DeleteBundle, DeleteMode, SetBundle};
 use steeple_datastore::entries::{CreateEntries, CreateEntry, DeleteEntry, EntryMask, UpdateEntry};
 use steeple_datastore::events::{PruneEntryEvents, PruneNodeEvents};
 use steeple_datastore::nodes::{AttestNode, DeleteNode};
-use steeple_datastore::{Bundle, Change, ChangedRows, Entry, Feed, Snapshot};
+use steeple_datastore::{Bundle, Change, ChangedRows, Entry, Feed, Names, Slice, Snapshot};
 
 use crate::opened::{Opened, entry, selectors};
 use crate::unopened::Place;
@@ -31,14 +32,25 @@ fn bundle(refresh_hint: i64) -> Bundle {
 async fn changed(feed: &mut Feed) -> ChangedRows {
     match within(feed).await {
         Change::Rows(rows) => rows,
-        Change::Reload => panic!("reload"),
+        Change::Slice(slice) => panic!("{slice:?}"),
     }
 }
 
-async fn reloaded(feed: &mut Feed) -> Snapshot {
-    match within(feed).await {
-        Change::Rows(rows) => panic!("rows: {rows:?}"),
-        Change::Reload => feed.snapshot().await.unwrap(),
+/// All rows, which come again, after changes that may still come.
+pub(crate) async fn compared(feed: &mut Feed) -> Snapshot {
+    let mut all = Snapshot::default();
+    loop {
+        match within(feed).await {
+            Change::Rows(rows) => all.bundles.extend(rows.bundles.into_iter().filter_map(|(_, bundle)| bundle)),
+            Change::Slice(slice) => {
+                all.nodes.extend(slice.nodes);
+                all.entries.extend(slice.entries.into_iter().map(Arc::unwrap_or_clone));
+                if slice.is_last {
+                    all.position = feed.status().borrow().newest;
+                    return all;
+                }
+            }
+        }
     }
 }
 
@@ -62,8 +74,8 @@ pub(crate) async fn begins_with_everything(store: Opened) {
         assert_eq!(snapshot.bundles, [bundle(1)]);
         assert_eq!((snapshot.position.entries, snapshot.position.nodes), (1, 2));
     }
-    let snapshot = reloaded(&mut store.feed()).await;
-    assert_eq!(snapshot.entries.len(), 1, "a feed without a snapshot begins with one");
+    let all = compared(&mut store.feed()).await;
+    assert_eq!((all.entries, all.nodes, all.bundles), (vec![created], vec![attested], vec![bundle(1)]));
 }
 
 pub(crate) async fn brings_what_was_written_and_what_went(store: Opened) {
@@ -175,7 +187,7 @@ pub(crate) async fn loses_nothing_when_its_future_is_dropped(store: Opened) {
             () = cut => {}
             change = feed.next() => match change.unwrap() {
                 Change::Rows(rows) => seen.extend(rows.entries.into_iter().map(|(id, _)| id)),
-                Change::Reload => panic!("reload"),
+                Change::Slice(slice) => panic!("{slice:?}"),
             },
         }
     }
@@ -216,7 +228,7 @@ pub(crate) async fn pruned_events_are_no_step_back(store: Opened) {
     assert_eq!(store.write(PruneEntryEvents { created_before: old }).await.unwrap(), 0);
 }
 
-pub(crate) async fn reloads_when_the_database_moved_back(store: Opened) {
+pub(crate) async fn compares_when_the_database_moved_back(store: Opened) {
     store.create(entry("a")).await;
     store.create(entry("b")).await;
     let mut feed = store.feed();
@@ -227,11 +239,11 @@ pub(crate) async fn reloads_when_the_database_moved_back(store: Opened) {
     if matches!(store.place, Place::File(_)) {
         store.sql("UPDATE sqlite_sequence SET seq = 1 WHERE name = 'registered_entries_events'").await;
     }
-    let mut snapshot = reloaded(&mut feed).await;
-    while snapshot.entries.len() > 1 {
-        snapshot = reloaded(&mut feed).await;
+    let mut all = compared(&mut feed).await;
+    while all.entries.len() > 1 {
+        all = compared(&mut feed).await;
     }
-    assert_eq!(snapshot.position.entries, 1);
+    assert_eq!(all.position.entries, 1);
     store.create(entry("c")).await;
     assert_eq!(entry_ids(&changed(&mut feed).await), ["c"]);
 }
@@ -249,4 +261,69 @@ pub(crate) async fn goes_on_from_its_position_after_an_error(store: Opened) {
     store.sql(&attributes("NULL")).await;
     store.write(CreateEntry { entry: entry("f") }).await.unwrap();
     assert_eq!(entry_ids(&changed(&mut feed).await), ["e", "f"]);
+}
+
+/// More rows than a slice has, of which some change without an event.
+pub(crate) async fn compares_all_rows_in_slices_and_brings_changes_in_between(store: Opened) {
+    let entries = (0..2_500).map(|i| entry(&format!("e{i}"))).collect();
+    store.write(CreateEntries { entries }).await.unwrap();
+    store.write(node("1")).await.unwrap();
+    let mut feed = store.feed().comparing_every(Duration::from_secs(3));
+    feed.snapshot().await.unwrap();
+    store.sql("UPDATE registered_entries SET hint = 'quiet' WHERE entry_id = 'e2400'").await;
+    let (mut slices, mut between) = (Vec::new(), false);
+    while slices.last().is_none_or(|slice: &Slice| !slice.is_last) {
+        match within(&mut feed).await {
+            Change::Slice(slice) => {
+                if slice.is_first {
+                    store.create(entry("between")).await;
+                }
+                slices.push(slice);
+            }
+            Change::Rows(rows) => between |= !slices.is_empty() && entry_ids(&rows) == ["between"],
+        }
+    }
+    assert!(between, "a change waits for no comparison");
+    assert_eq!(slices.iter().map(|slice| slice.is_first).collect::<Vec<_>>(), [true, false, false]);
+    assert!(slices.iter().all(|slice| slice.nodes.len() + slice.entries.len() <= 1_000));
+    assert_eq!(slices[0].nodes.len(), 1);
+    let all: Vec<_> = slices.iter().flat_map(|slice| &slice.entries).collect();
+    assert_eq!(all.len(), 2_501, "each row once");
+    assert_eq!(all.iter().filter(|entry| entry.hint == "quiet").count(), 1);
+}
+
+pub(crate) async fn looks_again_at_rows_that_are_asked_for(store: Opened) {
+    let kept = store.create(entry("kept")).await;
+    let attested = store.write(node("1")).await.unwrap();
+    let mut feed = store.feed();
+    feed.snapshot().await.unwrap();
+    let names = |entries: &[&str], nodes: &[&str]| {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        Names { entries: owned(entries), nodes: owned(nodes) }
+    };
+    feed.look_again(names(&["kept", "gone"], &[]));
+    feed.look_again(names(&[], &[NODE, "spiffe://td/gone"]));
+    let rows = changed(&mut feed).await;
+    let entries: Vec<_> = rows.entries.iter().map(|(id, entry)| (id.as_str(), entry.as_deref())).collect();
+    assert_eq!(entries, [("kept", Some(&kept)), ("gone", None)]);
+    let nodes: Vec<_> = rows.nodes.iter().map(|(id, node)| (id.as_str(), node.as_ref())).collect();
+    assert_eq!(nodes, [(NODE, Some(&attested)), ("spiffe://td/gone", None)]);
+}
+
+/// What cannot be read in a comparison keeps nothing else back.
+pub(crate) async fn brings_changes_while_a_comparison_fails(store: Opened) {
+    store.create(entry("spoilt")).await;
+    let mut feed = store.feed().comparing_every(Duration::from_secs(1));
+    feed.snapshot().await.unwrap();
+    let spoil = format!("UPDATE registered_entries SET additional_attributes = {}", store.bytes("ff"));
+    store.sql(&spoil).await;
+    let error = loop {
+        match tokio::time::timeout(Duration::from_secs(20), feed.next()).await.expect("a slice in time") {
+            Ok(change) => assert!(matches!(change, Change::Slice(_)), "{change:?}"),
+            Err(error) => break error,
+        }
+    };
+    assert!(error.to_string().contains("entry \"spoilt\""), "{error}");
+    store.create(entry("e")).await;
+    assert_eq!(entry_ids(&changed(&mut feed).await), ["e"]);
 }

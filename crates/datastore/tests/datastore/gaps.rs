@@ -7,6 +7,7 @@ use steeple_datastore::entries::CreateEntry;
 use steeple_datastore::{Change, Feed};
 use tokio::time::timeout;
 
+use crate::feed::compared;
 use crate::opened::{Opened, Transaction, entry};
 
 /// Writes an entry as another program would: its row, and its event with an id of the database's choice.
@@ -24,7 +25,7 @@ async fn until(feed: &mut Feed, wanted: &[&str]) -> Vec<String> {
             Change::Rows(rows) => {
                 seen.extend(rows.entries.into_iter().filter(|(_, it)| it.is_some()).map(|(id, _)| id))
             }
-            Change::Reload => panic!("reload"),
+            Change::Slice(slice) => panic!("{slice:?}"),
         }
     }
     seen
@@ -98,11 +99,8 @@ pub(crate) async fn pruning_holds_up_nothing_but_what_waits_for_it(store: Opened
             while !seen.contains(&"late".to_owned()) {
                 match timeout(Duration::from_secs(30), feed.next()).await.expect("a change in time").unwrap() {
                     Change::Rows(rows) => seen.extend(rows.entries.into_iter().map(|(id, _)| id)),
-                    // What the feed remembers of the newest events is gone: it reads everything.
-                    Change::Reload => {
-                        let snapshot = feed.snapshot().await.unwrap();
-                        seen.extend(snapshot.entries.into_iter().map(|it| it.entry_id));
-                    }
+                    // What the feed remembers of the newest events is gone: it compares everything.
+                    Change::Slice(slice) => seen.extend(slice.entries.iter().map(|it| it.entry_id.clone())),
                 }
             }
             seen
@@ -124,9 +122,7 @@ pub(crate) async fn ids_that_are_used_again_are_noticed(store: Opened) {
     let row = "INSERT INTO registered_entries (entry_id, spiffe_id, parent_id) VALUES";
     failover.execute(&format!("{row} ('other', 'spiffe://td/other', 'spiffe://td/agent')")).await;
     failover.commit().await;
-    let change = timeout(Duration::from_secs(30), feed.next()).await.expect("a change in time").unwrap();
-    assert!(matches!(change, Change::Reload), "{change:?}");
-    let snapshot = feed.snapshot().await.unwrap();
+    let snapshot = compared(&mut feed).await;
     let ids: Vec<_> = snapshot.entries.iter().map(|entry| entry.entry_id.as_str()).collect();
     assert_eq!(ids, ["kept", "other"]);
 }
@@ -147,7 +143,7 @@ pub(crate) async fn ids_that_are_used_again_are_noticed_while_much_is_written(st
         let mut failover = store.transaction().await;
         failover.execute("UPDATE registered_entries_events SET entry_id = 'other' WHERE entry_id = 'lost'").await;
         failover.commit().await;
-        while !matches!(feed.next().await.unwrap(), Change::Reload) {}
+        while !matches!(feed.next().await.unwrap(), Change::Slice(_)) {}
     };
     tokio::select! {
         () = writing => unreachable!("it writes on and on"),
@@ -166,8 +162,6 @@ pub(crate) async fn an_older_event_that_is_gone_is_noticed(store: Opened) {
     failover.execute("DELETE FROM registered_entries WHERE entry_id = 'lost'").await;
     failover.execute("DELETE FROM registered_entries_events WHERE entry_id = 'lost'").await;
     failover.commit().await;
-    let change = timeout(Duration::from_secs(30), feed.next()).await.expect("a change in time").unwrap();
-    assert!(matches!(change, Change::Reload), "{change:?}");
-    let snapshot = feed.snapshot().await.unwrap();
+    let snapshot = compared(&mut feed).await;
     assert_eq!(snapshot.entries.len(), 2);
 }

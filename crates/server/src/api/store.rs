@@ -9,7 +9,7 @@ use steeple_runtime::Clock;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
-/// What the feed says of itself, and what the last reading of everything has found.
+/// What the feed says of itself, and what the last comparison has found.
 #[derive(Clone)]
 pub(crate) struct Told {
     /// See [`FeedStatus`].
@@ -32,7 +32,7 @@ pub(crate) fn service(told: Told, store: DataStore, clock: Clock) -> StoreServer
 #[tonic::async_trait]
 impl Store for Service {
     async fn get_status(&self, _: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
-        let FeedStatus { confirmed_at, read_whole_at, newest, open_gaps, foreign_events, foreign_at, is_heard } =
+        let FeedStatus { confirmed_at, compared_at, newest, open_gaps, foreign_events, foreign_at, is_heard } =
             self.told.feed.borrow().clone();
         let Position { entries, nodes } = newest;
         let now = self.clock.now();
@@ -42,7 +42,7 @@ impl Store for Service {
             Gap { of_nodes, first, last, age_ms: age(since) }
         };
         let differences = *self.told.differences.borrow();
-        let comparison = read_whole_at
+        let comparison = compared_at
             .map(|at| Comparison { age_ms: age(at), differences: i64::try_from(differences).unwrap_or(i64::MAX) });
         Ok(Response::new(GetStatusResponse {
             database_type: self.store.database_type().to_owned(),

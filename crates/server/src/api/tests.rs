@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use steeple_datastore::entries::{CreateEntry, Created};
-use steeple_datastore::{Change, Entry, Selector};
+use steeple_datastore::{Entry, Selector};
 use steeple_pki::{KeyType, Name, PrivateKey, csr};
 use steeple_proto::spire::api::server::agent::v1::agent_client::AgentClient;
 use steeple_proto::spire::api::server::agent::v1::{
@@ -38,6 +38,7 @@ use crate::authpolicy::{Policy, local_services};
 use crate::ca::authorities::Authorities;
 use crate::ca::sign::{Lifetimes, Signing};
 use crate::ca::{CaConfig, CaSubject, Rotation};
+use crate::entries::Follower;
 use crate::freshness::Freshness;
 use crate::limits::RateLimits;
 use crate::settings::Settings;
@@ -129,10 +130,10 @@ impl Api {
         // Tests let hours pass at once.
         let freshness = Freshness::new(feed.status(), clock.clone(), DAY * 10_000);
         let index = Arc::new(Index::new(crate::entries::Loading::read(&mut feed, &trust_domain).await.unwrap()));
-        let fed = Arc::clone(&index);
+        let mut follower = Follower::new(Arc::clone(&index));
         tokio::spawn(async move {
-            while let Ok(Change::Rows(rows)) = feed.next().await {
-                fed.apply(rows);
+            while let Ok(change) = feed.next().await {
+                follower.take(change, &mut feed);
             }
         });
 

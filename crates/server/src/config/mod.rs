@@ -63,7 +63,7 @@ pub struct Config {
     /// `prune_attested_nodes_*` and `prune_tofu_nodes`; None when agents are kept.
     pub prune_nodes: Option<NodePruning>,
     /// `experimental.full_cache_reload_interval`
-    pub read_whole_every: Duration,
+    pub compare_every: Duration,
     /// `experimental.steeple.max_staleness`
     pub max_staleness: Duration,
     /// `experimental.require_pq_kem`
@@ -165,7 +165,7 @@ impl Config {
             return Err(ConfigError::UnknownKeys(unknown));
         }
         let warnings = warnings::of(&server, &ca, &lifetimes);
-        let (prune_events_older_than, read_whole_every) = experimental_durations(&server.experimental)?;
+        let (prune_events_older_than, compare_every) = experimental_durations(&server.experimental)?;
         let max_staleness = max_staleness(&server.experimental)?;
         if stores.is_empty() {
             let rest = WithoutDataStore { trust_domain, log, plugins, warnings };
@@ -190,7 +190,7 @@ impl Config {
             agent_id_as_selector: server.experimental.agent_spiffe_id_as_selector,
             prune_events_older_than,
             prune_nodes,
-            read_whole_every,
+            compare_every,
             max_staleness,
             key_exchange: KeyExchange::post_quantum(server.experimental.require_pq_kem),
             plugins,
@@ -293,7 +293,7 @@ fn max_staleness(experimental: &Experimental) -> Result<Duration, ConfigError> {
 }
 
 /// Each is checked, though most of them tune what works otherwise here. Returns how long events are kept, and how often all
-/// of the database is read.
+/// of the database is compared.
 fn experimental_durations(experimental: &Experimental) -> Result<(Duration, Duration), ConfigError> {
     duration(&experimental.cache_reload_interval, "cache reload interval")?;
     let whole = duration(&experimental.full_cache_reload_interval, "full cache reload interval")?;

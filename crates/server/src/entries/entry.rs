@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::{DecodeError, Message};
+use steeple_datastore::Entry;
 use steeple_proto::spire::api::types;
+
+use super::{Seen, encode};
 
 /// An entry: what the index and the streams look at, and all of it, encoded once.
 #[derive(Debug)]
@@ -32,6 +35,7 @@ pub struct IndexedEntry {
     pub(super) place: u64,
     /// Of a node alias, the selectors that an agent must have; of others none.
     pub(super) alias_of: Box<[(String, String)]>,
+    pub(super) seen: Seen,
 }
 
 /// What is shared between entries, and where an entry stands.
@@ -41,17 +45,16 @@ pub(super) struct Surroundings {
     pub(super) federates_with: Box<[Arc<str>]>,
     pub(super) alias_of: Box<[(String, String)]>,
     pub(super) place: u64,
+    /// The comparison in which it is read.
+    pub(super) round: u32,
 }
 
 impl IndexedEntry {
     pub(super) fn new(whole: types::Entry, surroundings: Surroundings) -> Self {
-        let Surroundings { parent_id, spiffe_id, federates_with, alias_of, place } = surroundings;
+        let Surroundings { parent_id, spiffe_id, federates_with, alias_of, place, round } = surroundings;
         let (id, revision_number, created_at) = (whole.id.as_str().into(), whole.revision_number, whole.created_at);
-        let (for_agents, others) = parted(whole);
-        let mut encoded = for_agents.encode_to_vec();
-        let (digest, end) = (steeple_pki::sha256(&encoded), encoded.len());
-        encoded.reserve_exact(others.encoded_len());
-        encoded.extend(others.encode_to_vec());
+        let (encoded, end) = encoded(whole);
+        let digest = steeple_pki::sha256(&encoded[..end]);
         let encoded = encoded.into();
         Self {
             id,
@@ -65,7 +68,13 @@ impl IndexedEntry {
             end,
             place,
             alias_of,
+            seen: Seen::new(round),
         }
+    }
+
+    /// Whether the row says the same.
+    pub(super) fn is_of(&self, row: &Entry) -> bool {
+        encode::entry(row).is_some_and(|whole| self.encoded == encoded(whole).0)
     }
 
     /// The encoded `spire.api.types.Entry` with the fields that agents use ([`FOR_AGENTS`](super::FOR_AGENTS)).
@@ -80,6 +89,16 @@ impl IndexedEntry {
     pub fn whole(&self) -> Result<types::Entry, DecodeError> {
         types::Entry::decode(self.encoded.clone())
     }
+}
+
+/// The encoded message, and where the part for agents ends.
+fn encoded(whole: types::Entry) -> (Vec<u8>, usize) {
+    let (for_agents, others) = parted(whole);
+    let mut encoded = for_agents.encode_to_vec();
+    let end = encoded.len();
+    encoded.reserve_exact(others.encoded_len());
+    encoded.extend(others.encode_to_vec());
+    (encoded, end)
 }
 
 /// What agents use, and the rest.

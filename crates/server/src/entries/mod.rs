@@ -5,6 +5,8 @@ mod authorized;
 mod concerned;
 mod encode;
 mod entry;
+mod follower;
+mod seen;
 mod tables;
 
 use std::collections::{HashMap, HashSet};
@@ -18,10 +20,12 @@ use tokio::sync::watch;
 
 pub(crate) use encode::{FOR_AGENTS, api_bundle, entry as api_entry, id as api_id, selector as api_selector};
 pub(crate) use entry::IndexedEntry;
+pub(crate) use follower::Follower;
+use seen::Seen;
 use tables::Tables;
 
 /// What is known of an agent, apart from its entries.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub struct AgentState {
     /// Serial number of the SVID in use, decimal; empty when the agent is banned.
     pub serial: String,
@@ -29,6 +33,7 @@ pub struct AgentState {
     /// not been seen; empty when there is none.
     pub new_serial: String,
     selectors: HashSet<(String, String)>,
+    seen: Seen,
 }
 
 impl AgentState {
@@ -85,26 +90,12 @@ impl Index {
         Self { tables: RwLock::new(loaded.0), streams: Mutex::default() }
     }
 
-    /// Replaces everything, and wakes all streams: whatever changed, everybody has to look. Returns how many entries, agents
-    /// and bundles were otherwise than it was known.
-    pub fn replace(&self, loaded: Loading) -> usize {
-        // Nobody else writes.
-        let differences = self.read(|tables| tables.differences(&loaded.0));
-        let before = std::mem::replace(&mut *self.tables.write().unwrap_or_else(PoisonError::into_inner), loaded.0);
-        for stream in self.streams().values() {
-            stream.send_modify(|changes| *changes += 1);
-        }
-        // Freeing a million entries takes a while, in which nobody should wait.
-        drop(before);
-        differences
-    }
-
     /// Replaces what changed and wakes the streams of the agents that it concerns.
     pub fn apply(&self, rows: ChangedRows) {
-        let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
-        let connected: HashSet<Arc<str>> = self.streams().keys().cloned().collect();
-        let concerned = tables.apply(rows, &connected);
-        drop(tables);
+        let concerned = self.write(|tables| {
+            let connected: HashSet<Arc<str>> = self.streams().keys().cloned().collect();
+            tables.apply(rows, &connected)
+        });
         let streams = self.streams();
         for agent in concerned {
             if let Some(stream) = streams.get(&agent) {
@@ -144,6 +135,10 @@ impl Index {
 
     fn read<T>(&self, read: impl FnOnce(&Tables) -> T) -> T {
         read(&self.tables.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn write<T>(&self, write: impl FnOnce(&mut Tables) -> T) -> T {
+        write(&mut self.tables.write().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn streams(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, watch::Sender<u64>>> {

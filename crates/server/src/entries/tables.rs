@@ -1,7 +1,6 @@
 //! The maps behind the index.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::Hash;
 use std::sync::Arc;
 
 use steeple_datastore::{Bundle, ChangedRows, Entry, Node, Part};
@@ -9,7 +8,7 @@ use steeple_spiffe::{SpiffeId, TrustDomain};
 use tracing::warn;
 
 use super::entry::{IndexedEntry, Surroundings};
-use super::{AgentState, IndexedBundle, concerned, encode};
+use super::{AgentState, IndexedBundle, Seen, concerned, encode};
 
 /// By place.
 type Entries = Vec<Arc<IndexedEntry>>;
@@ -32,6 +31,8 @@ pub(super) struct Tables {
     pub(super) bundles: HashMap<Arc<str>, Arc<IndexedBundle>>,
     /// The place of the next entry.
     next_place: u64,
+    /// The number of the comparison that is under way, or was the last.
+    pub(super) round: u32,
 }
 
 impl Tables {
@@ -47,6 +48,7 @@ impl Tables {
             nested: HashSet::new(),
             bundles: HashMap::new(),
             next_place: 0,
+            round: 0,
         }
     }
 
@@ -65,13 +67,6 @@ impl Tables {
                 }
             }
         }
-    }
-
-    /// How many entries, agents and bundles are there, gone or otherwise in `other`.
-    pub(super) fn differences(&self, other: &Self) -> usize {
-        different(&self.entries, &other.entries, |one, other| one.digest == other.digest)
-            + different(&self.agents, &other.agents, PartialEq::eq)
-            + different(&self.bundles, &other.bundles, |one, other| one.api == other.api)
     }
 
     /// Applies rows and tells which of the connected agents they concern.
@@ -109,7 +104,9 @@ impl Tables {
 
     /// Puts an entry in its old place, or behind all others.
     fn put_entry(&mut self, row: &Entry, place: Option<u64>) -> Option<Arc<IndexedEntry>> {
-        if !self.is_ours(&row.parent_id) || !self.is_ours(&row.spiffe_id) {
+        if !self.takes(row) {
+            let Entry { entry_id, parent_id, spiffe_id, .. } = row;
+            warn!(target: "feed", entry_id, parent_id, spiffe_id, "Entry of another trust domain; it is left out");
             return None;
         }
         let Some(whole) = encode::entry(row) else {
@@ -128,6 +125,7 @@ impl Tables {
             federates_with: whole.federates_with.iter().map(|name| self.shared_bundle_name(name)).collect(),
             alias_of: selectors.map(|selector| (selector.kind.clone(), selector.value.clone())).collect(),
             place,
+            round: self.round,
         };
         let entry = Arc::new(IndexedEntry::new(whole, surroundings));
         insert(&mut self.children, Arc::clone(&entry.parent_id), &entry);
@@ -172,7 +170,8 @@ impl Tables {
 
     fn put_agent(&mut self, node: Node) {
         let selectors = node.selectors.into_iter().map(|selector| (selector.kind, selector.value)).collect();
-        let state = AgentState { serial: node.serial.unwrap_or_default(), new_serial: node.new_serial, selectors };
+        let serial = node.serial.unwrap_or_default();
+        let state = AgentState { serial, new_serial: node.new_serial, selectors, seen: Seen::new(self.round) };
         let id = self.shared(&node.spiffe_id);
         if self.named.contains_key(&id) {
             self.nested.insert(Arc::clone(&id));
@@ -193,16 +192,25 @@ impl Tables {
         }
     }
 
-    fn is_ours(&self, id: &str) -> bool {
-        let ours = SpiffeId::parse(id).is_ok_and(|id| id.is_member_of(&self.trust_domain));
-        if !ours {
-            warn!(target: "feed", spiffe_id = id, "Entry of another trust domain; it is left out");
-        }
-        ours
+    /// Whether an entry is of this trust domain; others are left out.
+    pub(super) fn takes(&self, row: &Entry) -> bool {
+        let is_ours = |id: &str| SpiffeId::parse(id).is_ok_and(|id| id.is_member_of(&self.trust_domain));
+        is_ours(&row.parent_id) && is_ours(&row.spiffe_id)
     }
 }
 
 impl AgentState {
+    /// Whether the row says the same.
+    pub(super) fn is_of(&self, node: &Node) -> bool {
+        let Self { serial, new_serial, selectors, seen: _ } = self;
+        let others: HashSet<(&str, &str)> =
+            node.selectors.iter().map(|selector| (&*selector.kind, &*selector.value)).collect();
+        *serial == *node.serial.as_deref().unwrap_or_default()
+            && *new_serial == node.new_serial
+            && selectors.len() == others.len()
+            && selectors.iter().all(|(kind, value)| others.contains(&(kind, value)))
+    }
+
     /// Whether an alias with these selectors applies: all of them are the agent's.
     pub(super) fn matches(&self, alias: &IndexedEntry) -> bool {
         let has = |kind: &str, value: &str| self.selectors.contains(&(kind.to_owned(), value.to_owned()));
@@ -238,14 +246,4 @@ fn take<K: std::borrow::Borrow<Q> + std::hash::Hash + Eq, Q: std::hash::Hash + E
     if entries.is_empty() {
         map.remove(key);
     }
-}
-
-/// How many keys have not the same value in both maps.
-fn different<K: Eq + Hash, V>(
-    one: &HashMap<K, Arc<V>>,
-    other: &HashMap<K, Arc<V>>,
-    is_same: impl Fn(&V, &V) -> bool,
-) -> usize {
-    let gone = one.keys().filter(|key| !other.contains_key(*key)).count();
-    gone + other.iter().filter(|(key, value)| one.get(*key).is_none_or(|known| !is_same(known, value))).count()
 }

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 use prost::Message;
-use steeple_datastore::{ChangedRows, Entry, Node, Selector};
+use steeple_datastore::{ChangedRows, Entry, Node, Selector, Slice};
 use steeple_proto::spire::common;
 
 use super::*;
@@ -271,8 +271,39 @@ fn a_change_wakes_those_it_concerns_and_nobody_else() {
     assert_eq!(woken(put(entry("2", OTHER, "/a/x"))), (true, true));
     assert_eq!(woken(put_node(node(OTHER, &["zone:a", "zone:b"]))), (false, true));
     assert_eq!(woken(put_bundle("spiffe://example.org", None)), (true, true));
-    index.replace(loaded([], []));
-    assert_eq!((mine.has_changed().unwrap(), others.has_changed().unwrap()), (true, true));
+}
+
+fn slice(is_first: bool, is_last: bool, nodes: &[Node], entries: &[Entry]) -> Slice {
+    Slice { nodes: nodes.to_vec(), entries: entries.iter().cloned().map(Arc::new).collect(), is_first, is_last }
+}
+
+#[test]
+fn a_comparison_finds_what_differs_what_is_new_and_what_is_gone() {
+    let known = [entry("1", AGENT, "/a"), entry("2", AGENT, "/b"), entry("3", AGENT, "/c"), entry("4", AGENT, "/d")];
+    let index = index(known.clone(), [node(AGENT, &["zone:a"]), node(OTHER, &[])]);
+    let [same, other, _, _] = known;
+    let other = Entry { dns_names: vec!["b.test".to_owned()], ..other };
+    let new = entry("5", AGENT, "/e");
+    let foreign = Entry { spiffe_id: FOREIGN.to_owned(), ..entry("6", AGENT, "/f") };
+    for found in [(1, 2), (0, 0)] {
+        index.begin_comparison();
+        let first = index.differences(slice(true, false, &[node(AGENT, &["zone:b"])], std::slice::from_ref(&same)));
+        // What changes meanwhile is known.
+        index.apply(put(entry("4", AGENT, "/x")));
+        let second = index.differences(slice(false, true, &[], &[other.clone(), new.clone(), foreign.clone()]));
+        assert_eq!((first.nodes.len(), second.entries.len()), found);
+        assert!(first.entries.is_empty() && second.nodes.is_empty());
+        index.apply(first);
+        index.apply(second);
+        let gone = index.unseen();
+        let expected = if found == (0, 0) { vec![] } else { vec!["3"] };
+        assert_eq!(gone.entries, expected);
+        assert_eq!(gone.nodes.len(), expected.len());
+        gone.entries.iter().for_each(|id| index.apply(remove(id)));
+        index.apply(ChangedRows { nodes: vec![(OTHER.to_owned(), None)], ..ChangedRows::default() });
+        assert_eq!(authorized(&index, AGENT), ["1", "2", "4", "5"]);
+    }
+    assert_eq!(index.authorized_entry(AGENT, "2").unwrap().whole().unwrap().dns_names, ["b.test"]);
 }
 
 #[test]
