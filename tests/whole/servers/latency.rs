@@ -9,7 +9,7 @@ use steeple_testkit::database::pgbouncer;
 use steeple_tests::{Database, Domain, Scratch, Wire, case, say};
 
 use super::reach::until_count;
-use super::{Shared, at_file, at_postgres, is_ours};
+use super::{Shared, at_postgres, is_ours};
 use crate::bench::figures;
 
 /// A few seconds; `STEEPLE_TRIES` is for more.
@@ -34,7 +34,7 @@ fn an_entry_of_another_server_arrives_on_mariadb() -> Result<()> {
 #[test]
 fn an_entry_of_another_server_arrives_on_sqlite() -> Result<()> {
     case(async |scratch| {
-        let database = at_file(&scratch.path().join("shared.sqlite3"));
+        let database = Shared::on_sqlite(scratch).database;
         arrives(scratch, "SQLite", &database, &database, || ()).await
     })
 }

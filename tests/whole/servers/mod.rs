@@ -6,27 +6,32 @@ mod reach;
 mod start;
 mod status;
 
-use std::path::Path;
-
 use anyhow::Result;
 use sqlx::mysql::MySqlConnection;
 use sqlx::postgres::PgConnection;
+use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Connection, Row};
 use steeple_testkit::database::{USER, mariadb, postgres};
 use steeple_tests::{Binaries, Database, Scratch, skipped_on_the_reference};
 
-/// A database server of the tests, and a database in it that no other case has.
+/// A database that no other case has.
 #[derive(Clone)]
 struct Shared {
     /// For the configuration of a server.
     database: Database,
-    /// Where the database server listens, on 127.0.0.1.
+    /// Where the database server listens, on 127.0.0.1; 0 for a file.
     port: u16,
-    /// The name of the database.
+    /// The name of the database, or the path of the file.
     name: String,
 }
 
 impl Shared {
+    /// A file that is not there yet, for servers of this machine.
+    fn on_sqlite(scratch: &Scratch) -> Self {
+        let name = scratch.path().join("shared.sqlite3").to_string_lossy().into_owned();
+        Self { database: Database { kind: "sqlite3", connection_string: name.clone() }, port: 0, name }
+    }
+
     /// On PostgreSQL.
     async fn on_postgres(scratch: &Scratch) -> Result<Self> {
         let (port, name) = (postgres().port, name(scratch));
@@ -50,6 +55,11 @@ impl Shared {
         Ok(match self.database.kind {
             "postgres" => {
                 let mut db = PgConnection::connect(&postgres_url(self.port, &self.name)).await?;
+                let rows = query.fetch_all(&mut db).await?;
+                rows.iter().map(|row| row.try_get_unchecked(0)).collect::<Result<_, _>>()?
+            }
+            "sqlite3" => {
+                let mut db = SqliteConnection::connect(&self.name).await?;
                 let rows = query.fetch_all(&mut db).await?;
                 rows.iter().map(|row| row.try_get_unchecked(0)).collect::<Result<_, _>>()?
             }
@@ -78,11 +88,6 @@ fn at_postgres(port: u16, name: &str) -> Database {
 /// Likewise of MariaDB.
 fn at_mariadb(port: u16, name: &str) -> Database {
     Database { kind: "mysql", connection_string: format!("{USER}@tcp(127.0.0.1:{port})/{name}?parseTime=true") }
-}
-
-/// A file, for servers of this machine.
-fn at_file(path: &Path) -> Database {
-    Database { kind: "sqlite3", connection_string: path.to_string_lossy().into_owned() }
 }
 
 fn postgres_url(port: u16, name: &str) -> String {

@@ -6,7 +6,7 @@ use steeple_spiffe::x509::parse_chain_der;
 use steeple_tests::{Agent, Domain, Scratch, Server, case, free_port, say, within};
 use tonic::Streaming;
 
-use super::{Shared, at_file, is_ours};
+use super::{Shared, is_ours};
 
 const STAYS: &str = "spiffe://example.org/stays";
 
@@ -39,10 +39,7 @@ fn whichever_postgresql_server_is_killed_agents_go_on_at_another_one() -> Result
 
 #[test]
 fn whichever_sqlite_server_is_killed_agents_go_on_at_another_one() -> Result<()> {
-    case(async |scratch| {
-        let path = scratch.path().join("shared.sqlite3");
-        kill_each(scratch, at_file(&path)).await
-    })
+    case(async |scratch| kill_each(scratch, Shared::on_sqlite(scratch).database).await)
 }
 
 /// Two agents with open streams; each server is killed once while entries come and go.

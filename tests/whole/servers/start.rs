@@ -26,6 +26,11 @@ fn ten_servers_start_at_once_on_an_empty_mariadb_database() -> Result<()> {
     case(async |scratch| start_at_once(scratch, &Shared::on_mariadb(scratch).await?).await)
 }
 
+#[test]
+fn ten_servers_start_at_once_on_one_file() -> Result<()> {
+    case(async |scratch| start_at_once(scratch, &Shared::on_sqlite(scratch)).await)
+}
+
 async fn start_at_once(scratch: &Scratch, shared: &Shared) -> Result<()> {
     let mut domain = Domain::builder().database(shared.database.clone()).write(scratch)?;
     let mut others = Vec::new();
