@@ -3,6 +3,9 @@
 //! A server lives as long as the process that asked for it: it is started by a shell that ends it when its own input
 //! does.
 
+mod copies;
+mod place;
+
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -15,6 +18,8 @@ use std::time::Duration;
 use steeple_pki::PrivateKey;
 use steeple_runtime::Clock;
 
+pub use self::copies::Copied;
+pub use self::place::{Place, Transaction, new_name};
 use crate::Ca;
 
 /// A running database server, which trusts everybody who comes over loopback.

@@ -7,12 +7,13 @@ use steeple_runtime::Clock;
 use crate::opened::Opened;
 use crate::schema::tables;
 use crate::tokens::one_answer;
+use crate::unopened::limited;
 
 /// Of the rights on its database the account has those that servers need every day.
 pub(crate) async fn an_account_that_may_not_change_the_schema_uses_it_as_it_is(new: Opened) {
     new.close().await;
     new.sql("DROP TABLE steeple_used_join_tokens").await;
-    let options = new.place.limited(&new.options, "SELECT, INSERT, UPDATE, DELETE").await;
+    let options = limited(&new.place, &new.options, "SELECT, INSERT, UPDATE, DELETE").await;
     for disable_migration in [false, true] {
         let options = Options { disable_migration, ..options.clone() };
         let store = DataStore::open(options, Clock::system()).await.unwrap();
@@ -27,7 +28,7 @@ pub(crate) async fn an_account_that_may_not_change_the_schema_uses_it_as_it_is(n
     assert_eq!(tables.len(), 13);
 
     let empty = new.empty_twin().await;
-    let options = empty.place.limited(&empty.options, "SELECT").await;
+    let options = limited(&empty.place, &empty.options, "SELECT").await;
     let error = DataStore::open(options, Clock::system()).await.unwrap_err();
     assert!(matches!(error, Error::Sql(_)), "{error:?}");
     println!("{error}");

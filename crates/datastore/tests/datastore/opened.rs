@@ -5,12 +5,10 @@
 use std::ops::Deref;
 use std::path::Path;
 
-use sqlx::mysql::MySqlConnection;
-use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Connection};
 use steeple_datastore::entries::{CreateEntry, Created};
 use steeple_datastore::{DataStore, Entry, Options, Selector};
 use steeple_runtime::Clock;
+pub(crate) use steeple_testkit::database::Transaction;
 use tempfile::TempDir;
 
 use crate::unopened::{Place, Unopened};
@@ -21,30 +19,6 @@ pub(crate) struct Opened {
     pub(crate) place: Place,
     /// Of a file.
     pub(super) _directory: Option<TempDir>,
-}
-
-/// A transaction of another program that is still open.
-pub(crate) enum Transaction {
-    Postgres(PgConnection),
-    MySql(MySqlConnection),
-}
-
-impl Transaction {
-    pub(crate) async fn execute(&mut self, text: &str) {
-        let statement = sqlx::raw_sql(AssertSqlSafe(text.to_owned()));
-        match self {
-            Self::Postgres(db) => statement.execute(db).await.map(drop).unwrap(),
-            Self::MySql(db) => statement.execute(db).await.map(drop).unwrap(),
-        }
-    }
-
-    pub(crate) async fn commit(mut self) {
-        self.execute("COMMIT").await;
-    }
-
-    pub(crate) async fn roll_back(mut self) {
-        self.execute("ROLLBACK").await;
-    }
 }
 
 impl Deref for Opened {
@@ -115,13 +89,7 @@ impl Opened {
 
     /// A transaction of another program.
     pub(crate) async fn transaction(&self) -> Transaction {
-        let mut transaction = match &self.place {
-            Place::File(_) => panic!("a file has one writer"),
-            Place::Postgres(url) => Transaction::Postgres(PgConnection::connect(url).await.unwrap()),
-            Place::MySql(url) => Transaction::MySql(MySqlConnection::connect(url).await.unwrap()),
-        };
-        transaction.execute("START TRANSACTION").await;
-        transaction
+        self.place.transaction().await
     }
 
     /// Uses up ids of entry events, as transactions do that fail.

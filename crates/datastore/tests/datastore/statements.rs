@@ -10,7 +10,7 @@ use steeple_runtime::Clock;
 
 use crate::formats::a_day;
 use crate::opened::{entry, on_mariadb, selectors};
-use crate::unopened::{Place, Unopened};
+use crate::unopened::{Place, Unopened, limited};
 
 /// Syntax, and what has it. Some is MariaDB's alone, some came with MySQL 8, some MySQL reads in another way.
 const NOT_IN_ALL: [(&str, &str); 17] = [
@@ -52,7 +52,7 @@ async fn mysql_is_asked_nothing_that_its_older_and_newer_versions_do_not_read() 
     crate::schema::make_23(&older.place).await;
     let left = Unopened::left_behind("mysql");
     for unopened in [(&empty.place, &empty.options), (&older.place, &older.options), (&left.place, &left.options)] {
-        let options = unopened.0.limited(unopened.1, "ALL").await;
+        let options = limited(unopened.0, unopened.1, "ALL").await;
         stores.push(DataStore::open(options, Clock::system()).await.unwrap());
     }
     for (store, place) in stores.iter().zip([&empty.place, &older.place, &left.place]) {

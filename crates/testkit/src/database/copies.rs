@@ -1,0 +1,153 @@
+//! Databases that move back, as after a restore or a failover that lost commits: a copy of an earlier moment takes their
+//! place at once, and what was written since then is gone.
+
+use std::path::{Path, PathBuf};
+
+use super::{Place, place::new_name};
+
+/// A database as it was at one moment. It may be put in place several times.
+pub enum Copied {
+    /// A directory that holds the file alone.
+    File(PathBuf),
+    /// The name of a database of the same server.
+    Database(String),
+}
+
+impl Place {
+    /// A SQLite file that is not there yet, in a directory that can be exchanged for another one (see
+    /// [`Place::replace_by`]); all of it is below `dir`.
+    pub fn exchangeable_file(dir: &Path) -> Self {
+        let first = dir.join(new_name());
+        std::fs::create_dir(&first).unwrap();
+        std::os::unix::fs::symlink(&first, dir.join(CURRENT)).unwrap();
+        Self::File(dir.join(CURRENT).join(FILE))
+    }
+
+    /// Copies the database as it is now. Servers cut all connections for that.
+    pub async fn copied(&self) -> Copied {
+        match self {
+            Self::File(path) => {
+                let dir = above(path).join(new_name());
+                std::fs::create_dir(&dir).unwrap();
+                self.sql(&format!("VACUUM INTO '{}'", dir.join(FILE).display())).await;
+                Copied::File(dir)
+            }
+            Self::Postgres(_) => {
+                let (name, copy) = (self.database(), new_name());
+                close_postgres(name).await;
+                admin_postgres(&format!("CREATE DATABASE {copy} TEMPLATE {name}")).await;
+                admin_postgres(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true")).await;
+                Copied::Database(copy)
+            }
+            Self::MySql(_) => {
+                // Whoever holds a transaction open would hold up the copy.
+                self.cut_connections().await;
+                Copied::Database(copy_mariadb(self.database()).await)
+            }
+        }
+    }
+
+    /// Puts a copy in the place, as a whole and at once. Connections are cut.
+    pub async fn replace_by(&self, copy: &Copied) {
+        match (self, copy) {
+            (Self::File(path), Copied::File(copy)) => {
+                // With the directory the files change that lie beside a database in use, so that nobody ever sees those of
+                // one with the other.
+                let dir = above(path);
+                let (new, link) = (dir.join(new_name()), dir.join(new_name()));
+                std::fs::create_dir(&new).unwrap();
+                std::fs::copy(copy.join(FILE), new.join(FILE)).unwrap();
+                std::os::unix::fs::symlink(&new, &link).unwrap();
+                std::fs::rename(&link, dir.join(CURRENT)).unwrap();
+            }
+            (Self::Postgres(_), Copied::Database(copy)) => {
+                let name = self.database();
+                close_postgres(name).await;
+                admin_postgres(&format!("DROP DATABASE {name}")).await;
+                admin_postgres(&format!("CREATE DATABASE {name} TEMPLATE {copy}")).await;
+            }
+            (Self::MySql(_), Copied::Database(copy)) => {
+                let (name, old, new) = (self.database(), new_name(), copy_mariadb(copy).await);
+                self.sql(&format!("CREATE DATABASE {old}")).await;
+                let moved = tables_of_mariadb(name).await;
+                let put = tables_of_mariadb(&new).await;
+                let moved = moved.iter().map(|table| format!("{name}.{table} TO {old}.{table}"));
+                let put = put.iter().map(|table| format!("{new}.{table} TO {name}.{table}"));
+                let moves: Vec<_> = moved.chain(put).collect();
+                self.cut_connections().await;
+                // One statement, which waits for transactions that have read.
+                self.sql(&format!("RENAME TABLE {}", moves.join(", "))).await;
+                for gone in [&old, &new] {
+                    self.sql(&format!("DROP DATABASE {gone}")).await;
+                }
+            }
+            _ => panic!("a copy of another kind of database"),
+        }
+    }
+
+    /// Ends the connections of everybody else. A file has none.
+    pub async fn cut_connections(&self) {
+        match self {
+            Self::File(_) => {}
+            Self::Postgres(_) => {
+                let end = "SELECT CAST(pg_terminate_backend(pid) AS text) FROM pg_stat_activity";
+                admin_postgres(&format!("{end} WHERE datname = '{}'", self.database())).await;
+            }
+            Self::MySql(_) => {
+                let list = "SELECT CAST(id AS char) FROM information_schema.processlist WHERE id <> CONNECTION_ID()";
+                for row in self.sql(&format!("{list} AND db = '{}'", self.database())).await {
+                    // It may have gone by itself meanwhile.
+                    self.sql(&format!(
+                        "BEGIN NOT ATOMIC DECLARE CONTINUE HANDLER FOR 1094 BEGIN END; KILL {}; END",
+                        row[0]
+                    ))
+                    .await;
+                }
+            }
+        }
+    }
+}
+
+const CURRENT: &str = "current";
+const FILE: &str = "datastore.sqlite3";
+
+/// The directory that holds the exchangeable ones.
+fn above(path: &Path) -> &Path {
+    path.parent().unwrap().parent().unwrap()
+}
+
+async fn admin_postgres(text: &str) -> Vec<Vec<String>> {
+    Place::of_postgres("postgres").sql(text).await
+}
+
+/// Ends all connections, and lets nobody connect.
+async fn close_postgres(name: &str) {
+    admin_postgres(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false")).await;
+    let end = format!("SELECT CAST(pg_terminate_backend(pid) AS text) FROM pg_stat_activity WHERE datname = '{name}'");
+    // Who has been told to end takes a moment.
+    while !admin_postgres(&end).await.is_empty() {}
+}
+
+/// A copy of all tables, which nobody writes meanwhile.
+async fn copy_mariadb(name: &str) -> String {
+    let (copy, tables) = (new_name(), tables_of_mariadb(name).await);
+    let each = |spell: fn(&str, &str) -> String| {
+        let spelled = tables.iter().map(|table| spell(&format!("{name}.{table}"), &format!("{copy}.{table}")));
+        spelled.collect::<Vec<_>>()
+    };
+    let locks = each(|from, to| format!("{from} READ, {to} WRITE"));
+    let statements = [
+        vec![format!("CREATE DATABASE {copy} CHARACTER SET utf8")],
+        each(|from, to| format!("CREATE TABLE {to} LIKE {from}")),
+        vec![format!("LOCK TABLES {}", locks.join(", "))],
+        each(|from, to| format!("INSERT INTO {to} SELECT * FROM {from}")),
+        vec!["UNLOCK TABLES".to_owned()],
+    ];
+    Place::of_mariadb("mysql").sql(&statements.concat().join("; ")).await;
+    copy
+}
+
+async fn tables_of_mariadb(name: &str) -> Vec<String> {
+    let tables = format!("SELECT table_name FROM information_schema.tables WHERE table_schema = '{name}'");
+    Place::of_mariadb("mysql").sql(&tables).await.concat()
+}
