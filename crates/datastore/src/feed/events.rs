@@ -50,8 +50,10 @@ impl Table {
         let Self { name, column, key: _ } = self;
         let sql = match horizon {
             // Where nothing can be missing, the newest one is all that there is to remember.
-            Horizon::InOrder => Sql::new(format!("SELECT id, {column} FROM {name} ORDER BY id DESC LIMIT 1")),
-            _ => Sql::new(format!("SELECT id, {column} FROM {name} ORDER BY id")),
+            Horizon::InOrder => {
+                Sql::new(format!("SELECT id, {column}, created_at FROM {name} ORDER BY id DESC LIMIT 1"))
+            }
+            _ => Sql::new(format!("SELECT id, {column}, created_at FROM {name} ORDER BY id")),
         };
         let events = db.rows(sql, event).await?;
         Ok(Tail::beginning_with(events, newest, horizon, clock.now()))
@@ -78,7 +80,7 @@ impl Table {
         }
         let mut events = Vec::new();
         for some in tail.gaps.ranges().chunks(GAPS_A_STATEMENT) {
-            let mut sql = Sql::new(format!("SELECT id, {column} FROM {name} WHERE "));
+            let mut sql = Sql::new(format!("SELECT id, {column}, created_at FROM {name} WHERE "));
             for (i, (first, last)) in some.iter().enumerate() {
                 let between = if i == 0 { "id BETWEEN ? AND ?" } else { " OR id BETWEEN ? AND ?" };
                 sql = sql.push(between).bind(*first).bind(*last);
@@ -88,7 +90,7 @@ impl Table {
         if newest <= tail.last {
             return Ok(Some(Found { events, last: tail.last, more: false }));
         }
-        let sql = Sql::new(format!("SELECT id, {column} FROM {name} WHERE id > ? ORDER BY id LIMIT ?"));
+        let sql = Sql::new(format!("SELECT id, {column}, created_at FROM {name} WHERE id > ? ORDER BY id LIMIT ?"));
         let mut new = db.rows(sql.bind(tail.last).bind(EVENTS_A_LOOK), event).await?;
         let more = i64::try_from(new.len()).is_ok_and(|count| count == EVENTS_A_LOOK);
         let last = new.last().map(|event| event.id).filter(|_| more).unwrap_or(newest);
@@ -109,12 +111,13 @@ impl Table {
     /// Whether the events that were read last are still there, as they were.
     async fn is_as_remembered(self, db: &mut Connection, tail: &Tail) -> Result<bool, Error> {
         let Self { name, column, key: _ } = self;
-        let select = format!("SELECT id, {column} FROM {name} WHERE id IN ");
+        let select = format!("SELECT id, {column}, created_at FROM {name} WHERE id IN ");
         let found = db.rows_in(&select, &tail.remembered(), "", event).await?;
         Ok(tail.agrees_with(&found))
     }
 }
 
 fn event(row: &Row) -> Result<Event, Error> {
-    Ok(Event { id: row.integer(0)?, name: row.text(1)? })
+    // A time that cannot be read is none: nothing hangs on it but whether it is still the same.
+    Ok(Event { id: row.integer(0)?, name: row.text(1)?, created_at: row.time(2).unwrap_or_default() })
 }

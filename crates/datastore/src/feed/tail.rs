@@ -16,11 +16,13 @@ pub(super) struct Tail {
     recent: VecDeque<(SystemTime, Event)>,
 }
 
-/// A row of a table of events: its id, and the name of what changed.
+/// A row of a table of events: its id, the name of what changed, and when. An id that is used again after commits were lost
+/// may name the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Event {
     pub(super) id: i64,
     pub(super) name: String,
+    pub(super) created_at: Option<SystemTime>,
 }
 
 /// Events are remembered for so long, and so many of them. A database that moved back has mostly lost the newest ones; where

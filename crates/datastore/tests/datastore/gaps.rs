@@ -127,6 +127,18 @@ pub(crate) async fn ids_that_are_used_again_are_noticed(store: Opened) {
     assert_eq!(ids, ["kept", "other"]);
 }
 
+/// By chance they name the same entry, which is another one now.
+pub(crate) async fn ids_that_are_used_again_for_the_same_entry_are_noticed(store: Opened) {
+    store.write(CreateEntry { entry: entry("e") }).await.unwrap();
+    let mut feed = store.feed();
+    feed.snapshot().await.unwrap();
+    let mut failover = store.transaction().await;
+    failover.execute("UPDATE registered_entries SET hint = 'another'").await;
+    failover.execute("UPDATE registered_entries_events SET created_at = '2026-11-30 15:00:00'").await;
+    failover.commit().await;
+    assert_eq!(compared(&mut feed).await.entries[0].hint, "another");
+}
+
 /// However often the feed is woken by what this server writes.
 pub(crate) async fn ids_that_are_used_again_are_noticed_while_much_is_written(store: Opened) {
     store.write(CreateEntry { entry: entry("lost") }).await.unwrap();

@@ -70,6 +70,7 @@ macro_rules! of_servers {
                 a_feed_that_begins_in_the_middle_misses_nothing
                 pruning_holds_up_nothing_but_what_waits_for_it
                 ids_that_are_used_again_are_noticed
+                ids_that_are_used_again_for_the_same_entry_are_noticed
                 ids_that_are_used_again_are_noticed_while_much_is_written
                 an_older_event_that_is_gone_is_noticed
             }
