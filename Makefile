@@ -5,6 +5,7 @@ PROGRAMS := -p steeple-server-cmd -p steeple-agent-cmd -p steeple-cmd
 LOCKED := $(if $(CI),--locked)
 SHOWN := $(if $(CI),-- --show-output)
 SERVERS = .ci/tools databases && cargo test $(LOCKED) -p steeple-datastore --test servers $(SHOWN)
+MODEL = .ci/tools databases && cargo test $(LOCKED) -p steeple-server --lib model:: -- --include-ignored $(if $(CI),--show-output)
 WHOLE = .ci/tools clients && go=$$(.ci/tools go) && PATH="$$go:$$PATH" GOFLAGS=-buildvcs=false cargo test $(LOCKED) -p steeple-tests --test whole
 ROUNDS ?= 5
 FUZZ_SECONDS ?= 120
@@ -33,6 +34,7 @@ test: ## All tests: check, then whole daemons; says first what it will install
 whole: ## The store on database servers; whole daemons as processes, with clients in Go, Java, Python and Rust
 	@.ci/tools build
 	$(SERVERS)
+	$(MODEL)
 	cargo build $(LOCKED) $(PROGRAMS)
 	$(WHOLE)
 
@@ -40,9 +42,10 @@ fuzz: ## Each parser of foreign bytes for two minutes, with inputs that grow out
 	@.ci/tools fuzz
 	FUZZ_SECONDS=$(FUZZ_SECONDS) .ci/fuzz
 
-soak: fuzz ## All of fuzz, a bench with 2000 tries, rotation for six minutes, kills in each write, then the whole daemons again and again; ROUNDS=5
+soak: fuzz ## All of fuzz, servers at random on one database for 500 rounds, a bench with 2000 tries, rotation for six minutes, kills in each write, then the whole daemons again and again; ROUNDS=5
 	@.ci/tools test
 	cargo build $(LOCKED) $(PROGRAMS)
+	STEEPLE_MODEL_ROUNDS=500; export STEEPLE_MODEL_ROUNDS; $(MODEL)
 	STEEPLE_TRIES=2000; export STEEPLE_TRIES; $(WHOLE) bench::
 	STEEPLE_ROTATION_SECONDS=360; export STEEPLE_ROTATION_SECONDS; $(WHOLE) rotation::
 	STEEPLE_EVERY_WRITE=1; export STEEPLE_EVERY_WRITE; $(WHOLE) killed::

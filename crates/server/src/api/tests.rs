@@ -7,15 +7,17 @@ mod audit;
 mod bundle;
 mod debug;
 mod follow;
+mod model;
 mod requests;
 mod settings;
 
 use std::convert::Infallible;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use steeple_datastore::entries::{CreateEntry, Created};
-use steeple_datastore::{Entry, Selector};
+use steeple_datastore::{Entry, FeedStatus, Selector};
 use steeple_pki::{KeyType, Name, PrivateKey, csr};
 use steeple_proto::spire::api::server::agent::v1::agent_client::AgentClient;
 use steeple_proto::spire::api::server::agent::v1::{
@@ -27,6 +29,7 @@ use steeple_testkit::{ManualClock, MemoryKeys};
 use steeple_transport::connection::{Connection, Local, PeerSvid, Remote};
 use steeple_transport::rpc::{Audit, Bounds, Layers, Methods, Stack};
 use tempfile::TempDir;
+use tokio::sync::watch;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response};
@@ -45,15 +48,28 @@ use crate::settings::Settings;
 use crate::svid::SvidRotation;
 use crate::tests::{DAY, HOUR, manual, store};
 
-/// A server without listeners.
+/// A server without listeners, on a database and in a time of its own.
 struct Api {
     manual: ManualClock,
+    served: Served,
+    _dir: TempDir,
+}
+
+/// A server without listeners.
+struct Served {
     store: DataStore,
     index: Arc<Index>,
     settings: Settings,
     layered: Stack<Routes>,
     shutdown: Shutdown,
-    _dir: TempDir,
+}
+
+impl Deref for Api {
+    type Target = Served;
+
+    fn deref(&self) -> &Served {
+        &self.served
+    }
 }
 
 /// Calls as one caller.
@@ -96,8 +112,30 @@ impl Api {
     async fn with(audited: bool, rotating: bool) -> Self {
         let manual = manual();
         let (store, dir) = store(&manual).await;
-        let clock = manual.clock();
-        let trust_domain = TrustDomain::parse("example.org").unwrap();
+        let mut feed = store.feed();
+        let loaded = crate::entries::Loading::read(&mut feed, &trust_domain()).await.unwrap();
+        let served = Served::new(store, Index::new(loaded), feed.status(), &manual.clock(), audited, rotating).await;
+        let mut follower = Follower::new(Arc::clone(&served.index));
+        tokio::spawn(async move {
+            while let Ok(change) = feed.next().await {
+                follower.take(change, &mut feed);
+            }
+        });
+        Self { manual, served, _dir: dir }
+    }
+}
+
+impl Served {
+    /// Whoever makes it follows the feed, whose status this is.
+    async fn new(
+        store: DataStore,
+        index: Index,
+        feed: watch::Receiver<FeedStatus>,
+        clock: &Clock,
+        audited: bool,
+        rotating: bool,
+    ) -> Self {
+        let trust_domain = trust_domain();
         let config = CaConfig {
             ttl: DAY,
             x509_key_type: KeyType::EcP256,
@@ -126,24 +164,23 @@ impl Api {
         let lifetimes = Lifetimes { x509_svid: HOUR, jwt_svid: HOUR / 12, agent: HOUR, ca: DAY };
         let ca = Arc::new(Ca::new(signing, lifetimes, Some(String::new()), clock.clone()));
 
-        let mut feed = store.feed();
         // Tests let hours pass at once.
-        let freshness = Freshness::new(feed.status(), clock.clone(), DAY * 10_000);
-        let index = Arc::new(Index::new(crate::entries::Loading::read(&mut feed, &trust_domain).await.unwrap()));
-        let mut follower = Follower::new(Arc::clone(&index));
-        tokio::spawn(async move {
-            while let Ok(change) = feed.next().await {
-                follower.take(change, &mut feed);
-            }
-        });
-
-        let settings = Settings::new(Vec::new(), RateLimits { attestation: false, signing: false }, &clock);
+        let freshness = Freshness::new(feed, clock.clone(), DAY * 10_000);
+        let index = Arc::new(index);
+        let settings = Settings::new(Vec::new(), RateLimits { attestation: false, signing: false }, clock);
         let (policy, agents) =
             Policy::new(store.clone(), Arc::clone(&index), &settings, freshness.clone(), clock.clone());
         let (_, credential) =
             SvidRotation::start(&trust_domain, KeyType::EcP256, Arc::clone(&ca), clock.clone()).await.unwrap();
-        let parts =
-            Parts { trust_domain, store: store.clone(), index: Arc::clone(&index), ca, orders, freshness, clock };
+        let parts = Parts {
+            trust_domain,
+            store: store.clone(),
+            index: Arc::clone(&index),
+            ca,
+            orders,
+            freshness,
+            clock: clock.clone(),
+        };
         let mut routes = Routes::builder();
         routes
             .add_service(super::agent::service(parts.clone(), attest::attestors(), false))
@@ -157,7 +194,7 @@ impl Api {
         let layers =
             Layers::new(methods, Arc::new(policy), settings.limits.subscribe(), Audit::new(audited), Bounds::none());
         let layered = layers.layer(routes.routes());
-        Self { manual, store, index, settings, layered, shutdown, _dir: dir }
+        Self { store, index, settings, layered, shutdown }
     }
 
     /// A process of this host.
@@ -231,6 +268,10 @@ impl Api {
             Created::Similar(_) => panic!("there is one"),
         }
     }
+}
+
+fn trust_domain() -> TrustDomain {
+    TrustDomain::parse("example.org").unwrap()
 }
 
 fn entry(id: &str, agent: &Certificate) -> Entry {

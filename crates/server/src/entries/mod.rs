@@ -133,6 +133,11 @@ impl Index {
         streams.entry(agent.into()).or_insert_with(|| watch::Sender::new(0)).subscribe()
     }
 
+    #[cfg(test)]
+    pub(crate) fn all(&self) -> Vec<Arc<IndexedEntry>> {
+        self.read(|tables| tables.entries.values().cloned().collect())
+    }
+
     fn read<T>(&self, read: impl FnOnce(&Tables) -> T) -> T {
         read(&self.tables.read().unwrap_or_else(PoisonError::into_inner))
     }
