@@ -7,7 +7,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::{Daemon, Output, Program};
+use crate::{Daemon, Output, Program, free_port};
 
 /// A daemon of either kind as its operator has it: its files, and its process while it runs.
 pub struct Installation {
@@ -54,6 +54,19 @@ impl Installation {
         ensure!(changed != text, "nothing to change in {}", self.conf.display());
         fs::write(&self.conf, changed)?;
         Ok(text)
+    }
+
+    /// Has it tell its health over HTTP, from its next start on. Returns the port.
+    ///
+    /// # Errors
+    /// The file cannot be written, or there is no port.
+    pub fn tell_health(&self) -> Result<u16> {
+        let port = free_port()?;
+        let block = format!(
+            "health_checks {{\n    listener_enabled = true\n    bind_address = \"127.0.0.1\"\n    bind_port = \"{port}\"\n}}\n"
+        );
+        self.reconfigure(|conf| format!("{conf}{block}"))?;
+        Ok(port)
     }
 
     /// Starts it and waits until it says that it is healthy.

@@ -9,6 +9,7 @@ mod attest;
 mod bootstrap;
 mod cache;
 pub mod config;
+mod health;
 mod jwt;
 mod log_fields;
 mod mint;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use steeple_catalog::load::{AgentBuiltIns, AgentPlugins, LoadError};
 use steeple_catalog::node_attestor::AgentPlugin;
 use steeple_catalog::{Host, KeyManager};
@@ -25,6 +26,7 @@ use crate::api::{self, Endpoint, EndpointError, Parts};
 use crate::attest::{AttestError, Attestation};
 use crate::cache::Cache;
 use crate::config::Config;
+use crate::health;
 use crate::jwt::{self, JwtSvids};
 use crate::log_fields::length;
 use crate::mint;
@@ -129,7 +131,6 @@ struct Started {
 impl Started {
     async fn join(self) -> Result<(), PartFailed<RunError>> {
         let Self { tasks, storage, keys } = self;
-        debug!(target: "health", "Initializing health checkers");
         let ended = tasks.join().await;
         debug!(target: "health", "Finishing health checker");
         if let Err(PartFailed { cause: Cause::Error(error), .. }) = &ended
@@ -175,6 +176,17 @@ async fn start(
 ) -> Result<Started, RunError> {
     let trust_domain = config.trust_domain.clone();
     signals::follow(&log, &shutdown).map_err(RunError::Signals)?;
+
+    // How it is. Told from the beginning, since whoever supervises it wants to know that it is starting.
+    let mut tasks = Tasks::new(shutdown.clone());
+    let health = health::unknown(clock.clone());
+    debug!(target: "health", "Initializing health checkers");
+    if let Some(place) = config.health {
+        let telling = steeple_transport::health::serve(place, health.clone(), clock.clone(), shutdown.clone());
+        tasks.start("health listener", telling.map(Ok));
+    }
+    let looks = health::watch(config.socket_path.clone(), health, clock.clone(), shutdown.clone());
+    tasks.start("health checks", looks.map(Ok));
 
     // Who the agent is.
     let first = dial::Place { host: config.server_address, port: config.server_port };
@@ -253,7 +265,6 @@ async fn start(
     };
 
     // From here on all parts run together.
-    let mut tasks = Tasks::new(shutdown.clone());
     let syncing = sync.run(shutdown.clone());
     tasks.start("sync", async {
         syncing.await?;

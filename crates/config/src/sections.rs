@@ -91,19 +91,30 @@ pub struct M3 {
 pub struct Empty {}
 
 /// `health_checks`
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct HealthChecks {
     /// Whether to listen at all.
     pub listener_enabled: bool,
     /// Where to listen.
-    pub bind_address: Option<IgnoredAny>,
+    pub bind_address: String,
     /// On which port.
-    pub bind_port: Option<IgnoredAny>,
+    pub bind_port: String,
     /// Path of the liveness check.
-    pub live_path: Option<IgnoredAny>,
+    pub live_path: String,
     /// Path of the readiness check.
-    pub ready_path: Option<IgnoredAny>,
+    pub ready_path: String,
+}
+
+/// `health_checks` with its defaults, where the listener is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthListener {
+    /// `host:port`
+    pub address: String,
+    /// `live_path`
+    pub live_path: String,
+    /// `ready_path`
+    pub ready_path: String,
 }
 
 impl Telemetry {
@@ -115,9 +126,27 @@ impl Telemetry {
 }
 
 impl HealthChecks {
-    /// Whether the listener is asked for.
-    pub fn asks(&self) -> bool {
-        self.listener_enabled
+    /// The listener, if it is asked for.
+    ///
+    /// # Errors
+    /// Nobody could ask under these paths, in words. The reference ends with a panic when it starts.
+    pub fn listener(self) -> Result<Option<HealthListener>, String> {
+        let Self { listener_enabled, bind_address, bind_port, live_path, ready_path } = self;
+        if !listener_enabled {
+            return Ok(None);
+        }
+        let or = |text: String, default: &str| if text.is_empty() { default.to_owned() } else { text };
+        let (live_path, ready_path) = (or(live_path, "/live"), or(ready_path, "/ready"));
+        if let Some(path) = [&live_path, &ready_path].into_iter().find(|path| !path.starts_with('/')) {
+            return Err(format!("health_checks: {path:?} is no path: it must begin with a slash"));
+        }
+        if live_path == ready_path {
+            return Err(format!("health_checks: live_path and ready_path are the same: {live_path:?}"));
+        }
+        let (host, port) = (or(bind_address, "localhost"), or(bind_port, "80"));
+        let host = host.trim_matches(['[', ']']);
+        let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        Ok(Some(HealthListener { address, live_path, ready_path }))
     }
 }
 
@@ -177,4 +206,45 @@ pub fn check_feature_flags(flags: &[String]) -> Result<(), String> {
     let mut unknown: Vec<&str> = flags.iter().map(String::as_str).filter(|flag| !KNOWN.contains(flag)).collect();
     unknown.sort_unstable();
     if unknown.is_empty() { Ok(()) } else { Err(unknown.join(" ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listener(text: &str) -> Result<Option<HealthListener>, String> {
+        let body = crate::hcl::parse(text).unwrap();
+        crate::decode::decode::<HealthChecks>(&body).unwrap().value.listener()
+    }
+
+    #[test]
+    fn health_is_told_where_the_file_says_and_else_on_port_80_of_this_host() {
+        assert_eq!(listener("bind_port = 1"), Ok(None));
+        let of = |address: &str, live_path: &str, ready_path: &str| {
+            let [address, live_path, ready_path] = [address, live_path, ready_path].map(str::to_owned);
+            Ok(Some(HealthListener { address, live_path, ready_path }))
+        };
+        assert_eq!(listener("listener_enabled = true"), of("localhost:80", "/live", "/ready"));
+        for port in ["8080", "\"8080\""] {
+            for (host, address) in [("[::1]", "[::1]:8080"), ("::1", "[::1]:8080"), ("0.0.0.0", "0.0.0.0:8080")] {
+                let text = format!("listener_enabled = true\nbind_address = \"{host}\"\nbind_port = {port}");
+                assert_eq!(listener(&text), of(address, "/live", "/ready"));
+            }
+        }
+        assert_eq!(
+            listener("listener_enabled = true\nlive_path = \"/a\"\nready_path = \"/b\""),
+            of("localhost:80", "/a", "/b")
+        );
+    }
+
+    #[test]
+    fn paths_that_nobody_could_ask_for_are_refused() {
+        for (paths, why) in [
+            ("live_path = \"live\"", "\"live\" is no path: it must begin with a slash"),
+            ("live_path = \"/ready\"", "live_path and ready_path are the same: \"/ready\""),
+        ] {
+            let refused = listener(&format!("listener_enabled = true\n{paths}")).unwrap_err();
+            assert_eq!(refused, format!("health_checks: {why}"));
+        }
+    }
 }

@@ -8,7 +8,6 @@ use std::time::{Duration, SystemTime};
 use futures::future::BoxFuture;
 use steeple_config::duration::printed;
 use steeple_datastore::{Error, FeedStatus};
-use steeple_runtime::health::Health;
 use steeple_runtime::{Clock, Shutdown, jitter};
 use steeple_transport::status::unavailable;
 use tokio::sync::watch;
@@ -91,22 +90,19 @@ impl Freshness {
     ///
     /// # Errors
     /// None.
-    pub(crate) async fn watch(self, health: Health, shutdown: Shutdown) -> Result<(), Error> {
+    pub(crate) async fn watch(self, shutdown: Shutdown) -> Result<(), Error> {
         let mut feed = self.feed.clone();
         while shutdown.unless_stopped(self.over()).await.is_some() {
-            let reason = format!("the database could not be read for more than {}", printed(self.max));
             error!(
                 target: "feed",
                 max_staleness = printed(self.max),
                 "Database could not be read for too long; agents get nothing more until it can be"
             );
-            health.down("freshness", reason);
             let again = feed.wait_for(|_| self.age() <= self.max);
             if shutdown.unless_stopped(again).await.is_none_or(|again| again.is_err()) {
                 break;
             }
             info!(target: "feed", "Database is read again; agents get everything again");
-            health.up("freshness");
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ mod dns_name;
 mod endpoints;
 mod entries;
 mod freshness;
+mod health;
 pub mod limits;
 mod prune;
 mod run;

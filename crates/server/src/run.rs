@@ -4,12 +4,12 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 
+use futures::FutureExt;
 use steeple_catalog::load::{LoadError, ServerBuiltIns, ServerPlugins};
 use steeple_catalog::node_attestor::ServerNodeAttestor;
 use steeple_catalog::{Host, IdentityProvider, KeyManager, PluginError, UpstreamAuthority};
 use steeple_config::sections::REQUIRE_PQ_KEM;
 use steeple_datastore::{DataStore, Error as StoreError, Feed};
-use steeple_runtime::health::Health;
 use steeple_runtime::logging::{Log, with_fields};
 use steeple_runtime::os::reason;
 use steeple_runtime::tasks::{Cause, PartFailed, Parts as Tasks};
@@ -29,6 +29,7 @@ use crate::config::Config;
 use crate::endpoints::{Endpoints, EndpointsError, Listen};
 use crate::entries::{Follower, Index, Loading};
 use crate::freshness::Freshness;
+use crate::health::{self, Looks};
 use crate::prune::Pruning;
 use crate::settings::Settings;
 use crate::svid::{SvidError, SvidRotation};
@@ -167,7 +168,7 @@ async fn start(
     clock: Clock,
     shutdown: Shutdown,
 ) -> Result<Tasks<RunError>, RunError> {
-    let (health, trust_domain) = (Health::new(), config.trust_domain);
+    let (health, trust_domain) = (health::unknown(clock.clone()), config.trust_domain);
 
     // What signs.
     let signing = Signing::default();
@@ -192,6 +193,17 @@ async fn start(
     info!(target: "endpoints", "Completed building in-memory entry cache");
 
     host.provide_identity(Arc::new(Own { trust_domain: trust_domain.clone(), index: Arc::clone(&index) }));
+
+    // How it is.
+    let looks = Looks {
+        trust_domain: trust_domain.clone(),
+        store: store.clone(),
+        ca: Arc::clone(&ca),
+        freshness: freshness.clone(),
+        socket: config.socket_path.clone(),
+        clock: clock.clone(),
+        health: health.clone(),
+    };
 
     // Where it can be reached.
     let parts = Parts {
@@ -219,15 +231,25 @@ async fn start(
     let endpoints = Endpoints::bind(listen, parts).await?;
 
     // From here on all parts run together.
-    let pruning =
-        Pruning::new(store.clone(), trust_domain.clone(), clock, config.prune_events_older_than, config.prune_nodes);
+    let pruning = Pruning::new(
+        store.clone(),
+        trust_domain.clone(),
+        clock.clone(),
+        config.prune_events_older_than,
+        config.prune_nodes,
+    );
     signals::follow(&log, &shutdown).map_err(RunError::Signals)?;
     let mut tasks = Tasks::new(shutdown.clone());
-    tasks.start("freshness", part(freshness.watch(health.clone(), shutdown.clone())));
-    tasks.start("feed", follow(feed, index, differences, health, shutdown.clone()));
+    tasks.start("freshness", part(freshness.watch(shutdown.clone())));
+    tasks.start("feed", follow(feed, index, differences, shutdown.clone()));
     tasks.start("CA rotation", part(rotation.run(shutdown.clone())));
     tasks.start("SVID rotation", part(svid_rotation.run(shutdown.clone())));
     tasks.start("pruning", part(pruning.run(shutdown.clone())));
+    tasks.start("health checks", looks.run(shutdown.clone()).map(Ok));
+    if let Some(place) = config.health {
+        tasks
+            .start("health listener", steeple_transport::health::serve(place, health, clock, shutdown.clone()).map(Ok));
+    }
     tasks.start("endpoints", part(endpoints.run(shutdown, log)));
     Ok(tasks)
 }
@@ -254,24 +276,19 @@ async fn follow(
     mut feed: Feed,
     index: Arc<Index>,
     differences: watch::Sender<usize>,
-    health: Health,
     shutdown: Shutdown,
 ) -> Result<(), RunError> {
     let mut follower = Follower::new(index);
     while let Some(change) = shutdown.unless_stopped(feed.next()).await {
         match change {
             Ok(change) => {
-                health.up("feed");
                 if let Some(found) = follower.take(change, &mut feed) {
                     info!(target: "feed", differences = found, "All of the database was read and compared");
                     differences.send_replace(found);
                 }
             }
             // The feed waits by itself before it tries again.
-            Err(error) => {
-                error!(target: "feed", error = %error, "Failed to read changes");
-                health.down("feed", error);
-            }
+            Err(error) => error!(target: "feed", error = %error, "Failed to read changes"),
         }
     }
     debug!(target: "endpoints", "Stopping in-memory entry cache hydrator");

@@ -143,7 +143,6 @@ fn half_life(certificate: &Certificate) -> SystemTime {
 
 #[cfg(test)]
 mod tests {
-    use steeple_runtime::health::Health;
     use steeple_testkit::record::Logged;
     use steeple_testkit::{Ca as OtherCa, ManualClock, MemoryKeys};
     use tempfile::TempDir;
@@ -181,7 +180,10 @@ mod tests {
             let (signing, keys) = (Signing::default(), MemoryKeys::new().of_server());
             let authorities =
                 Authorities::load(trust_domain.clone(), config, (keys, None), store, manual.clock(), signing.clone());
-            let authorities = Rotation::start(authorities.await.unwrap(), manual.clock(), Health::new()).await.unwrap();
+            let authorities =
+                Rotation::start(authorities.await.unwrap(), manual.clock(), crate::health::unknown(manual.clock()))
+                    .await
+                    .unwrap();
             let (orders, shutdown) = (authorities.orders(), Shutdown::new());
             tokio::spawn(authorities.run(shutdown.clone()));
             let lifetimes = Lifetimes { x509_svid: HOUR, jwt_svid: HOUR, agent: HOUR, ca: DAY };

@@ -13,13 +13,14 @@ use std::time::Duration;
 use steeple_config::duration::Duration as GoDuration;
 use steeple_config::hcl::Body;
 use steeple_config::plugins::PluginBlock;
-use steeple_config::sections::{self, UnknownSection, Warning};
+use steeple_config::sections::{self, HealthChecks, HealthListener, UnknownSection, Warning};
 use steeple_config::{decode, hcl, plugins};
 use steeple_pki::KeyType;
 use steeple_runtime::logging;
 use steeple_spiffe::TrustDomain;
 use steeple_spiffe::workload_api::Endpoint;
 use steeple_transport::dial::Place;
+use steeple_transport::health;
 use steeple_transport::tls::KeyExchange;
 use zeroize::Zeroizing;
 
@@ -77,6 +78,8 @@ pub struct Config {
     pub log_selectors: Vec<String>,
     /// `experimental.ratelimit`
     pub rate_limits: RateLimits,
+    /// `health_checks`, where the listener is enabled.
+    pub health: Option<health::Place>,
     /// Every plugin, in the order of the file.
     pub plugins: Vec<PluginBlock>,
     /// What the file asks for and this program does not do yet, in words for the log.
@@ -201,8 +204,8 @@ impl Config {
         let decoded = decode::decode::<File>(&body).map_err(undecodable)?;
         let unknown = sections::refused(&decoded.unknown, error::CHECKED);
         let unbuilt = unbuilt::of(&decoded.value);
-        let File { agent, plugins, telemetry: _, health_checks: _ } = decoded.value;
-        Self::build(merge(agent, flags), plugins.is_some(), &body, unknown, unbuilt)
+        let File { agent, plugins, telemetry: _, health_checks } = decoded.value;
+        Self::build(merge(agent, flags), plugins.is_some(), &body, unknown, unbuilt, health_checks)
     }
 
     /// In the reference's order, which decides which of several errors is told.
@@ -212,6 +215,7 @@ impl Config {
         body: &Body,
         unknown: Vec<UnknownSection>,
         unbuilt: Vec<String>,
+        health_checks: Option<HealthChecks>,
     ) -> Result<Self, ConfigError> {
         sections::check_feature_flags(&agent.experimental.feature_flags).map_err(ConfigError::FeatureFlags)?;
         if !has_plugins {
@@ -250,6 +254,12 @@ impl Config {
         if !unknown.is_empty() {
             return Err(ConfigError::UnknownKeys(unknown));
         }
+        let health = health_checks.unwrap_or_default().listener().map_err(ConfigError::HealthChecks)?;
+        let health = health.map(|HealthListener { address, live_path, ready_path }| health::Place {
+            address,
+            live_path,
+            ready_path,
+        });
         checks::delegates(&agent.authorized_delegates, &trust_domain)?;
         checks::broker(agent.experimental.broker.as_ref())?;
         let availability_target = checks::availability_target(&agent.availability_target)?;
@@ -279,6 +289,7 @@ impl Config {
             log_selectors: agent.log_selectors,
             rate_limits,
             allowed_foreign_jwt_claims: agent.allowed_foreign_jwt_claims,
+            health,
             plugins: blocks,
             unbuilt,
             warnings,

@@ -154,7 +154,7 @@ impl Served {
             clock.clone(),
             signing.clone(),
         );
-        let health = steeple_runtime::health::Health::new();
+        let health = crate::health::unknown(clock.clone());
         let rotation = Rotation::start(authorities.await.unwrap(), clock.clone(), health).await.unwrap();
         let orders = rotation.orders();
         let shutdown = Shutdown::new();

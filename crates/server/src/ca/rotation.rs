@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use steeple_runtime::health::{Found, Health};
 use steeple_runtime::{Clock, Shutdown};
 use tokio::sync::mpsc;
 use tracing::error;
@@ -9,16 +10,17 @@ use tracing::error;
 use super::CaError;
 use super::authorities::Authorities;
 use super::orders::{self, Order, Orders};
+use crate::health::ROTATOR;
 
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// A rotation that failed so often in a row makes the server unhealthy.
+/// When it has failed more often in a row, the server is not ready.
 const TOLERATED_FAILURES: u32 = 10;
 
 /// Keeps the authorities fresh.
 pub struct Rotation {
     authorities: Authorities,
     clock: Clock,
-    health: steeple_runtime::health::Health,
+    health: Health,
     orders: (Orders, mpsc::Receiver<Order>),
 }
 
@@ -27,12 +29,9 @@ impl Rotation {
     ///
     /// # Errors
     /// When the first ones cannot be made.
-    pub async fn start(
-        mut authorities: Authorities,
-        clock: Clock,
-        health: steeple_runtime::health::Health,
-    ) -> Result<Self, CaError> {
+    pub async fn start(mut authorities: Authorities, clock: Clock, health: Health) -> Result<Self, CaError> {
         authorities.rotate().await?;
+        health.report(ROTATOR, Found::well());
         Ok(Self { authorities, clock, health, orders: orders::channel() })
     }
 
@@ -51,13 +50,13 @@ impl Rotation {
             match self.authorities.rotate().await {
                 Ok(()) => {
                     failures = 0;
-                    self.health.up("server.ca.rotator");
+                    self.health.report(ROTATOR, Found::well());
                 }
                 Err(error) => {
                     failures += 1;
                     error!(target: "ca_manager", error = %error, "Unable to rotate authorities");
                     if failures > TOLERATED_FAILURES {
-                        self.health.down("server.ca.rotator", error);
+                        self.health.report(ROTATOR, Found::unready(error));
                     }
                 }
             }

@@ -21,6 +21,9 @@ pub enum ConfigError {
     /// Feature flags that there are not.
     #[error("error loading feature flags: unknown feature flag(s): [{0}]")]
     FeatureFlags(String),
+    /// Health cannot be told under these paths.
+    #[error("{0}")]
+    HealthChecks(String),
     /// A key that must be there is not.
     #[error("{0} must be configured")]
     Missing(&'static str),

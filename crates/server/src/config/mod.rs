@@ -13,12 +13,13 @@ use std::time::Duration;
 use steeple_config::duration::Duration as GoDuration;
 use steeple_config::hcl::Body;
 use steeple_config::plugins::{PluginBlock, PluginData};
-use steeple_config::sections::{self, UnknownSection, Warning};
+use steeple_config::sections::{self, HealthChecks, HealthListener, UnknownSection, Warning};
 use steeple_config::{decode, hcl, plugins};
 use steeple_datastore::SqlConfig;
 use steeple_pki::KeyType;
 use steeple_runtime::logging;
 use steeple_spiffe::{SpiffeId, TrustDomain};
+use steeple_transport::health;
 use steeple_transport::tls::KeyExchange;
 
 use crate::ca::sign::Lifetimes;
@@ -68,6 +69,8 @@ pub struct Config {
     pub max_staleness: Duration,
     /// `experimental.require_pq_kem`
     pub key_exchange: KeyExchange,
+    /// `health_checks`, where the listener is enabled.
+    pub health: Option<health::Place>,
     /// Every plugin but the datastore, in the order of the file.
     pub plugins: Vec<PluginBlock>,
     /// `DataStore "sql"`
@@ -117,8 +120,8 @@ impl Config {
         let decoded = decode::decode::<File>(&body).map_err(undecodable)?;
         let unknown = sections::refused(&decoded.unknown, error::CHECKED);
         let unbuilt = unbuilt::of(&decoded.value);
-        let File { server, plugins, telemetry: _, health_checks: _ } = decoded.value;
-        Self::build(merge(server, flags), plugins.is_some(), &body, unknown, unbuilt)
+        let File { server, plugins, telemetry: _, health_checks } = decoded.value;
+        Self::build(merge(server, flags), plugins.is_some(), &body, unknown, unbuilt, health_checks)
     }
 
     /// In the reference's order, which decides which of several errors is told.
@@ -128,6 +131,7 @@ impl Config {
         body: &Body,
         unknown: Vec<UnknownSection>,
         unbuilt: Vec<String>,
+        health_checks: Option<HealthChecks>,
     ) -> Result<Self, ConfigError> {
         sections::check_feature_flags(&server.experimental.feature_flags).map_err(ConfigError::FeatureFlags)?;
         if server.trust_domain.is_empty() {
@@ -164,6 +168,12 @@ impl Config {
         if !unknown.is_empty() {
             return Err(ConfigError::UnknownKeys(unknown));
         }
+        let health = health_checks.unwrap_or_default().listener().map_err(ConfigError::HealthChecks)?;
+        let health = health.map(|HealthListener { address, live_path, ready_path }| health::Place {
+            address,
+            live_path,
+            ready_path,
+        });
         let warnings = warnings::of(&server, &ca, &lifetimes);
         let (prune_events_older_than, compare_every) = experimental_durations(&server.experimental)?;
         let max_staleness = max_staleness(&server.experimental)?;
@@ -193,6 +203,7 @@ impl Config {
             compare_every,
             max_staleness,
             key_exchange: KeyExchange::post_quantum(server.experimental.require_pq_kem),
+            health,
             plugins,
             datastore_is_in_file: stores.iter().any(|store| matches!(store.data, PluginData::File(_))),
             datastore: datastore(&stores)?,

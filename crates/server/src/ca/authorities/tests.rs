@@ -246,7 +246,7 @@ async fn a_server_that_slept_past_a_rotation_makes_up_for_it_at_once() {
     let place = Place::new().await;
     let (authorities, signing) = place.start().await;
     let before = signers(&place, &signing).await;
-    let health = steeple_runtime::health::Health::new();
+    let health = crate::health::unknown(place.manual.clock());
     let rotation = Rotation::start(authorities, place.manual.clock(), health).await.unwrap();
     let shutdown = steeple_runtime::Shutdown::new();
     let running = tokio::spawn(rotation.run(shutdown.clone()));

@@ -2,7 +2,6 @@
 //! recorded answers of the reference (`tests/golden`).
 
 use steeple_runtime::Shutdown;
-use steeple_runtime::health::Health;
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -19,7 +18,9 @@ struct Running {
 impl Running {
     async fn start(place: &Place) -> Self {
         let (authorities, signing) = place.start().await;
-        let rotation = Rotation::start(authorities, place.manual.clock(), Health::new()).await.unwrap();
+        let rotation = Rotation::start(authorities, place.manual.clock(), crate::health::unknown(place.manual.clock()))
+            .await
+            .unwrap();
         let (orders, shutdown) = (rotation.orders(), Shutdown::new());
         Self { orders, signing, task: tokio::spawn(rotation.run(shutdown.clone())), shutdown }
     }
