@@ -239,6 +239,26 @@ fn every_fault_has_tests_that_are_there_and_a_paragraph() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn every_outage_of_the_database_has_tests_that_are_there() -> Result<()> {
+    let (tests, text) = (all_tests()?, read("docs/outages.md")?);
+    let (_, table) = text.split_once("| Held by |").context("docs/outages.md has no table of outages")?;
+    let rows: Vec<&str> = table.lines().skip(2).take_while(|line| line.starts_with('|')).collect();
+    let mut named = 0;
+    for row in &rows {
+        let held_by = row.trim_end_matches('|').rsplit('|').next().unwrap_or_default();
+        let names = quoted(held_by);
+        ensure!(!names.is_empty(), "docs/outages.md: no test in {row}");
+        for name in &names {
+            ensure!(tests.contains(*name), "docs/outages.md: there is no test {name}");
+        }
+        named += names.len();
+    }
+    ensure!(!rows.is_empty(), "docs/outages.md has no outage");
+    println!("papers: {named} of {named} tests of {} outages are there", rows.len());
+    Ok(())
+}
+
 /// The faults of the table, whose rows are number, fault, what workloads see, what is on disk, process, operator, tests.
 /// Each as number and tests.
 fn faults(text: &str) -> Result<Vec<(&str, &str)>> {

@@ -70,12 +70,7 @@ impl Language {
             Self::Python => &["python3"],
             Self::Rust => &["cargo"],
         };
-        let there = |tool: &str| {
-            // One that knows no such flag is there none the less.
-            let started = Command::new(tool).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-            !started.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
-        };
-        tools.iter().copied().find(|tool| !there(tool))
+        tools.iter().copied().find(|tool| is_missing(tool))
     }
 
     /// Builds into cargo's directory, and returns the words that start a workload.
@@ -222,7 +217,15 @@ fn rust(source: &Path, deps: &Path) -> Result<Vec<String>> {
     Ok(vec![word(&target.join("debug/steeple-rust-workload"))])
 }
 
-fn run(command: &mut Command) -> Result<()> {
+/// Whether this machine lacks a program.
+pub(crate) fn is_missing(tool: &str) -> bool {
+    // One that knows no such flag is there none the less.
+    let started = Command::new(tool).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    started.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
+/// Runs a command to its end; an error has all that it said.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
     let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     ensure!(output.status.success(), "{command:?}: {}\n{out}{err}", output.status);

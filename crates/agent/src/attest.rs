@@ -91,6 +91,14 @@ pub enum AttestError {
 }
 
 impl AttestError {
+    /// What the server said, if it said something.
+    pub(crate) fn status(&self) -> Option<&Status> {
+        match self {
+            Self::Server { status, .. } => Some(status),
+            _ => None,
+        }
+    }
+
     /// Whether trying again is pointless: the server knows the agent and does not want it.
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Server { status, .. } if status.code() == Code::PermissionDenied)

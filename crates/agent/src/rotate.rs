@@ -81,7 +81,9 @@ impl Rotation {
             // Never so long that the end comes without another try.
             half => LONGEST_PAUSE.min(half),
         };
-        Ok((pause * 3 / 2).min(longest).max(LOOK_EVERY))
+        let pause = pause * 3 / 2;
+        let pause = failed.status().map_or(pause, |status| self.upstream.pause_after(status, pause));
+        Ok(pause.min(longest).max(LOOK_EVERY))
     }
 
     /// Whether a server answers that does not take the SVID, which has ended. What it says in the handshake may be lost when

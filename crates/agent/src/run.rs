@@ -313,7 +313,8 @@ async fn attest(
             rebootstrap.while_attesting(storage, clock.now())?;
         }
         let other_first = first.take_if(|first| first.to_string() != failed.to_string());
-        let wait = jitter(pause);
+        let told = failed.status().map_or(pause, |status| attestation.upstream.pause_after(status, pause));
+        let wait = jitter(told);
         if failed.is_final() || clock.now() + wait > give_up_at {
             return Err(match other_first {
                 Some(first) => RunError::GaveUp { first: Box::new(first), last: Box::new(failed) },

@@ -47,8 +47,14 @@ impl Host {
 
     /// Whoever is there.
     pub(crate) fn upstream_at(&self, port: u16) -> Upstream {
+        self.upstream_at_all(&[port])
+    }
+
+    /// Whoever is at any of these ports.
+    pub(crate) fn upstream_at_all(&self, ports: &[u16]) -> Upstream {
         let trust_domain = self.ca.trust_domain().clone();
-        let servers = Servers::new(dial::Place { host: "127.0.0.1".to_owned(), port }, []);
+        let mut places = ports.iter().map(|&port| dial::Place { host: "127.0.0.1".to_owned(), port });
+        let servers = Servers::new(places.next().unwrap(), places);
         let place = Place { servers, proxy: Proxy::none(), key_exchange: KeyExchange::default() };
         Upstream::new(trust_domain, place, self.manual.clock())
     }

@@ -8,6 +8,7 @@ use steeple_runtime::Clock;
 use steeple_spiffe::x509::{Certificate, hex};
 use steeple_spiffe::{SpiffeId, TrustDomain};
 use steeple_transport::dial::{self, Proxy, Servers};
+use steeple_transport::status::retry_delay;
 use steeple_transport::tls::{Credential, Expect, KeyExchange, TlsError, client_config_with, credential_with_signer};
 use tokio::sync::watch;
 use tonic::transport::Channel;
@@ -16,6 +17,9 @@ use tracing::debug;
 
 /// One operation of the agent at its server ends within this.
 pub(crate) const CALL_LIMIT: Duration = Duration::from_secs(30);
+
+/// A server that says when to come again is obeyed for so long at most: an agent that starts has a minute's patience.
+const LONGEST_OBEYED: Duration = Duration::from_secs(30);
 
 /// The agent's own SVID and key.
 #[derive(Clone, Debug)]
@@ -144,6 +148,17 @@ impl Upstream {
             self.0.servers.avoid_last(&self.0.clock);
             self.reconnect();
         }
+    }
+
+    /// How long to wait after a failure, before jitter: `pause`, or longer if the server has said so and there is no other
+    /// one that could be asked meanwhile.
+    pub(crate) fn pause_after(&self, failure: &Status, pause: Duration) -> Duration {
+        let told = match failure.code() {
+            Code::Unavailable | Code::ResourceExhausted if self.0.servers.is_one() => retry_delay(failure),
+            _ => None,
+        };
+        // A quarter more, so that nobody comes early, whatever jitter makes of it.
+        told.map_or(pause, |told| pause.max(told.min(LONGEST_OBEYED) * 5 / 4))
     }
 
     /// The connection that shows the agent's identity.

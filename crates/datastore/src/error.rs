@@ -88,13 +88,14 @@ pub enum Error {
     /// Another process held the database for longer than the busy timeout. Trying again may help.
     #[error("datastore-sql: {0}")]
     Busy(String),
-    /// The database cannot be reached, opened, read or written at the moment: gone, read-only.
+    /// The database cannot be reached, opened, read or written at the moment: gone, read-only, its disk full, the password
+    /// another one.
     #[error("datastore-sql: {0}")]
     Unavailable(String),
     /// The database holds something that this room cannot read.
     #[error("datastore-sql: {0}")]
     Corrupt(String),
-    /// Any other answer of the database, also that its disk is full: the reference has no code of its own for that.
+    /// Any other answer of the database.
     #[error("datastore-sql: {0}")]
     Sql(String),
     /// The store has been closed.
@@ -319,6 +320,7 @@ fn of_sqlite(code: Option<i32>, text: String) -> Error {
     const READONLY: i32 = 8;
     const IOERR: i32 = 10;
     const CORRUPT: i32 = 11;
+    const FULL: i32 = 13;
     const CANTOPEN: i32 = 14;
     const CONSTRAINT: i32 = 19;
     const NOTADB: i32 = 26;
@@ -326,11 +328,15 @@ fn of_sqlite(code: Option<i32>, text: String) -> Error {
     match code.map(|code| code & 0xff) {
         Some(CONSTRAINT) => Error::Constraint(text),
         Some(BUSY | LOCKED) => Error::Busy(text),
-        Some(READONLY | IOERR | CANTOPEN) => Error::Unavailable(text),
+        Some(READONLY | IOERR | FULL | CANTOPEN) => Error::Unavailable(text),
         Some(CORRUPT | NOTADB) => Error::Corrupt(text),
         _ => Error::Sql(text),
     }
 }
+
+/// Classes of PostgreSQL's codes: a connection that was lost, one that is not let in (the password is another one now), no
+/// room (disk, memory, connections), an intervention (it stops, or somebody ended it), the system below.
+const TRANSIENT: [&str; 5] = ["08", "28", "53", "57", "58"];
 
 /// PostgreSQL's codes (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
 fn of_postgres(code: &str, text: String) -> Error {
@@ -338,10 +344,9 @@ fn of_postgres(code: &str, text: String) -> Error {
         "23505" => Error::Constraint(text),
         // Failed serialization, deadlock; a prepared statement that is another transaction's.
         "40001" | "40P01" | "26000" | "42P05" => Error::Conflict(text),
-        // A lock that is not to be had; a server that is read-only (a standby), starting, stopping or full of
-        // connections; a connection that was lost.
-        "55P03" | "25006" | "57P01" | "57P02" | "57P03" | "53300" => Error::Unavailable(text),
-        _ if code.starts_with("08") => Error::Unavailable(text),
+        // A lock that is not to be had; a server that is read-only (a standby).
+        "55P03" | "25006" => Error::Unavailable(text),
+        _ if TRANSIENT.iter().any(|class| code.starts_with(class)) => Error::Unavailable(text),
         // Data or an index that cannot be read.
         "XX001" | "XX002" => Error::Corrupt(text),
         _ => Error::Sql(text),
@@ -354,8 +359,11 @@ fn of_mysql(number: u16, text: String) -> Error {
         1062 => Error::Constraint(text),
         // A wait for a lock that was too long or not wanted, a deadlock, one of named locks.
         1205 | 1213 | 3058 | 3572 => Error::Conflict(text),
-        // Full of connections, stopping, read-only.
-        1040 | 1053 | 1077 | 1203 | 1290 | 1792 | 1836 => Error::Unavailable(text),
+        // Full of connections, stopping, read-only; not let in, which is the password; no room (disk, table, memory,
+        // threads); ended by somebody.
+        1040 | 1053 | 1077 | 1203 | 1290 | 1792 | 1836 | 1045 | 1021 | 1114 | 1037 | 1041 | 1135 | 1317 | 1927 => {
+            Error::Unavailable(text)
+        }
         // Tables that cannot be read.
         1034 | 1035 | 1194 | 1712 => Error::Corrupt(text),
         _ => Error::Sql(text),

@@ -479,3 +479,6 @@ impl std::fmt::Debug for Feed {
         f.write_str("Feed")
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -86,19 +86,19 @@ impl Port {
 }
 
 /// An attested agent in the hands of somebody else.
-pub(super) struct Intruder {
-    pub(super) id: SpiffeId,
+pub(crate) struct Intruder {
+    pub(crate) id: SpiffeId,
     /// What it attested with.
     pub(super) token: String,
     /// Its SVID, leaf first.
     pub(super) chain: Vec<Certificate>,
-    pub(super) credential: Credential,
+    pub(crate) credential: Credential,
     pub(super) channel: Channel,
 }
 
 impl Intruder {
     /// A new one, with a token of its own.
-    pub(super) async fn attest(domain: &Domain, port: &Port) -> Result<Self> {
+    pub(crate) async fn attest(domain: &Domain, port: &Port) -> Result<Self> {
         let (token, key) = (domain.server.token(&[]).await?, PrivateKey::generate(KeyType::EcP256)?);
         let svid = port.attest(&token, request(&key, None)?).await?;
         let (chain, credential) = (chain(&svid)?, credential(&svid, &key)?);
@@ -107,11 +107,17 @@ impl Intruder {
     }
 
     /// Renews its SVID; the one before it stays good until the new one is shown.
-    pub(super) async fn renew(&self) -> Result<Credential> {
+    pub(crate) async fn renew(&self) -> Result<Credential> {
         let key = PrivateKey::generate(KeyType::EcP256)?;
         let params = Some(AgentX509svidParams { csr: request(&key, None)? });
         let answer = AgentClient::new(self.channel.clone()).renew_agent(RenewAgentRequest { params }).await?;
         credential(&answer.into_inner().svid.context("no SVID")?, &key)
+    }
+
+    /// Shows this one from now on.
+    pub(crate) fn show(&mut self, port: &Port, credential: Credential) -> Result<()> {
+        self.channel = port.channel(Some(credential))?;
+        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod away;
 mod latency;
+mod outages;
 mod reach;
 mod start;
 mod status;
@@ -47,6 +48,14 @@ impl Shared {
         let mut db = MySqlConnection::connect(&mysql_url(port, "mysql")).await?;
         sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name} CHARACTER SET utf8"))).execute(&mut db).await?;
         Ok(Self { database: at_mariadb(port, &name), port, name })
+    }
+
+    /// The same database, as it is reached at another port.
+    fn through(&self, port: u16) -> Database {
+        match self.database.kind {
+            "postgres" => at_postgres(port, &self.name),
+            _ => at_mariadb(port, &self.name),
+        }
     }
 
     /// The first column of a query, which is text.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use steeple_proto::spire::api::types::permission_denied_details::Reason;
 use steeple_testkit::Ca;
 use steeple_testkit::server::Misbehaviour;
-use steeple_transport::status::permission_denied;
+use steeple_transport::status::{permission_denied, unavailable};
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -136,6 +136,20 @@ async fn a_renewal_that_fails_is_tried_again_after_ever_longer_pauses() {
     case.renewed().await;
     // And from then on as before.
     case.look().await;
+}
+
+#[tokio::test]
+async fn a_renewal_is_not_asked_for_again_before_the_server_wants_it() {
+    let case = Case::new(false).await;
+    case.refuse(unavailable("away", SECOND * 40));
+    case.pass(HOUR * 60 / 100).await;
+    case.host.server.until_called("RenewAgent", 1).await;
+    // Of 40 seconds 30 are believed, and a quarter added.
+    let pause = about(SECOND * 75 / 2);
+    case.host.manual.until_somebody_sleeps(pause.clone()).await;
+    case.host.server.misbehave("RenewAgent", None);
+    case.host.manual.wake(pause).await;
+    case.renewed().await;
 }
 
 /// The server keeps the SVID in use beside the one that it gave out, until it has seen that.

@@ -72,3 +72,28 @@ async fn a_final_refusal_ends_it_at_once() {
     assert!(error.to_string().ends_with("desc = failed to attest: agent is banned"), "{error}");
     assert_eq!(asked, 1);
 }
+
+#[tokio::test]
+async fn a_server_that_is_away_is_not_asked_for_an_identity_before_it_wants() {
+    let host = Host::new().await;
+    let away = steeple_transport::status::unavailable("away", SECOND * 20);
+    host.server.misbehave("AttestAgent", Some(Misbehaviour::Refuse(away)));
+    host.server.admit("t-1");
+    let upstream = host.upstream();
+    let attestation = host.attestation(&upstream, Bootstrap::Insecure, By::Token("t-1"));
+    let (mut storage, clock) = (host.storage(), host.manual.clock());
+    let attesting = attest(&attestation, &mut storage, Rebootstrap::default(), &clock);
+    let time = async {
+        let pause = SECOND * 22..=SECOND * 28;
+        host.manual.until_somebody_sleeps(pause.clone()).await;
+        host.server.misbehave("AttestAgent", None);
+        host.manual.wake(pause).await;
+        std::future::pending().await
+    };
+    let attested = tokio::select! {
+        attested = attesting => attested,
+        () = time => unreachable!("it is pending"),
+    };
+    attested.unwrap();
+    assert_eq!(host.server.seen().count("AttestAgent"), 2);
+}

@@ -179,7 +179,7 @@ impl Sync {
                         // The delay is looked at again soon.
                         pause = FIRST_PAUSE;
                     }
-                    let wait = jitter(pause);
+                    let wait = jitter(self.upstream.pause_after(&status, pause));
                     if self.ready.is_some() && self.clock.now() + wait > give_up_at {
                         return Err(SyncError::NotInitialized(Box::new(status)));
                     }
@@ -344,7 +344,7 @@ impl Sync {
             Err(status) => {
                 error!(target: "manager", error = %describe(&status), "SVID sync failed");
                 asked.iter().for_each(|entry| self.store.not_minted(&entry.id));
-                self.mint_later();
+                self.mint_later(&status);
             }
         }
     }
@@ -357,8 +357,9 @@ impl Sync {
         self.store.ask_again();
     }
 
-    fn mint_later(&mut self) {
-        self.mint_again_at = Some(self.clock.now() + jitter(self.mint_pause));
+    fn mint_later(&mut self, failure: &Status) {
+        let pause = self.upstream.pause_after(failure, self.mint_pause);
+        self.mint_again_at = Some(self.clock.now() + jitter(pause));
         self.mint_pause = (self.mint_pause * 3 / 2).min(LONGEST_MINT_PAUSE);
     }
 

@@ -12,7 +12,7 @@ use steeple_proto::steeple::agent::sync::v1::follow_response::Change;
 use steeple_proto::steeple::agent::sync::v1::{Entries, Removed, Status as Synced};
 use steeple_testkit::Ca;
 use steeple_testkit::server::{Misbehaviour, entry};
-use steeple_transport::status::permission_denied;
+use steeple_transport::status::{permission_denied, unavailable};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -305,6 +305,32 @@ async fn failures_are_followed_by_ever_longer_pauses() {
     case.host.server.misbehave("Follow", None);
     case.host.manual.wake(about(pause)).await;
     (&mut case.ready).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_says_when_to_come_again_is_not_asked_before() {
+    for (told, obeyed) in [(SECOND * 16, SECOND * 20), (HOUR, SECOND * 75 / 2), (SECOND / 10, FIRST_PAUSE)] {
+        let case = Case::synced(Way::Pushed).await;
+        case.host.server.misbehave("Follow", Some(Misbehaviour::Refuse(unavailable("away", told))));
+        case.host.server.end_streams(None);
+        case.host.manual.wake(STREAM_PAUSE..=STREAM_PAUSE).await;
+        case.host.server.until_called("Follow", 2).await;
+        case.host.manual.wake(about(obeyed)).await;
+        case.host.server.until_called("Follow", 3).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_says_when_to_come_again_does_not_keep_from_another_one() {
+    let host = Host::new().await;
+    let away = unavailable("away", SECOND * 20);
+    assert_eq!(host.upstream().pause_after(&away, SECOND), SECOND * 25);
+    let exhausted = Status::with_details(Code::ResourceExhausted, "too many", away.details().to_vec().into());
+    assert_eq!(host.upstream().pause_after(&exhausted, SECOND), SECOND * 25);
+    let denied = Status::with_details(Code::PermissionDenied, "no", away.details().to_vec().into());
+    assert_eq!(host.upstream().pause_after(&denied, SECOND), SECOND);
+    let several = host.upstream_at_all(&[host.server.port(), 1]);
+    assert_eq!(several.pause_after(&away, SECOND), SECOND);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnection, PgListener, PgPoolOptions};
-use steeple_runtime::Clock;
+use steeple_runtime::{Clock, jitter};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -26,7 +26,8 @@ const CHANNEL: &str = "steeple_changes";
 const SELF_CHECK: Duration = Duration::from_secs(10);
 /// After so long it does not.
 const DEAF_AFTER: Duration = Duration::from_secs(2);
-/// The pause before a lost connection is made again.
+/// The pause before a lost connection is made again, give or take a tenth: servers that lost theirs at once come back one
+/// after the other.
 const PAUSE: Duration = Duration::from_secs(2);
 /// Notifications are at most this frequent: under load one stands for many commits.
 const BETWEEN: Duration = Duration::from_millis(5);
@@ -55,7 +56,7 @@ impl Listener {
                     tracing::debug!(target: "feed", error = %error, "Not listening; the database is asked more often");
                 }
                 listening.is_heard.store(false, Ordering::Relaxed);
-                clock.sleep(PAUSE).await;
+                clock.sleep(jitter(PAUSE)).await;
             }
         });
         Self { state, task }

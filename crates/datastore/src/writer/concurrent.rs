@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use steeple_runtime::Clock;
+use steeple_runtime::{Clock, spread};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -83,7 +83,9 @@ impl Shared {
             if !again || attempt == ATTEMPTS {
                 return result;
             }
-            self.clock.sleep(PAUSE * 2_u32.pow(attempt - 1).min(64)).await;
+            let pause = PAUSE * 2_u32.pow(attempt - 1).min(64);
+            // Half of it at random: those that were in each other's way do not come back at once.
+            self.clock.sleep(spread(pause, pause / 2)).await;
         }
     }
 

@@ -22,6 +22,7 @@ use tracing::{Instrument, Span, error_span, info};
 
 use super::{Parts, status};
 use crate::ca::orders::{Described, Of, OrderError, Place, State};
+use crate::freshness::come_again;
 
 struct Service(Parts);
 
@@ -291,6 +292,7 @@ impl Service {
 fn refused(error: &OrderError) -> Status {
     match error {
         OrderError::NotRunning => status::log(Status::unavailable(error.to_string())),
+        OrderError::Ca(error) if error.is_away() => status::log(come_again(&error.to_string())),
         OrderError::Ca(error) => status::log(Status::internal(error.to_string())),
         other => status::invalid_argument(&other.to_string()),
     }

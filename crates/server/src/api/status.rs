@@ -9,6 +9,7 @@ use steeple_transport::status::{denial_reason, with_cause};
 use tonic::{Code, Status};
 use tracing::error;
 
+use crate::ca::CaError;
 use crate::freshness::come_again;
 
 /// A refusal of what the caller sent: `message: inner`.
@@ -29,7 +30,9 @@ pub(super) fn not_found(message: &str) -> Status {
 /// Something broke here: `message: inner`. A datastore that is away is no such thing, unlike in the reference: the caller
 /// is told when to come again.
 pub(super) fn internal(message: &str, inner: impl Display + Any) -> Status {
-    let is_away = (&inner as &dyn Any).downcast_ref().is_some_and(steeple_datastore::Error::is_away);
+    let any = &inner as &dyn Any;
+    let is_away = any.downcast_ref().is_some_and(steeple_datastore::Error::is_away)
+        || any.downcast_ref().is_some_and(CaError::is_away);
     with_inner(if is_away { Code::Unavailable } else { Code::Internal }, message, inner)
 }
 
@@ -54,7 +57,10 @@ pub(super) fn datastore(message: &str, error: &steeple_datastore::Error) -> Stat
     };
     // In the reference these errors are statuses of their own.
     error!(target: "api", error = format!("rpc error: code = {} desc = {error}", error.code()), "{}", line(code, message));
-    with_cause(code, message, error)
+    match code {
+        Code::Unavailable => come_again(&format!("{message}: {error}")),
+        code => with_cause(code, message, error),
+    }
 }
 
 /// A status that is logged as it is.

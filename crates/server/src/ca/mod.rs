@@ -119,6 +119,13 @@ pub enum CaError {
     DataStore(#[from] steeple_datastore::Error),
 }
 
+impl CaError {
+    /// Whether the datastore is away: what was asked may be asked again.
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::DataStore(error) if error.is_away())
+    }
+}
+
 impl steeple_runtime::metrics::Coded for CaError {
     fn code(&self) -> &'static str {
         match self {

@@ -113,6 +113,11 @@ impl Servers {
         Self(Arc::new(Inner { places, learnt: Mutex::default() }))
     }
 
+    /// Whether one place is all that is known. It may be a name with several addresses.
+    pub fn is_one(&self) -> bool {
+        self.0.places.len() == 1
+    }
+
     /// What stands in requests for them: the first place.
     pub(super) fn authority(&self) -> String {
         self.0.places.first().map_or_else(String::new, Place::to_string)

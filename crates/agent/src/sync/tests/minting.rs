@@ -80,6 +80,21 @@ async fn a_batch_that_fails_is_tried_again_after_ever_longer_pauses() {
 }
 
 #[tokio::test]
+async fn a_batch_is_not_asked_for_again_before_the_server_wants_it() {
+    let host = Host::new().await;
+    let away = unavailable("away", SECOND * 20);
+    host.server.misbehave("BatchNewX509SVID", Some(Misbehaviour::Refuse(away)));
+    let one = of(&host, "a", "unix:uid:1");
+    host.server.change(|script| script.entries = vec![one]);
+    let case = Case::start(host, Way::Pushed, 100);
+    case.host.server.until_called("BatchNewX509SVID", 1).await;
+    case.host.manual.until_somebody_sleeps(about(SECOND * 25)).await;
+    case.host.server.misbehave("BatchNewX509SVID", None);
+    case.host.manual.wake(about(SECOND * 25)).await;
+    case.until("unix:uid:1", has(1)).await;
+}
+
+#[tokio::test]
 async fn who_asks_for_an_svid_that_was_not_made_ahead_gets_it() {
     let host = Host::new().await;
     let entries = vec![of(&host, "a", "unix:uid:1"), of(&host, "b", "unix:uid:2")];
