@@ -177,7 +177,12 @@ impl Endpoints {
         let shared = || {
             let mut routes = Routes::builder();
             routes
-                .add_service(api::agent::service(parts.clone(), Arc::clone(&node_attestors), agent_id_as_selector))
+                .add_service(api::agent::service(
+                    parts.clone(),
+                    Arc::clone(&node_attestors),
+                    agent_id_as_selector,
+                    Arc::clone(&agents),
+                ))
                 .add_service(api::bundle::service(parts.clone()))
                 .add_service(api::entry::service(parts.clone()))
                 .add_service(api::svid::service(parts.clone()))

@@ -29,6 +29,7 @@ use uuid::Uuid;
 
 use super::svid::x509_svid;
 use super::{Parts, audited, ids, keep, status};
+use crate::authpolicy::Agents;
 use crate::ca::sign::expires_at;
 use crate::entries::{api_id, api_selector};
 
@@ -40,6 +41,8 @@ struct Service {
     attestors: Arc<[ServerNodeAttestor]>,
     /// Whether an agent's ID is one of its selectors (`agent_spiffe_id_as_selector`).
     id_as_selector: bool,
+    /// Told of those that get another SVID.
+    agents: Arc<Agents>,
 }
 
 /// The service.
@@ -47,8 +50,9 @@ pub(crate) fn service(
     parts: Parts,
     attestors: Arc<[ServerNodeAttestor]>,
     id_as_selector: bool,
+    agents: Arc<Agents>,
 ) -> AgentServer<impl Agent> {
-    AgentServer::new(Service { parts, attestors, id_as_selector })
+    AgentServer::new(Service { parts, attestors, id_as_selector, agents })
 }
 
 #[tonic::async_trait]
@@ -182,13 +186,15 @@ impl Agent for Service {
         let chain = self.parts.ca.sign_agent(id, &csr.public_key).await;
         let chain = chain.map_err(|error| status::internal("failed to sign X509 SVID", error))?;
         // Beside the one in use, which stays good until the agent shows the new one.
+        let serial = chain.first().map(steeple_spiffe::Certificate::serial_decimal).unwrap_or_default();
         let update = UpdateNode {
             spiffe_id: id.to_string(),
-            new_serial: chain.first().map(steeple_spiffe::Certificate::serial_decimal),
+            new_serial: Some(serial.clone()),
             new_expires_at: Some(Some(expires_at(&chain))),
             ..UpdateNode::default()
         };
         self.update(update).await?;
+        self.agents.gave(id, serial);
         Ok(Response::new(RenewAgentResponse { svid: Some(x509_svid(id, &chain)) }))
     }
 

@@ -183,7 +183,7 @@ impl Served {
         };
         let mut routes = Routes::builder();
         routes
-            .add_service(super::agent::service(parts.clone(), attest::attestors(), false))
+            .add_service(super::agent::service(parts.clone(), attest::attestors(), false, Arc::clone(&agents)))
             .add_service(super::bundle::service(parts.clone()))
             .add_service(super::debug::service(parts.clone(), credential))
             .add_service(super::entry::service(parts.clone()))

@@ -3,7 +3,8 @@
 //! The index answers for the SVID in use. One that was renewed, or that answered a join token, is taken into use when it is
 //! first seen. Any other is looked up in the datastore once before it is refused, since the index may be a moment behind.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -12,6 +13,7 @@ use steeple_datastore::nodes::ActivateNodeSerial;
 use steeple_datastore::{DataStore, Error, Mutation};
 use steeple_proto::spire::api::types::permission_denied_details::Reason;
 use steeple_runtime::Clock;
+use steeple_spiffe::SpiffeId;
 use steeple_transport::connection::PeerSvid;
 use steeple_transport::status::permission_denied;
 use tonic::Status;
@@ -26,6 +28,9 @@ pub struct Agents {
     index: Arc<Index>,
     freshness: Freshness,
     clock: Clock,
+    /// Serial numbers of SVIDs that this server has renewed and not seen yet, by agent. The index does not know of them for a
+    /// moment, in which the database may go away.
+    given: Mutex<HashMap<SpiffeId, String>>,
 }
 
 /// An agent waits for so long for what the datastore is to be told of it. What was handed over is written all the same.
@@ -35,7 +40,16 @@ const TELLING_NOBODY: Duration = Duration::from_millis(100);
 
 impl Agents {
     pub(super) fn new(store: DataStore, index: Arc<Index>, freshness: Freshness, clock: Clock) -> Self {
-        Self { store, index, freshness, clock }
+        Self { store, index, freshness, clock, given: Mutex::default() }
+    }
+
+    /// An agent is about to get this SVID beside the one in use, and the store knows it.
+    pub(crate) fn gave(&self, id: &SpiffeId, serial: String) {
+        self.given().insert(id.clone(), serial);
+    }
+
+    fn given(&self) -> MutexGuard<'_, HashMap<SpiffeId, String>> {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the holder of this SVID may act as an agent now.
@@ -55,7 +69,7 @@ impl Agents {
             }
             self.freshness.check()?;
             // First, since the SVID that answers a join token is the one in use as well.
-            if known.new_serial == serial {
+            if known.new_serial == serial || self.given().get(&svid.id) == Some(&serial) {
                 return self.activate(svid, &serial).await;
             }
             if known.serial == serial {
@@ -110,7 +124,10 @@ impl Agents {
         match self.tell(activation).await {
             Ok(node) if node.is_banned() => Err(is_banned()),
             // The index may have been behind a later answer.
-            Ok(node) if node.serial.as_deref() == Some(serial) => self.in_use(svid, &node.new_serial).await,
+            Ok(node) if node.serial.as_deref() == Some(serial) => {
+                self.given().remove(&svid.id);
+                self.in_use(svid, &node.new_serial).await
+            }
             Ok(_) => Err(permission_denied("agent SVID is not active", Reason::AgentNotActive)),
             Err(Error::NotFound) => Err(permission_denied("agent is not attested", Reason::AgentNotAttested)),
             Err(error) => {

@@ -204,6 +204,19 @@ async fn a_renewed_svid_is_allowed_while_the_store_is_away_and_taken_into_use_la
 }
 
 #[tokio::test]
+async fn a_renewed_svid_is_allowed_though_the_store_went_before_the_index_knew_it() {
+    let case = Case::new().await;
+    let renewed = case.another();
+    let serial = renewed.certificate.serial_decimal();
+    case.update(None, &serial).await;
+    case.agents.gave(&renewed.id, serial);
+    case.store.close().await;
+    case.agents.check(&renewed).await.unwrap();
+    case.agents.check(&case.svid).await.unwrap();
+    assert_eq!(case.refusal(&case.another()).await.0, Code::Unavailable);
+}
+
+#[tokio::test]
 async fn a_renewed_svid_that_another_server_took_into_use_is_allowed() {
     let case = Case::new().await;
     let renewed = case.another();
