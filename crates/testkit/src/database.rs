@@ -229,9 +229,11 @@ mount_disk() {
     chown "$owner:" "$disk"
 }
 clean() {
-    kill -KILL $server 2> /dev/null
+    # It may be stopped.
+    kill -KILL $server 2> /dev/null || true
     wait $server 2> /dev/null || true
-    [ -z "${disk-}" ] || umount "$disk"
+    # What it started may end a moment later.
+    [ -z "${disk-}" ] || umount --lazy "$disk"
     rm -rf "$dir"
 }
 run() {
