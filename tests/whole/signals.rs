@@ -1,11 +1,16 @@
 //! Signals other than those that stop a daemon.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
+use nix::fcntl::OFlag;
 use nix::sys::signal::Signal;
-use steeple_tests::{Domain, Installation, case, until};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+use steeple_tests::{Domain, Installation, case, skipped_on_the_reference, until};
 
 /// As logrotate does it: the file is moved away, and the daemon told to open its log anew.
 #[test]
@@ -33,6 +38,36 @@ fn a_log_that_is_moved_away_is_opened_anew_and_no_signal_ends_a_daemon() -> Resu
             daemon.process()?.signal(Signal::SIGUSR1)?;
             has(log, "Reconfigure signal received").await?;
             ensure!(daemon.process()?.exited()?.is_none(), "a signal has ended it");
+            daemon.healthy().await?;
+        }
+        Ok(())
+    })
+}
+
+/// A configuration that comes through a pipe holds a start up for as long as the case likes.
+#[test]
+fn a_signal_that_comes_before_a_daemon_has_read_its_configuration_does_not_end_it_and_is_not_lost() -> Result<()> {
+    case(async |scratch| {
+        let mut domain = Domain::builder().start(scratch).await?;
+        let mut agent = domain.agent("node1").await?;
+        for daemon in [&mut *domain.server, &mut *agent] {
+            if daemon.program.is_reference {
+                skipped_on_the_reference("a signal while the configuration is read", "it ends");
+                return Ok(());
+            }
+            let text = fs::read(&daemon.conf)?;
+            fs::remove_file(&daemon.conf)?;
+            mkfifo(&daemon.conf, Mode::S_IRUSR | Mode::S_IWUSR)?;
+            daemon.launch(&[])?;
+            // There is no writer without a reader.
+            let open = || File::options().write(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(&daemon.conf).ok();
+            let mut pipe = until("a daemon that reads its configuration", async || open()).await?;
+            for signal in [Signal::SIGUSR1, Signal::SIGUSR2] {
+                daemon.process()?.signal(signal)?;
+            }
+            pipe.write_all(&text)?;
+            drop(pipe);
+            daemon.process()?.line("Reconfigure signal received").await?;
             daemon.healthy().await?;
         }
         Ok(())

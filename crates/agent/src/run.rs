@@ -11,10 +11,10 @@ use steeple_catalog::load::{AgentBuiltIns, AgentPlugins, LoadError};
 use steeple_catalog::node_attestor::AgentPlugin;
 use steeple_catalog::{Host, KeyManager};
 use steeple_config::sections::REQUIRE_PQ_KEM;
-use steeple_runtime::logging::{Log, with_fields};
+use steeple_runtime::logging::with_fields;
 use steeple_runtime::os::reason;
 use steeple_runtime::tasks::{Cause, PartFailed, Parts as Tasks};
-use steeple_runtime::{Clock, Shutdown, jitter, signals};
+use steeple_runtime::{Clock, Shutdown, jitter};
 use steeple_transport::dial::{self, Proxy, Servers};
 use steeple_transport::listen::refuse_used;
 use steeple_transport::tls::KeyExchange;
@@ -81,9 +81,6 @@ pub enum RunError {
     /// `rebootstrap_mode` asks for what is not possible.
     #[error(transparent)]
     NotReattestable(#[from] NotReattestable),
-    /// Signals cannot be waited for.
-    #[error("unable to wait for signals: {0}")]
-    Signals(std::io::Error),
     /// The first sync did not come to its end.
     #[error("the agent stopped before its first sync was complete")]
     NotSynced,
@@ -100,7 +97,6 @@ pub async fn run(
     mut config: Config,
     built_ins: &AgentBuiltIns,
     join_token: JoinToken,
-    log: Log,
     shutdown: Shutdown,
 ) -> Result<(), PartFailed<RunError>> {
     let not_started = |error| PartFailed { part: "start", cause: Cause::Error(error) };
@@ -111,7 +107,7 @@ pub async fn run(
     let plugins = steeple_catalog::load::agent(&config.plugins, built_ins, token, &config.trust_domain, &host);
     let plugins = plugins.map_err(|error| not_started(error.into()))?;
     let loaded = plugins.loaded.clone();
-    let start = start(config, plugins, storage, log, clock, shutdown.clone());
+    let start = start(config, plugins, storage, clock, shutdown.clone());
     let ended = match shutdown.unless_stopped(start).await {
         // Told to stop while starting: nothing has gone wrong.
         None => Ok(()),
@@ -170,12 +166,10 @@ async fn start(
     config: Config,
     plugins: AgentPlugins,
     mut storage: Storage,
-    log: Log,
     clock: Clock,
     shutdown: Shutdown,
 ) -> Result<Started, RunError> {
     let trust_domain = config.trust_domain.clone();
-    signals::follow(&log, &shutdown).map_err(RunError::Signals)?;
 
     // How it is. Told from the beginning, since whoever supervises it wants to know that it is starting.
     let mut tasks = Tasks::new(shutdown.clone());

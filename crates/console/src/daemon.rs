@@ -11,7 +11,7 @@ use steeple_config::flags::FlagSet;
 use steeple_config::sections::{UnknownSection, Warning};
 use steeple_config::{decode, env, hcl};
 use steeple_runtime::logging::{Level, Log, Options};
-use steeple_runtime::{Clock, Shutdown, os};
+use steeple_runtime::{Clock, Shutdown, os, signals};
 use tracing::{error, info, warn};
 
 /// The flags that name the file.
@@ -163,9 +163,14 @@ pub fn log_unbuilt(settings: &[String]) {
     }
 }
 
-/// Runs a daemon until it fails or a signal stops it. `name` begins the last line of its log: `Server`.
-pub fn run<E: Display, F: Future<Output = Result<(), E>>>(name: &str, daemon: impl FnOnce(Shutdown) -> F) -> ExitCode {
-    match run_to_end(daemon) {
+/// Runs a daemon until it fails or a signal stops it. `name` begins the last line of its log: `Server`. Signals that were
+/// held are followed from here on.
+pub fn run<E: Display, F: Future<Output = Result<(), E>>>(
+    name: &str,
+    log: &Log,
+    daemon: impl FnOnce(Shutdown) -> F,
+) -> ExitCode {
+    match run_to_end(log, daemon) {
         Ok(()) => {
             info!("{name} stopped gracefully");
             ExitCode::SUCCESS
@@ -177,13 +182,17 @@ pub fn run<E: Display, F: Future<Output = Result<(), E>>>(name: &str, daemon: im
     }
 }
 
-fn run_to_end<E: Display, F: Future<Output = Result<(), E>>>(daemon: impl FnOnce(Shutdown) -> F) -> Result<(), String> {
+fn run_to_end<E: Display, F: Future<Output = Result<(), E>>>(
+    log: &Log,
+    daemon: impl FnOnce(Shutdown) -> F,
+) -> Result<(), String> {
     // Two at least: signing must not wait for a query, nor a query for signing.
     let workers = std::thread::available_parallelism().map_or(2, |found| found.get().max(2));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
     runtime.map_err(|error| error.to_string())?.block_on(async {
         let shutdown = Shutdown::new();
         shutdown.stop_on_signals().map_err(|error| error.to_string())?;
+        signals::follow(log, &shutdown).map_err(|error| error.to_string())?;
         Box::pin(daemon(shutdown)).await.map_err(|failed| failed.to_string())
     })
 }

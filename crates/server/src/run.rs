@@ -13,7 +13,7 @@ use steeple_datastore::{DataStore, Error as StoreError, Feed};
 use steeple_runtime::logging::{Log, with_fields};
 use steeple_runtime::os::reason;
 use steeple_runtime::tasks::{Cause, PartFailed, Parts as Tasks};
-use steeple_runtime::{Clock, Shutdown, signals};
+use steeple_runtime::{Clock, Shutdown};
 use steeple_spiffe::{Certificate, TrustDomain};
 use steeple_transport::listen::refuse_used;
 use steeple_transport::tls::KeyExchange;
@@ -74,9 +74,6 @@ pub enum RunError {
     /// The server cannot listen.
     #[error(transparent)]
     Endpoints(#[from] EndpointsError),
-    /// Signals cannot be waited for.
-    #[error("unable to wait for signals: {0}")]
-    Signals(std::io::Error),
 }
 
 /// Runs a server until it is told to stop.
@@ -238,7 +235,6 @@ async fn start(
         config.prune_events_older_than,
         config.prune_nodes,
     );
-    signals::follow(&log, &shutdown).map_err(RunError::Signals)?;
     let mut tasks = Tasks::new(shutdown.clone());
     tasks.start("freshness", part(freshness.watch(shutdown.clone())));
     tasks.start("feed", follow(feed, index, differences, shutdown.clone()));

@@ -7,6 +7,7 @@ use steeple_console::daemon::{self, log_unbuilt, log_warnings};
 use steeple_console::program::Program;
 use steeple_plugins::AGENT;
 use steeple_plugins::node_attestor::join_token;
+use steeple_runtime::signals;
 
 use super::config::{ConfigFlags, prepare};
 
@@ -16,7 +17,7 @@ pub(crate) fn run(program: &Program, args: &[String]) -> ExitCode {
         Ok(flags) => flags,
         Err(misused) => return misused.tell_twice(),
     };
-    let (config, log) = match prepare(program, flags) {
+    let (config, log) = match signals::hold().map_err(Into::into).and_then(|()| prepare(program, flags)) {
         Ok(prepared) => prepared,
         Err(error) => {
             console::err(&format!("{error:#}\n"));
@@ -25,7 +26,7 @@ pub(crate) fn run(program: &Program, args: &[String]) -> ExitCode {
     };
     log_warnings(&config.warnings);
     log_unbuilt(&config.unbuilt);
-    daemon::run("Agent", |shutdown| async move {
-        steeple_agent::run(config, &AGENT, join_token::with_token, log, shutdown).await
+    daemon::run("Agent", &log, |shutdown| async move {
+        steeple_agent::run(config, &AGENT, join_token::with_token, shutdown).await
     })
 }

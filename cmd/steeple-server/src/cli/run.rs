@@ -7,6 +7,7 @@ use steeple_console::daemon::{self, install_log, log_unbuilt, log_warnings};
 use steeple_console::program::Program;
 use steeple_plugins::SERVER;
 use steeple_runtime::logging::Log;
+use steeple_runtime::signals;
 use steeple_server::config::{Config, ConfigError};
 use tracing::error;
 
@@ -18,7 +19,7 @@ pub(crate) fn run(program: &Program, args: &[String]) -> ExitCode {
         Ok(flags) => flags,
         Err(misused) => return misused.tell_twice(),
     };
-    let (config, log) = match prepare(program, flags) {
+    let (config, log) = match signals::hold().map_err(Into::into).and_then(|()| prepare(program, flags)) {
         Ok(prepared) => prepared,
         Err(error) => {
             console::err(&format!("{error:#}\n"));
@@ -27,7 +28,7 @@ pub(crate) fn run(program: &Program, args: &[String]) -> ExitCode {
     };
     log_warnings(&config.warnings);
     log_unbuilt(&config.unbuilt);
-    daemon::run("Server", |shutdown| async move {
+    daemon::run("Server", &log.clone(), |shutdown| async move {
         steeple_server::run(config, &SERVER, log, shutdown).await.inspect_err(|failed| {
             error!(error = %failed, "Fatal run error");
         })
