@@ -1,6 +1,5 @@
 //! The two listeners: TCP with TLS for agents and administrators, the admin socket for this host.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +11,7 @@ use steeple_runtime::{Clock, Shutdown};
 use steeple_spiffe::x509::Certificate;
 use steeple_spiffe::{SpiffeId, TrustDomain};
 use steeple_transport::connection::Connection;
-use steeple_transport::listen::{ListenError, TlsListener, Tracking, UnixListener, UnixSocket};
+use steeple_transport::listen::{ListenError, Port, TlsListener, Tracking, UnixListener, UnixSocket};
 use steeple_transport::rpc::{Audit, Bounds, Layers, Methods};
 use steeple_transport::tls::{Admission, CredentialWatch, KeyExchange, TlsError};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -47,7 +46,7 @@ const WINDOW: u32 = 128 * 1024;
 /// Where to listen, and how.
 pub(crate) struct Listen {
     /// `bind_address` and `bind_port`
-    pub address: SocketAddr,
+    pub port: Port,
     /// `socket_path`
     pub socket: PathBuf,
     /// `audit_log_enabled`
@@ -96,13 +95,13 @@ pub(crate) struct Endpoints {
 }
 
 impl Endpoints {
-    /// Binds both, so that a port or socket in use is known before any part runs.
+    /// Binds the socket and listens on both, so that one in use is known before any part runs.
     ///
     /// # Errors
     /// See [`EndpointsError`].
     pub(crate) async fn bind(listen: Listen, parts: Parts) -> Result<Self, EndpointsError> {
         let Listen {
-            address,
+            port,
             socket,
             audit,
             settings,
@@ -130,7 +129,7 @@ impl Endpoints {
         let tracking = if audit { Tracking::On } else { Tracking::Off };
         let local =
             UnixListener::bind(UnixSocket { path: socket, directory_mode: 0o750, mode: 0o770, tracking }).await?;
-        let network = TlsListener::bind(address, Arc::new(tls), clock).await?;
+        let network = TlsListener::on(port, Arc::new(tls), clock)?;
         Ok(Self {
             network,
             local,

@@ -15,7 +15,7 @@ use steeple_runtime::os::reason;
 use steeple_runtime::tasks::{Cause, PartFailed, Parts as Tasks};
 use steeple_runtime::{Clock, Shutdown};
 use steeple_spiffe::{Certificate, TrustDomain};
-use steeple_transport::listen::refuse_used;
+use steeple_transport::listen::{Port, refuse_used};
 use steeple_transport::tls::KeyExchange;
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
@@ -88,8 +88,8 @@ pub async fn run(
 ) -> Result<(), PartFailed<RunError>> {
     let not_started = |error| PartFailed { part: "start", cause: Cause::Error(error) };
     let clock = Clock::system();
-    let store = open(&config, &log, &clock).await.map_err(not_started)?;
-    let ended = with_plugins(config, built_ins, &store, log, clock, shutdown).await;
+    let (port, store) = open(&config, &log, &clock).await.map_err(not_started)?;
+    let ended = with_plugins(config, built_ins, port, &store, log, clock, shutdown).await;
     debug!(target: "catalog", "Closing DataStore");
     store.close().await;
     info!(target: "catalog", "DataStore closed");
@@ -97,7 +97,7 @@ pub async fn run(
 }
 
 /// Prepares the host, and opens what is stored.
-async fn open(config: &Config, log: &Log, clock: &Clock) -> Result<DataStore, RunError> {
+async fn open(config: &Config, log: &Log, clock: &Clock) -> Result<(Port, DataStore), RunError> {
     // Before anything listens: how many connections there can be follows from it.
     steeple_runtime::os::raise_open_files();
     if let Some((old, new)) = steeple_runtime::os::restrict_umask(0o027) {
@@ -117,6 +117,7 @@ async fn open(config: &Config, log: &Log, clock: &Clock) -> Result<DataStore, Ru
     }
     // Before anything is written: whoever starts a second server by mistake is told about the one that runs.
     refuse_used(&config.socket_path).await.map_err(EndpointsError::Listen)?;
+    let port = Port::claim(config.bind_address).map_err(EndpointsError::Listen)?;
     DirBuilder::new()
         .recursive(true)
         .mode(0o755)
@@ -124,25 +125,26 @@ async fn open(config: &Config, log: &Log, clock: &Clock) -> Result<DataStore, Ru
         .map_err(|error| RunError::DataDir { path: config.data_dir.clone(), error })?;
     let store = DataStore::open(config.datastore.clone(), clock.clone()).await?;
     info!(target: "catalog", reconfigurable = config.datastore_is_in_file, "Configured DataStore");
-    Ok(store)
+    Ok((port, store))
 }
 
 async fn with_plugins(
     config: Config,
     built_ins: &ServerBuiltIns,
+    port: Port,
     store: &DataStore,
     log: Log,
     clock: Clock,
     shutdown: Shutdown,
 ) -> Result<(), PartFailed<RunError>> {
     let not_started = |error| PartFailed { part: "start", cause: Cause::Error(error) };
-    let host = Host::new(clock.clone());
+    let host = Host::new(clock);
     check_trust_domain(store, config.trust_domain.name()).await.map_err(not_started)?;
     let plugins = steeple_catalog::load::server(&config.plugins, built_ins, &config.trust_domain, &host);
     let plugins = plugins.map_err(|error| not_started(error.into()))?;
     let ServerPlugins { key_manager, node_attestors, upstream_authority, loaded } = plugins;
     let plugins = (key_manager, upstream_authority, node_attestors);
-    let start = start(config, plugins, &host, store.clone(), log, clock, shutdown);
+    let start = start(config, plugins, &host, port, store.clone(), log, shutdown);
     let ended = match Box::pin(start).await {
         Ok(tasks) => {
             debug!(target: "health", "Initializing health checkers");
@@ -160,12 +162,13 @@ async fn start(
     config: Config,
     (key_manager, upstream_authority, node_attestors): (KeyManager, Option<UpstreamAuthority>, Vec<ServerNodeAttestor>),
     host: &Host,
+    port: Port,
     store: DataStore,
     log: Log,
-    clock: Clock,
     shutdown: Shutdown,
 ) -> Result<Tasks<RunError>, RunError> {
-    let (health, trust_domain) = (health::unknown(clock.clone()), config.trust_domain);
+    let (clock, trust_domain) = (host.clock().clone(), config.trust_domain);
+    let health = health::unknown(clock.clone());
 
     // What signs.
     let signing = Signing::default();
@@ -214,7 +217,7 @@ async fn start(
     };
     let settings = Settings::new(config.admin_ids, config.rate_limits, &clock);
     let listen = Listen {
-        address: config.bind_address,
+        port,
         socket: config.socket_path,
         audit: config.audit_log_enabled,
         settings,

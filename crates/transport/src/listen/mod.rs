@@ -5,7 +5,7 @@ mod tcp;
 mod unix;
 
 pub use authority::Authorities;
-pub use tcp::{TlsListener, TlsStream};
+pub use tcp::{Port, TlsListener, TlsStream};
 pub use unix::{LocalStream, Tracking, UnixListener, UnixSocket, refuse_used};
 
 use std::path::PathBuf;

@@ -13,7 +13,7 @@ use rustls::ServerConfig;
 use steeple_runtime::Clock;
 use steeple_spiffe::x509::Certificate;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
@@ -28,6 +28,44 @@ use crate::shares::{Share, Shares};
 const HANDSHAKES: usize = 1024;
 /// From the first byte to the last of a handshake.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(20);
+/// Connections that wait to be accepted: what Linux allows at most if it is not told otherwise.
+const BACKLOG: u32 = 4096;
+
+/// A TCP port that nobody else can listen on. Whoever connects to it is refused until a [`TlsListener`] is made of it.
+#[derive(Debug)]
+pub struct Port {
+    socket: TcpSocket,
+    address: SocketAddr,
+}
+
+impl Port {
+    /// Takes the port of this address.
+    ///
+    /// # Errors
+    /// See [`ListenError`].
+    pub fn claim(address: SocketAddr) -> Result<Self, ListenError> {
+        let bound = || {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+            // Connections of the process before may linger; whoever listens there is found out all the same.
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            Ok(Self { address: socket.local_addr()?, socket })
+        };
+        bound().map_err(|error| refused(address, error))
+    }
+
+    /// Its address, with the number that the system chose if 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+fn refused(address: SocketAddr, error: io::Error) -> ListenError {
+    match error.kind() {
+        ErrorKind::AddrInUse => ListenError::PortInUse(address),
+        _ => ListenError::System { what: address.to_string(), error },
+    }
+}
 
 /// A listening TCP port whose connections have finished their TLS handshake.
 #[derive(Debug)]
@@ -38,23 +76,19 @@ pub struct TlsListener {
 }
 
 impl TlsListener {
-    /// Listens on `address`.
+    /// Listens on a port. Must be called on a tokio runtime.
     ///
     /// # Errors
     /// See [`ListenError`].
-    pub async fn bind(address: SocketAddr, config: Arc<ServerConfig>, clock: Clock) -> Result<Self, ListenError> {
-        let listener = TcpListener::bind(address).await.map_err(|error| match error.kind() {
-            ErrorKind::AddrInUse => ListenError::PortInUse(address),
-            _ => ListenError::System { what: address.to_string(), error },
-        })?;
-        let address =
-            listener.local_addr().map_err(|error| ListenError::System { what: address.to_string(), error })?;
+    pub fn on(port: Port, config: Arc<ServerConfig>, clock: Clock) -> Result<Self, ListenError> {
+        let Port { socket, address } = port;
+        let listener = socket.listen(BACKLOG).map_err(|error| refused(address, error))?;
         let (sender, accepted) = mpsc::channel(64);
         let accepting = tokio::spawn(accept(listener, TlsAcceptor::from(config), sender, clock));
         Ok(Self { address, accepted, accepting })
     }
 
-    /// The address in use, with the port that the system chose if 0 was asked for.
+    /// [`Port::address`]
     pub fn address(&self) -> SocketAddr {
         self.address
     }

@@ -1,6 +1,7 @@
 //! Sockets: whose they are, what stands in their way, and who cannot hold up others.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use steeple_testkit::{Ca, ManualClock};
 use steeple_transport::connection::Connection;
-use steeple_transport::listen::{ListenError, TlsListener, Tracking, UnixListener, UnixSocket};
+use steeple_transport::listen::{ListenError, Port, TlsListener, Tracking, UnixListener, UnixSocket};
 use steeple_transport::tls::{Expect, client_config, server_config};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
@@ -145,14 +146,19 @@ pub(crate) struct Network {
 }
 
 pub(crate) async fn network() -> Network {
+    listening(Port::claim(([127, 0, 0, 1], 0).into()).unwrap()).unwrap()
+}
+
+/// Must be called on a runtime.
+fn listening(port: Port) -> Result<Network, ListenError> {
     let (manual, ca) = world();
     let now = manual.now();
     let svid = ca.svid("/spire/server", now..now + HOUR);
     let (_, shown) = watch::channel(Some(svid.credential()));
     let members = Members { cas: vec![ca.clone()], admitted: Vec::new() };
     let tls = Arc::new(server_config(shown, Arc::new(members), manual.clock()).unwrap());
-    let listener = TlsListener::bind(([127, 0, 0, 1], 0).into(), tls, manual.clock()).await.unwrap();
-    Network { manual, ca, listener }
+    let listener = TlsListener::on(port, tls, manual.clock())?;
+    Ok(Network { manual, ca, listener })
 }
 
 impl Network {
@@ -168,11 +174,21 @@ impl Network {
 async fn a_port_in_use_is_named() {
     let network = network().await;
     let address = network.listener.address();
-    let (_, none) = watch::channel(None);
-    let members = Members { cas: vec![network.ca.clone()], admitted: Vec::new() };
-    let tls = server_config(none, Arc::new(members), network.manual.clock()).unwrap();
-    let error = TlsListener::bind(address, Arc::new(tls), network.manual.clock()).await.unwrap_err();
+    let error = Port::claim(address).unwrap_err();
     assert!(matches!(error, ListenError::PortInUse(named) if named == address), "{error}");
+}
+
+#[tokio::test]
+async fn nobody_waits_at_a_port_that_is_claimed_and_one_alone_listens_on_it() {
+    let claimed = Port::claim(([127, 0, 0, 1], 0).into()).unwrap();
+    let address = claimed.address();
+    // Two daemons that start at the same moment may both get this far.
+    let late = Port::claim(address).unwrap();
+    let refused = TcpStream::connect(address).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+    let _network = listening(claimed).unwrap();
+    TcpStream::connect(address).await.unwrap();
+    assert!(matches!(listening(late), Err(ListenError::PortInUse(named)) if named == address));
 }
 
 #[tokio::test]
