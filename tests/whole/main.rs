@@ -53,6 +53,8 @@ mod taint;
 #[cfg(test)]
 mod taken_over;
 #[cfg(test)]
+mod ten_days;
+#[cfg(test)]
 mod up;
 #[cfg(test)]
 mod x509pop;

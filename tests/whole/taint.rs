@@ -303,7 +303,7 @@ async fn active(domain: &Domain, kind: &str) -> Result<String> {
 }
 
 /// One of the commands; returns the ID of the authority that it was about.
-async fn step(domain: &Domain, kind: &str, command: &[&str]) -> Result<String> {
+pub(crate) async fn step(domain: &Domain, kind: &str, command: &[&str]) -> Result<String> {
     let args = [&["localauthority", kind], command, &["-output", "json"]].concat();
     let told = domain.server.command(&args).await?.json()?;
     id_of(told.as_object().and_then(|told| told.values().next()).context("no authority")?)
@@ -358,9 +358,14 @@ async fn serials(domain: &Domain) -> Result<BTreeSet<String>> {
 
 /// Which authority has signed the SVID that an agent keeps.
 fn stored_issuer(agent: &Agent) -> Result<String> {
+    issuer(&stored_chain(agent)?[0])
+}
+
+/// The SVID that an agent keeps.
+pub(crate) fn stored_chain(agent: &Agent) -> Result<Vec<Certificate>> {
     let data: Value = serde_json::from_slice(&fs::read(agent.data_dir.join("agent-data.json"))?)?;
-    let leaf = data["svid"][0].as_str().context("no SVID")?;
-    issuer(&parse_pem(&String::from_utf8(STANDARD.decode(leaf)?)?)?[0])
+    let pem = data["svid"][0].as_str().context("no SVID")?;
+    Ok(parse_pem(&String::from_utf8(STANDARD.decode(pem)?)?)?)
 }
 
 /// A token, after its key's ID.

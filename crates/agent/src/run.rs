@@ -97,10 +97,10 @@ pub async fn run(
     mut config: Config,
     built_ins: &AgentBuiltIns,
     join_token: JoinToken,
+    clock: Clock,
     shutdown: Shutdown,
 ) -> Result<(), PartFailed<RunError>> {
     let not_started = |error| PartFailed { part: "start", cause: Cause::Error(error) };
-    let clock = Clock::system();
     let storage = open(&config).await.map_err(not_started)?;
     let token = config.join_token.take().map(join_token);
     let host = Host::new(clock.clone());

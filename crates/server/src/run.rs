@@ -84,10 +84,10 @@ pub async fn run(
     config: Config,
     built_ins: &ServerBuiltIns,
     log: Log,
+    clock: Clock,
     shutdown: Shutdown,
 ) -> Result<(), PartFailed<RunError>> {
     let not_started = |error| PartFailed { part: "start", cause: Cause::Error(error) };
-    let clock = Clock::system();
     let (port, store) = open(&config, &log, &clock).await.map_err(not_started)?;
     let ended = with_plugins(config, built_ins, port, &store, log, clock, shutdown).await;
     debug!(target: "catalog", "Closing DataStore");

@@ -7,7 +7,7 @@ use steeple_console::daemon::{self, log_unbuilt, log_warnings};
 use steeple_console::program::Program;
 use steeple_plugins::AGENT;
 use steeple_plugins::node_attestor::join_token;
-use steeple_runtime::signals;
+use steeple_runtime::{Clock, signals};
 
 use super::config::{ConfigFlags, prepare};
 
@@ -27,6 +27,6 @@ pub(crate) fn run(program: &Program, args: &[String]) -> ExitCode {
     log_warnings(&config.warnings);
     log_unbuilt(&config.unbuilt);
     daemon::run("Agent", &log, |shutdown| async move {
-        steeple_agent::run(config, &AGENT, join_token::with_token, shutdown).await
+        steeple_agent::run(config, &AGENT, join_token::with_token, Clock::system(), shutdown).await
     })
 }

@@ -7,7 +7,7 @@ use steeple_console::daemon::{self, install_log, log_unbuilt, log_warnings};
 use steeple_console::program::Program;
 use steeple_plugins::SERVER;
 use steeple_runtime::logging::Log;
-use steeple_runtime::signals;
+use steeple_runtime::{Clock, signals};
 use steeple_server::config::{Config, ConfigError};
 use tracing::error;
 
@@ -29,7 +29,7 @@ pub(crate) fn run(program: &Program, args: &[String]) -> ExitCode {
     log_warnings(&config.warnings);
     log_unbuilt(&config.unbuilt);
     daemon::run("Server", &log.clone(), |shutdown| async move {
-        steeple_server::run(config, &SERVER, log, shutdown).await.inspect_err(|failed| {
+        steeple_server::run(config, &SERVER, log, Clock::system(), shutdown).await.inspect_err(|failed| {
             error!(error = %failed, "Fatal run error");
         })
     })
