@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use steeple_proto::workload::X509svidResponse;
 use steeple_runtime::Clock;
 use steeple_tests::{
-    Agent, Binaries, Domain, DomainBuilder, Scratch, case, passed, skipped_on_the_reference, until, within,
+    Agent, Binaries, Domain, DomainBuilder, Scratch, case, passed, skipped_on_the_reference, until, verified, within,
 };
 use tonic::{Code, Streaming};
 
@@ -30,21 +30,69 @@ async fn domain_of_and_agent(builder: DomainBuilder, scratch: &Scratch) -> Resul
 
 /// The same in a domain that was written and not started; its agent does not run yet.
 pub(crate) async fn server_and_agent(mut domain: Domain) -> Result<(Domain, Agent)> {
-    let of_server = format!(
-        "NodeAttestor \"x509pop\" {{\n        plugin_data {{\n            ca_bundle_path = \"{TESTDATA}/ca.pem\"\n            \
-         agent_path_template = \"/{{{{ .PluginName }}}}/{{{{ .Subject.CommonName }}}}\"\n        }}\n    }}"
-    );
+    let of_server = attestor(&[
+        ("ca_bundle_path", &format!("{TESTDATA}/ca.pem")),
+        ("agent_path_template", "/{{ .PluginName }}/{{ .Subject.CommonName }}"),
+    ]);
     domain.server.reconfigure(|conf| conf.replace(JOIN_TOKEN, &of_server))?;
     domain.server.start().await?;
     let mut agent = domain.new_agent("node1").await?;
-    let of_agent = format!(
-        "NodeAttestor \"x509pop\" {{\n        plugin_data {{\n            private_key_path = \"{TESTDATA}/node1.key\"\n            \
-         certificate_path = \"{TESTDATA}/node1.pem\"\n            intermediates_path = \"{TESTDATA}/intermediate.pem\"\n        \
-         }}\n    }}"
-    );
+    let of_agent = attestor(&[
+        ("private_key_path", &format!("{TESTDATA}/node1.key")),
+        ("certificate_path", &format!("{TESTDATA}/node1.pem")),
+        ("intermediates_path", &format!("{TESTDATA}/intermediate.pem")),
+    ]);
     agent.reconfigure(|conf| conf.replace(JOIN_TOKEN, &of_agent))?;
     agent.id = ID.to_owned();
     Ok((domain, agent))
+}
+
+/// The block of either side.
+fn attestor(keys: &[(&str, &str)]) -> String {
+    let keys: String = keys.iter().map(|(key, value)| format!("            {key} = \"{value}\"\n")).collect();
+    format!("NodeAttestor \"x509pop\" {{\n        plugin_data {{\n{keys}        }}\n    }}")
+}
+
+#[test]
+fn a_node_attests_with_an_svid_that_another_agent_gives_it_and_only_with_one_that_is_for_that() -> Result<()> {
+    case(async |scratch| {
+        let mut domain = Domain::builder().write(scratch)?;
+        let both = format!("{JOIN_TOKEN}\n    {}", attestor(&[("mode", "spiffe")]));
+        domain.server.reconfigure(|conf| conf.replace(JOIN_TOKEN, &both))?;
+        domain.server.start().await?;
+        let upper = domain.agent("upper").await?;
+        let mut agent = domain.new_agent("node1").await?;
+        let endpoint = format!("unix://{}", upper.socket.display());
+        agent.reconfigure(|conf| conf.replace(JOIN_TOKEN, &attestor(&[("spiffe_endpoint_socket", &endpoint)])))?;
+        agent.id = ID.to_owned();
+
+        let entry = domain.entry(&upper.id, "/web", &[]).await?;
+        let mut given = upper.workload().follow();
+        given.until_id("spiffe://example.org/web").await?;
+        agent.launch(&[])?;
+        agent.process()?.line("x509 cert doesnt match SVID prefix").await?;
+        agent.kill();
+        domain.server.command(&["entry", "delete", "-entryID", &entry]).await?.ok()?;
+        domain.entry(&upper.id, "/spire-exchange/node1", &[]).await?;
+        let its_own = |update: &X509svidResponse| {
+            update.svids.len() == 1 && update.svids[0].spiffe_id == "spiffe://example.org/spire-exchange/node1"
+        };
+        given.until("the SVID for the exchange alone", its_own).await?;
+
+        agent.start().await?;
+        let shown = domain.server.command(&["agent", "show", "-spiffeID", ID]).await?.ok()?;
+        assert!(shown.contains("Can re-attest     : true"), "{shown}");
+        domain.entry(&agent.id, "/api", &[]).await?;
+        let update = agent.workload().follow().until_id("spiffe://example.org/api").await?;
+        verified(update.svids.first().context("no SVID")?)?;
+        // Whatever it loses, with the other one's help it is the same agent.
+        agent.kill();
+        fs::remove_dir_all(&agent.data_dir)?;
+        agent.start().await?;
+        agent.workload().follow().until_id("spiffe://example.org/api").await?;
+        assert_eq!(domain.server.agents().await?.len(), 2);
+        Ok(())
+    })
 }
 
 #[test]
