@@ -12,16 +12,22 @@ use steeple_pki::certificate::svid_subject;
 use steeple_pki::{
     Issuer, KeyType, Kind, LocalSigner, Name, PrivateKey, Serial, Signer, Subject, Template, csr, issue, self_signed,
 };
-use steeple_proto::spire::api::server::svid::v1::MintX509svidRequest;
 use steeple_proto::spire::api::server::svid::v1::svid_client::SvidClient;
+use steeple_proto::spire::api::server::svid::v1::{
+    MintX509svidRequest, NewDownstreamX509caRequest, NewDownstreamX509caResponse,
+};
 use steeple_runtime::Clock;
 use steeple_spiffe::SpiffeId;
-use steeple_spiffe::x509::{Certificate, X509Svid};
-use steeple_tests::{Agent, Domain, Scratch, cannot_run_here, case, say, within};
+use steeple_spiffe::x509::{Certificate, X509Svid, verify_x509_svid};
+use steeple_tests::{Agent, Domain, Scratch, cannot_run_here, case, say, until, within};
 use steeple_transport::dial;
 use tokio::process::Command;
 
+use crate::hostile::callers::workload_svid;
+use crate::hostile::intruder::{Port, request};
+
 const WEB: &str = "spiffe://example.org/web";
+const KEYS: [KeyType; 4] = [KeyType::EcP256, KeyType::EcP384, KeyType::Rsa2048, KeyType::Rsa4096];
 
 #[test]
 fn openssl_accepts_every_kind_of_certificate_below_every_kind_of_authority() -> Result<()> {
@@ -41,7 +47,7 @@ fn openssl_accepts_every_kind_of_certificate_below_every_kind_of_authority() -> 
                 all.push((format!("workload-{key}"), workload(&agent, key.parse()?).await?));
                 all.push((format!("agent-{key}"), chain_of_agent(&agent)?));
             }
-            for key in [KeyType::EcP256, KeyType::EcP384, KeyType::Rsa2048, KeyType::Rsa4096] {
+            for key in KEYS {
                 all.push((format!("minted-{key:?}"), minted(&domain, key).await?));
             }
             for (kind, chain) in &all {
@@ -68,7 +74,6 @@ fn openssl_accepts_every_kind_of_certificate_below_every_kind_of_authority() -> 
 
 #[test]
 fn openssl_accepts_svids_below_an_intermediate_of_an_upstream_root_and_misses_the_intermediate() -> Result<()> {
-    const KEYS: [KeyType; 4] = [KeyType::EcP256, KeyType::EcP384, KeyType::Rsa2048, KeyType::Rsa4096];
     with_openssl("chains in the eyes of openssl", async |scratch| {
         let signer = |key| anyhow::Ok(LocalSigner(Arc::new(PrivateKey::generate(key)?)));
         let roots = KEYS.map(signer).into_iter().collect::<Result<Vec<_>>>()?;
@@ -100,6 +105,58 @@ fn openssl_accepts_svids_below_an_intermediate_of_an_upstream_root_and_misses_th
         say(&format!("openssl: {accepted} of {accepted} chains with an intermediate accepted, and refused without it"));
         Ok(())
     })
+}
+
+#[test]
+fn openssl_accepts_svids_of_a_server_below_a_server_with_the_bundle_of_the_upper_one() -> Result<()> {
+    with_openssl("an authority below a server's", async |scratch| {
+        let domain = Domain::builder().start(scratch).await?;
+        let stranger = Domain::builder().start(scratch).await?;
+        let bundle = write(scratch, "bundle.pem", &domain.server.bundle_pem().await?)?;
+        let foreign = write(scratch, "foreign.pem", &stranger.server.bundle_pem().await?)?;
+        domain.entry(&domain.id("/node"), "/lower", &["-downstream"]).await?;
+        let port = Port::of(&domain).await?;
+        let mut upper = SvidClient::new(port.channel(Some(workload_svid(&domain, "/lower").await?))?);
+        let trust_domain = SpiffeId::parse(&domain.id(""))?;
+        let mut accepted = 0;
+        for kind in KEYS {
+            let key = PrivateKey::generate(kind)?;
+            let csr = request(&key, Some(&trust_domain))?;
+            // Until the server knows the entry.
+            let signed = until("an authority of the lower server", async || {
+                let request = NewDownstreamX509caRequest { csr: csr.clone(), preferred_ttl: 0 };
+                upper.new_downstream_x509ca(request).await.ok()
+            });
+            let NewDownstreamX509caResponse { ca_cert_chain, x509_authorities } = signed.await?.into_inner();
+            ensure!(pem(&certificates(&x509_authorities)?) == domain.server.bundle_pem().await?, "another bundle");
+            let (chain, signer) = (certificates(&ca_cert_chain)?, LocalSigner(Arc::new(key)));
+            let issuer = Issuer::new(chain.first().context("no authority")?, &signer);
+            for svid in KEYS {
+                let (template, svid_key) = (template("SVID", Kind::Svid)?, PrivateKey::generate(svid)?);
+                let leaf = issue(&template, svid_key.public_key(), &issuer).await?;
+                verify_x509_svid(
+                    &[&[leaf.clone()], &*chain].concat(),
+                    &certificates(&x509_authorities)?,
+                    Clock::system().now(),
+                )?;
+                let alone = write(scratch, "alone.pem", &leaf.to_pem())?;
+                let whole = write(scratch, "whole.pem", &pem(&[&[leaf], &*chain].concat()))?;
+                for purpose in ["sslserver", "sslclient"] {
+                    let (good, text) = verify(&bundle, &whole, purpose).await?;
+                    ensure!(good, "{svid:?} below {kind:?}: {text}");
+                }
+                ensure!(!verify(&bundle, &alone, "any").await?.0, "{svid:?} below {kind:?}: nothing between");
+                ensure!(!verify(&foreign, &whole, "any").await?.0, "{svid:?} below {kind:?}: below another root");
+                accepted += 1;
+            }
+        }
+        say(&format!("openssl: {accepted} of {accepted} SVIDs below an authority that a server has signed accepted"));
+        Ok(())
+    })
+}
+
+fn certificates(ders: &[Vec<u8>]) -> Result<Vec<Certificate>> {
+    Ok(ders.iter().map(|der| Certificate::from_der(der)).collect::<Result<_, _>>()?)
 }
 
 /// What an authority or an SVID says that is good for an hour.
@@ -166,8 +223,7 @@ async fn minted(domain: &Domain, key: KeyType) -> Result<String> {
     let mut client = SvidClient::new(dial::local(&domain.server.socket));
     let request = MintX509svidRequest { csr, ttl: 0 };
     let svid = within("a minted SVID", client.mint_x509svid(request)).await??.into_inner().svid.context("no SVID")?;
-    let chain = svid.cert_chain.iter().map(|der| Certificate::from_der(der)).collect::<Result<Vec<_>, _>>()?;
-    Ok(pem(&chain))
+    Ok(pem(&certificates(&svid.cert_chain)?))
 }
 
 /// Whether openssl accepts the first certificate of `chain`, and what it says.
