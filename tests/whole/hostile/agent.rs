@@ -8,12 +8,16 @@ use prost::bytes::Bytes;
 use steeple_pki::{KeyType, PrivateKey};
 use steeple_proto::spire::api::server::agent::v1::agent_client::AgentClient;
 use steeple_proto::spire::api::server::agent::v1::{AgentX509svidParams, PostStatusRequest, RenewAgentRequest};
+use steeple_proto::spire::api::server::bundle::v1::GetFederatedBundleRequest;
+use steeple_proto::spire::api::server::bundle::v1::bundle_client::BundleClient;
 use steeple_proto::spire::api::server::entry::v1::entry_client::EntryClient;
 use steeple_proto::spire::api::server::entry::v1::{
     BatchCreateEntryRequest, GetAuthorizedEntriesRequest, SyncAuthorizedEntriesRequest,
 };
 use steeple_proto::spire::api::server::svid::v1::svid_client::SvidClient;
-use steeple_proto::spire::api::server::svid::v1::{BatchNewX509svidRequest, NewJwtsvidRequest, NewX509svidParams};
+use steeple_proto::spire::api::server::svid::v1::{
+    BatchNewWitsvidRequest, BatchNewX509svidRequest, NewJwtsvidRequest, NewWitsvidParams, NewX509svidParams,
+};
 use steeple_proto::spire::api::types::{Entry, EntryMask, Selector, Spiffeid};
 use steeple_spiffe::{Certificate, SpiffeId};
 use steeple_tests::{Domain, case, until, within};
@@ -189,6 +193,69 @@ fn an_agent_gets_no_svid_for_an_entry_that_it_does_not_have_and_does_not_learn_w
         let chain = answer.svid.context("no SVID")?.cert_chain;
         let leaf = Certificate::from_der(chain.first().context("no leaf")?)?;
         assert_eq!(leaf.spiffe_id()?.as_str(), scene.domain.id("/web"));
+        Ok(())
+    })
+}
+
+#[test]
+fn an_agent_gets_no_wit_svid_for_an_entry_that_it_does_not_have_whoever_its_parent_is() -> Result<()> {
+    case(async |scratch| {
+        let builder = Domain::builder().default_intervals();
+        let builder = builder.server_text("experimental {\n        feature_flags = [\"wit-svid\"]\n    }");
+        let scene = Scene::set(builder.start(scratch).await?).await?;
+        let mut strange = scene.others().to_vec();
+        for parent in ["/payroll", "/nobody", "/spire/server"] {
+            strange.push(scene.domain.entry(&scene.domain.id(parent), "/below", &[]).await?);
+        }
+        strange.extend([scene.intruder.id.to_string(), scene.victim.id.to_string()]);
+        // When it knows of this one, the server knows of those before.
+        create(&scene.domain, &scene.intruder, 1).await?;
+
+        let key = PrivateKey::generate(KeyType::EcP256)?;
+        let params = |entry_id: &str, public_key: &[u8]| NewWitsvidParams {
+            entry_id: entry_id.to_owned(),
+            public_key: public_key.to_vec(),
+            signing_algorithm: "ES256".to_owned(),
+        };
+        let mut svids = SvidClient::new(scene.intruder.channel.clone());
+        for public_key in [key.public_key().spki_der(), b"garbage"] {
+            let all = strange.iter().chain([&scene.own]).map(|id| params(id, public_key)).collect();
+            let answer = svids.batch_new_witsvid(BatchNewWitsvidRequest { params: all }).await?.into_inner();
+            let (own, others) = answer.results.split_last().context("no results")?;
+            assert_eq!(others.len(), strange.len());
+            for result in others {
+                let told = result.status.clone().unwrap_or_default();
+                let told = (told.code, &*told.message, &result.svid);
+                assert_eq!(told, (Code::NotFound as i32, "entry not found or not authorized", &None));
+            }
+            if public_key == b"garbage" {
+                ensure!(own.svid.is_none(), "an SVID for what is no key");
+            } else {
+                let id = own.svid.as_ref().and_then(|svid| svid.id.clone()).context("no SVID of its own")?;
+                assert_eq!(id.path, "/web");
+            }
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn an_agent_may_read_the_bundle_of_another_trust_domain_by_its_name_and_cannot_ask_which_there_are() -> Result<()> {
+    case(async |scratch| {
+        let scene = Scene::set(Domain::builder().start(scratch).await?).await?;
+        let pem = scratch.path().join("other.pem");
+        std::fs::write(&pem, scene.domain.server.bundle_pem().await?)?;
+        let set = ["bundle", "set", "-id", "spiffe://other.test", "-path", &*pem.to_string_lossy()];
+        scene.domain.server.command(&set).await?.ok()?;
+        let mut bundles = BundleClient::new(scene.intruder.channel.clone());
+        let named = |name: &str| GetFederatedBundleRequest { trust_domain: name.to_owned(), output_mask: None };
+        let bundle = bundles.get_federated_bundle(named("other.test")).await?.into_inner();
+        assert_eq!((&*bundle.trust_domain, bundle.x509_authorities.len()), ("other.test", 1));
+        let refusal = bundles.get_federated_bundle(named("unknown.test")).await.unwrap_err();
+        assert_eq!((refusal.code(), refusal.message()), (Code::NotFound, "bundle not found"));
+        let list = "/spire.api.server.bundle.v1.Bundle/ListFederatedBundles";
+        let refusal = super::call(&scene.intruder.channel, list, &[]).await?.unwrap_err();
+        assert_eq!(refusal.code(), Code::PermissionDenied);
         Ok(())
     })
 }
