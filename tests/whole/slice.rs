@@ -7,6 +7,8 @@ use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 use steeple_proto::workload::X509svidResponse;
 use steeple_spiffe::x509::{parse_chain_der, parse_pem};
@@ -77,6 +79,27 @@ fn serves_a_jwt_svid_that_is_valid_for_its_audience_alone() -> Result<()> {
 
         let printed = agent.command(&["api", "fetch", "jwt", "-audience", "billing"]).await?.ok()?;
         assert!(printed.starts_with("token(spiffe://example.org/web):\n\t"), "{printed}");
+        Ok(())
+    })
+}
+
+/// The reference keeps such a token too, though its documents promise a new one for each call.
+#[test]
+fn a_jwt_svid_with_an_id_is_kept_for_its_audience_like_any_other() -> Result<()> {
+    case(async |scratch| {
+        let domain = Domain::builder().start(scratch).await?;
+        let agent = domain.agent("node1").await?;
+        domain.entry(&agent.id, "/web", &["-jwtSVIDIncludeJTI"]).await?;
+        agent.workload().follow().until_id("spiffe://example.org/web").await?;
+        let fetch = async |audience| {
+            let svid = agent.workload().jwt_svids(audience).await?.pop().context("no token")?.svid;
+            let claims = URL_SAFE_NO_PAD.decode(svid.split('.').nth(1).context("no claims")?)?;
+            let claims: Value = serde_json::from_slice(&claims)?;
+            anyhow::Ok((svid, claims["jti"].as_str().context("no jti")?.to_owned()))
+        };
+        let (first, id) = fetch("billing").await?;
+        assert_eq!(fetch("billing").await?.0, first);
+        assert_ne!(fetch("shipping").await?.1, id);
         Ok(())
     })
 }
