@@ -4,7 +4,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use steeple_runtime::Clock;
 
-use crate::report::say;
+use crate::say;
 
 /// A small repeatable generator (SplitMix64): the moments at which a case kills a process.
 pub struct Random(u64);

@@ -19,6 +19,7 @@ pub mod commands;
 pub mod database;
 pub mod keys;
 pub mod record;
+pub mod report;
 pub mod server;
 pub mod upstream;
 pub mod web;
