@@ -61,7 +61,7 @@ pub use foreign::{ForeignWorkload, ForeignWorkloads, Language};
 pub use http::http;
 pub use installation::Installation;
 pub use line::Line;
-pub use peer::{Peer, connect, echo, serial};
+pub use peer::{Peer, begin, connect, echo, serial};
 pub use port::free_port;
 pub use process::{Daemon, Output};
 pub use random::Random;

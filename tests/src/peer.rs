@@ -89,10 +89,25 @@ async fn answer(connection: TcpStream, config: Arc<ServerConfig>) -> Result<()> 
 /// It fails, with how far it came.
 pub async fn connect(connector: &TlsConnector, address: &str) -> Result<TlsStream<TcpStream>> {
     let connection = TcpStream::connect(address).await.context("connecting")?;
+    begin(connector, connection)?.await
+}
+
+/// The same over a connection that is open already: the handshake has begun, with its first message made, when this
+/// returns.
+///
+/// # Errors
+/// It cannot begin; what is returned fails with how far it came.
+pub fn begin(
+    connector: &TlsConnector,
+    connection: TcpStream,
+) -> Result<impl Future<Output = Result<TlsStream<TcpStream>>> + use<>> {
     let name = ServerName::try_from("any").context("a name for nobody")?;
-    let mut tls = connector.connect(name, connection).await.context("handshake of the client")?;
-    echo(&mut tls).await?;
-    Ok(tls)
+    let handshake = connector.connect(name, connection);
+    Ok(async move {
+        let mut tls = handshake.await.context("handshake of the client")?;
+        echo(&mut tls).await?;
+        Ok(tls)
+    })
 }
 
 /// Sends something and waits for it to come back.
