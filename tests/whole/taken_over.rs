@@ -20,13 +20,33 @@ use crate::mistakes::ends_with;
 const LEFT_BEHIND: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/whole/data/spire-1.15.3");
 const PORT: &str = "8081";
 
+/// The same of another run, whose clocks were those of India: its database has times in that zone, as text. That and what
+/// the server said are with the other databases.
+const IN_INDIA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/whole/data/spire-1.15.3-kolkata");
+const DATABASES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/datastore/tests/data");
+
 #[test]
 fn a_server_and_agents_of_the_reference_go_on_where_they_were_stopped() -> Result<()> {
+    let left_behind = Path::new(LEFT_BEHIND);
+    go_on(left_behind, &left_behind.join("manifest.json"), &left_behind.join("server/datastore.sqlite3"), "UTC")
+}
+
+#[test]
+fn a_server_and_agents_of_the_reference_in_another_zone_go_on_where_they_were_stopped() -> Result<()> {
+    let of_database = Path::new(DATABASES).join("kolkata");
+    let (manifest, database) = (of_database.with_extension("json"), of_database.with_extension("sqlite3"));
+    go_on(Path::new(IN_INDIA), &manifest, &database, "Asia/Kolkata")
+}
+
+fn go_on(left_behind: &Path, manifest: &Path, database: &Path, zone: &str) -> Result<()> {
     case(async |scratch| {
-        let said: Value = serde_json::from_slice(&fs::read(Path::new(LEFT_BEHIND).join("manifest.json"))?)?;
+        let said: Value = serde_json::from_slice(&fs::read(manifest)?)?;
         let mut domain = Domain::builder().write(scratch)?;
         let dir = domain.server.conf.parent().context("no directory")?.to_owned();
-        copy(Path::new(LEFT_BEHIND), &dir)?;
+        copy(left_behind, &dir)?;
+        fs::copy(database, dir.join("server/datastore.sqlite3"))?;
+        let in_zone = vec!["env".to_owned(), format!("TZ={zone}")];
+        domain.server.starter.clone_from(&in_zone);
         // Nothing but the port is changed.
         let port = domain.server.port.to_string();
         domain.server.reconfigure(|conf| conf.replace(PORT, &port))?;
@@ -36,7 +56,8 @@ fn a_server_and_agents_of_the_reference_go_on_where_they_were_stopped() -> Resul
         is_the_same_server(&domain, &said).await?;
 
         for (node, path) in [("node1", "/root-workload"), ("node2", "/on-node2")] {
-            let mut agent = left_behind(&domain, node, &dir)?;
+            let mut agent = agent_left_behind(&domain, node, &dir)?;
+            agent.starter.clone_from(&in_zone);
             let keys = keys_of(&agent)?;
             agent.start().await?;
             serves(&domain, &agent, path).await?;
@@ -49,7 +70,8 @@ fn a_server_and_agents_of_the_reference_go_on_where_they_were_stopped() -> Resul
             agent.stop().await?;
         }
 
-        let mut banned = left_behind(&domain, "node3", &dir)?;
+        let mut banned = agent_left_behind(&domain, "node3", &dir)?;
+        banned.starter = in_zone;
         knows_the_server(&banned, &dir)?;
         banned.launch(&[])?;
         ends_with(banned.process()?, &["Agent is banned"]).await?;
@@ -61,7 +83,10 @@ fn a_server_and_agents_of_the_reference_go_on_where_they_were_stopped() -> Resul
         domain.server.launch(&[])?;
         let words = "which does not match the configured trust domain of 'other.test'";
         ends_with(domain.server.process()?, &[words]).await?;
-        say("taken over: server and 2 agents of SPIRE 1.15.3 go on with their keys and IDs, a banned one stays away");
+        say(&format!(
+            "taken over: server and 2 agents of SPIRE 1.15.3 in the zone {zone} go on with their keys and IDs, a banned one \
+             stays away"
+        ));
         Ok(())
     })
 }
@@ -94,11 +119,11 @@ async fn is_the_same_server(domain: &Domain, said: &Value) -> Result<()> {
 }
 
 /// An agent on what it had left.
-fn left_behind(domain: &Domain, node: &str, dir: &Path) -> Result<Agent> {
+fn agent_left_behind(domain: &Domain, node: &str, dir: &Path) -> Result<Agent> {
     let name = format!("agent-{node}");
     // The third one's configuration was the first one's.
     let of = if node == "node3" { "node1" } else { node };
-    let text = fs::read_to_string(Path::new(LEFT_BEHIND).join(format!("agent-{of}.conf")))?;
+    let text = fs::read_to_string(dir.join(format!("agent-{of}.conf")))?;
     let mut agent = domain.agent_that_begins(&name, Bootstrap::Insecure)?;
     agent.socket = dir.join(format!("s-{node}/api.sock"));
     fs::write(&agent.conf, text.replace(of, node).replace(PORT, &domain.server.port.to_string()))?;
