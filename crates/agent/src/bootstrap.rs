@@ -7,7 +7,7 @@ use reqwest::{ClientBuilder, StatusCode};
 use rustls::ClientConfig;
 use steeple_runtime::Clock;
 use steeple_runtime::clock::unix_seconds;
-use steeple_runtime::os::reason;
+use steeple_runtime::os::unread;
 use steeple_spiffe::bundle::jwks;
 use steeple_spiffe::workload_api::{ClientError, Endpoint, WorkloadApiClient, X509Bundles};
 use steeple_spiffe::x509::Certificate;
@@ -29,7 +29,7 @@ const LONGEST: usize = 8 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum BootstrapError {
     /// The file cannot be read.
-    #[error("could not parse trust bundle: open {path}: {}", reason(error))]
+    #[error("could not parse trust bundle: {}", unread(path.as_ref(), error))]
     Read {
         /// The file.
         path: String,

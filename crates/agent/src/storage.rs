@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use steeple_config::duration::printed;
 use steeple_runtime::os::files::replace_private;
-use steeple_runtime::os::reason;
+use steeple_runtime::os::{reason, unread};
 use steeple_spiffe::x509::{self, Certificate};
 use tracing::info;
 
@@ -67,7 +67,7 @@ impl Default for Data {
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
     /// The file cannot be read.
-    #[error("failed to open storage: failed to read data: read {}: {}", path.display(), reason(error))]
+    #[error("failed to open storage: failed to read data: {}", unread(path, error))]
     Read {
         /// The file.
         path: PathBuf,

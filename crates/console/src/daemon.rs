@@ -57,9 +57,7 @@ impl FileFlags {
                 bail!("could not find config file {}: please use the -config flag", absolute.display());
             }
             Err(error) => {
-                // Go opens a directory and fails when it reads.
-                let step = if error.kind() == io::ErrorKind::IsADirectory { "read" } else { "open" };
-                bail!("unable to read configuration at {path:?}: {step} {path}: {}", os::reason(&error));
+                bail!("unable to read configuration at {path:?}: {}", os::unread(path.as_ref(), &error));
             }
         };
         let text = String::from_utf8(content).with_context(|| format!("unable to decode configuration at {path:?}"))?;

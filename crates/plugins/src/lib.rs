@@ -9,7 +9,7 @@ pub mod workload_attestor;
 use std::path::Path;
 
 use steeple_catalog::load::{AgentBuiltIns, BuiltIn, ServerBuiltIns};
-use steeple_runtime::os::reason;
+use steeple_runtime::os::unread;
 
 /// What a server has built in.
 pub const SERVER: ServerBuiltIns = ServerBuiltIns {
@@ -43,5 +43,5 @@ pub const AGENT: AgentBuiltIns = AgentBuiltIns {
 
 /// A file that an operator has named. The error names it too.
 fn read_text(path: &Path) -> Result<String, String> {
-    std::fs::read_to_string(path).map_err(|error| format!("open {}: {}", path.display(), reason(&error)))
+    std::fs::read_to_string(path).map_err(|error| unread(path, &error))
 }

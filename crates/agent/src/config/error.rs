@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use steeple_config::sections::UnknownSection;
-use steeple_runtime::os::reason;
+use steeple_runtime::os::unread;
 
 /// Why a configuration is refused.
 #[derive(Debug, thiserror::Error)]
@@ -114,7 +114,7 @@ pub enum ConfigError {
     )]
     AdminSocketDirectory,
     /// `join_token_file`
-    #[error("unable to read join token file {path:?}: open {}: {}", path.display(), reason(error))]
+    #[error("unable to read join token file {path:?}: {}", unread(path, error))]
     JoinTokenFile {
         /// The file.
         path: PathBuf,

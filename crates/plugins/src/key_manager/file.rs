@@ -12,7 +12,7 @@ use serde_json::ser::{PrettyFormatter, Serializer};
 use steeple_catalog::PluginError;
 use steeple_pki::PrivateKey;
 use steeple_runtime::os::files::replace_private;
-use steeple_runtime::os::reason;
+use steeple_runtime::os::{reason, unread};
 use zeroize::Zeroizing;
 
 use super::keys::Keys;
@@ -31,9 +31,7 @@ pub(super) fn load(path: &Path) -> Result<Keys, PluginError> {
     let text = match read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Keys::new()),
-        Err(error) => {
-            return Err(PluginError::unknown(format!("read {}: {}", path.display(), reason(&error))));
-        }
+        Err(error) => return Err(PluginError::unknown(unread(path, &error))),
     };
     let file: File = serde_json::from_slice(&text)
         .map_err(|error| PluginError::internal(format!("unable to decode keys JSON in {}: {error}", path.display())))?;

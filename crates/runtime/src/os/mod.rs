@@ -5,6 +5,7 @@ pub mod peer;
 pub mod touches;
 
 use std::io;
+use std::path::Path;
 
 /// Makes the process's umask at least `least` strict. Returns the old and the new one when it changed.
 pub fn restrict_umask(least: u32) -> Option<(u32, u32)> {
@@ -41,6 +42,13 @@ pub fn reason(error: &io::Error) -> String {
     chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }
 
+/// Why a file could not be read, in Go's words: `open /etc/x: no such file or directory`. Go opens a directory, and fails
+/// when it reads.
+pub fn unread(path: &Path, error: &io::Error) -> String {
+    let step = if error.kind() == io::ErrorKind::IsADirectory { "read" } else { "open" };
+    format!("{step} {}: {}", path.display(), reason(error))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,5 +63,8 @@ mod tests {
     fn an_error_reads_as_in_go() {
         assert_eq!(reason(&io::Error::from_raw_os_error(2)), "no such file or directory");
         assert_eq!(reason(&io::Error::other("Own text")), "own text");
+        let told = |path| unread(Path::new(path), &std::fs::read(path).unwrap_err());
+        assert_eq!(told("/none"), "open /none: no such file or directory");
+        assert_eq!(told("/tmp"), "read /tmp: is a directory");
     }
 }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use steeple_catalog::node_attestor::{AgentAttributes, ChallengeStream, Evidence, ServerPlugin};
 use steeple_catalog::{Host, PluginError};
 use steeple_pki::{PublicKey, PublicKeyKind, possession, random};
-use steeple_runtime::os::reason;
+use steeple_runtime::os::unread;
 use steeple_spiffe::TrustDomain;
 use steeple_spiffe::x509::{Certificate, KeyUsage, parse_pem, verified_paths};
 
@@ -211,7 +211,6 @@ fn signing_key(leaf: &Certificate) -> Result<(PublicKey, Algorithm), String> {
 }
 
 fn read_bundle(path: &Path) -> Result<Vec<Certificate>, String> {
-    let text = std::fs::read_to_string(path);
-    let text = text.map_err(|error| format!("open {}: {}", path.display(), reason(&error)))?;
+    let text = std::fs::read_to_string(path).map_err(|error| unread(path, &error))?;
     parse_pem(&text).map_err(|error| error.to_string())
 }
