@@ -3,6 +3,7 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use nix::unistd::Uid;
 
 use crate::{Daemon, Installation, Output, Scratch};
 
@@ -15,6 +16,24 @@ pub fn read_only(installation: &mut Installation) {
     let at = installation.data_dir.to_string_lossy();
     let starter = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", SEAL, &at];
     installation.starter = starter.map(str::to_owned).to_vec();
+}
+
+/// Has a daemon heed the modes of files from its next start on, also when it is root. Why this machine cannot have that, if
+/// it cannot.
+///
+/// # Errors
+/// There is no `setpriv` (util-linux).
+pub async fn heed_modes(installation: &mut Installation) -> Result<Option<String>> {
+    const WITHOUT: [&str; 2] = ["--bounding-set", "-dac_override,-dac_read_search"];
+    if !Uid::current().is_root() {
+        return Ok(None);
+    }
+    let tried = Output::of(Path::new("setpriv"), &[&WITHOUT[..], &["true"]].concat()).await?;
+    if tried.code != 0 {
+        return Ok(Some(format!("root cannot be refused: {}", tried.stderr.trim())));
+    }
+    installation.starter = ["setpriv"].iter().chain(&WITHOUT).map(|&word| word.to_owned()).collect();
+    Ok(None)
 }
 
 /// A disk with little room, at the place of a daemon's data directory: a tmpfs in namespaces of its own, which needs no

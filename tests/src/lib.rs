@@ -55,7 +55,7 @@ pub use agent::Agent;
 pub use binaries::{Binaries, Program, steeple};
 pub use case::{Scratch, case};
 pub use clock::WallClock;
-pub use disk::{SmallDisk, read_only};
+pub use disk::{SmallDisk, heed_modes, read_only};
 pub use domain::{Bootstrap, Database, Domain, DomainBuilder};
 pub use foreign::{ForeignWorkload, ForeignWorkloads, Language};
 pub use http::http;

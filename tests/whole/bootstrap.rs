@@ -1,7 +1,6 @@
 //! How an agent comes to know its server: by a file, by a URL, by another agent, or not at all.
 
 use std::fs;
-use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use steeple_runtime::Clock;
@@ -198,34 +197,6 @@ fn an_agent_on_trust_believes_the_first_server_and_no_other_after_it() -> Result
         agent.launch(&[])?;
         agent.process()?.line("Failed to initialize manager").await?;
         ensure!(domain.server.agents().await?.is_empty());
-        Ok(())
-    })
-}
-
-#[test]
-fn an_agent_names_the_bundle_file_that_it_cannot_begin_with() -> Result<()> {
-    case(async |scratch| {
-        let domain = Domain::builder().start(scratch).await?;
-        let file = |name: &str, text: Option<&str>| -> Result<std::path::PathBuf> {
-            let path = scratch.path().join(name);
-            text.map(|text| fs::write(&path, text)).transpose()?;
-            Ok(path)
-        };
-        let is_reference = Binaries::find()?.agent.is_reference;
-        let (missing, empty) = (file("missing.pem", None)?, file("empty.pem", Some(""))?);
-        let key = file("key.pem", Some("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"))?;
-        let mistakes: [(&str, &Path, &str); 3] = [
-            ("missing", &missing, "could not parse trust bundle: open"),
-            ("empty", &empty, "no PEM blocks"),
-            ("key", &key, ""),
-        ];
-        for (name, path, text) in mistakes {
-            let mut agent = domain.agent_that_begins(name, Bootstrap::Path(path))?;
-            agent.launch(&["-joinToken", "any"])?;
-            let line = agent.process()?.line("Failed to retrieve attestation result").await?;
-            let named = line.contains(&*path.to_string_lossy()) || (is_reference && name != "missing");
-            ensure!(line.contains(text) && named, "{name}: {line}");
-        }
         Ok(())
     })
 }

@@ -10,7 +10,7 @@ use steeple_tests::{
     Agent, Domain, Follower, Scratch, WallClock, cannot_run_here, case, say, skipped_on_the_reference,
 };
 
-use super::has_erased_its_identity;
+use super::{has_erased_its_identity, identity_on_disk, json};
 use crate::mistakes::ends_with;
 use crate::x509pop;
 
@@ -52,17 +52,27 @@ async fn attested_and_followed(domain: &Domain, agent: &mut Agent) -> Result<Fol
 fn an_agent_whose_clock_is_an_hour_off_says_so_and_attests_when_it_is_right() -> Result<()> {
     with_clocks("an agent whose clock is wrong", async |scratch| {
         let domain = Domain::builder().start(scratch).await?;
+        let mut left_wrong = Vec::new();
         for (name, ahead) in [("ahead", AN_HOUR), ("behind", -AN_HOUR)] {
-            let mut agent = domain.new_agent(name).await?;
+            let token = domain.server.token(&[]).await?;
+            let (mut agent, mut other) = (domain.new_agent(name).await?, domain.new_agent(&format!("{name}2")).await?);
             let clock = WallClock::of(&mut agent)?;
             clock.set(ahead)?;
-            let token = domain.server.token(&[]).await?;
-            agent.launch(&["-joinToken", &token])?;
-            let line = agent.process()?.line("Failed to retrieve attestation result").await?;
-            ensure!(line.contains(NOT_NOW), "{line}");
+            WallClock::of(&mut other)?.set(ahead)?;
+            for agent in [&mut agent, &mut other] {
+                agent.launch(&["-joinToken", &token])?;
+                let line = agent.process()?.line("Failed to retrieve attestation result").await?;
+                ensure!(line.contains(NOT_NOW), "{line}");
+                ensure!(!agent.socket.exists(), "there is a socket");
+                ensure!(json(&agent.data_dir.join("agent-data.json"))?["svid"].is_null(), "there is an SVID");
+            }
             clock.set(0)?;
             // The token was not used up.
             agent.healthy().await?;
+            left_wrong.push(other);
+        }
+        for mut agent in left_wrong {
+            ends_with(agent.process()?, &["Agent crashed", NOT_NOW]).await?;
         }
         Ok(())
     })
@@ -103,6 +113,7 @@ fn an_agent_whose_clock_is_set_an_hour_ahead_shows_nothing_that_is_over_and_is_w
         let mut agent = domain.new_agent("node1").await?;
         let clock = WallClock::of(&mut agent)?;
         let mut follower = attested_and_followed(&domain, &mut agent).await?;
+        let kept = identity_on_disk(&agent)?;
 
         clock.set(AN_HOUR)?;
         agent.process()?.line("SVID ended before it could be renewed").await?;
@@ -117,6 +128,7 @@ fn an_agent_whose_clock_is_set_an_hour_ahead_shows_nothing_that_is_over_and_is_w
         steeple_tests::verified(&update.svids[0])?;
         let times = agent.process()?.log()?.matches("an SVID that has ended by the clock").count();
         ensure!(times < 20, "asked {times} times for SVIDs that were over");
+        ensure!(identity_on_disk(&agent)? == kept, "another identity");
         Ok(())
     })
 }
@@ -128,12 +140,14 @@ fn an_agent_whose_clock_is_set_an_hour_back_serves_on() -> Result<()> {
         let mut agent = domain.new_agent("node1").await?;
         let clock = WallClock::of(&mut agent)?;
         let mut follower = attested_and_followed(&domain, &mut agent).await?;
+        let kept = identity_on_disk(&agent)?;
         clock.set(-AN_HOUR)?;
         agent.process()?.line("The clock has jumped").await?;
         // Over the connection that it has, also what is new.
         domain.entry(&agent.id, "/db", &[]).await?;
         let update = follower.until_id("spiffe://example.org/db").await?;
         ensure!(update.svids.len() == 2, "{update:?}");
+        ensure!(identity_on_disk(&agent)? == kept, "another identity");
         Ok(())
     })
 }
@@ -174,10 +188,13 @@ fn an_agent_that_slept_past_its_own_svid_attests_again_or_erases_its_identity_an
         domain.entry(&agent.id, "/web", &[]).await?;
         let mut follower = agent.workload().follow();
         follower.until_id("spiffe://example.org/web").await?;
+        let (svid, keys) = identity_on_disk(&agent)?;
         clock.set(SLEEP)?;
         let awake = Clock::system().now() + Duration::from_secs(SLEEP.unsigned_abs());
         let is_good = |update: &X509svidResponse| leaf(update).is_ok_and(|leaf| leaf.not_after() > awake);
         follower.until("an SVID that is good after the sleep", is_good).await?;
+        let (new_svid, new_keys) = identity_on_disk(&agent)?;
+        ensure!(new_svid != svid && new_keys != keys, "the identity of before is still on disk");
         Ok(())
     })?;
     with_clocks("an agent with one token that slept past its SVID", async |scratch| {

@@ -1,11 +1,13 @@
 //! Files that are truncated, hold something else, or cannot be read or written.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use steeple_tests::{Daemon, Domain, SmallDisk, cannot_run_here, case, read_only, say};
+use steeple_tests::{Daemon, Domain, Installation, SmallDisk, cannot_run_here, case, heed_modes, read_only, say};
 
+use super::json;
 use crate::mistakes::ends_with;
 
 /// What has become of a file.
@@ -17,12 +19,22 @@ enum Damage {
     Emptied,
     /// It holds something else.
     Garbage,
-    /// There is something in its place that cannot be read. (Root may read every file.)
-    Unreadable,
+    /// A directory is in its place.
+    Replaced,
+    /// Nobody may read it.
+    Forbidden,
 }
 
 impl Damage {
-    const ALL: [Self; 4] = [Self::Truncated, Self::Emptied, Self::Garbage, Self::Unreadable];
+    /// All that this machine can do to a daemon that does not run yet.
+    async fn to(daemon: &mut Installation) -> Result<Vec<Self>> {
+        let mut all = vec![Self::Truncated, Self::Emptied, Self::Garbage, Self::Replaced, Self::Forbidden];
+        if let Some(reason) = heed_modes(daemon).await? {
+            cannot_run_here("files that nobody may read", &reason)?;
+            all.pop();
+        }
+        Ok(all)
+    }
 
     fn befall(self, path: &Path) -> Result<()> {
         let mut content = fs::read(path)?;
@@ -30,10 +42,11 @@ impl Damage {
             Self::Truncated => content.truncate(content.len() / 2),
             Self::Emptied => content.clear(),
             Self::Garbage => content = b"\x7fELF\x02\x01\x01 not what you expect".repeat(100),
-            Self::Unreadable => {
+            Self::Replaced => {
                 fs::remove_file(path)?;
                 return Ok(fs::create_dir(path)?);
             }
+            Self::Forbidden => return Ok(fs::set_permissions(path, Permissions::from_mode(0))?),
         }
         Ok(fs::write(path, content)?)
     }
@@ -43,15 +56,17 @@ impl Damage {
 struct Saved {
     path: PathBuf,
     content: Vec<u8>,
+    permissions: Permissions,
 }
 
 impl Saved {
     fn new(path: PathBuf) -> Result<Self> {
         let content = fs::read(&path).with_context(|| path.display().to_string())?;
-        Ok(Self { path, content })
+        let permissions = fs::metadata(&path)?.permissions();
+        Ok(Self { path, content, permissions })
     }
 
-    /// What is there now, byte by byte; None of a directory.
+    /// What is there now, byte by byte; None of a directory, and of what may not be read.
     fn now(&self) -> Option<Vec<u8>> {
         fs::read(&self.path).ok()
     }
@@ -59,15 +74,25 @@ impl Saved {
     fn put_back(&self) -> Result<()> {
         if self.path.is_dir() {
             fs::remove_dir(&self.path)?;
+        } else {
+            fs::set_permissions(&self.path, self.permissions.clone())?;
         }
-        Ok(fs::write(&self.path, &self.content)?)
+        fs::write(&self.path, &self.content)?;
+        Ok(fs::set_permissions(&self.path, self.permissions.clone())?)
     }
 }
 
 /// A daemon that ended says which file it was, unless it is the reference, and has not touched it.
-async fn refused(process: &mut Daemon, file: &Saved, damaged: Option<Vec<u8>>, words: &str, named: bool) -> Result<()> {
+async fn refused(
+    process: &mut Daemon,
+    file: &Saved,
+    damaged: Option<Vec<u8>>,
+    words: &[&str],
+    named: bool,
+) -> Result<()> {
     let path = file.path.to_string_lossy();
-    ends_with(process, &[words, if named { &*path } else { "" }]).await?;
+    let said = [words, &["crashed", if named { &*path } else { "" }]].concat();
+    ends_with(process, &said).await?;
     ensure!(file.now() == damaged, "{path} was changed");
     Ok(())
 }
@@ -79,22 +104,25 @@ fn a_server_whose_keys_are_damaged_ends_and_leaves_them_as_they_are() -> Result<
         let authorities = domain.server.authorities().await?;
         domain.server.stop().await?;
         let keys = Saved::new(domain.server.data_dir.join("keys.json"))?;
-        for damage in Damage::ALL {
+        let damages = Damage::to(&mut domain.server).await?;
+        for &damage in &damages {
             damage.befall(&keys.path)?;
             let damaged = keys.now();
             domain.server.launch(&[])?;
-            let words = match damage {
-                Damage::Unreadable => "is a directory",
+            let words = [match damage {
+                Damage::Replaced => "is a directory",
+                Damage::Forbidden => "permission denied",
                 _ => "rpc error: code = Internal desc = unable to decode keys JSON",
-            };
+            }];
             let named = !domain.server.program.is_reference;
-            let ended = refused(domain.server.process()?, &keys, damaged, words, named);
+            let ended = refused(domain.server.process()?, &keys, damaged, &words, named);
             ended.await.with_context(|| format!("{damage:?}"))?;
+            ensure!(!domain.server.socket.exists(), "there is a socket");
             keys.put_back()?;
         }
         domain.server.start().await?;
         assert_eq!(domain.server.authorities().await?, authorities);
-        say(&format!("faults: {0} of {0} damaged key files of a server refused and left", Damage::ALL.len()));
+        say(&format!("faults: {0} of {0} damaged key files of a server refused and left", damages.len()));
         Ok(())
     })
 }
@@ -117,21 +145,33 @@ fn a_server_whose_database_is_damaged_ends_and_leaves_it_as_it_is() -> Result<()
         let (entries, authorities) = (domain.server.entry_ids().await?, domain.server.authorities().await?);
         domain.server.stop().await?;
         let database = Saved::new(domain.server.data_dir.join("datastore.sqlite3"))?;
-        // An empty file is an empty database.
-        for damage in [Damage::Truncated, Damage::Garbage, Damage::Unreadable] {
+        for damage in Damage::to(&mut domain.server).await? {
+            if matches!(damage, Damage::Emptied) {
+                continue;
+            }
             damage.befall(&database.path)?;
             let damaged = database.now();
             domain.server.launch(&[])?;
-            let words = match damage {
+            let words = [match damage {
                 Damage::Garbage => "datastore-sql: file is not a database",
-                Damage::Unreadable => "datastore-sql: unable to open database file",
+                Damage::Replaced | Damage::Forbidden => "datastore-sql: unable to open database file",
                 _ => "datastore-sql: database disk image is malformed",
-            };
+            }];
             let named = !domain.server.program.is_reference;
-            let ended = refused(domain.server.process()?, &database, damaged, words, named);
+            let ended = refused(domain.server.process()?, &database, damaged, &words, named);
             ended.await.with_context(|| format!("{damage:?}"))?;
+            ensure!(!domain.server.socket.exists(), "there is a socket");
             database.put_back()?;
         }
+        // An empty one is the beginning of another trust domain, whose keys take the place of those that were there.
+        let keys = Saved::new(domain.server.data_dir.join("keys.json"))?;
+        Damage::Emptied.befall(&database.path)?;
+        domain.server.start().await?;
+        ensure!(domain.server.entry_ids().await?.is_empty() && domain.server.authorities().await? != authorities);
+        domain.server.stop().await?;
+        ensure!(keys.now().as_ref() != Some(&keys.content), "the keys are those of before");
+        database.put_back()?;
+        keys.put_back()?;
         domain.server.start().await?;
         assert_eq!(domain.server.entry_ids().await?, entries);
         assert_eq!(domain.server.authorities().await?, authorities);
@@ -149,20 +189,25 @@ fn an_agent_whose_files_are_damaged_ends_and_leaves_them_as_they_are() -> Result
         agent.stop().await?;
         let agents = domain.server.agents().await?;
         let named = !agent.program.is_reference;
+        let damages = Damage::to(&mut agent).await?;
         for (file, words, unreadable) in [
             (
                 "agent-data.json",
                 "failed to open storage: failed to unmarshal data: ",
                 "failed to open storage: failed to read data: ",
             ),
-            ("keys.json", "rpc error: code = Internal desc = unable to decode keys JSON", "is a directory"),
+            ("keys.json", "rpc error: code = Internal desc = unable to decode keys JSON", ""),
         ] {
             let file = Saved::new(agent.data_dir.join(file))?;
-            for damage in Damage::ALL {
+            for &damage in &damages {
                 damage.befall(&file.path)?;
                 let damaged = file.now();
                 agent.launch(&[])?;
-                let words = if matches!(damage, Damage::Unreadable) { unreadable } else { words };
+                let words: &[&str] = match damage {
+                    Damage::Replaced => &[unreadable, "is a directory"],
+                    Damage::Forbidden => &[unreadable, "permission denied"],
+                    _ => &[words],
+                };
                 let ended = refused(agent.process()?, &file, damaged, words, named);
                 ended.await.with_context(|| format!("{damage:?} {}", file.path.display()))?;
                 ensure!(!agent.socket.exists(), "there is a socket");
@@ -173,8 +218,56 @@ fn an_agent_whose_files_are_damaged_ends_and_leaves_them_as_they_are() -> Result
         agent.start().await?;
         agent.workload().follow().until_id("spiffe://example.org/web").await?;
         assert_eq!(domain.server.agents().await?, agents);
-        say(&format!("faults: {0} of {0} damaged files of an agent refused and left", 2 * Damage::ALL.len()));
+        say(&format!("faults: {0} of {0} damaged files of an agent refused and left", 2 * damages.len()));
         Ok(())
+    })
+}
+
+/// All agents at the same time, until they give up.
+#[test]
+fn an_agent_whose_first_bundle_cannot_be_read_ends_after_a_minute_and_leaves_its_token_unused() -> Result<()> {
+    case(async |scratch| {
+        let domain = Domain::builder().start(scratch).await?;
+        let token = domain.server.token(&[]).await?;
+        let mut agent = domain.new_agent("none").await?;
+        let damages = Damage::to(&mut agent).await?;
+        let mut agents = Vec::new();
+        for damage in damages.into_iter().map(Some).chain([None]) {
+            let mut agent = domain.new_agent(&format!("{}", agents.len())).await?;
+            let path = agent.conf.with_extension("pem");
+            match damage {
+                Some(damage) => damage.befall(&path)?,
+                None => fs::remove_file(&path)?,
+            }
+            if matches!(damage, Some(Damage::Forbidden)) {
+                heed_modes(&mut agent).await?;
+            }
+            agent.launch(&["-joinToken", &token])?;
+            agents.push((agent, path, damage));
+        }
+        for (agent, path, damage) in &mut agents {
+            let is_reference = agent.program.is_reference;
+            let words = match damage {
+                Some(Damage::Truncated) if !is_reference => "has no end",
+                Some(Damage::Truncated | Damage::Emptied | Damage::Garbage) => "no PEM blocks",
+                Some(Damage::Replaced) => "could not parse trust bundle: read ",
+                Some(Damage::Forbidden) | None => "could not parse trust bundle: open ",
+            };
+            let named = words.starts_with("could not parse") || !is_reference;
+            let path = path.to_string_lossy();
+            let said = ["Agent crashed", words, if named { &*path } else { "" }];
+            let ended = ends_with(agent.process()?, &said);
+            ended.await.with_context(|| format!("{damage:?}"))?;
+            ensure!(!agent.socket.exists(), "{damage:?}: there is a socket");
+            let data = json(&agent.data_dir.join("agent-data.json"))?;
+            ensure!(data["svid"].is_null() && data["bundle"].is_null(), "{damage:?}: {data}");
+            ensure!(!agent.data_dir.join("keys.json").exists(), "{damage:?}: there is a key");
+        }
+        say(&format!("faults: {0} of {0} first bundles refused, and the token kept", agents.len()));
+        let (mut agent, path, _) = agents.pop().context("no agent")?;
+        fs::write(path, domain.server.bundle_pem().await?)?;
+        agent.launch(&["-joinToken", &token])?;
+        agent.healthy().await
     })
 }
 

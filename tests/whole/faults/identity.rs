@@ -85,6 +85,7 @@ fn an_agent_that_was_off_until_its_svid_was_over_attests_again_or_ends_and_keeps
         let (svid, keys) = identity_on_disk(&once)?;
         once.launch(&[])?;
         ends_with(once.process()?, &["nodeattestor(join_token): join token was not provided"]).await?;
+        ensure!(!once.socket.exists(), "there is a socket");
         // It may have been the clock that was wrong: nothing is erased that was not taken back.
         let (svid_after, keys_after) = identity_on_disk(&once)?;
         ensure!(svid_after == svid, "another SVID");

@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Context, Result, ensure};
 use steeple_tests::{Agent, Domain, Scratch, case, skipped_on_the_reference, within};
 
-use super::identity_on_disk;
+use super::{identity_on_disk, json};
 use crate::mistakes::ends_with;
 
 /// In the words of the reference, wherever they stand in its text.
@@ -93,6 +93,7 @@ fn an_agent_that_starts_without_its_server_ends_after_a_minute_and_keeps_what_it
         for agent in [&of_another, &alone, &keyless, &misled] {
             ensure!(!agent.socket.exists(), "there is a socket");
         }
+        ensure!(json(&misled.data_dir.join("agent-data.json"))?["svid"].is_null(), "an SVID of an unknown authority");
         ends_with(of_another.process()?, &["Agent crashed", UNKNOWN_AUTHORITY]).await?;
         ends_with(alone.process()?, &["Agent crashed", "connection refused"]).await?;
         ends_with(misled.process()?, &["Agent crashed", UNKNOWN_AUTHORITY]).await?;

@@ -306,6 +306,11 @@ async fn a_first_bundle_that_is_missing_or_empty_is_named() {
     std::fs::write(&path, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
     let error = start(&host, bootstrap(), TOKEN).await.err().unwrap().to_string();
     assert!(error.starts_with(&format!("unable to parse trust bundle from {}: ", path.display())), "{error}");
+    // What comes before a certificate that is cut is not all that there was.
+    let whole = host.ca.root().to_pem();
+    std::fs::write(&path, format!("{whole}{}", &whole[..whole.len() / 2])).unwrap();
+    let error = start(&host, bootstrap(), TOKEN).await.err().unwrap().to_string();
+    assert!(error.ends_with("PEM block \"CERTIFICATE\" has no end"), "{error}");
 
     let document = r#"{"keys": []}"#;
     std::fs::write(&path, document).unwrap();
