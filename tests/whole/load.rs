@@ -21,12 +21,19 @@ fn each_operation_tells_what_it_costs_the_daemon() -> Result<()> {
             "batch -count 20 -warmUp 2 -size 3",
             "jwt -count 20 -warmUp 2 -rate 200",
             "authorized -count 20 -warmUp 2 -size 30",
-            "entries -count 20 -size 1",
+            "entries -count 20 -size 1 -parents 3",
+            "list -count 20 -warmUp 2 -size 2",
+            "list -count 20 -warmUp 2 -by parent -size 30",
+            "list -count 20 -warmUp 2 -by id -size 3",
+            "list -count 20 -warmUp 2 -by selector -size 3",
+            "attest -count 20 -warmUp 2",
+            "renew -count 20 -warmUp 2 -size 8 -concurrency 4",
             "arrival -count 2 -pause 0",
-            "agents -count 3 -duration 0",
+            "change -count 20 -warmUp 2 -size 3",
+            "agents -count 3 -duration 0 -size 2",
         ];
         for line in server {
-            if line.starts_with("agents") && domain.server.program.is_reference {
+            if ["agents", "change"].iter().any(|held| line.starts_with(held)) && domain.server.program.is_reference {
                 skipped_on_the_reference(line, "it has no stream for agents");
                 continue;
             }
@@ -149,7 +156,7 @@ impl Load<'_> {
         if is_agents || operation == "arrival" {
             put("-agentSocketPath", self.agent.socket.display().to_string());
         }
-        if ["batch", "jwt", "authorized", "agents"].contains(&operation) {
+        if ["batch", "jwt", "authorized", "change", "attest", "renew", "agents"].contains(&operation) {
             put("-serverAddress", format!("127.0.0.1:{}", self.domain.server.port));
         }
         Output::of(&steeple()?, &args.iter().map(String::as_str).collect::<Vec<_>>()).await

@@ -11,7 +11,7 @@ use super::server::Server;
 /// `BatchCreateEntry`.
 pub(super) struct Entries<'a> {
     server: &'a Server,
-    parent: SpiffeId,
+    parents: Vec<SpiffeId>,
     /// Entries a call.
     size: u64,
     /// Entries in all.
@@ -19,9 +19,10 @@ pub(super) struct Entries<'a> {
 }
 
 impl<'a> Entries<'a> {
-    /// The entries are below a node that nobody is.
-    pub(super) fn new(server: &'a Server, size: u64, count: u64) -> Result<Self> {
-        Ok(Self { server, parent: server.id("parent")?, size, count })
+    /// The entries are below so many nodes that nobody is.
+    pub(super) fn new(server: &'a Server, size: u64, count: u64, parents: u64) -> Result<Self> {
+        let parents = (0..parents).map(|number| server.id(&format!("parent-{number}"))).collect::<Result<_>>()?;
+        Ok(Self { server, parents, size, count })
     }
 
     /// Calls that are needed for all.
@@ -32,8 +33,9 @@ impl<'a> Entries<'a> {
     fn batch(&self, number: u64) -> Result<Vec<Entry>> {
         let first = number * self.size;
         let numbers = first..(first + self.size).min(self.count);
-        let entry = |number: u64| self.server.entry(number, &self.parent, ("unix", &format!("uid:{number}")));
-        numbers.map(entry).collect()
+        let entry = |(number, parent)| self.server.entry(number, parent, ("unix", &format!("uid:{number}")));
+        let parents = self.parents.iter().cycle().skip(usize::try_from(first)? % self.parents.len());
+        numbers.zip(parents).map(entry).collect()
     }
 }
 

@@ -4,18 +4,15 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use steeple_proto::steeple::agent::sync::v1::sync_client::SyncClient;
-use steeple_proto::steeple::agent::sync::v1::{FollowRequest, FollowResponse, Open, follow_request};
+use futures::stream::{self, StreamExt, TryStreamExt};
 use steeple_proto::workload::X509svidResponse;
-use steeple_runtime::Clock;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use super::attested::Attested;
+use super::attested::{Attested, Site};
 use super::fetch::{connect, open};
+use super::follow::Follow;
 use super::pace::Work;
-use super::server::Server;
+use super::server::AT_ONCE;
 
 /// `FetchX509SVID`, each on a connection of its own.
 pub(super) struct Held {
@@ -42,22 +39,24 @@ impl Work for Held {
     }
 }
 
-/// `steeple.agent.sync.v1.Sync/Follow`, each by an agent of its own.
+/// `steeple.agent.sync.v1.Sync/Follow`, each by an agent of its own, until the agent has its entries.
 pub(super) struct Agents {
     agents: RefCell<Vec<Attested>>,
-    streams: RefCell<Vec<AgentStream>>,
+    streams: RefCell<Vec<Follow>>,
 }
 
-/// Both directions, and the agent whose connection it is.
-type AgentStream = (Attested, mpsc::Sender<FollowRequest>, Streaming<FollowResponse>);
-
 impl Agents {
-    /// Attests so many.
-    pub(super) async fn new(server: &Server, address: &(String, u16), count: u64, clock: &Clock) -> Result<Self> {
-        let mut agents = Vec::new();
-        for _ in 0..count {
-            agents.push(Attested::attest(server, address, clock).await?);
-        }
+    /// Attests so many, each of which may have `entries`. They have been in touch and are not connected: their SVIDs are
+    /// in use, as those of agents are that come back.
+    ///
+    /// # Errors
+    /// They cannot attest, or the server does not create their entries.
+    pub(super) async fn new(site: Site<'_>, count: u64, entries: u64) -> Result<Self> {
+        let agents = stream::iter(site.several(count).await?).map(async |agent| {
+            agent.authorize(site.server, entries, site.clock).await?;
+            anyhow::Ok(site.connected(agent)?)
+        });
+        let agents: Vec<_> = agents.buffer_unordered(AT_ONCE).try_collect().await?;
         Ok(Self { agents: agents.into(), streams: RefCell::default() })
     }
 }
@@ -65,14 +64,8 @@ impl Agents {
 impl Work for Agents {
     async fn once(&self, _: u64) -> Result<(), Status> {
         let agent = self.agents.borrow_mut().pop().ok_or_else(|| Status::out_of_range("no agent is left"))?;
-        let (sender, messages) = mpsc::channel(1);
-        let request = Some(follow_request::Request::Open(Open { held: Vec::new() }));
-        let gone = |_| Status::cancelled("the stream has ended");
-        sender.send(FollowRequest { request }).await.map_err(gone)?;
-        let mut client = SyncClient::new(agent.channel.clone());
-        let mut stream = client.follow(ReceiverStream::new(messages)).await?.into_inner();
-        stream.message().await?.ok_or_else(|| Status::data_loss("the server ended the stream"))?;
-        self.streams.borrow_mut().push((agent, sender, stream));
+        let stream = Follow::open(agent).await?;
+        self.streams.borrow_mut().push(stream);
         Ok(())
     }
 }

@@ -8,14 +8,17 @@ use tokio::time::Instant;
 
 use super::advice::{Daemon, failed};
 use super::arrival::Arrival;
-use super::attested::Attested;
+use super::attest::{Attest, Renew};
+use super::attested::Site;
+use super::change::Change;
 use super::entries::Entries;
 use super::fetch::{Fetch, FetchHeld, FetchJwt};
 use super::hold::{Agents, Held};
+use super::list::List;
 use super::mint::{Mint, MintJwt};
 use super::options::{Operation, Options};
 use super::pace::{self, Pace, Run, Work};
-use super::process::{Process, Usage};
+use super::process::{Process, Processes, Usages};
 use super::report::Report;
 use super::server::Server;
 use super::sign::{Authorized, Batch, Jwt};
@@ -56,138 +59,168 @@ impl Measuring<'_> {
         match operation {
             Operation::Fetch | Operation::FetchHeld | Operation::FetchJwt | Operation::Held => {
                 let process = Process::find(self.options.pid, agent_socket, Daemon::Agent).await?;
-                self.agent(process).await
+                self.agent(self.beside(process)?).await
             }
             Operation::Idle => {
                 let process = match self.options.pid {
                     Some(pid) => Process::of(pid)?,
                     None => Process::find(None, server_socket, Daemon::Server).await?,
                 };
-                self.idle(process).await
+                self.idle(self.beside(process)?).await
             }
             _ => {
                 let process = Process::find(self.options.pid, server_socket, Daemon::Server).await?;
                 let server = self.unless_stopped(Server::connect(server_socket)).await?;
-                let done = self.server(&server, process).await;
+                let done = self.server(&server, self.beside(process)?).await;
+                if self.options.keep {
+                    server.keep();
+                }
                 // However it ended. A second signal cuts this short.
                 done.and(server.tidy().await)
             }
         }
     }
 
-    async fn agent(&self, process: Process) -> Result<()> {
+    /// With the others, this process among them: on few cores, what it needs is what the daemon lacks.
+    fn beside(&self, under_load: Process) -> Result<Processes> {
+        let own = i32::try_from(std::process::id())?;
+        let others = self.options.others.iter().copied().chain([own]).map(Process::of).collect::<Result<_>>()?;
+        Ok(Processes { under_load, others })
+    }
+
+    async fn agent(&self, processes: Processes) -> Result<()> {
         let socket = &self.options.agent_socket;
         match self.options.operation {
-            Operation::Fetch => self.paced(process, &Fetch(socket.clone()), None).await,
-            Operation::FetchHeld => self.paced(process, &FetchHeld::new(socket), None).await,
+            Operation::Fetch => self.paced(processes, &Fetch(socket.clone()), None).await,
+            Operation::FetchHeld => self.paced(processes, &FetchHeld::new(socket), None).await,
             Operation::FetchJwt => {
-                self.paced(process, &FetchJwt::new(socket, steeple_pki::random_key_id()?), None).await
+                self.paced(processes, &FetchJwt::new(socket, steeple_pki::random_key_id()?), None).await
             }
             _ => {
                 let held = Held::new(socket);
                 // What the agent needs for the first streams, but not for each.
-                self.warmed_up(&held, &Pace { count: 5, ..OPENING }).await?;
+                self.warmed_up(&held, &Pace { count: 5, duration: None, ..self.options.pace }).await?;
                 held.close();
-                self.held(process, &held).await
+                self.held(processes, &held).await
             }
         }
     }
 
-    async fn server(&self, server: &Server, process: Process) -> Result<()> {
+    async fn server(&self, server: &Server, processes: Processes) -> Result<()> {
         let Self { options, clock, stop: _, report: _ } = self;
-        let attest = || self.unless_stopped(Attested::attest(server, &options.server_address, clock));
+        let site = Site { server, places: &options.places, clock };
+        let attest = || self.unless_stopped(site.attested(0));
+        let count = options.pace.count;
         match options.operation {
-            Operation::MintJwt => self.paced(process, &MintJwt::new(server)?, None).await,
+            Operation::MintJwt => self.paced(processes, &MintJwt::new(server)?, None).await,
             Operation::Batch => {
                 let agent = attest().await?;
                 let batch = self.unless_stopped(Batch::new(&agent, server, options.size, clock)).await?;
-                self.paced(process, &batch, Some(("SVIDs", options.size))).await?;
+                self.paced(processes, &batch, Some(("SVIDs", options.size))).await?;
                 self.note_limits(options.size);
                 Ok(())
             }
             Operation::Jwt => {
                 let agent = attest().await?;
                 let jwt = self.unless_stopped(Jwt::new(&agent, server, clock)).await?;
-                self.paced(process, &jwt, None).await?;
+                self.paced(processes, &jwt, None).await?;
                 self.note_limits(1);
                 Ok(())
             }
             Operation::Authorized => {
                 let agent = attest().await?;
                 let authorized = self.unless_stopped(Authorized::new(agent, server, options.size, clock)).await?;
-                self.paced(process, &authorized, Some(("entries", options.size))).await
+                self.paced(processes, &authorized, Some(("entries", options.size))).await
             }
-            Operation::Entries => self.entries(server, process).await,
+            Operation::Entries => self.entries(server, processes).await,
+            Operation::List => {
+                let list = self.unless_stopped(List::new(server, options.by, options.size)).await?;
+                self.paced(processes, &list, None).await
+            }
+            Operation::Change => {
+                let change = self.unless_stopped(Change::new(site, options.size)).await?;
+                self.paced(processes, &change, None).await
+            }
+            Operation::Attest => {
+                few_enough(count)?;
+                let attest = self.unless_stopped(Attest::new(site, count + options.warm_up)).await?;
+                self.paced(processes, &attest, None).await
+            }
+            Operation::Renew => {
+                let renew = self.unless_stopped(Renew::new(site, options.size)).await?;
+                self.paced(processes, &renew, None).await
+            }
             Operation::Agents => {
-                let (address, count) = (&options.server_address, options.pace.count);
-                let agents = self.unless_stopped(Agents::new(server, address, count, clock)).await?;
-                self.held(process, &agents).await
+                few_enough(count)?;
+                let agents = self.unless_stopped(Agents::new(site, count, options.size)).await?;
+                self.held(processes, &agents).await
             }
-            Operation::Arrival => self.arrival(server, process).await,
-            _ => self.paced(process, &Mint::new(server)?, None).await,
+            Operation::Arrival => self.arrival(server, processes).await,
+            _ => self.paced(processes, &Mint::new(server)?, None).await,
         }
     }
 
     /// Operations at the pace that was asked for, after those that warm up. `items` is what one of them brings.
-    async fn paced(&self, process: Process, work: &impl Work, items: Option<(&'static str, u64)>) -> Result<()> {
+    async fn paced(&self, processes: Processes, work: &impl Work, items: Option<(&'static str, u64)>) -> Result<()> {
         let pace = self.options.pace;
         let warm_up = Pace { count: self.options.warm_up, duration: None, rate: None, ..pace };
         self.warmed_up(work, &warm_up).await?;
-        let before = process.usage()?;
+        let before = processes.usages()?;
         let run = pace::run(work, &pace, self.stop).await;
         let items = items.map(|(name, each)| (name, each * run.samples.count()));
-        self.tell(Told { process, pace: Some(pace), run, before, items, held: false })
+        self.tell(Told { processes, pace: Some(pace), run, before, items, held: false })
     }
 
-    async fn entries(&self, server: &Server, process: Process) -> Result<()> {
-        let Options { pace, size, keep, .. } = self.options;
-        let work = Entries::new(server, *size, pace.count)?;
+    async fn entries(&self, server: &Server, processes: Processes) -> Result<()> {
+        let Options { pace, size, parents, .. } = self.options;
+        let work = Entries::new(server, *size, pace.count, *parents)?;
         let pace = Pace { count: work.calls(), ..*pace };
-        let before = process.usage()?;
+        let before = processes.usages()?;
         let run = pace::run(&work, &pace, self.stop).await;
         let created = (run.samples.count() * size).min(self.options.pace.count);
-        if *keep {
-            server.keep_entries();
-        }
         let items = Some(("entries", created));
-        self.tell(Told { process, pace: Some(pace), run, before, items, held: false })
+        self.tell(Told { processes, pace: Some(pace), run, before, items, held: false })
     }
 
     /// Opens what stays open, and waits before it looks at the process: so long, what is needed to open goes away again.
-    async fn held(&self, process: Process, work: &impl Work) -> Result<()> {
-        let Pace { count, duration, .. } = self.options.pace;
-        let before = process.usage()?;
+    async fn held(&self, processes: Processes, work: &impl Work) -> Result<()> {
+        let Pace { duration, .. } = self.options.pace;
+        let before = processes.usages()?;
         let begin = Instant::now();
-        let mut run = pace::run(work, &Pace { count, ..OPENING }, self.stop).await;
+        let mut run = pace::run(work, &Pace { duration: None, ..self.options.pace }, self.stop).await;
+        let opened = begin.elapsed();
         if run.failed.is_empty() && !run.interrupted {
             let hold = self.clock.sleep(duration.unwrap_or_default());
             run.interrupted = self.stop.unless_stopped(hold).await.is_none();
         }
         run.elapsed = begin.elapsed();
-        self.tell(Told { process, pace: None, run, before, items: None, held: true })
+        let note = format!("all were there after {:.2} s", opened.as_secs_f64());
+        self.tell(Told { processes, pace: None, run, before, items: None, held: true })?;
+        self.report.borrow_mut().iter_mut().for_each(|report| report.notes.push(note.clone()));
+        Ok(())
     }
 
-    async fn arrival(&self, server: &Server, process: Process) -> Result<()> {
+    async fn arrival(&self, server: &Server, processes: Processes) -> Result<()> {
         let Options { agent_socket, parent, pace, pause, .. } = self.options;
         let parent = match parent {
             Some(parent) => parent.clone(),
             None => self.unless_stopped(server.only_agent()).await?,
         };
         let mut arrival = self.unless_stopped(Arrival::open(server, parent, agent_socket, self.clock)).await?;
-        let (begin, before) = (Instant::now(), process.usage()?);
+        let (begin, before) = (Instant::now(), processes.usages()?);
         let done = self.stop.unless_stopped(arrival.run(pace.count, pace.duration, *pause)).await;
         let (samples, elapsed, interrupted) = (arrival.samples, begin.elapsed(), done.is_none());
         let run = Run { samples, elapsed, interrupted, ..Run::default() };
-        self.tell(Told { process, pace: None, run, before, items: None, held: false })?;
+        self.tell(Told { processes, pace: None, run, before, items: None, held: false })?;
         done.unwrap_or(Ok(()))
     }
 
-    async fn idle(&self, process: Process) -> Result<()> {
-        let (begin, before) = (Instant::now(), process.usage()?);
+    async fn idle(&self, processes: Processes) -> Result<()> {
+        let (begin, before) = (Instant::now(), processes.usages()?);
         let sleep = self.clock.sleep(self.options.pace.duration.unwrap_or_default());
         let interrupted = self.stop.unless_stopped(sleep).await.is_none();
         let run = Run { elapsed: begin.elapsed(), interrupted, ..Run::default() };
-        self.tell(Told { process, pace: None, run, before, items: None, held: false })
+        self.tell(Told { processes, pace: None, run, before, items: None, held: false })
     }
 
     /// What fails here would fail in the run.
@@ -210,11 +243,11 @@ impl Measuring<'_> {
     }
 
     fn tell(&self, told: Told) -> Result<()> {
-        let Told { process, pace, run, before, items, held } = told;
-        let after = process.usage()?;
+        let Told { processes, pace, run, before, items, held } = told;
+        let after = processes.usages()?;
         let operation = self.options.operation.name();
         let notes = if run.gave_up { vec!["nothing succeeded any more: it ended early".into()] } else { Vec::new() };
-        let report = Report { operation, process, pace, run, before, after, items, held, notes };
+        let report = Report { operation, processes, pace, run, before, after, items, held, notes };
         self.report.replace(Some(report));
         Ok(())
     }
@@ -228,14 +261,21 @@ impl Measuring<'_> {
 
 /// What a run hands to its report.
 struct Told {
-    process: Process,
+    processes: Processes,
     pace: Option<Pace>,
     run: Run,
-    before: Usage,
+    before: Usages,
     items: Option<(&'static str, u64)>,
     held: bool,
 }
 
-/// How streams are opened that stay open.
-const OPENING: Pace = Pace { concurrency: 8, count: 0, duration: None, rate: None };
+/// Each is prepared before the run, and is remembered until its end.
+fn few_enough(agents: u64) -> Result<()> {
+    if agents > MOST_AGENTS {
+        bail!("say with -count how many agents: at most {MOST_AGENTS}");
+    }
+    Ok(())
+}
+
+const MOST_AGENTS: u64 = 100_000;
 const NOTHING_MEASURED: &str = "interrupted before anything was measured";

@@ -5,8 +5,8 @@
 //! | [`options`] | what the caller asks for |
 //! | [`process`], [`samples`], [`report`] | what is measured, and how it is told |
 //! | [`pace`] | how operations follow each other |
-//! | [`server`], [`attested`] | what a run needs at the server: entries, an agent |
-//! | [`mint`], [`sign`], [`fetch`], [`entries`] | operations, made at some pace |
+//! | [`server`], [`attested`], [`follow`] | what a run needs at the server: entries, agents, their streams |
+//! | [`mint`], [`sign`], [`fetch`], [`entries`], [`list`], [`change`], [`attest`] | operations, made at some pace |
 //! | [`hold`], [`arrival`] | those that are different |
 //! | [`measure`] | a run from its beginning to its report |
 //! | [`advice`] | what went wrong, and what to do |
@@ -15,10 +15,14 @@
 
 mod advice;
 mod arrival;
+mod attest;
 mod attested;
+mod change;
 mod entries;
 mod fetch;
+mod follow;
 mod hold;
+mod list;
 mod measure;
 mod mint;
 mod options;

@@ -19,6 +19,32 @@ pub(super) struct Process {
     pub(super) name: String,
 }
 
+/// The process under load, and those whose work is told beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Processes {
+    pub(super) under_load: Process,
+    pub(super) others: Vec<Process>,
+}
+
+/// What they have used up to some moment.
+#[derive(Debug, Clone)]
+pub(super) struct Usages {
+    pub(super) under_load: Usage,
+    /// CPU time of the others in their order, each with its children.
+    pub(super) others: Vec<Duration>,
+}
+
+impl Processes {
+    /// What they have used up to now.
+    ///
+    /// # Errors
+    /// One of them has ended, or the kernel does not tell.
+    pub(super) fn usages(&self) -> Result<Usages> {
+        let others = self.others.iter().map(Process::cpu_with_children).collect::<Result<_>>()?;
+        Ok(Usages { under_load: self.under_load.usage()?, others })
+    }
+}
+
 /// What it has used up to some moment.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Usage {
@@ -68,11 +94,49 @@ impl Process {
         let Self { pid, name } = self;
         let ended = || format!("{name} (pid {pid}), the process under load, has ended; its log says why");
         let status = fs::read_to_string(format!("/proc/{pid}/status")).with_context(ended)?;
-        let clock = clock_getcpuclockid(Pid::from_raw(*pid)).with_context(ended)?;
-        let cpu = Duration::from(clock_gettime(clock).with_context(ended)?);
+        let cpu = cpu(*pid).with_context(ended)?;
         let bytes = |key| bytes_of(&status, key).with_context(|| format!("{name} (pid {pid}) has no {key}"));
         Ok(Usage { cpu, resident: bytes("VmRSS")?, peak: bytes("VmHWM")? })
     }
+
+    /// CPU time with that of all who descend from it; of those that have ended, in hundredths of a second.
+    fn cpu_with_children(&self) -> Result<Duration> {
+        let Self { pid, name } = self;
+        let mut sum = Duration::ZERO;
+        let mut family = vec![*pid];
+        while let Some(member) = family.pop() {
+            // A child may end between two looks, and is with its parent's then.
+            match cpu(member) {
+                Ok(used) => sum += used + reaped(member).unwrap_or_default(),
+                Err(error) if member == *pid => {
+                    return Err(error).with_context(|| format!("{name} (pid {pid}) has ended"));
+                }
+                Err(_) => {}
+            }
+            family.extend(children(member));
+        }
+        Ok(sum)
+    }
+}
+
+fn cpu(pid: i32) -> nix::Result<Duration> {
+    Ok(clock_gettime(clock_getcpuclockid(Pid::from_raw(pid))?)?.into())
+}
+
+/// Those that live. Each thread has a list of those that it has made.
+fn children(pid: i32) -> Vec<i32> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let lists = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    lists.flat_map(|list| list.split_whitespace().filter_map(|child| child.parse().ok()).collect::<Vec<_>>()).collect()
+}
+
+/// CPU time of children that have ended: `cutime` and `cstime` of `/proc/PID/stat`.
+fn reaped(pid: i32) -> Option<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name may have spaces and parentheses in it.
+    let (_, rest) = stat.rsplit_once(')')?;
+    let ticks = rest.split_whitespace().skip(13).take(2).map(|ticks| ticks.parse::<u64>().ok()).sum::<Option<u64>>()?;
+    Some(Duration::from_millis(ticks * 10))
 }
 
 /// Who called `listen`, as this process's namespace counts.
@@ -127,6 +191,25 @@ mod tests {
         // Above every `pid_max`.
         let error = Process::find(Some(1 << 30), &socket, advice::Daemon::Agent).await.unwrap_err();
         assert_eq!(error.to_string(), "there is no process 1073741824 on this host");
+    }
+
+    #[test]
+    fn the_work_of_children_is_counted_with_their_parent_while_they_live_and_after() {
+        let this = Process::of(i32::try_from(std::process::id()).unwrap()).unwrap();
+        let before = this.cpu_with_children().unwrap();
+        let mut child = std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+        let its = || cpu(i32::try_from(child.id()).unwrap()).unwrap();
+        while its() < Duration::from_millis(50) {
+            std::thread::yield_now();
+        }
+        let living = this.cpu_with_children().unwrap();
+        let used = its();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // Its own count may round down.
+        let ended = this.cpu_with_children().unwrap();
+        assert!(living - before >= Duration::from_millis(50), "{living:?} after {before:?}");
+        assert!(ended - before + Duration::from_millis(20) >= used, "{ended:?} after {before:?}, {used:?}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What a run tells, as text and as JSON.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -7,18 +8,18 @@ use serde_json::{Map, Value, json};
 
 use super::advice;
 use super::pace::{Pace, Run};
-use super::process::{Process, Usage};
+use super::process::{Processes, Usage, Usages};
 use super::samples::Quantiles;
 
 /// Everything about one run.
 pub(super) struct Report {
     pub(super) operation: &'static str,
-    pub(super) process: Process,
+    pub(super) processes: Processes,
     /// None: the operations did not follow a pace of the caller's.
     pub(super) pace: Option<Pace>,
     pub(super) run: Run,
-    pub(super) before: Usage,
-    pub(super) after: Usage,
+    pub(super) before: Usages,
+    pub(super) after: Usages,
     /// What the operations brought in all, and its name, where it is more than one each.
     pub(super) items: Option<(&'static str, u64)>,
     /// Whether what the operations opened is still open, so that the memory of each can be told.
@@ -31,7 +32,8 @@ impl Report {
     /// For people; ends with a newline.
     pub(super) fn text(&mut self) -> String {
         let quantiles = self.run.samples.quantiles();
-        let Self { operation, process, pace, run, before: _, after: _, items, held: _, notes } = &*self;
+        let Self { operation, processes, pace, run, before, after, items, held: _, notes } = &*self;
+        let (process, before, after) = (&processes.under_load, before.under_load, after.under_load);
         let (count, seconds) = (run.samples.count(), run.elapsed.as_secs_f64());
         let mut text = format!("{operation}: {count} operations in {seconds:.2} s");
         // Writing to a string does not fail.
@@ -53,11 +55,12 @@ impl Report {
         };
         row("process", format!("{}, pid {}", process.name, process.pid));
         row("CPU", self.cpu_text());
-        let Usage { cpu: _, resident, peak } = self.after;
-        row(
-            "resident",
-            format!("{} before, {} after; at most {}", mega(self.before.resident), mega(resident), mega(peak)),
-        );
+        for (name, Work { processes, cpu }) in self.others() {
+            let share = ratio(cpu.as_secs_f64(), seconds) * 100.0;
+            row("others", format!("{name}, {processes} of them: {share:.2} % of a core"));
+        }
+        let Usage { cpu: _, resident, peak } = after;
+        row("resident", format!("{} before, {} after; at most {}", mega(before.resident), mega(resident), mega(peak)));
         if let Some(bytes) = self.bytes_a_stream() {
             row("a stream", format!("{:.1} KB", bytes / 1e3));
         }
@@ -81,7 +84,8 @@ impl Report {
     /// For programs. Times are seconds unless their name says otherwise; what is not known is missing.
     pub(super) fn json(&mut self) -> Value {
         let quantiles = self.run.samples.quantiles();
-        let Self { operation, process, pace, run, before, after, items, held: _, notes } = &*self;
+        let Self { operation, processes, pace, run, before, after, items, held: _, notes } = &*self;
+        let (process, before, after) = (&processes.under_load, before.under_load, after.under_load);
         let count = run.samples.count();
         let mut json = Map::new();
         let mut put = |key: &str, value: Value| {
@@ -110,6 +114,11 @@ impl Report {
             put("items", json!({ "name": what, "count": count, "per_second": self.a_second(count) }));
         }
         put("cpu", figures);
+        let others = self.others().into_iter().map(|(name, Work { processes, cpu })| {
+            let share = ratio(cpu.as_secs_f64(), run.elapsed.as_secs_f64());
+            json!({ "name": name, "processes": processes, "seconds": cpu.as_secs_f64(), "share_of_a_core": share })
+        });
+        put("others", others.collect());
         put("resident_bytes", json!({ "before": before.resident, "after": after.resident, "peak": after.peak }));
         if let Some(bytes) = self.bytes_a_stream() {
             put("bytes_per_stream", json!(bytes));
@@ -154,7 +163,20 @@ impl Report {
     }
 
     fn cpu(&self) -> Duration {
-        self.after.cpu.saturating_sub(self.before.cpu)
+        self.after.under_load.cpu.saturating_sub(self.before.under_load.cpu)
+    }
+
+    /// What the others have worked meanwhile, by the names of their programs.
+    fn others(&self) -> BTreeMap<&str, Work> {
+        let mut works = BTreeMap::<_, Work>::new();
+        let used =
+            self.after.others.iter().zip(&self.before.others).map(|(after, before)| after.saturating_sub(*before));
+        for (process, cpu) in self.processes.others.iter().zip(used) {
+            let work = works.entry(process.name.as_str()).or_default();
+            work.processes += 1;
+            work.cpu += cpu;
+        }
+        works
     }
 
     fn share(&self) -> f64 {
@@ -172,9 +194,16 @@ impl Report {
 
     fn bytes_a_stream(&self) -> Option<f64> {
         let streams = self.run.samples.count();
-        let grown = self.after.resident as f64 - self.before.resident as f64;
+        let grown = self.after.under_load.resident as f64 - self.before.under_load.resident as f64;
         (self.held && streams > 0).then(|| grown / streams as f64)
     }
+}
+
+/// Of processes of one name.
+#[derive(Default)]
+struct Work {
+    processes: u32,
+    cpu: Duration,
 }
 
 /// Microseconds.

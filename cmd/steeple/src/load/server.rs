@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
+use futures::stream::{self, StreamExt, TryStreamExt};
 use steeple_proto::spire::api::server::agent::v1::agent_client::AgentClient;
 use steeple_proto::spire::api::server::agent::v1::{
     CreateJoinTokenRequest, DeleteAgentRequest, ListAgentsRequest, list_agents_request,
@@ -89,12 +90,7 @@ impl Server {
         let output_mask = Some(EntryMask::default());
         let request = BatchCreateEntryRequest { entries, output_mask };
         let answer = EntryClient::new(self.channel.clone()).batch_create_entry(request).await?.into_inner();
-        for status in answer.results.into_iter().filter_map(|result| result.status) {
-            if let Some(types::Status { code, message }) = refused(Some(&status)) {
-                return Err(Status::new((*code).into(), message.clone()));
-            }
-        }
-        Ok(())
+        accepted(answer.results.into_iter().filter_map(|result| result.status))
     }
 
     /// Deletes entries, at most 500. Those that are gone already are passed over.
@@ -107,12 +103,12 @@ impl Server {
         Ok(())
     }
 
-    /// A token with which one agent can attest within a minute, and the ID that it will have.
+    /// A token with which one agent can attest within an hour, and the ID that it will have.
     ///
     /// # Errors
     /// The server refuses.
     pub(super) async fn join_token(&self) -> Result<(String, SpiffeId)> {
-        let request = CreateJoinTokenRequest { ttl: 60, token: String::new(), agent_id: None };
+        let request = CreateJoinTokenRequest { ttl: 3600, token: String::new(), agent_id: None };
         let token = AgentClient::new(self.channel.clone()).create_join_token(request).await;
         let token = token.map_err(|status| failed("cannot create a join token", &status))?.into_inner().value;
         let id = SpiffeId::new(&self.trust_domain, &format!("/spire/agent/join_token/{token}"))?;
@@ -137,9 +133,9 @@ impl Server {
         Ok(SpiffeId::new(&TrustDomain::parse(&trust_domain)?, &path)?)
     }
 
-    /// Leaves the entries of this run where they are.
-    pub(super) fn keep_entries(&self) {
-        self.traces.borrow_mut().entries.clear();
+    /// Leaves all that this run has made where it is.
+    pub(super) fn keep(&self) {
+        *self.traces.borrow_mut() = Traces::default();
     }
 
     /// Deletes all that this run has made.
@@ -152,18 +148,33 @@ impl Server {
             let left = || format!("cannot delete the entries below /load/{}", self.run);
             self.delete(ids.to_vec()).await.map_err(|status| failed(&left(), &status))?;
         }
-        for agent in agents {
+        let evict = async |agent: SpiffeId| {
             let request = DeleteAgentRequest { id: Some(on_wire(&agent)) };
             match AgentClient::new(self.channel.clone()).delete_agent(request).await {
                 Err(status) if status.code() != Code::NotFound => {
-                    return Err(failed(&format!("cannot evict {agent}"), &status));
+                    Err(failed(&format!("cannot evict {agent}"), &status))
                 }
-                _ => {}
+                _ => Ok(()),
             }
-        }
-        Ok(())
+        };
+        stream::iter(agents).map(evict).buffer_unordered(AT_ONCE).try_collect().await
     }
+}
+
+/// The first refusal among the answers to the items of a batch.
+///
+/// # Errors
+/// That one.
+pub(super) fn accepted(statuses: impl IntoIterator<Item = types::Status>) -> Result<(), Status> {
+    for status in statuses {
+        if let Some(types::Status { code, message }) = refused(Some(&status)) {
+            return Err(Status::new((*code).into(), message.clone()));
+        }
+    }
+    Ok(())
 }
 
 /// Entries a call, at most.
 pub(super) const BATCH: usize = 500;
+/// Calls under way at once, where a run prepares something and tidies up.
+pub(super) const AT_ONCE: usize = 8;

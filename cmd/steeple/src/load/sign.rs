@@ -4,16 +4,14 @@ use anyhow::{Context, Result};
 use steeple_pki::{KeyType, PrivateKey};
 use steeple_proto::spire::api::server::svid::v1::svid_client::SvidClient;
 use steeple_proto::spire::api::server::svid::v1::{BatchNewX509svidRequest, NewJwtsvidRequest, NewX509svidParams};
-use steeple_proto::spire::api::types;
 use steeple_runtime::Clock;
-use steeple_transport::status::refused;
 use tonic::Status;
 use tonic::transport::Channel;
 
 use super::attested::{Attested, request};
 use super::mint::{audience, svid_in};
 use super::pace::Work;
-use super::server::Server;
+use super::server::{Server, accepted};
 
 /// `BatchNewX509SVID`.
 pub(super) struct Batch {
@@ -42,10 +40,7 @@ impl Work for Batch {
             return Err(Status::data_loss("the answer has not as many SVIDs as were asked for"));
         }
         for result in results {
-            let status = result.status.unwrap_or_default();
-            if let Some(types::Status { code, message }) = refused(Some(&status)) {
-                return Err(Status::new((*code).into(), message.clone()));
-            }
+            accepted(result.status)?;
             svid_in(result.svid)?;
         }
         Ok(())

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -15,7 +15,7 @@ use futures::FutureExt;
 use futures::future::join_all;
 use rustls::pki_types::ServerName;
 use steeple_runtime::{Clock, jitter};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tracing::info;
@@ -83,6 +83,8 @@ pub struct Servers(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     places: Vec<Place>,
+    /// The address at our own end; None: the system's choice.
+    from: Option<IpAddr>,
     learnt: Mutex<Learnt>,
 }
 
@@ -110,7 +112,13 @@ impl Servers {
     /// Those at these places, which all have the same standing.
     pub fn new(first: Place, others: impl IntoIterator<Item = Place>) -> Self {
         let places = std::iter::once(first).chain(others).collect();
-        Self(Arc::new(Inner { places, learnt: Mutex::default() }))
+        Self(Arc::new(Inner { places, from: None, learnt: Mutex::default() }))
+    }
+
+    /// The same, for connections that come from this address of the host, unless they lead through a proxy.
+    #[must_use]
+    pub fn reached_from(self, address: IpAddr) -> Self {
+        Self(Arc::new(Inner { places: self.0.places.clone(), from: Some(address), learnt: Mutex::default() }))
     }
 
     /// Whether one place is all that is known. It may be a name with several addresses.
@@ -213,7 +221,7 @@ impl Servers {
 
     async fn attempt(&self, way: Way, tls: &TlsConnector, proxy: &Proxy) -> io::Result<TlsStream<TcpStream>> {
         let stream = match way.address {
-            Some(address) => TcpStream::connect(address).await?,
+            Some(address) => connect(self.0.from, address).await?,
             None => {
                 let Place { host, port } = self.0.places.get(way.place).ok_or(io::ErrorKind::NotFound)?;
                 proxy.connect(host, *port).await?
@@ -240,6 +248,13 @@ impl Learnt {
         let length = (AVOIDED * 2_u32.pow(times.min(16))).min(AVOIDED_AT_MOST);
         self.failed.insert(way, Failed { times: times + 1, avoided_until: now + jitter(length) });
     }
+}
+
+async fn connect(from: Option<IpAddr>, address: SocketAddr) -> io::Result<TcpStream> {
+    let Some(from) = from else { return TcpStream::connect(address).await };
+    let socket = if from.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.bind(SocketAddr::new(from, 0))?;
+    socket.connect(address).await
 }
 
 /// Each order is as likely as any other.
@@ -275,6 +290,17 @@ mod tests {
             "a:b:1",
         ] {
             assert_eq!(text.parse::<Place>(), Err(NoPlace), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_comes_from_the_address_that_it_is_told() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        for from in ["127.1.2.3", "127.0.0.1"] {
+            let from: IpAddr = from.parse().unwrap();
+            let (connected, accepted) = tokio::join!(connect(Some(from), address), listener.accept());
+            assert_eq!((connected.unwrap().local_addr().unwrap().ip(), accepted.unwrap().1.ip()), (from, from));
         }
     }
 

@@ -32,11 +32,17 @@ fn flags_are_taken_as_go_programs_take_them() {
     assert_eq!(run.pace, Pace { concurrency: 16, count: 50, duration, rate: Some(200) });
     assert_eq!((run.warm_up, run.size, run.json, run.pid), (0, 500, true, Some(4242)));
     assert_eq!(run.server_socket, PathBuf::from("s.sock"));
-    assert_eq!(run.server_address, ("::1".to_owned(), 9000));
+    assert_eq!(run.places, ["[::1]:9000".parse().unwrap()]);
+    let run = options("attest -serverAddress a:1 -serverAddress b:2 -other 7 -other 8");
+    assert_eq!((run.places, run.others), (vec!["a:1".parse().unwrap(), "b:2".parse().unwrap()], vec![7, 8]));
+    let run = options("list -by selector");
+    assert_eq!((run.by, run.pace.concurrency), (By::Selector, 1));
+    let run = options("entries -parents 3 -keep");
+    assert_eq!((run.parents, run.keep), (3, true));
+    assert_eq!(options("agents -size 0").size, 0);
     let arrival = options("arrival -parentID spiffe://a.test/spire/agent/x -pause 0 -agentSocketPath a.sock");
     assert_eq!(arrival.parent.unwrap().as_str(), "spiffe://a.test/spire/agent/x");
     assert_eq!((arrival.pause, arrival.agent_socket), (Duration::ZERO, PathBuf::from("a.sock")));
-    assert!(options("entries -keep").keep);
 }
 
 #[test]
@@ -66,12 +72,15 @@ fn says_what_is_wrong_with_an_argument() {
         ("mint here", "there is no argument here"),
         ("mint -size 3", "flag provided but not defined: -size"),
         ("batch -size 501", "it must be a number from 1 to 500"),
-        ("mint -concurrency 0", "it must be a number from 1 to 1000"),
+        ("mint -concurrency 0", "it must be a number from 1 to 10000"),
         ("mint -duration 0", "neither -duration nor -count says when to end"),
         ("idle -duration 0", "neither -duration nor -count says when to end"),
         ("mint -duration -1s", "it must lie between 0 and 24h"),
         ("mint -output yaml", "it must be text or json"),
-        ("jwt -serverAddress localhost", "it must have the form host:port"),
+        ("jwt -serverAddress localhost", "it must be host:port"),
+        ("mint -other me", "it must be the number of a process"),
+        ("list -by hint", "it must be page, parent, id or selector"),
+        ("change -concurrency 2", "flag provided but not defined: -concurrency"),
         ("arrival -parentID agent", "invalid value \"agent\" for flag -parentID"),
     ] {
         let error = parsed(args).unwrap_err();

@@ -6,6 +6,9 @@ use std::time::Duration;
 use steeple_config::duration::Duration as GoDuration;
 use steeple_config::flags::FlagValue;
 use steeple_spiffe::SpiffeId;
+use steeple_transport::dial::Place;
+
+use super::By;
 
 /// A whole number with bounds.
 pub(super) struct Number {
@@ -42,21 +45,42 @@ impl FlagValue for Length {
     }
 }
 
-/// `host:port`; an IPv6 address stands in brackets.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Address(pub(super) String, pub(super) u16);
+/// `host:port`; an IPv6 address stands in brackets. The flag may be given again for further places.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Places {
+    pub(super) places: Vec<Place>,
+    is_default: bool,
+}
 
-impl FlagValue for Address {
+impl Places {
+    pub(super) fn by_default(place: Place) -> Self {
+        Self { places: vec![place], is_default: true }
+    }
+}
+
+impl FlagValue for Places {
     fn set(&mut self, text: &str) -> Result<(), String> {
-        let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
-        let (host, port) = parts.filter(|(host, _)| !host.is_empty()).ok_or("it must have the form host:port")?;
-        let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        *self = Self(inner.unwrap_or(host).to_owned(), port);
+        let place = text.parse::<Place>().map_err(|error| error.to_string())?;
+        if std::mem::take(&mut self.is_default) {
+            self.places.clear();
+        }
+        self.places.push(place);
         Ok(())
     }
 
     fn default_text(&self) -> Option<String> {
-        Some(format!("{}:{}", self.0, self.1))
+        self.places.first().map(ToString::to_string)
+    }
+}
+
+/// Numbers of processes; the flag may be given again for further ones.
+pub(super) struct Pids(pub(super) Vec<i32>);
+
+impl FlagValue for Pids {
+    fn set(&mut self, text: &str) -> Result<(), String> {
+        let pid = text.parse().ok().filter(|pid| *pid > 0);
+        self.0.push(pid.ok_or("it must be the number of a process")?);
+        Ok(())
     }
 }
 
@@ -92,4 +116,17 @@ impl FlagValue for Output {
     }
 }
 
+impl FlagValue for By {
+    fn set(&mut self, text: &str) -> Result<(), String> {
+        let by = BYS.iter().find(|(name, _)| *name == text).map(|(_, by)| *by);
+        *self = by.ok_or("it must be page, parent, id or selector")?;
+        Ok(())
+    }
+
+    fn default_text(&self) -> Option<String> {
+        BYS.iter().find(|(_, by)| by == self).map(|(name, _)| (*name).to_owned())
+    }
+}
+
+const BYS: [(&str, By); 4] = [("page", By::Page), ("parent", By::Parent), ("id", By::Id), ("selector", By::Selector)];
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

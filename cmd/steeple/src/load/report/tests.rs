@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::load::process::Process;
 use crate::load::samples::Samples;
 
 /// A thousand operations of ten SVIDs in two seconds, with half a second of CPU.
@@ -8,10 +9,18 @@ fn report() -> Report {
     let mut samples = Samples::default();
     (0..1000).for_each(|_| samples.add(Duration::from_micros(1500)));
     let run = Run { samples, elapsed: Duration::from_secs(2), ..Run::default() };
-    let usage = |cpu, resident| Usage { cpu: Duration::from_millis(cpu), resident, peak: 30_000_000 };
+    let usage = |cpu, resident| Usages {
+        under_load: Usage { cpu: Duration::from_millis(cpu), resident, peak: 30_000_000 },
+        others: [1, 2, 3].map(|number| Duration::from_millis(number * cpu)).into(),
+    };
     Report {
         operation: "batch",
-        process: Process { pid: 42, name: "steeple-server".into() },
+        processes: Processes {
+            under_load: Process { pid: 42, name: "steeple-server".into() },
+            others: [(7, "postgres"), (8, "steeple-server"), (9, "steeple-server")]
+                .map(|(pid, name)| Process { pid, name: name.into() })
+                .into(),
+        },
         pace: Some(Pace { concurrency: 4, count: 1000, duration: None, rate: None }),
         run,
         before: usage(1000, 20_000_000),
@@ -28,6 +37,8 @@ fn the_text_has_every_figure() {
 batch: 1000 operations in 2.00 s, 500 a second; 10000 SVIDs, 5000 a second; closed loop, 4 at once
   process   steeple-server, pid 42
   CPU       500.0 us an operation; 50.0 us for each of the SVIDs; 25.00 % of a core
+  others    postgres, 1 of them: 25.00 % of a core
+  others    steeple-server, 2 of them: 125.00 % of a core
   resident  20.0 MB before, 25.0 MB after; at most 30.0 MB
   latency   p50 1.50 ms, p90 1.50 ms, p99 1.50 ms, p99.9 1.50 ms, max 1.50 ms
 ";
@@ -47,6 +58,10 @@ fn the_json_has_the_same_figures() {
         "interrupted": false,
         "items": { "name": "SVIDs", "count": 10_000, "per_second": 5000.0 },
         "cpu": { "seconds": 0.5, "share_of_a_core": 0.25, "us_per_operation": 500.0, "us_per_item": 50.0 },
+        "others": [
+            { "name": "postgres", "processes": 1, "seconds": 0.5, "share_of_a_core": 0.25 },
+            { "name": "steeple-server", "processes": 2, "seconds": 2.5, "share_of_a_core": 1.25 },
+        ],
         "resident_bytes": { "before": 20_000_000, "after": 25_000_000, "peak": 30_000_000 },
         "latency_ms": { "p50": 1.5, "p90": 1.5, "p99": 1.5, "p99.9": 1.5, "max": 1.5 },
         "notes": [],
