@@ -7,9 +7,10 @@ mod encode;
 mod entry;
 mod follower;
 mod seen;
+mod streams;
 mod tables;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use steeple_datastore::{ChangedRows, Feed, Part};
@@ -22,6 +23,7 @@ pub(crate) use encode::{FOR_AGENTS, api_bundle, entry as api_entry, id as api_id
 pub(crate) use entry::IndexedEntry;
 pub(crate) use follower::Follower;
 use seen::Seen;
+use streams::Streams;
 use tables::Tables;
 
 /// What is known of an agent, apart from its entries.
@@ -80,8 +82,8 @@ impl Loading {
 /// The index. One task applies changes ([`Index::apply`]); everybody reads.
 pub struct Index {
     tables: RwLock<Tables>,
-    /// Agents with an open stream. A number grows with each change that concerns the agent.
-    streams: Mutex<HashMap<Arc<str>, watch::Sender<u64>>>,
+    /// Locked after the tables, where both are.
+    streams: Mutex<Streams>,
 }
 
 impl Index {
@@ -92,15 +94,10 @@ impl Index {
 
     /// Replaces what changed and wakes the streams of the agents that it concerns.
     pub fn apply(&self, rows: ChangedRows) {
-        let concerned = self.write(|tables| {
-            let connected: HashSet<Arc<str>> = self.streams().keys().cloned().collect();
-            tables.apply(rows, &connected)
-        });
+        let concerned = self.write(|tables| tables.apply(rows, &self.streams()));
         let streams = self.streams();
         for agent in concerned {
-            if let Some(stream) = streams.get(&agent) {
-                stream.send_modify(|changes| *changes += 1);
-            }
+            streams.wake(&agent);
         }
     }
 
@@ -127,10 +124,7 @@ impl Index {
 
     /// Wakes for each later change that concerns an agent, until it is dropped.
     pub fn changes_of(&self, agent: &str) -> watch::Receiver<u64> {
-        let mut streams = self.streams();
-        // Streams that ended are forgotten when the next one opens.
-        streams.retain(|_, stream| stream.receiver_count() > 0);
-        streams.entry(agent.into()).or_insert_with(|| watch::Sender::new(0)).subscribe()
+        self.streams().open(agent)
     }
 
     #[cfg(test)]
@@ -146,7 +140,7 @@ impl Index {
         write(&mut self.tables.write().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn streams(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, watch::Sender<u64>>> {
+    fn streams(&self) -> std::sync::MutexGuard<'_, Streams> {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -8,6 +8,7 @@ use steeple_spiffe::{SpiffeId, TrustDomain};
 use tracing::warn;
 
 use super::entry::{IndexedEntry, Surroundings};
+use super::streams::Streams;
 use super::{AgentState, IndexedBundle, Seen, concerned, encode};
 
 /// By place.
@@ -70,12 +71,12 @@ impl Tables {
     }
 
     /// Applies rows and tells which of the connected agents they concern.
-    pub(super) fn apply(&mut self, rows: ChangedRows, connected: &HashSet<Arc<str>>) -> HashSet<Arc<str>> {
+    pub(super) fn apply(&mut self, rows: ChangedRows, connected: &Streams) -> HashSet<Arc<str>> {
         let ChangedRows { entries, nodes, bundles } = rows;
         let mut concerned = HashSet::new();
         // Bundles first: a reader never sees an entry without the bundle that came before it.
         if !bundles.is_empty() {
-            concerned.extend(connected.iter().cloned());
+            concerned.extend(connected.agents().cloned());
         }
         for (trust_domain, bundle) in bundles {
             self.put_bundle(&trust_domain, bundle);

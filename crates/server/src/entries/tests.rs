@@ -306,14 +306,6 @@ fn a_comparison_finds_what_differs_what_is_new_and_what_is_gone() {
     assert_eq!(index.authorized_entry(AGENT, "2").unwrap().whole().unwrap().dns_names, ["b.test"]);
 }
 
-#[test]
-fn an_agent_that_went_is_not_waited_for() {
-    let index = index([], []);
-    drop(index.changes_of(AGENT));
-    let _others = index.changes_of(OTHER);
-    assert_eq!(index.streams().len(), 1);
-}
-
 // Random graphs: few IDs, so that entries meet often.
 
 /// Agents, one of which never attests, and IDs of workloads.
