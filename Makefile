@@ -9,8 +9,9 @@ MODEL = .ci/tools databases && cargo test $(LOCKED) -p steeple-server --lib mode
 WHOLE = .ci/tools clients && go=$$(.ci/tools go) && PATH="$$go:$$PATH" GOFLAGS=-buildvcs=false cargo test $(LOCKED) -p steeple-tests --test whole
 ROUNDS ?= 5
 FUZZ_SECONDS ?= 120
+MEASURED ?= target/measured
 
-.PHONY: help run check test whole fuzz soak peer
+.PHONY: help run check test whole fuzz soak measure peer
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r t what; do printf '%-11s %s\n' "$$t" "$$what"; done
@@ -42,14 +43,26 @@ fuzz: ## Each parser of foreign bytes for two minutes, with inputs that grow out
 	@.ci/tools fuzz
 	FUZZ_SECONDS=$(FUZZ_SECONDS) .ci/fuzz
 
-soak: fuzz ## All of fuzz, servers at random on one database for 500 rounds, a bench with 2000 tries, rotation for six minutes, kills in each write, then the whole daemons again and again; ROUNDS=5
+soak: fuzz ## All of fuzz, servers at random on one database for 500 rounds, benches with 2000 and 1000 tries, rotation for six minutes, kills in each write, then the whole daemons again and again; ROUNDS=5
 	@.ci/tools test
 	cargo build $(LOCKED) $(PROGRAMS)
 	STEEPLE_MODEL_ROUNDS=500; export STEEPLE_MODEL_ROUNDS; $(MODEL)
 	STEEPLE_TRIES=2000; export STEEPLE_TRIES; $(WHOLE) bench::
+	STEEPLE_TRIES=1000; export STEEPLE_TRIES; $(WHOLE) servers::latency::
 	STEEPLE_ROTATION_SECONDS=360; export STEEPLE_ROTATION_SECONDS; $(WHOLE) rotation::
 	STEEPLE_EVERY_WRITE=1; export STEEPLE_EVERY_WRITE; $(WHOLE) killed::
 	@for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; ($(WHOLE)) || exit 1; done
+
+measure: ## What daemons cost, for docs/performance.md: half an hour on an idle machine; STEEPLE_PEER_BIN=/opt/spire/bin for SPIRE's figures, MEASURED=target/measured
+	@.ci/tools build
+	@.ci/tools databases
+	cargo build $(LOCKED) --release $(PROGRAMS)
+	cargo build $(LOCKED) -p steeple-tests --test whole
+	mkdir -p $(MEASURED)
+	tests/measure/side_by_side.py $(MEASURED)/side_by_side | tee $(MEASURED)/side_by_side.md
+	tests/measure/sizes.py $(MEASURED)/sizes | tee $(MEASURED)/sizes.md
+	tests/measure/servers.py $(MEASURED)/servers | tee $(MEASURED)/servers.md
+	tests/measure/latency.sh | tee $(MEASURED)/latency.txt
 
 peer: ## Our daemons with those of another directory, on the wire and on the same files: STEEPLE_PEER_BIN=/opt/spire/bin
 	@test -n "$(STEEPLE_PEER_BIN)" || { echo "Say where the peers are: make peer STEEPLE_PEER_BIN=/opt/spire/bin"; exit 2; }

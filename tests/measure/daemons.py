@@ -1,6 +1,6 @@
 """Daemons and databases that are measured, each in a directory of its own.
 
-Programs are looked for in STEEPLE_BIN (ours, release builds), or in target/release; SPIRE's in STEEPLE_PEER_BIN.
+Ours are looked for in STEEPLE_BIN, otherwise among cargo's release builds; SPIRE's in STEEPLE_PEER_BIN.
 """
 
 import contextlib
@@ -14,8 +14,8 @@ import sys
 import time
 from pathlib import Path
 
-HERE = Path(__file__).resolve()
-BIN = Path(os.environ.get("STEEPLE_BIN", HERE.parents[2] / "target" / "release"))
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(os.environ.get("STEEPLE_BIN") or Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target") / "release")
 PEER_BIN = os.environ.get("STEEPLE_PEER_BIN")
 STEEPLE = BIN / "steeple"
 TRUST_DOMAIN = "example.org"

@@ -14,7 +14,7 @@ import shutil
 from pathlib import Path
 
 import curves
-from daemons import HERE, Postgres, Server, Sqlite, resident, say, us
+from daemons import ROOT, Postgres, Server, Sqlite, resident, say, us
 
 # An agent has so many entries.
 SHARE = 100
@@ -107,7 +107,7 @@ def main():
     parser.add_argument("directory", type=Path)
     parser.add_argument("-sizes", default="1000,10000,100000,1000000")
     parser.add_argument("-databases", default="sqlite,postgres")
-    parser.add_argument("-docs", type=Path, default=HERE.parents[2] / "docs")
+    parser.add_argument("-docs", type=Path, default=ROOT / "docs")
     options = parser.parse_args()
     rows = []
     for kind in options.databases.split(","):

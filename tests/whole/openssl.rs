@@ -135,7 +135,7 @@ fn openssl_accepts_svids_of_a_server_below_a_server_with_the_bundle_of_the_upper
                 let (template, svid_key) = (template("SVID", Kind::Svid)?, PrivateKey::generate(svid)?);
                 let leaf = issue(&template, svid_key.public_key(), &issuer).await?;
                 verify_x509_svid(
-                    &[&[leaf.clone()], &*chain].concat(),
+                    &[std::slice::from_ref(&leaf), &*chain].concat(),
                     &certificates(&x509_authorities)?,
                     Clock::system().now(),
                 )?;

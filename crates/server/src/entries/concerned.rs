@@ -34,11 +34,7 @@ fn walk<'a>(tables: &'a Tables, mut above: Vec<&'a str>, connected: &'a Streams)
 
 /// The IDs right above an entry: its parent, or the agents that it is an alias of. Of those agents, the ones matter that
 /// are connected, and the ones that stand below another.
-fn parents<'a>(
-    tables: &'a Tables,
-    entry: &'a IndexedEntry,
-    connected: &'a Streams,
-) -> impl Iterator<Item = &'a str> {
+fn parents<'a>(tables: &'a Tables, entry: &'a IndexedEntry, connected: &'a Streams) -> impl Iterator<Item = &'a str> {
     let is_alias = *entry.parent_id == *tables.server_id;
     let agents = || connected.agents().map(|agent| &**agent).chain(tables.nested.iter().map(|agent| &**agent));
     let applies = |agent: &&str| tables.agents.get(*agent).is_some_and(|state| state.matches(entry));
