@@ -1,7 +1,6 @@
 //! Authorities that something above the server signs.
 
 use steeple_runtime::Shutdown;
-use steeple_runtime::health::Health;
 use steeple_spiffe::verify_x509_svid;
 
 use super::*;
@@ -38,7 +37,9 @@ impl Below {
 
     async fn run(&self) -> (Orders, Signing, Shutdown) {
         let (authorities, signing) = self.place.start().await;
-        let rotation = Rotation::start(authorities, self.place.manual.clock(), Health::new()).await.unwrap();
+        let clock = self.place.manual.clock();
+        let health = crate::health::unknown(clock.clone());
+        let rotation = Rotation::start(authorities, clock, health).await.unwrap();
         let (orders, shutdown) = (rotation.orders(), Shutdown::new());
         tokio::spawn(rotation.run(shutdown.clone()));
         (orders, signing, shutdown)
