@@ -185,7 +185,7 @@ impl View {
                 for encoded in entries.entries {
                     let entry = types::Entry::decode(&*encoded).unwrap();
                     history.check_sent(&entry);
-                    self.entries.insert(entry.id, encoded.into());
+                    self.entries.insert(entry.id, encoded);
                 }
             }
             Change::Removed(removed) => self.entries.retain(|id, _| !removed.entry_ids.contains(id)),
