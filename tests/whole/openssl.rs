@@ -134,13 +134,10 @@ fn openssl_accepts_svids_of_a_server_below_a_server_with_the_bundle_of_the_upper
             for svid in KEYS {
                 let (template, svid_key) = (template("SVID", Kind::Svid)?, PrivateKey::generate(svid)?);
                 let leaf = issue(&template, svid_key.public_key(), &issuer).await?;
-                verify_x509_svid(
-                    &[std::slice::from_ref(&leaf), &*chain].concat(),
-                    &certificates(&x509_authorities)?,
-                    Clock::system().now(),
-                )?;
+                let with_all = [std::slice::from_ref(&leaf), &*chain].concat();
+                verify_x509_svid(&with_all, &certificates(&x509_authorities)?, Clock::system().now())?;
                 let alone = write(scratch, "alone.pem", &leaf.to_pem())?;
-                let whole = write(scratch, "whole.pem", &pem(&[&[leaf], &*chain].concat()))?;
+                let whole = write(scratch, "whole.pem", &pem(&with_all))?;
                 for purpose in ["sslserver", "sslclient"] {
                     let (good, text) = verify(&bundle, &whole, purpose).await?;
                     ensure!(good, "{svid:?} below {kind:?}: {text}");

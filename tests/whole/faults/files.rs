@@ -46,7 +46,7 @@ impl Damage {
                 fs::remove_file(path)?;
                 return Ok(fs::create_dir(path)?);
             }
-            Self::Forbidden => return Ok(fs::set_permissions(path, Permissions::from_mode(0o0))?),
+            Self::Forbidden => return Ok(fs::set_permissions(path, Permissions::from_mode(0o000))?),
         }
         Ok(fs::write(path, content)?)
     }
