@@ -256,7 +256,8 @@ fn members_that_the_standard_does_not_know_are_neither_needed_nor_refused() {
 #[test]
 fn uses_are_case_sensitive() {
     let document: String = data("bundles/ec-p256-bundle-show-spiffe.json").replace("-svid\"", "-SVID\"");
-    assert_eq!(jwks::parse(&domain(), document.as_bytes(), Mode::Standard).unwrap().x509_authorities, []);
+    let read = jwks::parse(&domain(), document.as_bytes(), Mode::Standard).unwrap();
+    assert_eq!((read.x509_authorities, read.jwt_authorities, read.wit_authorities), (vec![], vec![], vec![]));
 }
 
 #[test]
