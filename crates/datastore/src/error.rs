@@ -308,7 +308,7 @@ fn from_database(error: &dyn sqlx::error::DatabaseError) -> Error {
     }
     if let Some(error) = error.try_downcast_ref::<MySqlDatabaseError>() {
         let (number, state) = (error.number(), error.code().unwrap_or("HY000"));
-        return of_mysql(number, format!("Error {number} ({state}): {}", error.message()));
+        return of_mysql(number, state, format!("Error {number} ({state}): {}", error.message()));
     }
     of_sqlite(error.code().and_then(|code| code.parse().ok()), error.message().to_owned())
 }
@@ -334,9 +334,11 @@ fn of_sqlite(code: Option<i32>, text: String) -> Error {
     }
 }
 
-/// Classes of PostgreSQL's codes: a connection that was lost, one that is not let in (the password is another one now), no
-/// room (disk, memory, connections), an intervention (it stops, or somebody ended it), the system below.
-const TRANSIENT: [&str; 5] = ["08", "28", "53", "57", "58"];
+/// Classes of SQL states that pass: a connection that was lost, or is not let in (the password is another one now).
+const CONNECTION: [&str; 2] = ["08", "28"];
+/// And of PostgreSQL alone: no room (disk, memory, connections), an intervention (it stops, or somebody ended the statement),
+/// the system below.
+const TRANSIENT: [&str; 3] = ["53", "57", "58"];
 
 /// PostgreSQL's codes (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
 fn of_postgres(code: &str, text: String) -> Error {
@@ -346,7 +348,7 @@ fn of_postgres(code: &str, text: String) -> Error {
         "40001" | "40P01" | "26000" | "42P05" => Error::Conflict(text),
         // A lock that is not to be had; a server that is read-only (a standby).
         "55P03" | "25006" => Error::Unavailable(text),
-        _ if TRANSIENT.iter().any(|class| code.starts_with(class)) => Error::Unavailable(text),
+        _ if CONNECTION.iter().chain(&TRANSIENT).any(|class| code.starts_with(class)) => Error::Unavailable(text),
         // Data or an index that cannot be read.
         "XX001" | "XX002" => Error::Corrupt(text),
         _ => Error::Sql(text),
@@ -354,18 +356,21 @@ fn of_postgres(code: &str, text: String) -> Error {
 }
 
 /// MySQL's numbers (<https://dev.mysql.com/doc/mysql-errors/8.0/en/server-error-reference.html>).
-fn of_mysql(number: u16, text: String) -> Error {
+fn of_mysql(number: u16, state: &str, text: String) -> Error {
     match number {
         1062 => Error::Constraint(text),
         // A wait for a lock that was too long or not wanted, a deadlock, one of named locks.
         1205 | 1213 | 3058 | 3572 => Error::Conflict(text),
-        // Full of connections, stopping, read-only; not let in, which is the password; no room (disk, table, memory,
-        // threads); ended by somebody.
-        1040 | 1053 | 1077 | 1203 | 1290 | 1792 | 1836 | 1045 | 1021 | 1114 | 1037 | 1041 | 1135 | 1317 | 1927 => {
-            Error::Unavailable(text)
-        }
+        // Full of connections, stopping, read-only; no room (disk, table, memory, threads); ended by somebody or a limit.
+        1040 | 1053 | 1077 | 1203 | 1290 | 1792 | 1836 | 1021 | 1026 | 1114 | 1037 | 1041 | 1135 | 1317 | 1927
+        | 1969 | 3024 => Error::Unavailable(text),
+        // A node of Galera that is alone says so too (1047).
+        _ if CONNECTION.iter().any(|class| state.starts_with(class)) => Error::Unavailable(text),
         // Tables that cannot be read.
         1034 | 1035 | 1194 | 1712 => Error::Corrupt(text),
         _ => Error::Sql(text),
     }
 }
+
+#[cfg(test)]
+mod tests;
