@@ -55,4 +55,7 @@ pub fn read_bundle(bundle: steeple_proto::spire::api::types::Bundle) -> Result<(
     Ok((bundle.x509.into(), bundle.jwks.into()))
 }
 
+#[cfg(fuzzing)]
+pub use sync::held_after;
+
 pub use run::{JoinToken, RunError, run};

@@ -26,8 +26,13 @@ const PAGE: usize = 500;
 
 /// An open stream.
 pub(super) struct Stream {
-    requests: mpsc::Sender<FollowRequest>,
     changes: Streaming<FollowResponse>,
+    progress: Progress,
+}
+
+/// How far what has come makes a whole.
+struct Progress {
+    requests: mpsc::Sender<FollowRequest>,
     /// Ids of the listing that is still arriving.
     listed: HashSet<String>,
     /// Ids that were asked for and have not come.
@@ -45,7 +50,7 @@ impl Stream {
         let _ = requests.try_send(open);
         let opened = async { SyncClient::new(channel).follow(ReceiverStream::new(stream)).await };
         let changes = upstream.call_within(limit, opened).await?.into_inner();
-        Ok(Self { requests, changes, listed: HashSet::new(), wanted: HashSet::new() })
+        Ok(Self { changes, progress: Progress::new(requests) })
     }
 
     /// The next change; None at the stream's end.
@@ -62,6 +67,16 @@ impl Stream {
 
     /// Takes a change into the store. Returns whether the store is now as new as the server.
     pub(super) async fn apply(&mut self, change: Change, store: &mut Store) -> Result<bool, Status> {
+        self.progress.apply(change, store).await
+    }
+}
+
+impl Progress {
+    fn new(requests: mpsc::Sender<FollowRequest>) -> Self {
+        Self { requests, listed: HashSet::new(), wanted: HashSet::new() }
+    }
+
+    async fn apply(&mut self, change: Change, store: &mut Store) -> Result<bool, Status> {
         match change {
             Change::Bundle(bundle) => put_bundle(store, bundle),
             Change::RemovedBundle(name) => {
@@ -112,4 +127,25 @@ impl Stream {
         }
         Ok(())
     }
+}
+
+/// What an agent without entries holds after these changes: IDs of entries, whether it takes itself to be as new as the
+/// server, and the IDs that it has asked for.
+#[cfg(fuzzing)]
+pub async fn held_after(changes: Vec<FollowResponse>) -> (Vec<String>, bool, Vec<String>) {
+    let trust_domain = TrustDomain::parse("example.org").expect("a name");
+    let (_, mut store) = crate::cache::Cache::new(trust_domain, changes.len() + 1);
+    // Each listing of at most so many bytes as a target has asks for a few pages at most.
+    let (requests, mut asked) = mpsc::channel(4096);
+    let (mut progress, mut complete) = (Progress::new(requests), false);
+    for change in changes.into_iter().filter_map(|response| response.change) {
+        complete = progress.apply(change, &mut store).await.expect("somebody listens");
+        store.publish(std::time::SystemTime::UNIX_EPOCH);
+    }
+    let mut wanted = Vec::new();
+    while let Ok(FollowRequest { request: Some(follow_request::Request::Want(Want { entry_ids })) }) = asked.try_recv()
+    {
+        wanted.extend(entry_ids);
+    }
+    (store.digests().into_iter().map(|(id, _)| id.to_owned()).collect(), complete, wanted)
 }

@@ -30,6 +30,8 @@ use crate::rejection::{self, Rejection};
 use crate::storage::{Storage, StorageError};
 use crate::upstream::{CALL_LIMIT, Identity, Upstream};
 use follow::Stream;
+#[cfg(fuzzing)]
+pub use follow::held_after;
 
 /// The longest pause after failures, whatever the interval.
 const LONGEST_PAUSE: Duration = Duration::from_secs(8 * 60);

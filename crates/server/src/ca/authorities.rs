@@ -1,6 +1,11 @@
 //! The authorities of this server: loaded, prepared, published, activated.
 
+#[cfg(fuzzing)]
+mod fuzzing;
 mod wit;
+
+#[cfg(fuzzing)]
+pub use fuzzing::take_up_journal;
 
 use std::collections::HashMap;
 use std::sync::Arc;
