@@ -6,7 +6,7 @@ LOCKED := $(if $(CI),--locked)
 SHOWN := $(if $(CI),-- --show-output)
 SERVERS = .ci/tools databases && cargo test $(LOCKED) -p steeple-datastore --test servers $(SHOWN)
 MODEL = .ci/tools databases && cargo test $(LOCKED) -p steeple-server --lib model:: -- --include-ignored $(if $(CI),--show-output)
-WHOLE = .ci/tools clients && go=$$(.ci/tools go) && PATH="$$go:$$PATH" GOFLAGS=-buildvcs=false cargo test $(LOCKED) -p steeple-tests --test whole
+WHOLE = .ci/tools databases && .ci/tools clients && go=$$(.ci/tools go) && PATH="$$go:$$PATH" GOFLAGS=-buildvcs=false cargo test $(LOCKED) -p steeple-tests --test whole
 ROUNDS ?= 5
 FUZZ_SECONDS ?= 120
 MEASURED ?= target/measured
@@ -28,9 +28,11 @@ check: ## Formatting, lints, unit tests, rooms and papers: no root, nothing inst
 	cargo test $(LOCKED) --workspace --exclude steeple-tests --no-fail-fast $(SHOWN)
 	cargo test $(LOCKED) -p steeple-tests --no-fail-fast --lib --test layers --test papers $(SHOWN)
 
-test: ## All tests: check, then whole daemons; says first what it will install
+test: ## All tests: check, whether the fuzz targets compile, then whole daemons; says first what it will install
 	@.ci/tools test
-	@$(MAKE) --no-print-directory check whole
+	@$(MAKE) --no-print-directory check
+	.ci/fuzz --check
+	@$(MAKE) --no-print-directory whole
 
 whole: ## The store on database servers; whole daemons as processes, with clients in Go, Java, Python and Rust
 	@.ci/tools build
