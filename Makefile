@@ -55,16 +55,16 @@ soak: fuzz ## All of fuzz, servers at random on one database for 500 rounds, ben
 	STEEPLE_EVERY_WRITE=1; export STEEPLE_EVERY_WRITE; $(WHOLE) killed::
 	@for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; ($(WHOLE)) || exit 1; done
 
-measure: ## What daemons cost, for docs/performance.md: half an hour on an idle machine; STEEPLE_PEER_BIN=/opt/spire/bin for SPIRE's figures, MEASURED=target/measured
-	@.ci/tools build
-	@.ci/tools databases
+measure: ## What daemons cost, into docs/performance.md: forty minutes on an idle machine; STEEPLE_PEER_BIN=/opt/spire/bin for SPIRE's figures
+	@.ci/tools build && .ci/tools databases
 	cargo build $(LOCKED) --release $(PROGRAMS)
 	cargo build $(LOCKED) -p steeple-tests --test whole
 	mkdir -p $(MEASURED)
-	tests/measure/side_by_side.py $(MEASURED)/side_by_side | tee $(MEASURED)/side_by_side.md
-	tests/measure/sizes.py $(MEASURED)/sizes | tee $(MEASURED)/sizes.md
-	tests/measure/servers.py $(MEASURED)/servers | tee $(MEASURED)/servers.md
-	tests/measure/latency.sh | tee $(MEASURED)/latency.txt
+	tests/measure/side_by_side.py $(MEASURED)/side_by_side > $(MEASURED)/side_by_side.md
+	tests/measure/sizes.py $(MEASURED)/sizes > $(MEASURED)/sizes.md
+	tests/measure/servers.py $(MEASURED)/servers > $(MEASURED)/servers.md
+	tests/measure/latency.sh > $(MEASURED)/latency.md
+	tests/measure/publish.py $(MEASURED)
 
 peer: ## Our daemons with those of another directory, on the wire and on the same files: STEEPLE_PEER_BIN=/opt/spire/bin
 	@test -n "$(STEEPLE_PEER_BIN)" || { echo "Say where the peers are: make peer STEEPLE_PEER_BIN=/opt/spire/bin"; exit 2; }

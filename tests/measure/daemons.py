@@ -3,6 +3,7 @@
 Ours are looked for in STEEPLE_BIN, otherwise among cargo's release builds; SPIRE's in STEEPLE_PEER_BIN.
 """
 
+import atexit
 import contextlib
 import json
 import os
@@ -19,6 +20,7 @@ BIN = Path(os.environ.get("STEEPLE_BIN") or Path(os.environ.get("CARGO_TARGET_DI
 PEER_BIN = os.environ.get("STEEPLE_PEER_BIN")
 STEEPLE = BIN / "steeple"
 TRUST_DOMAIN = "example.org"
+STARTED = []
 
 SERVER = """
 server {
@@ -55,6 +57,23 @@ plugins {
 """
 
 
+@atexit.register
+def end_all():
+    """Whatever went wrong, nothing is left running."""
+    for process in STARTED:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(60)
+
+
+def start(*args, **options):
+    """A process that ends with this one at the latest."""
+    process = subprocess.Popen(*args, **options)
+    # Who was started last is ended first.
+    STARTED.insert(0, process)
+    return process
+
+
 def say(text):
     """Tells how far it is."""
     print(text, file=sys.stderr, flush=True)
@@ -85,7 +104,7 @@ class Daemon:
     def start(self, limit=300):
         log = open(self.dir / f"{self.name}.log", "ab")
         begin = time.monotonic()
-        self.process = subprocess.Popen([self.program, "run", *self.args], stdout=log, stderr=log)
+        self.process = start([self.program, "run", *self.args], stdout=log, stderr=log)
         check = [BIN / f"steeple-{self.name}", "healthcheck", "-socketPath", self.socket]
         while subprocess.run(check, capture_output=True).returncode != 0:
             if self.process.poll() is not None or time.monotonic() - begin > limit:
@@ -143,7 +162,7 @@ class Server(Daemon):
     def holding(self, operation, *flags):
         """Meanwhile a `steeple load` holds what it has opened. The value waits until something is so."""
         flags = ["-duration", "1h", "-serverSocketPath", self.socket, "-serverAddress", self.address, *map(str, flags)]
-        process = subprocess.Popen([STEEPLE, "load", operation, *flags], stdout=subprocess.DEVNULL)
+        process = start([STEEPLE, "load", operation, *flags], stdout=subprocess.DEVNULL)
 
         def wait(is_so):
             while not is_so():
@@ -262,7 +281,7 @@ class Postgres:
                    "max_connections=400", "shared_buffers=128MB", *settings]
         args = [part for option in options for part in ("-c", option)]
         log = open(self.dir / "log", "ab")
-        self.process = subprocess.Popen([tool("postgres"), "-D", data, *args], stdout=log, stderr=log, **self.user)
+        self.process = start([tool("postgres"), "-D", data, *args], stdout=log, stderr=log, **self.user)
         while subprocess.run([tool("pg_isready"), "-q", *self.address()], **self.user).returncode != 0:
             if self.process.poll() is not None:
                 raise SystemExit(f"PostgreSQL does not start: see {log.name}")

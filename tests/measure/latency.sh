@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
 # How long an entry that is created at one server takes to the open stream of a workload, whose agent has another one: on
-# PostgreSQL (also without LISTEN, and through PgBouncer), MariaDB and SQLite. One case after the other.
+# PostgreSQL (also without LISTEN, and through PgBouncer), MariaDB and SQLite. A table on the standard output.
 #
 #   [STEEPLE_BIN=target/release] [STEEPLE_PEER_BIN=/opt/spire/bin] tests/measure/latency.sh [TRIES]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-tries=${1:-1000}
-ours=${STEEPLE_BIN:-${CARGO_TARGET_DIR:-target}/release}
-
+# Whose daemons, where they are, how often each case is tried, how many cases at once. What goes wrong is told, and ends it.
 measure() {
-    echo "# $1: $3 tries"
     STEEPLE_BIN=$(realpath "$2") STEEPLE_TRIES=$3 cargo test -q -p steeple-tests --test whole servers::latency:: \
-        -- --nocapture --test-threads=1 2>&1 | grep "^bench:\|^test result\|FAILED\|^Error"
+        -- --nocapture --test-threads="$4" 2>&1 | tee /dev/stderr |
+        sed -n "s/^bench: \(.*\): \(.*\): \(.*\) tries, p50 \(.*\), p99 \(.*\), max \(.*\)/| $1 | \1 | \2 | \3 | \4 | \5 | \6 |/p"
 }
 
-measure Steeple "$ours" "$tries"
-# Each of its tries takes some ten seconds.
-[ -z "${STEEPLE_PEER_BIN-}" ] || measure SPIRE "$STEEPLE_PEER_BIN" 12
+echo "| Servers | Database | | Tries | p50 | p99 | max |"
+echo "|---|---|---|---|---|---|---|"
+measure Steeple "${STEEPLE_BIN:-${CARGO_TARGET_DIR:-target}/release}" "${1:-1000}" 1
+# Each of its tries takes some ten seconds, in which nothing is done.
+[ -z "${STEEPLE_PEER_BIN-}" ] || measure SPIRE "$STEEPLE_PEER_BIN" 12 3

@@ -15,7 +15,7 @@ import statistics
 import subprocess
 from pathlib import Path
 
-from daemons import Postgres, Server, say, tool
+from daemons import Postgres, Server, say, start, tool
 
 SLOW = ["commit_delay=5000", "commit_siblings=0"]
 # Calls under way at once.
@@ -89,7 +89,7 @@ def listened(postgres, directory, seconds, rounds=5):
 
 @contextlib.contextmanager
 def listener(address):
-    process = subprocess.Popen([tool("psql"), "-XAtq", address], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = start([tool("psql"), "-XAtq", address], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     process.stdin.write("LISTEN steeple_changes; SELECT 'heard';\n")
     process.stdin.flush()
     process.stdout.readline()

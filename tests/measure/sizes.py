@@ -67,7 +67,7 @@ def measure(databases, size, directory):
         said(row, "start", "start_cpu", "resident", "idle")
         one = ["-concurrency", 1, "-duration", "3s"]
         row["authorized"] = us(server.load("authorized", "-size", SHARE, *one, as_agent=True))
-        told = server.load("change", "-size", SHARE, "-count", 500, as_agent=True)
+        told = server.load("change", "-size", SHARE, "-count", 500, "-duration", "1m", as_agent=True)
         row["change"], row["change_p99"] = us(told), told["latency_ms"]["p99"]
         row["page"] = us(server.load("list", "-size", 500, *one))
         for by in ("parent", "id", "selector"):
@@ -85,7 +85,7 @@ def with_streams(server, agents):
         # Each stream has a connection.
         is_held(lambda: len(os.listdir(f"/proc/{server.pid}/fd")) > agents)
         told = server.load("idle", "-duration", "5s")
-        return resident(told), us(server.load("change", "-size", SHARE, "-count", 500, as_agent=True))
+        return resident(told), us(server.load("change", "-size", SHARE, "-count", 500, "-duration", "1m", as_agent=True))
 
 
 def said(row, *names):
