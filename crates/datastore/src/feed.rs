@@ -361,10 +361,15 @@ impl Feed {
 
         open.db.begin_read().await?;
         let view = View::of(&mut open.db).await?;
+        let has_read = !self.source.1.is_empty();
         let is_another = view.source != self.source.1;
+        if has_read && is_another && !view.is_writable {
+            // The next look connects anew.
+            return Err(Error::Unavailable("the database is a read-only copy, which may be behind".to_owned()));
+        }
         let behind = || Error::Unavailable("the database is read-only, and behind what was read before".to_owned());
-        let begun = if self.is_astray || open.identity != self.source.0 || (is_another && view.is_writable) {
-            if !view.is_writable && !self.source.1.is_empty() {
+        let begun = if self.is_astray || open.identity != self.source.0 || is_another {
+            if has_read && !view.is_writable {
                 return Err(behind());
             }
             Some(Tails::begin(&mut open.db, view.horizon, &self.clock).await?)
@@ -374,7 +379,7 @@ impl Feed {
         let bundles_due = stale && self.since_bundles >= BETWEEN_BUNDLES;
         let tasks = Tasks {
             bundles: begun.is_some() || hint.bundles != self.followed.bundles || bundles_due,
-            compare: is_another || hint.unknown != self.followed.unknown || self.since_compared >= BETWEEN_LOOKS,
+            compare: hint.unknown != self.followed.unknown || self.since_compared >= BETWEEN_LOOKS,
             again: &self.again,
         };
         let (bundles, compare) = (tasks.bundles, tasks.compare);

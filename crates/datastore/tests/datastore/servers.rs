@@ -29,6 +29,7 @@ mod nodes;
 mod opened;
 mod pruning;
 mod schema;
+mod standby;
 mod statements;
 mod times;
 mod tokens;

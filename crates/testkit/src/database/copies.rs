@@ -34,9 +34,9 @@ impl Place {
             }
             Self::Postgres(_) => {
                 let (name, copy) = (self.database(), new_name());
-                close_postgres(name).await;
+                self.shut().await;
                 admin_postgres(&format!("CREATE DATABASE {copy} TEMPLATE {name}")).await;
-                admin_postgres(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true")).await;
+                self.open_again().await;
                 Copied::Database(copy)
             }
             Self::MySql(_) => {
@@ -62,7 +62,7 @@ impl Place {
             }
             (Self::Postgres(_), Copied::Database(copy)) => {
                 let name = self.database();
-                close_postgres(name).await;
+                self.shut().await;
                 admin_postgres(&format!("DROP DATABASE {name}")).await;
                 admin_postgres(&format!("CREATE DATABASE {name} TEMPLATE {copy}")).await;
             }
@@ -83,6 +83,20 @@ impl Place {
             }
             _ => panic!("a copy of another kind of database"),
         }
+    }
+
+    /// Ends all connections to a database of PostgreSQL, and lets nobody connect.
+    pub async fn shut(&self) {
+        admin_postgres(&format!("ALTER DATABASE {} ALLOW_CONNECTIONS false", self.database())).await;
+        let left = "SELECT CAST(pg_terminate_backend(pid) AS text) FROM pg_stat_activity";
+        let left = format!("{left} WHERE datname = '{}'", self.database());
+        // Who has been told to end takes a moment.
+        while !admin_postgres(&left).await.is_empty() {}
+    }
+
+    /// After [`Place::shut`].
+    pub async fn open_again(&self) {
+        admin_postgres(&format!("ALTER DATABASE {} ALLOW_CONNECTIONS true", self.database())).await;
     }
 
     /// Ends the connections of everybody else. A file has none.
@@ -118,14 +132,6 @@ fn above(path: &Path) -> &Path {
 
 async fn admin_postgres(text: &str) -> Vec<Vec<String>> {
     Place::of_postgres("postgres").sql(text).await
-}
-
-/// Ends all connections, and lets nobody connect.
-async fn close_postgres(name: &str) {
-    admin_postgres(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false")).await;
-    let end = format!("SELECT CAST(pg_terminate_backend(pid) AS text) FROM pg_stat_activity WHERE datname = '{name}'");
-    // Who has been told to end takes a moment.
-    while !admin_postgres(&end).await.is_empty() {}
 }
 
 /// A copy of all tables, which nobody writes meanwhile.
