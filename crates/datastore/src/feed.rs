@@ -15,6 +15,7 @@ mod comparison;
 mod events;
 mod gaps;
 mod listen;
+mod open;
 mod read;
 mod status;
 mod tail;
@@ -34,14 +35,13 @@ pub use self::status::{FeedStatus, OpenGap};
 
 use self::comparison::Comparison;
 use self::events::{OF_ENTRIES, OF_NODES};
+use self::open::Open;
 use self::read::{Known, Tails, Tasks};
 use self::view::View;
 use self::watch::{Watch, Woken};
 use crate::Error;
-use crate::connection::Connection;
 use crate::database::{Database, Identity};
 use crate::dialect::Dialect;
-use crate::sql::Sql;
 use crate::writer::Hint;
 
 /// A feed of changes. See [`DataStore::feed`](crate::DataStore::feed).
@@ -83,16 +83,6 @@ pub struct Feed {
     pause: Option<BoxFuture<'static, ()>>,
     failures: u32,
     status: watch_channel::Sender<FeedStatus>,
-}
-
-/// A connection of a feed.
-struct Open {
-    db: Connection,
-    identity: Option<Identity>,
-    /// SQLite's `data_version` at the last look.
-    data_version: i64,
-    /// Whether no statement and no transaction is under way.
-    is_idle: bool,
 }
 
 /// A server is looked at this often though nothing seems to happen; hints and newest ids do not tell everything.
@@ -173,7 +163,7 @@ impl Feed {
         let hint = *self.hints.borrow_and_update();
         self.watch.renew();
         let open = Open::of(&mut self.open, &self.database).await?;
-        open.data_version = data_version(&mut open.db).await?;
+        open.data_version = open.newest_data_version().await?;
         open.db.begin_read().await?;
         let view = View::of(&mut open.db).await?;
         let mut rows = 0;
@@ -310,7 +300,7 @@ impl Feed {
         }
         open.is_idle = false;
         let changed = match self.database.dialect() {
-            Dialect::Sqlite => data_version(&mut open.db).await? != open.data_version,
+            Dialect::Sqlite => open.newest_data_version().await? != open.data_version,
             Dialect::Postgres | Dialect::MySql => {
                 let Position { entries, nodes } = self.known.tails.position();
                 OF_ENTRIES.newest(&mut open.db).await? > entries || OF_NODES.newest(&mut open.db).await? > nodes
@@ -354,7 +344,7 @@ impl Feed {
         }
         let open = Open::of(&mut self.open, &self.database).await?;
         // Read before the snapshot is taken: a write in between is looked for again, not missed.
-        let data_version = data_version(&mut open.db).await?;
+        let data_version = open.newest_data_version().await?;
         let stale = self.bundles_stale || data_version != open.data_version;
         open.data_version = data_version;
         self.known.tails.probe(&mut open.db, &self.clock).await?;
@@ -449,34 +439,9 @@ impl Feed {
     }
 }
 
-impl Open {
-    /// The open connection, or a new one if there is none to the file behind the path. Whoever asks for it is in the middle
-    /// of something until he calls it idle: after an error, or when his future is dropped, it is not used again.
-    async fn of<'o>(open: &'o mut Option<Self>, database: &Database) -> Result<&'o mut Self, Error> {
-        let identity = database.identity();
-        if open.as_ref().is_none_or(|open| open.identity != identity || !open.is_idle) {
-            *open = None;
-        }
-        let open = match open {
-            Some(open) => open,
-            None => open.insert(Self { db: database.read().await?, identity, data_version: 0, is_idle: true }),
-        };
-        open.is_idle = false;
-        Ok(open)
-    }
-}
-
 fn sleep(clock: &Clock, length: Duration) -> BoxFuture<'static, ()> {
     let clock = clock.clone();
     Box::pin(async move { clock.sleep(length).await })
-}
-
-/// A number that changes when another connection, of this process or another, has committed to a file.
-async fn data_version(db: &mut Connection) -> Result<i64, Error> {
-    if db.dialect().is_server() {
-        return Ok(0);
-    }
-    Ok(db.row(Sql::new("PRAGMA data_version"), |row| row.integer(0)).await?.unwrap_or_default())
 }
 
 impl std::fmt::Debug for Feed {
