@@ -1,9 +1,9 @@
-//! The files of `entry create -data` and `entry delete -file`, and the moment of `-expiresBefore`. Members that mean
+//! The files of `entry create -data`, `entry delete -file` and `federation create -data`, and the moment of `-expiresBefore`. Members that mean
 //! nothing change nothing.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use steeple_server_cmd::{check_date, read_entries, read_entry_ids};
+use steeple_server_cmd::{check_date, read_entries, read_entry_ids, read_relationships};
 use steeple_spiffe::{SpiffeId, TrustDomain};
 
 fuzz_target!(|data: &[u8]| {
@@ -20,6 +20,10 @@ fuzz_target!(|data: &[u8]| {
     }
     if let Ok(ids) = read_entry_ids(data) {
         assert_eq!(read_entry_ids(&with_another_member(data)).ok(), Some(ids));
+    }
+    if let Ok(relationships) = read_relationships(data) {
+        assert!(relationships.iter().all(|it| it.bundle_endpoint_profile.is_some() && !it.trust_domain.is_empty()));
+        assert_eq!(read_relationships(&with_another_member(data)).ok(), Some(relationships));
     }
     if let Ok(text) = std::str::from_utf8(data) {
         if check_date(text).is_ok() {

@@ -23,6 +23,8 @@ const PORT: &str = "8081";
 /// The same of another run, whose clocks were those of India: its database has times in that zone, as text. That and what
 /// the server said are with the other databases.
 const IN_INDIA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/whole/data/spire-1.15.3-kolkata");
+/// A small server below an authority that is in a file, and one agent.
+const BELOW: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/whole/data/spire-1.15.3-upstream");
 const DATABASES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/datastore/tests/data");
 
 #[test]
@@ -36,6 +38,39 @@ fn a_server_and_agents_of_the_reference_in_another_zone_go_on_where_they_were_st
     let of_database = Path::new(DATABASES).join("kolkata");
     let (manifest, database) = (of_database.with_extension("json"), of_database.with_extension("sqlite3"));
     go_on(Path::new(IN_INDIA), &manifest, &database, "Asia/Kolkata")
+}
+
+#[test]
+fn a_server_of_the_reference_below_another_authority_goes_on_where_it_was_stopped() -> Result<()> {
+    case(async |scratch| {
+        let left_behind = Path::new(BELOW);
+        let said: Value = serde_json::from_slice(&fs::read(left_behind.join("manifest.json"))?)?;
+        let mut domain = Domain::builder().write(scratch)?;
+        let dir = domain.server.conf.parent().context("no directory")?.to_owned();
+        copy(left_behind, &dir)?;
+        let port = domain.server.port.to_string();
+        domain.server.reconfigure(|conf| conf.replace(PORT, &port))?;
+        let keys = keys_of(&domain.server)?;
+        domain.server.start().await?;
+        is_the_same_server(&domain, &said).await?;
+        for kind in ["x509", "jwt"] {
+            let shown = domain.server.command(&["localauthority", kind, "show", "-output", "json"]).await?.json()?;
+            for place in ["active", "prepared", "old"] {
+                let (shown, said) = (&shown[place], &said["authority_state"][kind][place]);
+                ensure!(shown["authority_id"] == said["authority_id"], "{kind} {place}: {shown} in place of {said}");
+            }
+        }
+        let mut agent = agent_left_behind(&domain, "node1", &dir)?;
+        agent.start().await?;
+        serves(&domain, &agent, "/web").await?;
+        agent.stop().await?;
+        domain.server.stop().await?;
+        ensure!(keys_of(&domain.server)? == keys, "the server has other keys");
+        say(
+            "taken over: a server of SPIRE 1.15.3 below another authority, and its agent, go on with their keys and IDs",
+        );
+        Ok(())
+    })
 }
 
 fn go_on(left_behind: &Path, manifest: &Path, database: &Path, zone: &str) -> Result<()> {

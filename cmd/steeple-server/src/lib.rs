@@ -7,4 +7,4 @@ mod cli;
 
 pub use cli::main;
 #[cfg(fuzzing)]
-pub use cli::{check_date, read_entries, read_entry_ids};
+pub use cli::{check_date, read_entries, read_entry_ids, read_relationships};

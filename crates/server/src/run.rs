@@ -24,7 +24,7 @@ use crate::api::Parts;
 use crate::api::store::Told;
 use crate::ca::authorities::Authorities;
 use crate::ca::sign::Signing;
-use crate::ca::{Ca, CaError, Rotation};
+use crate::ca::{Ca, CaError, Orders, Rotation};
 use crate::config::Config;
 use crate::endpoints::{Endpoints, EndpointsError, Listen};
 use crate::entries::{Follower, Index, Loading};
@@ -206,12 +206,13 @@ async fn start(
     };
 
     // Where it can be reached.
+    let orders = rotation.orders();
     let parts = Parts {
         trust_domain: trust_domain.clone(),
         store: store.clone(),
         index: Arc::clone(&index),
         ca,
-        orders: rotation.orders(),
+        orders: orders.clone(),
         freshness: freshness.clone(),
         clock: clock.clone(),
     };
@@ -240,7 +241,7 @@ async fn start(
     );
     let mut tasks = Tasks::new(shutdown.clone());
     tasks.start("freshness", part(freshness.watch(shutdown.clone())));
-    tasks.start("feed", follow(feed, index, differences, shutdown.clone()));
+    tasks.start("feed", follow(feed, index, orders, differences, shutdown.clone()));
     tasks.start("CA rotation", part(rotation.run(shutdown.clone())));
     tasks.start("SVID rotation", part(svid_rotation.run(shutdown.clone())));
     tasks.start("pruning", part(pruning.run(shutdown.clone())));
@@ -274,6 +275,7 @@ async fn part<E: Into<RunError>>(run: impl Future<Output = Result<(), E>>) -> Re
 async fn follow(
     mut feed: Feed,
     index: Arc<Index>,
+    orders: Orders,
     differences: watch::Sender<usize>,
     shutdown: Shutdown,
 ) -> Result<(), RunError> {
@@ -284,6 +286,7 @@ async fn follow(
                 if let Some(found) = follower.take(change, &mut feed) {
                     info!(target: "feed", differences = found, "All of the database was read and compared");
                     differences.send_replace(found);
+                    orders.look();
                 }
             }
             // The feed waits by itself before it tries again.

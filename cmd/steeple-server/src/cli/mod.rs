@@ -32,6 +32,8 @@ mod x509;
 pub use self::agent::check_date;
 #[cfg(fuzzing)]
 pub use self::entry::{read_entries, read_entry_ids};
+#[cfg(fuzzing)]
+pub use self::federation::read_relationships;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

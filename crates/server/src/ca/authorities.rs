@@ -7,7 +7,7 @@ mod wit;
 #[cfg(fuzzing)]
 pub use fuzzing::take_up_journal;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -40,12 +40,14 @@ pub struct Authorities {
     pub(super) upstream: Option<UpstreamAuthority>,
     pub(super) store: DataStore,
     pub(super) clock: Clock,
-    journal: Journal,
+    pub(super) journal: Journal,
     pub(super) x509: Slots<X509Authority>,
     pub(super) jwt: Slots<JwtAuthority>,
-    wit: Slots<WitAuthority>,
+    pub(super) wit: Slots<WitAuthority>,
     pub(super) signing: Signing,
     pub(super) has_warned_of_jwt: bool,
+    /// Authorities that an operator has tainted or revoked here: they are not published again.
+    pub(super) given_up: HashSet<String>,
 }
 
 impl Authorities {
@@ -85,6 +87,7 @@ impl Authorities {
             wit,
             signing,
             has_warned_of_jwt: false,
+            given_up: HashSet::new(),
         };
         authorities.publish();
         Ok(authorities)
@@ -93,8 +96,9 @@ impl Authorities {
     /// Prepares and activates what is due.
     ///
     /// # Errors
-    /// When an authority could not be made; the ones that sign go on.
+    /// When an authority could not be made, or not be published again; the ones that sign go on.
     pub async fn rotate(&mut self) -> Result<(), CaError> {
+        Box::pin(self.publish_again()).await?;
         let now = self.clock.now();
         if self.x509.prepare_is_due(now) {
             measure("ca.manager.x509_ca.prepare", self.prepare_x509()).await?;
@@ -231,13 +235,9 @@ impl Authorities {
         let signer = self.generate(&format!("{kind}-{}", slot.name()), key_type).await?;
         let (key_id, issued_at) = (steeple_pki::random_key_id()?, self.clock.now());
         let not_after = issued_at + self.config.ttl;
-        let key = common::PublicKey {
-            pkix_bytes: signer.public_key().spki_der().to_vec(),
-            kid: key_id.clone(),
-            not_after: unix_seconds(not_after),
-            tainted_key: false,
-        };
-        Ok((JwtAuthority { key_id, signer, issued_at, not_after }, key))
+        let authority = JwtAuthority { key_id, signer, issued_at, not_after };
+        let key = authority.published();
+        Ok((authority, key))
     }
 
     async fn generate(&self, key_id: &str, key_type: KeyType) -> Result<Arc<dyn Signer>, CaError> {

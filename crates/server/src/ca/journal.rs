@@ -135,6 +135,22 @@ impl Journal {
         self.save().await;
     }
 
+    /// After the database has lost what was stored. The row may be another server's now, so it is looked for.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(super) async fn store_again(&mut self) -> Result<(), CaError> {
+        self.row = 0;
+        for entry in self.entries.x509_c_as.iter().rev() {
+            if let Some(found) = self.store.fetch_ca_journal(&entry.authority_id).await? {
+                self.row = found.id;
+                break;
+            }
+        }
+        self.save().await;
+        Ok(())
+    }
+
     /// A journal that cannot be stored costs a new authority at the next start, not this one's work.
     async fn save(&mut self) {
         if self.active_x509.is_empty() {

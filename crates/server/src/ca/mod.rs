@@ -5,6 +5,7 @@
 pub mod authorities;
 mod journal;
 pub mod orders;
+mod published;
 mod rotation;
 pub mod sign;
 mod slots;

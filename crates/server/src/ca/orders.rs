@@ -130,6 +130,7 @@ impl fmt::Display for Place {
 type Answer<T> = oneshot::Sender<Result<T, OrderError>>;
 
 pub(super) enum Order {
+    Look,
     Show(Of, Answer<State>),
     Prepare(Of, Answer<Described>),
     Activate(Of, String, Answer<Described>),
@@ -155,6 +156,12 @@ impl Orders {
     /// [`OrderError::NotRunning`].
     pub async fn show(&self, of: Of) -> Result<State, OrderError> {
         self.give(|answer| Order::Show(of, answer)).await
+    }
+
+    /// Has the authorities looked at at once: the database may have lost what was published.
+    pub fn look(&self) {
+        // Whoever has many orders waiting looks soon enough.
+        let _ = self.0.try_send(Order::Look);
     }
 
     /// Makes the next authority and publishes it. One that was prepared before loses its place.
@@ -218,6 +225,7 @@ impl Authorities {
     /// Does as it is told. Whoever has given the order may have gone: it is carried out all the same.
     pub(super) async fn carry_out(&mut self, order: Order) {
         match order {
+            Order::Look => {}
             Order::Show(of, answer) => drop(answer.send(self.state(of))),
             Order::Prepare(of, answer) => drop(answer.send(self.prepare_by_hand(of).await)),
             Order::Activate(of, id, answer) => drop(answer.send(self.activate_by_hand(of, &id).await)),
@@ -268,7 +276,8 @@ impl Authorities {
         let (trust_domain, id) = (self.trust_domain.id().to_string(), id.to_owned());
         match of {
             Of::X509 => {
-                self.store.write(TaintX509Authority { trust_domain, subject_key_id: id }).await?;
+                self.store.write(TaintX509Authority { trust_domain, subject_key_id: id.clone() }).await?;
+                self.given_up.insert(id);
                 self.signing.taint(self.x509.old().map(|old| old.certificate.clone()));
             }
             Of::Jwt => drop(self.store.write(TaintJwtAuthority { trust_domain, key_id: id }).await?),
@@ -288,7 +297,8 @@ impl Authorities {
         let (trust_domain, id) = (self.trust_domain.id().to_string(), id.to_owned());
         match of {
             Of::X509 if place == Some(Place::Old) => {
-                self.store.write(RevokeX509Authority { trust_domain, subject_key_id: id }).await?;
+                self.store.write(RevokeX509Authority { trust_domain, subject_key_id: id.clone() }).await?;
+                self.given_up.insert(id);
             }
             Of::X509 => return Err(OrderError::NotOld),
             Of::Jwt => {

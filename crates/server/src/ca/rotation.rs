@@ -76,6 +76,9 @@ impl Rotation {
                 // The sender is ours as well.
                 Some(order) = self.orders.1.recv() => order,
             };
+            if matches!(order, Order::Look) {
+                return true;
+            }
             self.authorities.carry_out(order).await;
         }
     }

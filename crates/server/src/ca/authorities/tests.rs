@@ -1,5 +1,6 @@
 mod below;
 mod by_hand;
+mod moved_back;
 mod ten_days;
 mod wit;
 

@@ -111,6 +111,7 @@ async fn ten_days_have_no_instant_without_a_valid_svid() {
             let old = Certificate::from_der(history[4].0.as_ref().unwrap()).unwrap();
             let named = || ("spiffe://example.org".to_owned(), x509::hex(old.subject_key_id().unwrap()));
             let (trust_domain, subject_key_id) = named();
+            authorities.given_up.insert(subject_key_id.clone());
             place.store.write(TaintX509Authority { trust_domain, subject_key_id }).await.unwrap();
             holder.verifies(&published(&place).await, now);
             holder.renew_svid(&ca).await;
