@@ -23,12 +23,14 @@
 //! | `STEEPLE_TRIES` | how often a bench measures |
 //! | `STEEPLE_ROTATION_SECONDS` | how long the case of rotation goes on |
 //! | `STEEPLE_EVERY_WRITE` | kills in the middle of each write to a database |
+//! | `STEEPLE_MIXED_SECONDS` | how long servers of both kinds write to one database; for `make peer` alone |
 //! | `CI` | `true`: what cannot run on this machine fails |
 //!
 //! The daemons are Steeple's (`steeple-server`, `steeple-agent`) or, for what is not there under these names, those of
 //! SPIRE (`spire-server`, `spire-agent`), whose answers are the yardstick. A directory with one of each mixes them.
 
 mod agent;
+mod agent_by_hand;
 mod binaries;
 mod case;
 mod clock;
@@ -44,6 +46,7 @@ mod process;
 mod random;
 mod report;
 mod server;
+mod shared;
 mod shim;
 mod toxiproxy;
 mod wait;
@@ -52,6 +55,7 @@ mod wire;
 mod workload;
 
 pub use agent::Agent;
+pub use agent_by_hand::{AgentByHand, Port};
 pub use binaries::{Binaries, Program, steeple};
 pub use case::{Scratch, case};
 pub use clock::WallClock;
@@ -67,6 +71,7 @@ pub use process::{Daemon, Output};
 pub use random::Random;
 pub use report::cannot_run_here;
 pub use server::Server;
+pub use shared::{Shared, at_mariadb, at_postgres, database_name, mysql_url, postgres_url};
 pub use shim::{Kill, Shim, Trap};
 pub use steeple_testkit::report::{say, skipped_on_the_reference};
 pub use toxiproxy::Toxiproxy;

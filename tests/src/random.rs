@@ -6,7 +6,7 @@ use steeple_runtime::Clock;
 
 use crate::say;
 
-/// A small repeatable generator (SplitMix64): the moments at which a case kills a process.
+/// A small repeatable generator (SplitMix64): the moments at which a case kills a process, and what it does next.
 pub struct Random(u64);
 
 impl Random {
@@ -29,6 +29,11 @@ impl Random {
     /// A moment from now up to `limit`.
     pub fn moment(&mut self, limit: Duration) -> Duration {
         limit.mul_f64(self.next() as f64 / u64::MAX as f64)
+    }
+
+    /// A number below `limit`, which must not be 0.
+    pub fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit as u64) as usize
     }
 
     fn next(&mut self) -> u64 {

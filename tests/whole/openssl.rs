@@ -19,12 +19,11 @@ use steeple_proto::spire::api::server::svid::v1::{
 use steeple_runtime::Clock;
 use steeple_spiffe::SpiffeId;
 use steeple_spiffe::x509::{Certificate, X509Svid, verify_x509_svid};
-use steeple_tests::{Agent, Domain, Scratch, cannot_run_here, case, say, until, within};
+use steeple_tests::{Agent, AgentByHand, Domain, Port, Scratch, cannot_run_here, case, say, until, within};
 use steeple_transport::dial;
 use tokio::process::Command;
 
 use crate::hostile::callers::workload_svid;
-use crate::hostile::intruder::{Port, request};
 
 const WEB: &str = "spiffe://example.org/web";
 const KEYS: [KeyType; 4] = [KeyType::EcP256, KeyType::EcP384, KeyType::Rsa2048, KeyType::Rsa4096];
@@ -121,7 +120,7 @@ fn openssl_accepts_svids_of_a_server_below_a_server_with_the_bundle_of_the_upper
         let mut accepted = 0;
         for kind in KEYS {
             let key = PrivateKey::generate(kind)?;
-            let csr = request(&key, Some(&trust_domain))?;
+            let csr = AgentByHand::request(&key, Some(&trust_domain))?;
             // Until the server knows the entry.
             let signed = until("an authority of the lower server", async || {
                 let request = NewDownstreamX509caRequest { csr: csr.clone(), preferred_ttl: 0 };

@@ -20,27 +20,26 @@ use steeple_proto::spire::api::server::svid::v1::{
 };
 use steeple_proto::spire::api::types::{Entry, EntryMask, Selector, Spiffeid};
 use steeple_spiffe::{Certificate, SpiffeId};
-use steeple_tests::{Domain, case, until, within};
+use steeple_tests::{AgentByHand, Domain, Port, case, until, within};
 use steeple_transport::dial;
 use tonic::Code;
-
-use super::intruder::{Intruder, Port, request};
 
 /// A trust domain where one agent has what the other one wants.
 struct Scene {
     domain: Domain,
     port: Port,
-    victim: Intruder,
+    victim: AgentByHand,
     /// The victim's entry, and the intruder's own.
     theirs: String,
     own: String,
-    intruder: Intruder,
+    intruder: AgentByHand,
 }
 
 impl Scene {
     async fn set(domain: Domain) -> Result<Self> {
         let port = Port::of(&domain).await?;
-        let (victim, intruder) = (Intruder::attest(&domain, &port).await?, Intruder::attest(&domain, &port).await?);
+        let (victim, intruder) =
+            (AgentByHand::attest(&domain, &port).await?, AgentByHand::attest(&domain, &port).await?);
         let theirs = domain.entry(victim.id.as_str(), "/payroll", &[]).await?;
         let own = domain.entry(intruder.id.as_str(), "/web", &[]).await?;
         let scene = Self { domain, port, victim, theirs, own, intruder };
@@ -156,7 +155,7 @@ fn an_agent_gets_no_svid_for_an_entry_that_it_does_not_have_and_does_not_learn_w
     case(async |scratch| {
         let scene = Scene::set(Domain::builder().start(scratch).await?).await?;
         let key = PrivateKey::generate(KeyType::EcP256)?;
-        let csr = request(&key, Some(&SpiffeId::parse(&scene.domain.id("/payroll"))?))?;
+        let csr = AgentByHand::request(&key, Some(&SpiffeId::parse(&scene.domain.id("/payroll"))?))?;
         let broken = [&csr[..csr.len() - 1], &[csr[csr.len() - 1] ^ 1]].concat();
         let params =
             |entry_id: &str, csr: &[u8]| NewX509svidParams { entry_id: entry_id.to_owned(), csr: csr.to_vec() };
@@ -269,13 +268,13 @@ fn an_agent_can_neither_become_another_one_nor_speak_for_it() -> Result<()> {
         // The other's name in its request, and the server's: it gets its own.
         let server = SpiffeId::parse(&scene.domain.id("/spire/server"))?;
         for id in [&scene.victim.id, &server] {
-            let params = Some(AgentX509svidParams { csr: request(&key, Some(id))? });
+            let params = Some(AgentX509svidParams { csr: AgentByHand::request(&key, Some(id))? });
             let svid = agents.renew_agent(RenewAgentRequest { params }).await?.into_inner().svid.context("no SVID")?;
             let leaf = Certificate::from_der(svid.cert_chain.first().context("no leaf")?)?;
             assert_eq!(leaf.spiffe_id()?, scene.intruder.id);
         }
         // A request that another one has signed, or nobody.
-        let sound = request(&key, None)?;
+        let sound = AgentByHand::request(&key, None)?;
         let broken = [&sound[..sound.len() - 1], &[sound[sound.len() - 1] ^ 1]].concat();
         for csr in [broken, b"garbage".to_vec(), vec![0x30; 70_000], Vec::new()] {
             let params = Some(AgentX509svidParams { csr });
@@ -285,7 +284,7 @@ fn an_agent_can_neither_become_another_one_nor_speak_for_it() -> Result<()> {
         // The other's token is used up, as far as can be told it was never there.
         let mut told = Vec::new();
         for token in [&*scene.victim.token, "never-there", "../../server", "a/b"] {
-            let refusal = scene.port.attest(token, request(&key, None)?).await.unwrap_err();
+            let refusal = scene.port.attest(token, AgentByHand::request(&key, None)?).await.unwrap_err();
             told.push((refusal.code(), refusal.message().to_owned()));
         }
         let expected = "failed to attest: join token does not exist or has already been used".to_owned();
@@ -306,7 +305,7 @@ fn an_agent_can_neither_become_another_one_nor_speak_for_it() -> Result<()> {
 }
 
 /// The entries of which the server tells an agent.
-async fn entries(agent: &Intruder, output_mask: Option<EntryMask>) -> Result<Vec<String>> {
+async fn entries(agent: &AgentByHand, output_mask: Option<EntryMask>) -> Result<Vec<String>> {
     let mut entries = EntryClient::new(agent.channel.clone());
     ids(entries.get_authorized_entries(GetAuthorizedEntriesRequest { output_mask }).await?.into_inner().entries)
 }
@@ -318,7 +317,7 @@ fn ids(entries: Vec<Bytes>) -> Result<Vec<String>> {
 
 /// Makes entries of 600 bytes below an agent, as an administrator, and waits until the server tells it of them. Returns
 /// their ids.
-pub(super) async fn create(domain: &Domain, agent: &Intruder, count: usize) -> Result<Vec<String>> {
+pub(super) async fn create(domain: &Domain, agent: &AgentByHand, count: usize) -> Result<Vec<String>> {
     let before = entries(agent, None).await?.len();
     let wire = |path: &str| Some(Spiffeid { trust_domain: domain.name.clone(), path: path.to_owned() });
     let new = (0..count).map(|i| Entry {

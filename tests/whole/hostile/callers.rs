@@ -13,14 +13,13 @@ use steeple_proto::spire::api::types::permission_denied_details::Reason;
 use steeple_runtime::Clock;
 use steeple_spiffe::SpiffeId;
 use steeple_testkit::Ca;
-use steeple_tests::{Domain, case, say, until};
+use steeple_tests::{AgentByHand, Domain, Port, case, say, until};
 use steeple_transport::dial;
 use steeple_transport::status::denial_reason;
 use steeple_transport::tls::{Credential, credential_with_signer};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use super::intruder::{Intruder, Port, chain, request};
 use super::{call, methods};
 
 /// What anybody may call.
@@ -49,7 +48,7 @@ fn each_kind_of_caller_may_call_what_the_references_table_says_and_nothing_else(
     case(async |scratch| {
         let domain = Domain::builder().start(scratch).await?;
         let port = Port::of(&domain).await?;
-        let agent = Intruder::attest(&domain, &port).await?;
+        let agent = AgentByHand::attest(&domain, &port).await?;
         let workload = port.channel(Some(workload_svid(&domain, "/web").await?))?;
         let refusals = [
             refused(&agent.channel, &[ANYBODY, AGENTS].concat(), None).await?,
@@ -66,7 +65,7 @@ fn an_agent_that_is_none_any_more_may_call_what_strangers_may() -> Result<()> {
     case(async |scratch| {
         let domain = Domain::builder().start(scratch).await?;
         let port = Port::of(&domain).await?;
-        let superseded = Intruder::attest(&domain, &port).await?;
+        let superseded = AgentByHand::attest(&domain, &port).await?;
         let renewed = port.channel(Some(superseded.renew().await?))?;
         call(&renewed, AGENTS[3], &[]).await??;
         refused(&superseded.channel, ANYBODY, Some(Reason::AgentNotActive)).await?;
@@ -74,13 +73,14 @@ fn an_agent_that_is_none_any_more_may_call_what_strangers_may() -> Result<()> {
         call(&renewed, AGENTS[3], &[]).await??;
 
         for (verb, reason) in [("ban", Reason::AgentBanned), ("evict", Reason::AgentNotAttested)] {
-            let agent = Intruder::attest(&domain, &port).await?;
+            let agent = AgentByHand::attest(&domain, &port).await?;
             domain.server.command(&["agent", verb, "-spiffeID", agent.id.as_str()]).await?.ok()?;
             // The index learns of it a moment later than the database.
             let told = async || call(&agent.channel, AGENTS[3], &[]).await.ok()?.is_err().then_some(());
             until("the refusal", told).await?;
             refused(&agent.channel, ANYBODY, Some(reason)).await?;
-            let again = port.attest(&agent.token, request(&PrivateKey::generate(KeyType::EcP256)?, None)?).await;
+            let again =
+                port.attest(&agent.token, AgentByHand::request(&PrivateKey::generate(KeyType::EcP256)?, None)?).await;
             let again = again.err().context("attested with a token that was used")?;
             ensure!(again.code() == Code::InvalidArgument, "{again:?}");
         }
@@ -93,7 +93,7 @@ fn a_certificate_that_nobody_vouches_for_does_not_connect_at_all() -> Result<()>
     case(async |scratch| {
         let domain = Domain::builder().start(scratch).await?;
         let port = Port::of(&domain).await?;
-        let agent = Intruder::attest(&domain, &port).await?;
+        let agent = AgentByHand::attest(&domain, &port).await?;
         let now = Clock::system().now();
         const HOUR: Duration = Duration::from_secs(3600);
         // Other authorities of the same name, and of another trust domain.
@@ -162,8 +162,8 @@ async fn refused(channel: &Channel, allowed: &[&str], reason: Option<Reason>) ->
 /// What a workload gets whose operator has minted it for it.
 pub(crate) async fn workload_svid(domain: &Domain, path: &str) -> Result<Credential> {
     let key = PrivateKey::generate(KeyType::EcP256)?;
-    let csr = request(&key, Some(&SpiffeId::parse(&domain.id(path))?))?;
+    let csr = AgentByHand::request(&key, Some(&SpiffeId::parse(&domain.id(path))?))?;
     let mut svids = SvidClient::new(dial::local(&domain.server.socket));
     let svid = svids.mint_x509svid(MintX509svidRequest { csr, ttl: 0 }).await?.into_inner().svid.context("no SVID")?;
-    Ok(Credential::new(&chain(&svid)?, &key.to_pkcs8_der()?)?)
+    Ok(Credential::new(&AgentByHand::chain(&svid)?, &key.to_pkcs8_der()?)?)
 }

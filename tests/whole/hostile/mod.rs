@@ -7,7 +7,6 @@
 
 mod agent;
 pub(crate) mod callers;
-pub(crate) mod intruder;
 mod network;
 mod sync;
 mod wire;

@@ -11,11 +11,10 @@ use std::net::Ipv4Addr;
 use anyhow::{Context, Result, ensure};
 use nix::unistd::Pid;
 use steeple_runtime::os::raise_open_files;
-use steeple_tests::{Domain, case, say, until, within};
+use steeple_tests::{AgentByHand, Domain, Port, case, say, until, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::intruder::{Intruder, Port};
 use super::wire::{Ending, Wire, grpc, prefix};
 use super::{MIB, agent, call, memory};
 
@@ -29,14 +28,14 @@ const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
 struct Scene {
     domain: Domain,
     port: Port,
-    agent: Intruder,
+    agent: AgentByHand,
 }
 
 impl Scene {
     async fn set(domain: Domain) -> Result<Self> {
         raise_open_files();
         let port = Port::of(&domain).await?;
-        let agent = Intruder::attest(&domain, &port).await?;
+        let agent = AgentByHand::attest(&domain, &port).await?;
         Ok(Self { domain, port, agent })
     }
 
@@ -131,7 +130,7 @@ fn answers_that_an_agent_does_not_take_fill_its_account_and_not_the_memory() -> 
     case(async |scratch| {
         let mut scene = Scene::set(Domain::builder().start(scratch).await?).await?;
         let pid = scene.pid()?;
-        let intruder = Intruder::attest(&scene.domain, &scene.port).await?;
+        let intruder = AgentByHand::attest(&scene.domain, &scene.port).await?;
         // An answer has 600 KiB.
         agent::create(&scene.domain, &intruder, 1000).await?;
         let before = memory(pid)?;

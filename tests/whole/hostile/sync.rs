@@ -8,7 +8,7 @@ use steeple_proto::steeple::agent::sync::v1::sync_client::SyncClient;
 use steeple_proto::steeple::agent::sync::v1::{
     FollowRequest, FollowResponse, Open, Want, follow_request, follow_response,
 };
-use steeple_tests::{Domain, case, until, within};
+use steeple_tests::{AgentByHand, Domain, Port, case, until, within};
 use steeple_transport::status::denial_reason;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -16,7 +16,6 @@ use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
 use super::call;
-use super::intruder::{Intruder, Port};
 
 const ENTRIES: &str = "/spire.api.server.entry.v1.Entry/GetAuthorizedEntries";
 
@@ -86,7 +85,8 @@ fn forged_digests_and_ids_tell_an_agent_nothing_of_others() -> Result<()> {
         let domain = Domain::builder().start(scratch).await?;
         let partner = Domain::builder().name("partner.org").start(scratch).await?;
         let port = Port::of(&domain).await?;
-        let (victim, intruder) = (Intruder::attest(&domain, &port).await?, Intruder::attest(&domain, &port).await?);
+        let (victim, intruder) =
+            (AgentByHand::attest(&domain, &port).await?, AgentByHand::attest(&domain, &port).await?);
         let bundle = scratch.path().join("partner.json");
         let shown = partner.server.command(&["bundle", "show", "-format", "spiffe"]).await?.ok()?;
         std::fs::write(&bundle, shown)?;
@@ -143,7 +143,7 @@ fn the_stream_of_an_agent_that_is_none_any_more_ends_and_tells_it_why() -> Resul
         for (what, reason) in
             [("ban", Reason::AgentBanned), ("evict", Reason::AgentNotAttested), ("supersede", Reason::AgentNotActive)]
         {
-            let agent = Intruder::attest(&domain, &port).await?;
+            let agent = AgentByHand::attest(&domain, &port).await?;
             let mut followed = Followed::open(&agent.channel, Vec::new()).await?;
             followed.told().await?;
             if what == "supersede" {
@@ -173,7 +173,7 @@ fn the_stream_of_an_agent_whose_svid_ends_ends_with_it() -> Result<()> {
     case(async |scratch| {
         let domain = Domain::builder().agent_ttl("4s").start(scratch).await?;
         let port = Port::of(&domain).await?;
-        let agent = Intruder::attest(&domain, &port).await?;
+        let agent = AgentByHand::attest(&domain, &port).await?;
         let mut followed = Followed::open(&agent.channel, Vec::new()).await?;
         followed.told().await?;
         refused(&followed.end().await?, Reason::AgentExpired)?;

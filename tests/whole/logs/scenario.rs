@@ -12,13 +12,12 @@ use steeple_proto::spire::api::server::svid::v1::{MintX509svidRequest, NewDownst
 use steeple_proto::workload::X509svidRequest;
 use steeple_proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
 use steeple_spiffe::SpiffeId;
-use steeple_tests::{Agent, Domain, Scratch, Server};
+use steeple_tests::{Agent, AgentByHand, Domain, Port, Scratch, Server};
 use steeple_transport::dial;
 
 use super::Line;
 use crate::hostile::call;
 use crate::hostile::callers::workload_svid;
-use crate::hostile::intruder::{Port, request};
 
 /// A bundle from a file, with two kinds of keys.
 const STATIC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../cmd/steeple-server/tests/data/inputs/static.test.json");
@@ -225,7 +224,7 @@ async fn workload(agent: &Agent) -> Result<String> {
 async fn strangers(domain: &Domain) -> Result<()> {
     let port = Port::of(domain).await?;
     let below = port.channel(Some(workload_svid(domain, "/down").await?))?;
-    let csr = request(&PrivateKey::generate(KeyType::EcP256)?, Some(&SpiffeId::parse(&domain.id(""))?))?;
+    let csr = AgentByHand::request(&PrivateKey::generate(KeyType::EcP256)?, Some(&SpiffeId::parse(&domain.id(""))?))?;
     SvidClient::new(below).new_downstream_x509ca(NewDownstreamX509caRequest { csr, preferred_ttl: 0 }).await?;
     let stranger = port.channel(None)?;
     ensure!(call(&stranger, "/spire.api.server.entry.v1.Entry/ListEntries", &[]).await?.is_err());

@@ -9,14 +9,13 @@ use steeple_proto::spire::api::server::entry::v1::GetAuthorizedEntriesRequest;
 use steeple_proto::spire::api::server::entry::v1::entry_client::EntryClient;
 use steeple_proto::spire::api::server::svid::v1::svid_client::SvidClient;
 use steeple_proto::spire::api::server::svid::v1::{BatchNewX509svidRequest, NewX509svidParams};
-use steeple_tests::{Domain, Wire, until, within};
+use steeple_tests::{AgentByHand, Domain, Port, Wire, until, within};
 use steeple_transport::status::retry_delay;
 use steeple_transport::tls::Credential;
 use tonic::Code;
 
 use super::super::Shared;
 use super::{Site, WEB, row};
-use crate::hostile::intruder::{Intruder, Port, request};
 
 /// Asks as SPIRE's agent does, over a new connection: for the bundle, for its entries, and for the SVID of one.
 async fn sync(port: &Port, shown: &Credential, entry: &str) -> Result<()> {
@@ -29,7 +28,7 @@ async fn sync(port: &Port, shown: &Credential, entry: &str) -> Result<()> {
     let mut entries = EntryClient::new(channel.clone());
     let entries = within("the entries", entries.get_authorized_entries(asked)).await??.into_inner().entries;
     ensure!(entries.len() == 1, "{} entries", entries.len());
-    let csr = request(&PrivateKey::generate(KeyType::EcP256)?, None)?;
+    let csr = AgentByHand::request(&PrivateKey::generate(KeyType::EcP256)?, None)?;
     let params = vec![NewX509svidParams { entry_id: entry.to_owned(), csr }];
     let mut svids = SvidClient::new(channel);
     let answer = within("an SVID", svids.batch_new_x509svid(BatchNewX509svidRequest { params })).await??.into_inner();
@@ -67,7 +66,7 @@ fn an_agent_by_spires_rules_that_has_just_renewed_goes_on_without_the_database_a
         let wire = Wire::to(shared.port).await?;
         let domain = Domain::builder().database(shared.through(wire.port)).start(scratch).await?;
         let port = Port::of(&domain).await?;
-        let mut agent = Intruder::attest(&domain, &port).await?;
+        let mut agent = AgentByHand::attest(&domain, &port).await?;
         let entry = domain.entry(agent.id.as_str(), "/web", &[]).await?;
         until("its entry", async || sync(&port, &agent.credential, &entry).await.ok()).await?;
 

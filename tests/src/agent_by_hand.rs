@@ -1,4 +1,4 @@
-//! An agent that is none: it has attested like any other, and calls what it likes.
+//! An agent that is a test: it has attested like any other, and calls what it likes.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -14,7 +14,6 @@ use steeple_proto::spire::api::server::bundle::v1::bundle_client::BundleClient;
 use steeple_proto::spire::api::types::{AttestationData, X509svid};
 use steeple_runtime::Clock;
 use steeple_spiffe::{Certificate, SpiffeId};
-use steeple_tests::Domain;
 use steeple_transport::dial::{self, Proxy};
 use steeple_transport::tls::{self, Credential, Expect};
 use tokio::net::{TcpSocket, TcpStream};
@@ -26,37 +25,59 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tonic::Status;
 use tonic::transport::Channel;
 
+use crate::{Domain, Server};
+
 /// The server's TCP port, as a stranger finds it.
-pub(crate) struct Port {
+pub struct Port {
     server: SpiffeId,
     authorities: Arc<[Certificate]>,
     number: u16,
 }
 
 impl Port {
-    /// Of this server.
-    pub(crate) async fn of(domain: &Domain) -> Result<Self> {
-        let mut bundles = BundleClient::new(dial::local(&domain.server.socket));
+    /// Of the first server.
+    ///
+    /// # Errors
+    /// The server does not say which authorities there are.
+    pub async fn of(domain: &Domain) -> Result<Self> {
+        Self::of_server(domain, &domain.server).await
+    }
+
+    /// Of one of several servers.
+    ///
+    /// # Errors
+    /// The server does not say which authorities there are.
+    pub async fn of_server(domain: &Domain, server: &Server) -> Result<Self> {
+        let mut bundles = BundleClient::new(dial::local(&server.socket));
         let bundle = bundles.get_bundle(GetBundleRequest { output_mask: None }).await?.into_inner();
         let authorities = bundle.x509_authorities.iter().map(|authority| Certificate::from_der(&authority.asn1));
-        let server = SpiffeId::parse(&domain.id("/spire/server"))?;
-        Ok(Self { server, authorities: authorities.collect::<Result<_, _>>()?, number: domain.server.port })
+        let id = SpiffeId::parse(&domain.id("/spire/server"))?;
+        Ok(Self { server: id, authorities: authorities.collect::<Result<_, _>>()?, number: server.port })
     }
 
     /// A channel that shows this credential, or none.
-    pub(crate) fn channel(&self, credential: Option<Credential>) -> Result<Channel> {
+    ///
+    /// # Errors
+    /// The credential cannot be used for TLS.
+    pub fn channel(&self, credential: Option<Credential>) -> Result<Channel> {
         Ok(dial::server("127.0.0.1", self.number, self.tls(credential)?, Proxy::none(), Clock::system()))
     }
 
     /// A bare connection from one of this host's addresses.
-    pub(super) async fn dial(&self, from: Ipv4Addr) -> Result<TcpStream> {
+    ///
+    /// # Errors
+    /// The server is not there.
+    pub async fn dial(&self, from: Ipv4Addr) -> Result<TcpStream> {
         let socket = TcpSocket::new_v4()?;
         socket.bind((from, 0).into())?;
         Ok(socket.connect((Ipv4Addr::LOCALHOST, self.number).into()).await?)
     }
 
     /// A connection whose handshake is done.
-    pub(super) async fn connect(&self, from: Ipv4Addr, credential: Option<Credential>) -> Result<TlsStream<TcpStream>> {
+    ///
+    /// # Errors
+    /// The server is not there, or refuses the credential.
+    pub async fn connect(&self, from: Ipv4Addr, credential: Option<Credential>) -> Result<TlsStream<TcpStream>> {
         let connector = TlsConnector::from(self.tls(credential)?);
         let name = ServerName::try_from("nobody").context("a name for nobody")?;
         Ok(connector.connect(name, self.dial(from).await?).await?)
@@ -69,7 +90,10 @@ impl Port {
     }
 
     /// Attests with this token and key, whosever they are.
-    pub(super) async fn attest(&self, token: &str, csr: Vec<u8>) -> Result<X509svid, Status> {
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn attest(&self, token: &str, csr: Vec<u8>) -> Result<X509svid, Status> {
         let params = attest_agent_request::Params {
             data: Some(AttestationData { r#type: "join_token".into(), payload: token.as_bytes().to_vec() }),
             params: Some(AgentX509svidParams { csr }),
@@ -85,51 +109,70 @@ impl Port {
     }
 }
 
-/// An attested agent in the hands of somebody else.
-pub(crate) struct Intruder {
-    pub(crate) id: SpiffeId,
+/// An attested agent.
+pub struct AgentByHand {
+    /// Its SPIFFE ID.
+    pub id: SpiffeId,
     /// What it attested with.
-    pub(super) token: String,
+    pub token: String,
     /// Its SVID, leaf first.
-    pub(super) chain: Vec<Certificate>,
-    pub(crate) credential: Credential,
-    pub(super) channel: Channel,
+    pub chain: Vec<Certificate>,
+    /// What it shows.
+    pub credential: Credential,
+    /// To the server that it attested at.
+    pub channel: Channel,
 }
 
-impl Intruder {
+impl AgentByHand {
     /// A new one, with a token of its own.
-    pub(crate) async fn attest(domain: &Domain, port: &Port) -> Result<Self> {
+    ///
+    /// # Errors
+    /// The server gives no token, or refuses it.
+    pub async fn attest(domain: &Domain, port: &Port) -> Result<Self> {
         let (token, key) = (domain.server.token(&[]).await?, PrivateKey::generate(KeyType::EcP256)?);
-        let svid = port.attest(&token, request(&key, None)?).await?;
-        let (chain, credential) = (chain(&svid)?, credential(&svid, &key)?);
+        let svid = port.attest(&token, Self::request(&key, None)?).await?;
+        let (chain, credential) = (Self::chain(&svid)?, credential(&svid, &key)?);
         let id = SpiffeId::parse(&domain.id(&format!("/spire/agent/join_token/{token}")))?;
         Ok(Self { id, token, chain, channel: port.channel(Some(credential.clone()))?, credential })
     }
 
     /// Renews its SVID; the one before it stays good until the new one is shown.
-    pub(crate) async fn renew(&self) -> Result<Credential> {
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn renew(&self) -> Result<Credential> {
         let key = PrivateKey::generate(KeyType::EcP256)?;
-        let params = Some(AgentX509svidParams { csr: request(&key, None)? });
+        let params = Some(AgentX509svidParams { csr: Self::request(&key, None)? });
         let answer = AgentClient::new(self.channel.clone()).renew_agent(RenewAgentRequest { params }).await?;
         credential(&answer.into_inner().svid.context("no SVID")?, &key)
     }
 
     /// Shows this one from now on.
-    pub(crate) fn show(&mut self, port: &Port, credential: Credential) -> Result<()> {
+    ///
+    /// # Errors
+    /// It cannot be used for TLS.
+    pub fn show(&mut self, port: &Port, credential: Credential) -> Result<()> {
         self.channel = port.channel(Some(credential))?;
         Ok(())
     }
-}
 
-/// A request for a certificate of this key, with a name that is asked for.
-pub(crate) fn request(key: &PrivateKey, id: Option<&SpiffeId>) -> Result<Vec<u8>> {
-    Ok(csr::build(&Name::try_from(&certificate::svid_subject())?, id, &[], key)?)
+    /// A request for a certificate of this key, with a name that is asked for.
+    ///
+    /// # Errors
+    /// The request cannot be signed.
+    pub fn request(key: &PrivateKey, id: Option<&SpiffeId>) -> Result<Vec<u8>> {
+        Ok(csr::build(&Name::try_from(&certificate::svid_subject())?, id, &[], key)?)
+    }
+
+    /// The certificates of an SVID, leaf first.
+    ///
+    /// # Errors
+    /// One of them cannot be read.
+    pub fn chain(svid: &X509svid) -> Result<Vec<Certificate>> {
+        Ok(svid.cert_chain.iter().map(|der| Certificate::from_der(der)).collect::<Result<_, _>>()?)
+    }
 }
 
 fn credential(svid: &X509svid, key: &PrivateKey) -> Result<Credential> {
-    Ok(Credential::new(&chain(svid)?, &key.to_pkcs8_der()?)?)
-}
-
-pub(super) fn chain(svid: &X509svid) -> Result<Vec<Certificate>> {
-    Ok(svid.cert_chain.iter().map(|der| Certificate::from_der(der)).collect::<Result<_, _>>()?)
+    Ok(Credential::new(&AgentByHand::chain(svid)?, &key.to_pkcs8_der()?)?)
 }
