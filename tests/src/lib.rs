@@ -69,7 +69,7 @@ pub use peer::{Peer, begin, connect, echo, serial};
 pub use port::free_port;
 pub use process::{Daemon, Output};
 pub use random::Random;
-pub use report::cannot_run_here;
+pub use report::{cannot_run_here, figures};
 pub use server::Server;
 pub use shared::{Shared, at_mariadb, at_postgres, database_name, mysql_url, postgres_url};
 pub use shim::{Kill, Shim, Trap};

@@ -36,6 +36,16 @@ impl Random {
         (self.next() % limit as u64) as usize
     }
 
+    /// One of these, which must not be none.
+    pub fn one_of<'t, T>(&mut self, these: &'t [T]) -> &'t T {
+        &these[self.below(these.len())]
+    }
+
+    /// A generator of its own, for what happens at the same time.
+    pub fn another(&mut self) -> Self {
+        Self(self.next())
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

@@ -1,11 +1,11 @@
 //! How long a change takes. Prints figures and asserts nothing about them: the machine may be busy.
 
 use std::env;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use steeple_proto::workload::X509svidResponse;
-use steeple_tests::{Domain, case, say, within};
+use steeple_tests::{Domain, case, figures, say, within};
 use tonic::Streaming;
 
 /// A few seconds; `STEEPLE_TRIES` is for more.
@@ -55,12 +55,4 @@ async fn until_count(stream: &mut Streaming<X509svidResponse>, count: usize) -> 
             return Ok(());
         }
     }
-}
-
-pub(crate) fn figures(what: &str, mut times: Vec<Duration>) -> String {
-    times.sort_unstable();
-    // The smallest time that so many percent of the tries do not exceed.
-    let percentile = |percent: usize| times[(times.len() * percent).div_ceil(100).max(1) - 1].as_secs_f64() * 1000.0;
-    let (p50, p99, max) = (percentile(50), percentile(99), percentile(100));
-    format!("bench: {what}: {} tries, p50 {p50:.1} ms, p99 {p99:.1} ms, max {max:.1} ms", times.len())
 }

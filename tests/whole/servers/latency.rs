@@ -7,11 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use steeple_testkit::database::pgbouncer;
-use steeple_tests::{Binaries, Database, Domain, Scratch, Wire, case, say};
+use steeple_tests::{Binaries, Database, Domain, Scratch, Wire, case, figures, say};
 
 use super::reach::until_count;
 use super::{Shared, at_postgres, is_ours};
-use crate::bench::figures;
 
 /// A few seconds; `STEEPLE_TRIES` is for more.
 const TRIES: usize = 40;
