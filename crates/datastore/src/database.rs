@@ -130,6 +130,10 @@ const TLS_OF_MYSQL: &str = "TLS requested but server does not support TLS";
 fn unreachable(error: Option<sqlx::Error>, timeout: Duration, address: &str, without_tls: &str) -> Error {
     match error {
         None => Error::Unavailable(format!("the database did not answer within {} s: {address}", timeout.as_secs())),
+        // The driver's TLS tells so of what it cannot accept, and of what is not accepted of it.
+        Some(sqlx::Error::Io(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
+            Error::Unavailable(format!("dial {address}: tls: {error}"))
+        }
         Some(sqlx::Error::Io(error)) => {
             let text = error.to_string();
             // The system's number stands behind its text.

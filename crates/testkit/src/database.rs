@@ -31,6 +31,8 @@ pub struct DatabaseServer {
     pub sockets: PathBuf,
     /// A file with the authority of its certificate, which is for `localhost`. Nobody has to use TLS.
     pub authority: PathBuf,
+    /// Files with a certificate of that authority for clients, and its key.
+    pub client: (PathBuf, PathBuf),
     shell: Mutex<Shell>,
 }
 
@@ -74,6 +76,8 @@ impl DatabaseServer {
 pub const USER: &str = "steeple";
 /// Members of this role of PostgreSQL need a password. It is made by who wants it.
 pub const WITH_PASSWORD: &str = "with_password";
+/// Likewise a certificate.
+pub const WITH_CERTIFICATE: &str = "with_certificate";
 
 /// PostgreSQL. One for all tests of this process.
 pub fn postgres() -> &'static DatabaseServer {
@@ -173,7 +177,7 @@ fn start_in(shell: &[&str], script: &[&str]) -> DatabaseServer {
     // Free now, and nobody else takes a port without being told to.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let dir = tempfile::Builder::new().prefix("steeple-db-").tempdir().unwrap().keep();
-    let authority = certify(&dir);
+    let (authority, client) = certify(&dir);
     let mut shell = Command::new(shell[0])
         .args(&shell[1..])
         .args(["-c", &[START, &script.concat()].concat(), "bash"])
@@ -190,24 +194,28 @@ fn start_in(shell: &[&str], script: &[&str]) -> DatabaseServer {
     // Somebody has to take what it still says. Nobody waits for it when the server is dropped.
     let (says, said) = mpsc::channel();
     std::thread::spawn(move || lines.try_for_each(|line| says.send(line)));
-    DatabaseServer { port, sockets: dir, authority, shell: Mutex::new(Shell { process: shell, said }) }
+    DatabaseServer { port, sockets: dir, authority, client, shell: Mutex::new(Shell { process: shell, said }) }
 }
 
-/// Writes the server's certificate and key; returns where the authority's is.
-fn certify(dir: &Path) -> PathBuf {
+/// Writes the certificates and keys of the server and of clients; returns where the authority's and the clients' are.
+fn certify(dir: &Path) -> (PathBuf, (PathBuf, PathBuf)) {
+    let ca = Ca::new("database.test", Clock::system().now());
+    write_certificate(&ca, "localhost", dir, "server");
+    let authority = dir.join("authority.pem");
+    std::fs::write(&authority, ca.root().to_pem()).unwrap();
+    (authority, write_certificate(&ca, "client.test", dir, "client"))
+}
+
+/// Writes a certificate for a DNS name, good for a day, and its key; returns where they are.
+pub fn write_certificate(ca: &Ca, dns_name: &str, dir: &Path, file: &str) -> (PathBuf, PathBuf) {
     let now = Clock::system().now();
-    let ca = Ca::new("database.test", now);
-    let (certificate, key) = ca.web("localhost", now - HOUR..now + 24 * HOUR);
-    let write = |name: &str, pem: &str| {
-        let path = dir.join(name);
-        std::fs::write(&path, pem).unwrap();
-        path
-    };
-    write("server.pem", &certificate.to_pem());
+    let (certificate, key) = ca.web(dns_name, now - HOUR..now + 24 * HOUR);
     let key = PrivateKey::from_pkcs8_der(&key).unwrap().to_pkcs8_pem().unwrap();
-    let key = write("server.key", &key);
-    std::fs::set_permissions(key, std::fs::Permissions::from_mode(0o600)).unwrap();
-    write("authority.pem", &ca.root().to_pem())
+    let paths = (dir.join(file).with_extension("pem"), dir.join(file).with_extension("key"));
+    std::fs::write(&paths.0, certificate.to_pem()).unwrap();
+    std::fs::write(&paths.1, key).unwrap();
+    std::fs::set_permissions(&paths.1, std::fs::Permissions::from_mode(0o600)).unwrap();
+    paths
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -275,7 +283,9 @@ bin=$(ls -d /usr/lib/postgresql/*/bin 2> /dev/null | sort -V | tail -n 1) || tru
 const NEW_POSTGRES: &str = r#"
 as_owner "$bin/initdb" -D "$dir/data" -U steeple -A trust -E UTF8 --locale=C.UTF-8 -N > "$dir/initdb.log" 2>&1 ||
     { cat "$dir/initdb.log"; exit 1; }
-printf "%s\n" "host all +with_password 127.0.0.1/32 scram-sha-256" | cat - "$dir/data/pg_hba.conf" > "$dir/hba"
+printf "%s\n" "host all +with_password 127.0.0.1/32 scram-sha-256" \
+    "hostssl all +with_certificate 127.0.0.1/32 trust clientcert=verify-ca" \
+    "hostnossl all +with_certificate 127.0.0.1/32 reject" | cat - "$dir/data/pg_hba.conf" > "$dir/hba"
 cat "$dir/hba" > "$dir/data/pg_hba.conf"
 "#;
 
@@ -287,7 +297,7 @@ const SERVED_POSTGRES: &str = r#"
 is_ready() { "$bin/pg_isready" -h "$dir" -p "$port" -U steeple; }
 mount_disk
 serve "$bin/postgres" -D "$dir/data" -p "$port" -k "$dir" -c listen_addresses=127.0.0.1 -c fsync=off \
-    -c ssl=on -c ssl_cert_file="$dir/server.pem" -c ssl_key_file="$dir/server.key" \
+    -c ssl=on -c ssl_cert_file="$dir/server.pem" -c ssl_key_file="$dir/server.key" -c ssl_ca_file="$dir/authority.pem" \
     -c max_connections=400 -c shared_buffers=64MB -c log_min_messages=warning
 "#;
 
@@ -305,7 +315,7 @@ log=
 is_ready() { mariadb-admin --no-defaults -h 127.0.0.1 -P "$port" -u steeple ping; }
 serve mariadbd --no-defaults --datadir="$dir/data" --socket="$dir/socket" --pid-file="$dir/pid" \
     --bind-address=127.0.0.1 --port="$port" --skip-name-resolve --init-file="$dir/init.sql" --max-connections=400 \
-    --ssl-cert="$dir/server.pem" --ssl-key="$dir/server.key" \
+    --ssl-cert="$dir/server.pem" --ssl-key="$dir/server.key" --ssl-ca="$dir/authority.pem" \
     --innodb-flush-log-at-trx-commit=0 --innodb-lock-wait-timeout=5 $log
 "#;
 

@@ -197,6 +197,10 @@ impl MySqlServer {
             options = options.ssl_ca(root_ca);
         }
         if let (Some(certificate), Some(key)) = (client_certificate, client_key) {
+            if [certificate, key].iter().any(|path| std::fs::read(path).is_err()) {
+                let what = "failed to load client certificate defined in client_cert_path and client_key_path";
+                return Err(Error::ConnectionString(format!("invalid mysql config: {what}")));
+            }
             options = options.ssl_client_cert(certificate).ssl_client_key(key);
         }
         Ok(if *log_statements { options } else { options.disable_statement_logging() })

@@ -15,6 +15,7 @@ use std::time::Duration;
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use steeple_runtime::Clock;
+use steeple_runtime::os::reason;
 
 use self::hosts::{Host, Wanted};
 use super::{CONNECT, TLS_OF_POSTGRES, unreachable, within};
@@ -136,6 +137,7 @@ impl PostgresServer {
         for wanted in wanted.in_turn() {
             for host in &hosts {
                 let options = self.options(host)?;
+                self.readable(&options)?;
                 let connecting = within(clock, timeout, options.connect()).await;
                 let connected = connecting.map_err(|it| unreachable(it, timeout, &host.address(), TLS_OF_POSTGRES));
                 let fitting = match connected {
@@ -211,6 +213,24 @@ impl PostgresServer {
         passfile::password(&path, &login)
     }
 
+    /// Whether certificates and keys stand in the string itself, in place of paths.
+    fn is_inline(&self) -> bool {
+        matches!(self.get("sslinline"), Some("true" | "yes" | "1" | "on"))
+    }
+
+    /// Looks at the files for TLS: the driver would not say which one it cannot read.
+    fn readable(&self, options: &PgConnectOptions) -> Result<(), Error> {
+        if matches!(options.get_ssl_mode(), PgSslMode::Disable) || self.is_inline() {
+            return Ok(());
+        }
+        let paths = ["sslrootcert", "sslcert", "sslkey"].into_iter().filter_map(|key| self.get(key));
+        for path in paths.filter(|path| *path != "system") {
+            let opened = std::fs::File::open(path);
+            opened.map_err(|error| Error::Unavailable(format!("open {path}: {}", reason(&error))))?;
+        }
+        Ok(())
+    }
+
     fn tls(&self, host: &Host, options: PgConnectOptions) -> Result<PgConnectOptions, Error> {
         let root = self.get("sslrootcert");
         let mode = match self.get_or("sslmode", "PGSSLMODE").as_deref().unwrap_or("require") {
@@ -233,7 +253,7 @@ impl PostgresServer {
         if matches!(mode, PgSslMode::Disable) {
             return Ok(options);
         }
-        let inline = matches!(self.get("sslinline"), Some("true" | "yes" | "1" | "on"));
+        let inline = self.is_inline();
         if let Some(root) = root.filter(|root| *root != "system") {
             options = if inline { options.ssl_root_cert_from_pem(root.into()) } else { options.ssl_root_cert(root) };
         }

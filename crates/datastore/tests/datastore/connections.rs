@@ -2,13 +2,15 @@
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use steeple_datastore::nodes::CreateNode;
 use steeple_datastore::{DataStore, Error, MySqlServer, Node, Options, PostgresServer, Source, TlsFiles};
 use steeple_runtime::Clock;
 use steeple_testkit::Ca;
-use steeple_testkit::database::{DatabaseServer, USER, WITH_PASSWORD, mariadb, postgres};
+use steeple_testkit::database::{
+    DatabaseServer, USER, WITH_CERTIFICATE, WITH_PASSWORD, mariadb, postgres, write_certificate,
+};
 
 use crate::opened::{Opened, on_mariadb, on_postgres};
 
@@ -68,7 +70,7 @@ async fn tls_to_postgres_is_verified_as_sslmode_says() {
         ("localhost", "require", &other),
     ] {
         let error = refuses(string(host, mode, root)).await;
-        assert!(error.contains("certificate"), "{mode}: {error}");
+        assert!(error.contains(": tls: invalid peer certificate: "), "{mode}: {error}");
     }
     let unverified = format!("host=127.0.0.1 port={port} user={USER} dbname={database}");
     DataStore::open(to_postgres(&unverified), Clock::system()).await.unwrap();
@@ -91,10 +93,80 @@ async fn tls_to_mariadb_is_verified_with_the_authority_that_is_given() {
         [("127.0.0.1", "", Some(authority.clone())), ("localhost", "", Some(other)), ("localhost", "&tls=true", None)]
     {
         let error = refuses(to_mariadb(&dsn(host, tls), root)).await;
-        assert!(error.contains("certificate"), "{host} {tls}: {error}");
+        assert!(error.contains(": tls: invalid peer certificate: "), "{host} {tls}: {error}");
     }
     let error = refuses(to_mariadb(&dsn("127.0.0.1", ""), None)).await;
     assert!(error.starts_with("datastore-sql: Error 1045 (28000): Access denied for user"), "{error}");
+}
+
+/// A certificate of an authority that has nothing to do with the server, and its key.
+fn certificate_of_another_authority(dir: &Path) -> (PathBuf, PathBuf) {
+    write_certificate(&Ca::new("other.test", Clock::system().now()), "client.test", dir, "stranger")
+}
+
+/// A role of PostgreSQL that members are treated by, and a new member.
+async fn role_in(opened: &Opened, group: &str, name: &str, more: &str) {
+    opened
+        .sql(&format!(
+            "DO $$ BEGIN CREATE ROLE {group}; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; \
+             END $$; CREATE ROLE {name} LOGIN {more} IN ROLE {group}; \
+             GRANT ALL ON SCHEMA public TO {name}; GRANT ALL ON ALL TABLES IN SCHEMA public TO {name}; \
+             GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {name}"
+        ))
+        .await;
+}
+
+#[tokio::test]
+async fn postgres_is_shown_the_certificate_that_the_string_names() {
+    let (opened, server) = (on_postgres().await, postgres());
+    let DatabaseServer { port, authority, client, .. } = server;
+    let database = opened.place.database();
+    let role = format!("certificate_{database}");
+    role_in(&opened, WITH_CERTIFICATE, &role, "").await;
+    let string = |more: &str| {
+        let root = authority.display();
+        to_postgres(&format!(
+            "host=localhost port={port} user={role} dbname={database} sslmode=verify-full sslrootcert={root} {more}"
+        ))
+    };
+    let shown = |(certificate, key): &(PathBuf, PathBuf)| {
+        string(&format!("sslcert={} sslkey={}", certificate.display(), key.display()))
+    };
+    opens(shown(client)).await;
+    let none = refuses(string("")).await;
+    assert_eq!(none, "datastore-sql: pq: connection requires a valid client certificate (28000)");
+    let dir = tempfile::tempdir().unwrap();
+    let error = refuses(shown(&certificate_of_another_authority(dir.path()))).await;
+    assert_eq!(error, format!("datastore-sql: dial tcp localhost:{port}: tls: received fatal alert: UnknownCA"));
+    let nowhere = (dir.path().join("nowhere.pem"), dir.path().join("nowhere.key"));
+    let error = refuses(shown(&nowhere)).await;
+    assert_eq!(error, format!("datastore-sql: open {}: no such file or directory", nowhere.0.display()));
+}
+
+#[tokio::test]
+async fn mariadb_is_shown_the_certificate_that_is_given() {
+    let (opened, server) = (on_mariadb().await, mariadb());
+    let DatabaseServer { port, authority, client, .. } = server;
+    let database = opened.place.database();
+    let user = format!("certificate_{database}");
+    opened.sql(&format!("CREATE USER {user}@127.0.0.1 REQUIRE X509")).await;
+    opened.sql(&format!("GRANT ALL ON {database}.* TO {user}@127.0.0.1")).await;
+    let given = |client: Option<&(PathBuf, PathBuf)>| {
+        let (certificate, key) = client.cloned().unzip();
+        let files = TlsFiles { root_ca: Some(authority.clone()), client_certificate: certificate, client_key: key };
+        let dsn = format!("{user}@tcp(localhost:{port})/{database}?parseTime=true");
+        Options::of(Source::MySql(MySqlServer::parse(&dsn, files).unwrap()))
+    };
+    opens(given(Some(client))).await;
+    let none = refuses(given(None)).await;
+    assert!(none.starts_with("datastore-sql: Error 1045 (28000): Access denied for user"), "{none}");
+    let dir = tempfile::tempdir().unwrap();
+    let error = refuses(given(Some(&certificate_of_another_authority(dir.path())))).await;
+    assert_eq!(error, format!("datastore-sql: dial tcp localhost:{port}: tls: received fatal alert: UnknownCA"));
+    let nowhere = (dir.path().join("nowhere.pem"), dir.path().join("nowhere.key"));
+    let error = DataStore::open(given(Some(&nowhere)), Clock::system()).await.unwrap_err().to_string();
+    let what = "failed to load client certificate defined in client_cert_path and client_key_path";
+    assert_eq!(error, format!("datastore-sql: invalid mysql config: {what}"));
 }
 
 #[tokio::test]
@@ -102,14 +174,7 @@ async fn a_password_of_postgres_comes_from_the_string_or_from_the_file_of_passwo
     let (opened, port) = (on_postgres().await, postgres().port);
     let database = opened.place.database();
     let role = format!("password_{database}");
-    opened
-        .sql(&format!(
-            "DO $$ BEGIN CREATE ROLE {WITH_PASSWORD}; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; \
-             END $$; CREATE ROLE {role} LOGIN PASSWORD 'sec:ret' IN ROLE {WITH_PASSWORD}; \
-             GRANT ALL ON SCHEMA public TO {role}; GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}; \
-             GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {role}"
-        ))
-        .await;
+    role_in(&opened, WITH_PASSWORD, &role, "PASSWORD 'sec:ret'").await;
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("passwords");
     let string = |password: &str| {
