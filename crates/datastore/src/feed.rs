@@ -404,7 +404,9 @@ impl Feed {
         }
         let (more, events) = (found.more(), found.events());
         let rows = self.known.follow(found, &mut self.again, &self.clock);
-        if events > 0 && hint.commits == self.followed.commits {
+        // Looked at after the rows were read: a commit of this process that they can show has begun by then.
+        let is_quiet = self.hints.borrow().is_quiet_since(&self.followed);
+        if events > 0 && is_quiet {
             let now = self.clock.now();
             self.status.send_modify(|status| {
                 status.foreign_events += events as u64;

@@ -56,11 +56,42 @@ pub(crate) struct Hint {
     pub(crate) bundles: u64,
     /// How many commits may or may not have been made: the connection was lost before the answer.
     pub(crate) unknown: u64,
+    /// How many commits are being made. Nobody is woken by it.
+    pub(crate) under_way: u64,
 }
 
 impl Hint {
+    /// Tells that a commit is about to be made. From here on others may see it.
+    fn begin(hints: &watch::Sender<Self>) {
+        hints.send_if_modified(|hint| {
+            hint.under_way += 1;
+            false
+        });
+    }
+
+    /// Whether this process has committed nothing that was not yet known of `before`, and is not about to.
+    pub(crate) fn is_quiet_since(&self, before: &Self) -> bool {
+        self.under_way == 0 && (self.commits, self.unknown) == (before.commits, before.unknown)
+    }
+
+    /// The commit was not made.
+    fn fail(hints: &watch::Sender<Self>) {
+        hints.send_if_modified(|hint| {
+            hint.under_way -= 1;
+            false
+        });
+    }
+
+    /// The commit may or may not have been made.
+    fn lose(&mut self) {
+        self.under_way -= 1;
+        self.unknown += 1;
+    }
+
+    /// The commit was made.
     fn add(&mut self, bundles_changed: bool) {
         self.commits += 1;
+        self.under_way -= 1;
         self.bundles += u64::from(bundles_changed);
     }
 }

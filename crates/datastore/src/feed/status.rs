@@ -13,7 +13,8 @@ pub struct FeedStatus {
     pub newest: Position,
     /// Ids that were skipped and may still appear, oldest first.
     pub open_gaps: Vec<OpenGap>,
-    /// How many events were read that others have written, as far as it can be told: while this process wrote nothing.
+    /// How many events were read that others have certainly written: those that came while this process wrote nothing.
+    /// There may have been more.
     pub foreign_events: u64,
     /// When the last of them was read.
     pub foreign_at: Option<SystemTime>,

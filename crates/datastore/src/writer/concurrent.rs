@@ -99,9 +99,10 @@ impl Shared {
         let bundles_changed = tx.bundles_changed;
         match applied {
             Ok(output) => {
+                Hint::begin(&self.hints);
                 if let Err(error) = lease.db.commit().await {
                     // A connection that was lost before the answer does not tell whether the commit was made.
-                    self.hints.send_modify(|hint| hint.unknown += 1);
+                    self.hints.send_modify(Hint::lose);
                     return Err(error);
                 }
                 self.hints.send_modify(|hint| hint.add(bundles_changed));

@@ -113,7 +113,9 @@ impl Task {
             // The file is another one now: writes to the old one would be lost.
             _ => Open::new(identity, self.database.write().await?, self.own_tables).await,
         };
-        let bundles_changed = commit(&mut open, self.clock.now(), group).await?;
+        Hint::begin(&self.hints);
+        let committed = commit(&mut open, self.clock.now(), group).await;
+        let bundles_changed = committed.inspect_err(|_| Hint::fail(&self.hints))?;
         self.open = Some(open);
         self.hints.send_modify(|hint| hint.add(bundles_changed));
         Ok(())

@@ -103,6 +103,7 @@ macro_rules! suite {
                     brings_what_was_written_and_what_went
                     brings_a_row_that_changed_often_once
                     brings_what_another_store_wrote
+                    counts_as_others_changes_what_is_certainly_theirs
                     brings_bundles_of_another_store
                     brings_entries_that_lost_a_bundle_without_an_event
                     loses_nothing_when_its_future_is_dropped

@@ -134,6 +134,35 @@ pub(crate) async fn brings_what_another_store_wrote(store: Opened) {
     assert_eq!(changed(&mut feed).await.nodes.len(), 1);
 }
 
+pub(crate) async fn counts_as_others_changes_what_is_certainly_theirs(store: Opened) {
+    let mut feed = store.feed();
+    feed.snapshot().await.unwrap();
+    let status = feed.status();
+    let writing = async {
+        for i in 0..20 {
+            let entries = (0..8).map(|n| CreateEntry { entry: entry(&format!("e{i}-{n}")) });
+            futures::future::try_join_all(entries.map(|entry| store.write(entry))).await.unwrap();
+        }
+    };
+    let reading = async {
+        let mut seen = 0;
+        while seen < 160 {
+            seen += changed(&mut feed).await.entries.len();
+        }
+    };
+    tokio::join!(writing, reading);
+    assert_eq!(status.borrow().foreign_events, 0);
+    // What comes close behind an own commit is not certain.
+    let other = store.another().await;
+    let mut written = 0;
+    while status.borrow().foreign_events == 0 {
+        other.write(node(&written.to_string())).await.unwrap();
+        written += 1;
+        assert_eq!(changed(&mut feed).await.nodes.len(), 1);
+    }
+    assert!(written < 10, "{written}");
+}
+
 pub(crate) async fn brings_bundles_of_another_store(store: Opened) {
     let other = store.another().await;
     let mut feed = other.feed();

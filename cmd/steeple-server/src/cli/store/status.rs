@@ -46,8 +46,8 @@ fn pretty(status: &GetStatusResponse) -> String {
         None => "never".to_owned(),
     };
     let foreign = match foreign_changes {
-        0 => "none seen".to_owned(),
-        changes => format!("{changes} changes, the last one {} ago", seconds(*last_foreign_change_ms)),
+        0 => "none seen while this server wrote nothing".to_owned(),
+        changes => format!("at least {changes} changes, the last one {} ago", seconds(*last_foreign_change_ms)),
     };
     let mut text = format!(
         "Database:            {database_type}, {told}\n\
@@ -120,7 +120,7 @@ mod tests {
         };
         let expected = "Database:            postgres, asked for writes\nNewest entry event:  12\n\
                         Newest node event:   0\nKnown to be whole:   0.2 s ago\n\
-                        Read and compared:   never\nOther writers:       none seen\n\
+                        Read and compared:   never\nOther writers:       none seen while this server wrote nothing\n\
                         Open gaps:           1\n  entry events 10 to 11, for 1.5 s\n";
         assert_eq!(pretty(&status), expected);
     }
