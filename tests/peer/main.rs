@@ -6,6 +6,8 @@ mod mixed;
 #[cfg(test)]
 mod pair;
 #[cfg(test)]
+mod relay;
+#[cfg(test)]
 mod swap;
 
 #[cfg(test)]

@@ -118,6 +118,16 @@ impl Follower {
         self.until(id, |update| update.svids.iter().any(|svid| svid.spiffe_id == id)).await
     }
 
+    /// Waits until there are so many authorities in the bundle of an SVID: who has not heard of a server's authority cannot
+    /// go there.
+    ///
+    /// # Errors
+    /// They do not come.
+    pub async fn until_authorities(&mut self, count: usize) -> Result<X509svidResponse> {
+        let has_all = |svid: &X509svid| parse_chain_der(&svid.bundle).is_ok_and(|bundle| bundle.len() == count);
+        self.until("the authorities of all servers", |update| update.svids.iter().any(has_all)).await
+    }
+
     /// The stream that is open now, for a case that looks at how it goes on.
     ///
     /// # Errors
@@ -134,6 +144,19 @@ impl Follower {
         let update = stream.message().await?.ok_or(Status::new(Code::Ok, "the stream ended"))?;
         self.stream = Some(stream);
         Ok(update)
+    }
+}
+
+/// Waits for an update with so many SVIDs on a stream that must not end.
+///
+/// # Errors
+/// It does not come, or the stream ends.
+pub async fn until_count(stream: &mut Streaming<X509svidResponse>, count: usize) -> Result<()> {
+    loop {
+        let update = within("an update", stream.message()).await??.context("the stream ended")?;
+        if update.svids.len() == count {
+            return Ok(());
+        }
     }
 }
 

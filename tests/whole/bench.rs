@@ -4,9 +4,7 @@ use std::env;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use steeple_proto::workload::X509svidResponse;
-use steeple_tests::{Domain, case, figures, say, within};
-use tonic::Streaming;
+use steeple_tests::{Domain, case, figures, say, until_count};
 
 /// A few seconds; `STEEPLE_TRIES` is for more.
 const TRIES: usize = 200;
@@ -46,13 +44,4 @@ fn measures_an_entrys_way_to_the_open_stream() -> Result<()> {
         say(&figures("from the end of `entry create` to the open stream", from_answer));
         Ok(())
     })
-}
-
-async fn until_count(stream: &mut Streaming<X509svidResponse>, count: usize) -> Result<()> {
-    loop {
-        let update = within("an update", stream.message()).await??.context("the stream ended")?;
-        if update.svids.len() == count {
-            return Ok(());
-        }
-    }
 }

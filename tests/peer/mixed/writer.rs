@@ -70,8 +70,9 @@ impl Writer {
                 Code::Ok => self.written += 1,
                 // The other side was faster.
                 Code::NotFound | Code::AlreadyExists | Code::FailedPrecondition => self.too_late += 1,
+                _ if message.contains("unable to find federated bundle") => self.too_late += 1,
                 // The reference does not try again what a database ends because of another transaction.
-                Code::Internal if self.side == Side::Theirs && message.contains("Deadlock") => self.collided += 1,
+                _ if self.side == Side::Theirs && message.to_lowercase().contains("deadlock") => self.collided += 1,
                 code => bail!("{:?}: {what}: {code:?}: {message}", self.side),
             }
         }

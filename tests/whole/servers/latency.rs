@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use steeple_testkit::database::pgbouncer;
-use steeple_tests::{Binaries, Database, Domain, Scratch, Wire, case, figures, say};
+use steeple_tests::{Binaries, Database, Domain, Scratch, Wire, case, figures, say, until_count};
 
-use super::reach::until_count;
 use super::{Shared, at_postgres, is_ours};
 
 /// A few seconds; `STEEPLE_TRIES` is for more.

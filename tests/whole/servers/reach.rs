@@ -1,10 +1,10 @@
 //! Agents that know several servers.
 
-use anyhow::{Context, Result, ensure};
-use steeple_proto::workload::{X509svid, X509svidResponse};
-use steeple_spiffe::x509::parse_chain_der;
-use steeple_tests::{Agent, Domain, Scratch, Server, case, free_port, say, within};
-use tonic::Streaming;
+use anyhow::{Result, ensure};
+use steeple_tests::{
+    Agent, Database, Domain, Scratch, Server, SmallDisk, cannot_run_here, case, free_port, name_with_addresses, say,
+    until_count,
+};
 
 use super::{Shared, is_ours};
 
@@ -22,46 +22,78 @@ pub(super) async fn agent_of(domain: &Domain, name: &str, others: &[&Server]) ->
     Ok(agent)
 }
 
-/// Waits for a message with so many SVIDs on a stream that must not end.
-pub(super) async fn until_count(stream: &mut Streaming<X509svidResponse>, count: usize) -> Result<()> {
-    loop {
-        let update = within("an update", stream.message()).await??.context("the stream ended")?;
-        if update.svids.len() == count {
-            return Ok(());
-        }
-    }
+const FIRST: &str = "127.0.0.1";
+const SECOND: &str = "127.0.0.2";
+
+/// Has a server listen at the second address, at the port that another one has at the first.
+fn move_beside(server: &mut Server, first: &Server) -> Result<()> {
+    let (bind, port) = (|ip: &str| format!("bind_address = \"{ip}\""), |port: u16| format!("bind_port = {port}"));
+    let (from, to) = (port(server.port), port(first.port));
+    server.reconfigure(|conf| conf.replace(&bind(FIRST), &bind(SECOND)).replace(&from, &to))?;
+    server.port = first.port;
+    Ok(())
+}
+
+/// The files of an agent that knows its servers by a name with both addresses.
+async fn agent_of_name(domain: &Domain, name: &str) -> Result<Agent> {
+    const SERVERS: &str = "servers.test";
+    let mut agent = domain.new_agent(name).await?;
+    let address = |name: &str| format!("server_address = \"{name}\"");
+    agent.reconfigure(|conf| conf.replace(&address(FIRST), &address(SERVERS)))?;
+    name_with_addresses(&mut agent, SERVERS, &[FIRST, SECOND])?;
+    Ok(agent)
 }
 
 #[test]
 fn whichever_postgresql_server_is_killed_agents_go_on_at_another_one() -> Result<()> {
-    case(async |scratch| kill_each(scratch, Shared::on_postgres(scratch).await?.database).await)
+    case(async |scratch| kill_each(scratch, Shared::on_postgres(scratch).await?.database, Known::ByList).await)
 }
 
 #[test]
 fn whichever_sqlite_server_is_killed_agents_go_on_at_another_one() -> Result<()> {
-    case(async |scratch| kill_each(scratch, Shared::on_sqlite(scratch).database).await)
+    case(async |scratch| kill_each(scratch, Shared::on_sqlite(scratch).database, Known::ByList).await)
+}
+
+#[test]
+fn whichever_server_behind_a_name_is_killed_agents_go_on_at_another_one() -> Result<()> {
+    case(async |scratch| {
+        if let Some(reason) = SmallDisk::missing().await? {
+            return cannot_run_here("a name with several addresses", &reason);
+        }
+        kill_each(scratch, Shared::on_sqlite(scratch).database, Known::ByName).await
+    })
+}
+
+/// How agents know both servers.
+#[derive(Clone, Copy)]
+enum Known {
+    /// By a list of addresses.
+    ByList,
+    /// By a name that has the addresses of both.
+    ByName,
 }
 
 /// Two agents with open streams; each server is killed once while entries come and go.
-async fn kill_each(scratch: &Scratch, database: steeple_tests::Database) -> Result<()> {
+async fn kill_each(scratch: &Scratch, database: Database, known: Known) -> Result<()> {
     if !is_ours("an agent that knows several servers")? {
         return Ok(());
     }
     let mut domain = Domain::builder().database(database).start(scratch).await?;
     let mut other = domain.another_server("other", None)?;
+    if matches!(known, Known::ByName) {
+        move_beside(&mut other, &domain.server)?;
+    }
     other.start().await?;
     let mut agents = Vec::new();
     for name in ["one", "two"] {
-        let mut agent = agent_of(&domain, name, &[&other]).await?;
+        let mut agent = match known {
+            Known::ByList => agent_of(&domain, name, &[&other]).await?,
+            Known::ByName => agent_of_name(&domain, name).await?,
+        };
         domain.attest(&mut agent).await?;
         domain.entry(&agent.id, "/stays", &[]).await?;
         let mut follower = agent.workload().follow();
-        // Whoever has not heard of a server's authority yet cannot go there.
-        let knows_both = |update: &X509svidResponse| {
-            let both = |svid: &X509svid| parse_chain_der(&svid.bundle).is_ok_and(|bundle| bundle.len() == 2);
-            update.svids.iter().any(both)
-        };
-        follower.until("the authorities of both servers", knows_both).await?;
+        follower.until_authorities(2).await?;
         agents.push((agent, follower.into_stream()?));
     }
     let mut lost = [0, 0];
