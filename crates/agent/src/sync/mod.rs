@@ -91,6 +91,8 @@ pub(crate) struct Sync {
     mint_again_at: Option<SystemTime>,
     /// How long the next stream may take to open.
     open_limit: Duration,
+    /// Whether the cache was as new as the server since the last failure.
+    has_synced: bool,
 }
 
 /// The end of one batch: the entries that were asked for, and what became of them.
@@ -150,6 +152,7 @@ impl Sync {
             mint_pause: MINT_PAUSE,
             mint_again_at: None,
             open_limit: CALL_LIMIT,
+            has_synced: false,
         }
     }
 
@@ -177,6 +180,9 @@ impl Sync {
                     let checking = Box::pin(self.check(&status, shown.as_ref()));
                     let Some(checked) = shutdown.unless_stopped(checking).await else { return Ok(()) };
                     let goes_on = checked.inspect_err(|_| self.tell_failed(&status))?;
+                    if std::mem::take(&mut self.has_synced) {
+                        pause = FIRST_PAUSE;
+                    }
                     if is_unknown_authority(&status) && self.rebootstrap.mode != RebootstrapMode::Never {
                         // The delay is looked at again soon.
                         pause = FIRST_PAUSE;
@@ -402,6 +408,7 @@ impl Sync {
 
     /// The cache is as new as the server: what must survive a restart is kept.
     async fn synced(&mut self) {
+        self.has_synced = true;
         self.store.publish(self.clock.now());
         let snapshot = self.store.cache().snapshot();
         if let Some(own) = snapshot.own_bundle() {

@@ -334,6 +334,30 @@ async fn a_server_that_says_when_to_come_again_does_not_keep_from_another_one() 
 }
 
 #[tokio::test]
+async fn a_failure_after_a_sync_is_followed_by_the_first_pause_however_often() {
+    for way in WAYS {
+        let method = if way == Way::AskedByStream { "SyncAuthorizedEntries" } else { "GetAuthorizedEntries" };
+        let case = Case::synced(way).await;
+        for round in 0..4 {
+            let broken = Status::unavailable("broken");
+            if way == Way::Pushed {
+                case.host.server.end_streams(Some(broken));
+            } else {
+                case.host.server.misbehave(method, Some(Misbehaviour::Refuse(broken)));
+                case.poll().await;
+            }
+            case.host.manual.until_somebody_sleeps(about(FIRST_PAUSE)).await;
+            case.host.server.misbehave(method, None);
+            let name = format!("after-{round}");
+            case.host.server.change(|script| script.entries = vec![of(&case.host, &name, "unix:uid:1")]);
+            case.host.manual.wake(about(FIRST_PAUSE)).await;
+            let is_there = |update: &Update| update.identities.iter().any(|identity| *identity.entry.id == *name);
+            case.until("unix:uid:1", is_there).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_new_identity_ends_the_pause_after_failures() {
     let host = Host::new().await;
     host.server.misbehave("Follow", Some(Misbehaviour::Refuse(Status::internal("broken"))));
