@@ -57,10 +57,10 @@ impl Bundles {
             self.bundles.keys().filter(|known| !now.contains_key(known.as_str())).map(|gone| (gone.clone(), None)),
         );
 
+        // Also with one that has come and gone since the last look at bundles: entries are read in between.
         let lost = |trust_domain: &String| {
-            self.bundles
-                .get(trust_domain)
-                .is_some_and(|known| now.get(trust_domain.as_str()).is_none_or(|now| now.id != known.id))
+            let known = self.bundles.get(trust_domain).map(|known| known.id);
+            now.get(trust_domain.as_str()).is_none_or(|now| Some(now.id) != known)
         };
         let unfederated =
             self.federated.iter().filter(|(_, with)| with.iter().any(lost)).map(|(entry_id, _)| entry_id.clone());

@@ -106,6 +106,7 @@ macro_rules! suite {
                     counts_as_others_changes_what_is_certainly_theirs
                     brings_bundles_of_another_store
                     brings_entries_that_lost_a_bundle_without_an_event
+                    brings_entries_that_lost_a_bundle_which_had_just_come
                     loses_nothing_when_its_future_is_dropped
                     takes_more_events_than_one_look_reads
                     pruned_events_are_no_step_back

@@ -188,6 +188,26 @@ pub(crate) async fn brings_entries_that_lost_a_bundle_without_an_event(store: Op
     assert!(rows.entries[0].1.as_ref().unwrap().federates_with.is_empty());
 }
 
+pub(crate) async fn brings_entries_that_lost_a_bundle_which_had_just_come(store: Opened) {
+    let mut feed = store.feed();
+    feed.snapshot().await.unwrap();
+    // As the reference writes bundles: there is no event.
+    let data = store.bytes(&hex(&bundle(1)));
+    store.sql(&format!("INSERT INTO bundles (trust_domain, data) VALUES ('spiffe://a.test', {data})")).await;
+    store.create(Entry { federates_with: vec![TD.into()], ..entry("federated") }).await;
+    let last = async |feed: &mut Feed| {
+        let mut rows = changed(feed).await;
+        while rows.entries.is_empty() {
+            rows = changed(feed).await;
+        }
+        rows.entries.swap_remove(0).1.unwrap().federates_with.clone()
+    };
+    assert_eq!(last(&mut feed).await, [TD]);
+    store.sql("DELETE FROM federated_registration_entries").await;
+    store.sql("DELETE FROM bundles").await;
+    assert!(last(&mut feed).await.is_empty());
+}
+
 fn hex(bundle: &Bundle) -> String {
     prost::Message::encode_to_vec(bundle).iter().map(|byte| format!("{byte:02x}")).collect()
 }
