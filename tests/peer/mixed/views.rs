@@ -81,7 +81,7 @@ struct Served {
 pub(super) struct View {
     /// Whose it is, without numbers.
     pub(super) kind: &'static str,
-    pub(super) name: String,
+    name: String,
     of: Of,
 }
 
@@ -128,6 +128,10 @@ impl View {
 
     /// Fails with the difference.
     pub(super) async fn equals(&self, store: &Store) -> Result<()> {
+        self.compare(store).await.with_context(|| self.name.clone())
+    }
+
+    async fn compare(&self, store: &Store) -> Result<()> {
         match &self.of {
             Of::Listing(channel) => {
                 let listed = EntryClient::new(channel.clone()).list_entries(ListEntriesRequest::default()).await?;
