@@ -2,8 +2,8 @@
 //! any of them shows ends equal to the store, and who is banned or forgotten by one side is refused by both.
 
 mod bans;
-mod views;
-mod writer;
+pub(crate) mod views;
+pub(crate) mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -69,7 +69,7 @@ struct Cluster {
 
 /// The two sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Side {
+pub(crate) enum Side {
     Theirs,
     Ours,
 }
@@ -177,8 +177,10 @@ async fn mixed(scratch: &Scratch, name: &str, shared: &Shared, variant: Variant)
     let mut cluster = Cluster::start(scratch, shared, variant).await?;
     let mut writers = Vec::new();
     for side in SIDES {
-        let deletes_bundles = side == Side::Ours || variant == Variant::FullCache;
-        writers.push(Writer::new(side, &cluster, deletes_bundles, random.another()));
+        let (channel, parents) = (dial::local(&cluster.server(side).socket), cluster.parents());
+        let writer = Writer::new(side, channel, &cluster.domain.name, parents, random.another());
+        let leaves_bundles = side == Side::Theirs && variant == Variant::Events;
+        writers.push(if leaves_bundles { writer.without_deleting_bundles() } else { writer });
     }
     let (start, mut rounds, mut kills, mut refused) = (Instant::now(), 0, 0, 0);
     let (mut lags, mut after_kills) = (Lags::new(), Lags::new());

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use nix::unistd::{Gid, Uid};
 use prost::Message;
+use prost::bytes::Bytes;
 use steeple_proto::spire::api::server::bundle::v1::ListFederatedBundlesRequest;
 use steeple_proto::spire::api::server::bundle::v1::bundle_client::BundleClient;
 use steeple_proto::spire::api::server::entry::v1::entry_client::EntryClient;
@@ -21,16 +22,16 @@ use super::{Cluster, SIDES, Side};
 
 /// Entries and bundles, as a server lists them.
 #[derive(Debug, PartialEq)]
-pub(super) struct Store {
+pub(crate) struct Store {
     /// By ID; what is a set is sorted.
-    pub(super) entries: BTreeMap<String, Entry>,
+    pub(crate) entries: BTreeMap<String, Entry>,
     /// The authorities of each trust domain.
-    pub(super) bundles: BTreeMap<String, Vec<u8>>,
+    pub(crate) bundles: BTreeMap<String, Vec<u8>>,
 }
 
 impl Store {
     /// At the other end of an administrative socket.
-    pub(super) async fn at(channel: Channel) -> Result<Self> {
+    pub(crate) async fn at(channel: Channel) -> Result<Self> {
         let listed = EntryClient::new(channel.clone()).list_entries(ListEntriesRequest::default()).await?;
         let bundles = BundleClient::new(channel).list_federated_bundles(ListFederatedBundlesRequest::default()).await?;
         let authorities = bundles.into_inner().bundles.into_iter().map(|bundle| {
@@ -41,7 +42,7 @@ impl Store {
     }
 
     /// The entries that an agent may have: those below it, those below them, and so on.
-    fn authorized(&self, agent: &str) -> BTreeMap<String, Entry> {
+    pub(crate) fn authorized(&self, agent: &str) -> BTreeMap<String, Entry> {
         let (mut found, mut seen, mut parents) = (BTreeMap::new(), BTreeSet::new(), vec![agent.to_owned()]);
         while let Some(parent) = parents.pop() {
             if !seen.insert(parent.clone()) {
@@ -140,8 +141,7 @@ impl View {
             Of::Agent { id, channel } => {
                 let request = GetAuthorizedEntriesRequest { output_mask: None };
                 let told = EntryClient::new(channel.clone()).get_authorized_entries(request).await?.into_inner();
-                let entries = told.entries.into_iter().map(Entry::decode).collect::<Result<_, _>>()?;
-                same(&by_id(entries), &store.authorized(id))
+                same(&decoded(told.entries)?, &store.authorized(id))
             }
             Of::Workload { agent, workload } => {
                 let (shown, expected) = (served(workload).await?, store.served(agent));
@@ -179,6 +179,11 @@ fn same(shown: &BTreeMap<String, Entry>, expected: &BTreeMap<String, Entry>) -> 
         ensure!(shown == expected, "shows {shown:?} in place of {expected:?}");
     }
     Ok(())
+}
+
+/// The entries of an answer to an agent, by ID.
+pub(crate) fn decoded(entries: Vec<Bytes>) -> Result<BTreeMap<String, Entry>> {
+    Ok(by_id(entries.into_iter().map(Entry::decode).collect::<Result<_, _>>()?))
 }
 
 fn by_id(entries: Vec<Entry>) -> BTreeMap<String, Entry> {

@@ -14,20 +14,21 @@ use steeple_proto::spire::api::types::{Entry, Selector, Spiffeid, Status};
 use steeple_runtime::Clock;
 use steeple_testkit::Ca;
 use steeple_tests::Random;
-use steeple_transport::dial;
 use tonic::Code;
 use tonic::transport::Channel;
 
+use super::Side;
 use super::views::{Store, own_selectors};
-use super::{Cluster, Side};
 
 /// Of these trust domains there is a bundle or not.
 const FEDERATED: [&str; 3] = ["one.test", "two.test", "three.test"];
+/// How the paths of its entries begin.
+const OWN: &str = "/n";
 /// With more entries than these, some go.
 const ENTRIES: usize = 50;
 
 /// Writes by way of one server.
-pub(super) struct Writer {
+pub(crate) struct Writer {
     side: Side,
     trust_domain: String,
     channel: Channel,
@@ -41,13 +42,15 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(side: Side, cluster: &Cluster, deletes_bundles: bool, random: Random) -> Self {
+    /// By way of the server at the other end of an administrative socket; entries get these parents.
+    pub(crate) fn new(side: Side, channel: Channel, trust_domain: &str, parents: Vec<String>, random: Random) -> Self {
+        let trust_domain = trust_domain.to_owned();
         Self {
             side,
-            trust_domain: cluster.domain.name.clone(),
-            channel: dial::local(&cluster.server(side).socket),
-            parents: cluster.parents(),
-            deletes_bundles,
+            trust_domain,
+            channel,
+            parents,
+            deletes_bundles: true,
             random,
             written: 0,
             too_late: 0,
@@ -55,14 +58,19 @@ impl Writer {
         }
     }
 
+    /// Leaves it to others to delete bundles.
+    pub(super) fn without_deleting_bundles(self) -> Self {
+        Self { deletes_bundles: false, ..self }
+    }
+
     /// What it has done.
-    pub(super) fn told(&self) -> String {
+    pub(crate) fn told(&self) -> String {
         let Self { side, written, too_late, collided, .. } = self;
-        format!("{side:?}: {written} writes, {too_late} came too late, {collided} ended by the database")
+        format!("{side:?}: {written} writes, {too_late} came too late, {collided} collided with the other side's")
     }
 
     /// Writes so often.
-    pub(super) async fn write(&mut self, times: usize) -> Result<()> {
+    pub(crate) async fn write(&mut self, times: usize) -> Result<()> {
         for _ in 0..times {
             let (what, status) = self.write_once().await?;
             let message = &status.message;
@@ -71,8 +79,8 @@ impl Writer {
                 // The other side was faster.
                 Code::NotFound | Code::AlreadyExists | Code::FailedPrecondition => self.too_late += 1,
                 _ if message.contains("unable to find federated bundle") => self.too_late += 1,
-                // The reference does not try again what a database ends because of another transaction.
-                _ if self.side == Side::Theirs && message.to_lowercase().contains("deadlock") => self.collided += 1,
+                // The reference does not try again what our side was in the way of.
+                _ if self.side == Side::Theirs && is_collision(message) => self.collided += 1,
                 code => bail!("{:?}: {what}: {code:?}: {message}", self.side),
             }
         }
@@ -81,7 +89,9 @@ impl Writer {
 
     async fn write_once(&mut self) -> Result<(&'static str, Status)> {
         let store = Store::at(self.channel.clone()).await?;
-        let ids: Vec<String> = store.entries.into_keys().collect();
+        // Entries of others stay as they are.
+        let is_own = |entry: &Entry| entry.spiffe_id.as_ref().is_some_and(|id| id.path.starts_with(OWN));
+        let ids: Vec<String> = store.entries.into_values().filter(is_own).map(|entry| entry.id).collect();
         let mut entries = EntryClient::new(self.channel.clone());
         let bundles: Vec<String> = store.bundles.into_keys().collect();
         let kind = self.random.below(10);
@@ -136,7 +146,10 @@ impl Writer {
         let selectors = [vec![uid.clone()], vec![gid.clone()], vec![uid.clone(), gid], vec![stranger, uid]];
         let federates_with = bundles.iter().filter(|_| random.below(3) == 0).cloned().collect();
         Entry {
-            spiffe_id: Some(Spiffeid { trust_domain: trust_domain.clone(), path: format!("/n{}", random.below(20)) }),
+            spiffe_id: Some(Spiffeid {
+                trust_domain: trust_domain.clone(),
+                path: format!("{OWN}{}", random.below(20)),
+            }),
             parent_id: Some(Spiffeid { trust_domain, path }),
             selectors: random.one_of(&selectors).clone(),
             federates_with,
@@ -151,4 +164,10 @@ impl Writer {
             ..Entry::default()
         }
     }
+}
+
+/// Whether a database ended a transaction because of another one, or found that another one had just made the same row.
+fn is_collision(message: &str) -> bool {
+    let message = message.to_lowercase();
+    ["deadlock", "duplicate entry", "duplicate key"].iter().any(|text| message.contains(text))
 }
