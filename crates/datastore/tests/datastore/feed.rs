@@ -29,7 +29,7 @@ fn bundle(refresh_hint: i64) -> Bundle {
 }
 
 /// The next change, which is one of rows.
-async fn changed(feed: &mut Feed) -> ChangedRows {
+pub(crate) async fn changed(feed: &mut Feed) -> ChangedRows {
     match within(feed).await {
         Change::Rows(rows) => rows,
         Change::Slice(slice) => panic!("{slice:?}"),

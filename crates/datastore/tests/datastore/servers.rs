@@ -28,6 +28,7 @@ mod lists;
 mod nodes;
 mod opened;
 mod pruning;
+mod recorded;
 mod schema;
 mod standby;
 mod statements;
@@ -85,6 +86,9 @@ macro_rules! of_servers {
             times {
                 a_zone_changes_no_moment
                 the_zone_of_the_database_changes_no_moment_that_the_reference_wrote
+            }
+            recorded {
+                what_the_reference_writes_is_followed
             }
             accounts {
                 an_account_that_may_not_change_the_schema_uses_it_as_it_is
