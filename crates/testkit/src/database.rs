@@ -313,7 +313,7 @@ mount_disk
 log=
 [ -z "${replication-}" ] || log="--log-bin --server-id=$port"
 is_ready() { mariadb-admin --no-defaults -h 127.0.0.1 -P "$port" -u steeple ping; }
-serve mariadbd --no-defaults --datadir="$dir/data" --socket="$dir/socket" --pid-file="$dir/pid" \
+serve mariadbd --no-defaults --datadir="$dir/data" --socket="$dir/socket" --pid-file="$dir/pid" --tmpdir="$dir" \
     --bind-address=127.0.0.1 --port="$port" --skip-name-resolve --init-file="$dir/init.sql" --max-connections=400 \
     --ssl-cert="$dir/server.pem" --ssl-key="$dir/server.key" --ssl-ca="$dir/authority.pem" \
     --innodb-flush-log-at-trx-commit=0 --innodb-lock-wait-timeout=5 $log
