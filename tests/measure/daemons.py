@@ -135,7 +135,7 @@ class Server(Daemon):
     def __init__(self, directory, database, programs=None):
         directory = Path(directory)
         (directory / "data").mkdir(parents=True, exist_ok=True)
-        self.port = free_port()
+        self.port, self.database = free_port(), database
         program, self.is_ours = programs_of(programs, "server")
         kind, connection = database
         values = {"dir": directory, "domain": TRUST_DOMAIN, "port": self.port, "kind": kind, "connection": connection}

@@ -15,6 +15,6 @@ measure() {
 
 echo "| Servers | Database | | Tries | p50 | p99 | max |"
 echo "|---|---|---|---|---|---|---|"
-measure Steeple "${STEEPLE_BIN:-${CARGO_TARGET_DIR:-target}/release}" "${1:-1000}" 1
+measure Steeple "${STEEPLE_BIN:-${CARGO_TARGET_DIR:-target}/release}" "${1:-1000}" 2
 # Each of its tries takes some ten seconds, in which nothing is done.
 [ -z "${STEEPLE_PEER_BIN-}" ] || measure SPIRE "$STEEPLE_PEER_BIN" 12 3

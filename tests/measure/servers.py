@@ -75,7 +75,7 @@ def listened(postgres, directory, seconds, rounds=5):
     """Entries created one a call, with and without a session that has said LISTEN, in turns."""
     found = {False: [], True: []}
     with several(1, postgres, directory / "servers") as (server,):
-        address = server.args[-1].read_text().split("connection_string = ")[1].split('"')[1]
+        _, address = server.database
         for _ in range(rounds):
             for is_heard in found:
                 with listener(address) if is_heard else contextlib.nullcontext():

@@ -29,6 +29,7 @@ FIGURES = [
     ("authorized", "GetAuthorizedEntries of 100", "us", 100, False),
     ("change", "An entry's update until the agent's stream has it", "us", 1000, False),
     ("change_streams", "with all streams open", "us", 1000, False),
+    ("applied", "the part of it that a server has which others write for", "us", 1000, False),
     ("change_p99", "its way, p99", "ms", None, False),
     ("page", "ListEntries, a page of 500", "us", None, False),
     ("parent", "by parent, 100", "us", None, False),
@@ -74,7 +75,8 @@ def measure(databases, size, directory):
             row[by] = us(server.load("list", "-by", by, "-size", SHARE, *one))
         said(row, "authorized", "change", "page", "parent", "id", "selector")
         row["resident_streams"], row["change_streams"] = with_streams(server, size // SHARE)
-        said(row, "resident_streams", "change_streams")
+        row["applied"] = applied(server, home / "other")
+        said(row, "resident_streams", "change_streams", "applied")
     databases.drop("measured")
     return row
 
@@ -86,6 +88,13 @@ def with_streams(server, agents):
         is_held(lambda: len(os.listdir(f"/proc/{server.pid}/fd")) > agents)
         told = server.load("idle", "-duration", "5s")
         return resident(told), us(server.load("change", "-size", SHARE, "-count", 500, "-duration", "1m", as_agent=True))
+
+
+def applied(server, home):
+    """What a change costs another server on the same database, whose agent it concerns."""
+    with Server(home, server.database) as other:
+        flags = ["-serverAddress", other.address, "-pid", other.pid, "-size", SHARE, "-count", 500, "-duration", "1m"]
+        return us(server.load("change", *flags))
 
 
 def said(row, *names):
