@@ -19,9 +19,10 @@ def machine():
     """The machine, and the moment, as a sentence."""
     model = re.search("model name\\s*: (.*)", Path("/proc/cpuinfo").read_text())
     memory = int(re.search("MemTotal: *(\\d+)", Path("/proc/meminfo").read_text()).group(1)) >> 20
+    kernel = ".".join(os.uname().release.split(".")[:2])
     today = datetime.date.today()
     return (f"Measured on {today.day} {today:%B %Y} on a machine with {os.cpu_count()} cores "
-            f"({model.group(1) if model else os.uname().machine}), {memory + 1} GB of memory, Linux {os.uname().release}.")
+            f"({model.group(1) if model else os.uname().machine}), {memory + 1} GB of memory, Linux {kernel}.")
 
 
 def main():
