@@ -127,7 +127,7 @@ def main():
                 write(rows, options.docs)
         finally:
             databases.stop()
-    print(table(rows))
+    print(f"{table(rows)}\n\n![The same as curves](sizes.svg)")
 
 
 def write(rows, docs):
