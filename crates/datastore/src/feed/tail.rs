@@ -33,9 +33,8 @@ const MOST: usize = 1_000;
 impl Tail {
     /// A tail that begins with the state that holds `events` (ascending), of which some may be missing.
     pub(super) fn beginning_with(events: Vec<Event>, newest: i64, horizon: Horizon, now: SystemTime) -> Self {
-        // Of an empty table the first id will be 1: nothing is missing before it.
-        let first = events.first().map_or(newest, |event| event.id).max(1);
-        let mut tail = Self { last: first - 1, ..Self::default() };
+        // Also what comes before the oldest one may be in a transaction that is open.
+        let mut tail = Self::default();
         tail.advance(events, newest, horizon, now);
         tail
     }

@@ -70,6 +70,7 @@ macro_rules! of_servers {
                 what_commits_late_comes_late
                 ids_that_never_come_are_no_change
                 a_feed_that_begins_in_the_middle_misses_nothing
+                a_feed_that_begins_before_the_oldest_event_misses_nothing
                 pruning_holds_up_nothing_but_what_waits_for_it
                 ids_that_are_used_again_are_noticed
                 ids_that_are_used_again_for_the_same_entry_are_noticed
