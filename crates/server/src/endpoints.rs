@@ -129,7 +129,7 @@ impl Endpoints {
         let tracking = if audit { Tracking::On } else { Tracking::Off };
         let local =
             UnixListener::bind(UnixSocket { path: socket, directory_mode: 0o750, mode: 0o770, tracking }).await?;
-        let network = TlsListener::on(port, Arc::new(tls), clock)?;
+        let network = TlsListener::on(port, Arc::new(tls), Some(CONNECTION_AGE + CONNECTION_GRACE), clock)?;
         Ok(Self {
             network,
             local,
@@ -241,8 +241,9 @@ where
         .initial_connection_window_size(WINDOW)
         .initial_stream_window_size(WINDOW)
         .layer(layers);
+    // The time that it then gets is counted by the listener: with tonic's own, connections are cut without being asked.
     if let Some(age) = age {
-        server = server.max_connection_age(age).max_connection_age_grace(CONNECTION_GRACE);
+        server = server.max_connection_age(age);
     }
     let serving = server.add_routes(routes).serve_with_incoming_shutdown(connections, shutdown.stopped());
     let drained = async {
@@ -278,5 +279,63 @@ impl Admission for Peers {
 
     fn admits(&self, id: &SpiffeId) -> bool {
         id.is_member_of(&self.trust_domain) || self.admin_ids.borrow().contains(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use steeple_transport::listen::{Tracking, UnixListener, UnixSocket};
+    use steeple_transport::rpc::{Authorize, Authorized, Incoming};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixStream;
+    use tonic::Status;
+
+    use super::*;
+    use crate::limits::RateLimits;
+
+    /// The frames of HTTP/2 (RFC 9113) that matter here.
+    const SETTINGS: u8 = 4;
+    const GOAWAY: u8 = 7;
+
+    /// Nobody may do anything.
+    struct Closed;
+
+    #[tonic::async_trait]
+    impl Authorize for Closed {
+        async fn authorize(&self, _: Incoming<'_>) -> Result<Authorized, Status> {
+            Err(Status::permission_denied("closed"))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_asked_to_go_when_it_has_its_age() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("api.sock");
+        let socket = UnixSocket { path: path.clone(), directory_mode: 0o750, mode: 0o770, tracking: Tracking::Off };
+        let listener = UnixListener::bind(socket).await.unwrap();
+        let (shutdown, clock) = (Shutdown::new(), Clock::system());
+        let settings = Settings::new(Vec::new(), RateLimits { attestation: false, signing: false }, &clock);
+        let (methods, limits) = (Methods::new(&[]), settings.limits.subscribe());
+        let layers = Layers::new(methods, Arc::new(Closed), limits, Audit::new(false), Bounds::none());
+        let age = Some(Duration::from_millis(50));
+        let serving = serve(("unix", ""), listener, Routes::builder().routes(), layers, age, &shutdown, &clock);
+        let asked = async {
+            let mut stream = UnixStream::connect(&path).await.unwrap();
+            stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+            stream.write_all(&[0, 0, 0, SETTINGS, 0, 0, 0, 0, 0]).await.unwrap();
+            loop {
+                let mut head = [0; 9];
+                stream.read_exact(&mut head).await.unwrap();
+                let mut rest = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+                stream.read_exact(&mut rest).await.unwrap();
+                if head[3] == GOAWAY {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = asked => {}
+            ended = serving => panic!("{ended:?}"),
+        }
     }
 }

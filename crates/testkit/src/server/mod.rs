@@ -134,7 +134,7 @@ impl FakeServer {
         });
         let tls = server_config(shown, Arc::new(Everybody(Arc::clone(&shared))), clock.clone()).unwrap();
         let listener =
-            TlsListener::on(Port::claim((Ipv4Addr::LOCALHOST, 0).into()).unwrap(), Arc::new(tls), clock).unwrap();
+            TlsListener::on(Port::claim((Ipv4Addr::LOCALHOST, 0).into()).unwrap(), Arc::new(tls), None, clock).unwrap();
         let address = listener.address();
         let shutdown = Shutdown::new();
         let routes = services::routes(&shared);

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures::Stream;
+use futures::future::BoxFuture;
+use futures::{FutureExt, Stream};
 use rustls::ServerConfig;
 use steeple_runtime::Clock;
 use steeple_spiffe::x509::Certificate;
@@ -76,15 +77,21 @@ pub struct TlsListener {
 }
 
 impl TlsListener {
-    /// Listens on a port. Must be called on a tokio runtime.
+    /// Listens on a port. Must be called on a tokio runtime. After `longest`, if there is one, a
+    /// connection is closed, whatever is under way.
     ///
     /// # Errors
     /// See [`ListenError`].
-    pub fn on(port: Port, config: Arc<ServerConfig>, clock: Clock) -> Result<Self, ListenError> {
+    pub fn on(
+        port: Port,
+        config: Arc<ServerConfig>,
+        longest: Option<Duration>,
+        clock: Clock,
+    ) -> Result<Self, ListenError> {
         let Port { socket, address } = port;
         let listener = socket.listen(BACKLOG).map_err(|error| refused(address, error))?;
         let (sender, accepted) = mpsc::channel(64);
-        let accepting = tokio::spawn(accept(listener, TlsAcceptor::from(config), sender, clock));
+        let accepting = tokio::spawn(accept(listener, TlsAcceptor::from(config), longest, sender, clock));
         Ok(Self { address, accepted, accepting })
     }
 
@@ -108,7 +115,13 @@ impl Stream for TlsListener {
     }
 }
 
-async fn accept(listener: TcpListener, acceptor: TlsAcceptor, accepted: mpsc::Sender<TlsStream>, clock: Clock) {
+async fn accept(
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    longest: Option<Duration>,
+    accepted: mpsc::Sender<TlsStream>,
+    clock: Clock,
+) {
     let (connections, handshakes) = (connections(1), Shares::new("handshakes at a time", HANDSHAKES));
     loop {
         let (stream, address) = match listener.accept().await {
@@ -127,7 +140,14 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, accepted: mpsc::Se
         };
         let (acceptor, accepted, clock) = (acceptor.clone(), accepted.clone(), clock.clone());
         tokio::spawn(async move {
-            let finished = clock.within(HANDSHAKE_LIMIT, handshake(stream, address, acceptor, held)).await;
+            let end = clock.clone();
+            let end = async move {
+                match longest {
+                    Some(longest) => end.sleep(longest).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let finished = clock.within(HANDSHAKE_LIMIT, handshake(stream, address, acceptor, held, end.boxed())).await;
             drop(shaking);
             match finished {
                 // The receiver is gone when the listener stops.
@@ -146,6 +166,7 @@ async fn handshake(
     address: SocketAddr,
     acceptor: TlsAcceptor,
     held: Share,
+    end: BoxFuture<'static, ()>,
 ) -> io::Result<TlsStream> {
     stream.set_nodelay(true)?;
     let stream = acceptor.accept(stream).await?;
@@ -156,15 +177,23 @@ async fn handshake(
         .map(|leaf| Certificate::from_der(leaf).and_then(PeerSvid::of))
         .transpose()
         .map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
-    Ok(TlsStream { stream, connection: Arc::new(Connection::Remote(Remote { address, svid })), _held: held })
+    let connection = Arc::new(Connection::Remote(Remote { address, svid }));
+    Ok(TlsStream { stream, connection, end, _held: held })
 }
 
 /// A TLS connection from the network.
-#[derive(Debug)]
 pub struct TlsStream {
     stream: tokio_rustls::server::TlsStream<TcpStream>,
     connection: Arc<Connection>,
+    /// When it is over, reading fails, and with that the connection ends.
+    end: BoxFuture<'static, ()>,
     _held: Share,
+}
+
+impl std::fmt::Debug for TlsStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TlsStream").field("connection", &self.connection).finish_non_exhaustive()
+    }
 }
 
 impl Connected for TlsStream {
@@ -181,7 +210,12 @@ impl AsyncRead for TlsStream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        // Whoever serves it reads on as long as there is something, and waits here sooner or later.
+        if read.is_pending() && self.end.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Err(ErrorKind::TimedOut.into()));
+        }
+        read
     }
 }
 

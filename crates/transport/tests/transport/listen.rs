@@ -21,6 +21,9 @@ use tonic::transport::server::Connected;
 
 use crate::{HOUR, Members, world};
 
+/// What is left of a connection when it is accepted.
+const LONGEST: Duration = Duration::from_secs(480);
+
 fn socket(path: &Path) -> UnixSocket {
     UnixSocket { path: path.to_owned(), directory_mode: 0o750, mode: 0o770, tracking: Tracking::On }
 }
@@ -157,7 +160,7 @@ fn listening(port: Port) -> Result<Network, ListenError> {
     let (_, shown) = watch::channel(Some(svid.credential()));
     let members = Members { cas: vec![ca.clone()], admitted: Vec::new() };
     let tls = Arc::new(server_config(shown, Arc::new(members), manual.clock()).unwrap());
-    let listener = TlsListener::on(port, tls, manual.clock())?;
+    let listener = TlsListener::on(port, tls, Some(LONGEST), manual.clock())?;
     Ok(Network { manual, ca, listener })
 }
 
@@ -205,6 +208,26 @@ async fn a_connection_carries_the_svid_that_its_client_showed() {
     assert_eq!(connection.svid().unwrap().id, network.ca.id("/web"));
     assert_eq!(connection.svid().unwrap().certificate.der(), svid.leaf().der());
     assert!(connection.peer().is_none());
+}
+
+#[tokio::test]
+async fn a_connection_is_closed_after_its_longest_life_however_much_its_peer_says() {
+    let mut network = network().await;
+    let stream = TcpStream::connect(network.listener.address()).await.unwrap();
+    let name = rustls::pki_types::ServerName::try_from("anything").unwrap();
+    let connected = network.connector(None).connect(name, stream);
+    let (client, accepted) = tokio::join!(connected, network.listener.next());
+    let (mut client, mut server) = (client.unwrap(), accepted.unwrap().unwrap());
+    for passed in [LONGEST / 2, LONGEST / 4] {
+        network.manual.advance(passed);
+        client.write_all(b"more").await.unwrap();
+        let mut said = [0; 4];
+        server.read_exact(&mut said).await.unwrap();
+    }
+    let mut said = [0; 4];
+    let reading = server.read(&mut said);
+    let (read, ()) = tokio::join!(reading, async { network.manual.wake(..LONGEST).await });
+    assert_eq!(read.unwrap_err().kind(), ErrorKind::TimedOut);
 }
 
 #[tokio::test]

@@ -377,7 +377,7 @@ async fn an_unknown_authority_is_told_through_a_calls_status() {
     let members = Members { cas: vec![ca.clone()], admitted: Vec::new() };
     let tls = server_config(shown(&svid), Arc::new(members), manual.clock()).unwrap();
     let listener =
-        TlsListener::on(Port::claim(([127, 0, 0, 1], 0).into()).unwrap(), Arc::new(tls), manual.clock()).unwrap();
+        TlsListener::on(Port::claim(([127, 0, 0, 1], 0).into()).unwrap(), Arc::new(tls), None, manual.clock()).unwrap();
     let port = listener.address().port();
 
     let call = async |ca: &Ca| {
