@@ -59,6 +59,8 @@ pub struct Feed {
     source: (Option<Identity>, String),
     /// Whether what is known says nothing about the database: nothing was handed out, or the database moved back.
     is_astray: bool,
+    /// See [`Feed::has_moved_back`].
+    has_moved_back: bool,
     comparison: Comparison,
     /// A slice that comes next: it was read with the rows that were handed out.
     slice: Option<Slice>,
@@ -105,6 +107,7 @@ impl Feed {
             known: Known::default(),
             source: (None, String::new()),
             is_astray: true,
+            has_moved_back: false,
             comparison: Comparison::default(),
             slice: None,
             again: Names::default(),
@@ -178,7 +181,7 @@ impl Feed {
         open.is_idle = true;
         self.source = (open.identity, view.source);
         self.known = known;
-        self.is_astray = false;
+        (self.is_astray, self.has_moved_back) = (false, false);
         self.comparison.begin_after(rows);
         (self.slice, self.again) = (None, Names::default());
         self.followed = hint;
@@ -205,6 +208,12 @@ impl Feed {
             Err(_) => self.failed(),
         }
         change
+    }
+
+    /// Whether the change that came last may be older than what came before: the database moved back, or is another one, and
+    /// not all of it has been compared since, rows that were asked for ([`Feed::look_again`]) included.
+    pub fn has_moved_back(&self) -> bool {
+        self.has_moved_back
     }
 
     /// Has these rows read, and handed out as they are then.
@@ -394,8 +403,10 @@ impl Feed {
             return Ok(None);
         };
         self.source = (open.identity, view.source);
+        self.has_moved_back &= self.comparison.is_hurried() || !self.again.is_empty();
         if let Some(tails) = begun {
-            if self.status.borrow().compared_at.is_some() {
+            self.has_moved_back = self.status.borrow().compared_at.is_some();
+            if self.has_moved_back {
                 tracing::warn!(target: "feed", "Database was replaced or moved back; all of it is read again");
             }
             self.known.tails = tails;

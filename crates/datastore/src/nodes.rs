@@ -3,6 +3,7 @@
 mod attest;
 mod change;
 mod delete;
+mod put_back;
 
 use std::collections::HashMap;
 
@@ -12,6 +13,7 @@ use steeple_runtime::metrics::measure;
 pub use attest::{AttestNode, CreateNode, SetNodeSelectors};
 pub use change::{ActivateNodeSerial, UpdateNode};
 pub use delete::{DeleteNode, PruneNodes};
+pub use put_back::PutBackNodes;
 
 use crate::connection::{Connection, Row};
 use crate::dialect::Dialect;
@@ -49,6 +51,17 @@ impl Node {
     /// Whether the agent is shut out until its row is deleted.
     pub fn is_banned(&self) -> bool {
         self.serial.as_deref().unwrap_or_default().is_empty()
+    }
+
+    /// End of the SVID that ends last, in seconds since 1970.
+    pub fn last_end(&self) -> i64 {
+        self.new_expires_at.map_or(self.expires_at, |next| next.max(self.expires_at))
+    }
+
+    /// Whether it was given an SVID after `row`, the same node, had been written. A row that is banned is never the older
+    /// one, for a ban ends no other way than by deletion.
+    pub fn is_newer_than(&self, row: &Self) -> bool {
+        !row.is_banned() && row.last_end() < self.last_end()
     }
 }
 

@@ -241,7 +241,8 @@ async fn start(
     );
     let mut tasks = Tasks::new(shutdown.clone());
     tasks.start("freshness", part(freshness.watch(shutdown.clone())));
-    tasks.start("feed", follow(feed, index, orders, differences, shutdown.clone()));
+    let follower = Follower::new(index, store, clock.clone());
+    tasks.start("feed", follow(feed, follower, orders, differences, shutdown.clone()));
     tasks.start("CA rotation", part(rotation.run(shutdown.clone())));
     tasks.start("SVID rotation", part(svid_rotation.run(shutdown.clone())));
     tasks.start("pruning", part(pruning.run(shutdown.clone())));
@@ -274,16 +275,15 @@ async fn part<E: Into<RunError>>(run: impl Future<Output = Result<(), E>>) -> Re
 /// Feeds the index, and nobody else does.
 async fn follow(
     mut feed: Feed,
-    index: Arc<Index>,
+    mut follower: Follower,
     orders: Orders,
     differences: watch::Sender<usize>,
     shutdown: Shutdown,
 ) -> Result<(), RunError> {
-    let mut follower = Follower::new(index);
     while let Some(change) = shutdown.unless_stopped(feed.next()).await {
         match change {
             Ok(change) => {
-                if let Some(found) = follower.take(change, &mut feed) {
+                if let Some(found) = follower.take(change, &mut feed).await {
                     info!(target: "feed", differences = found, "All of the database was read and compared");
                     differences.send_replace(found);
                     orders.look();

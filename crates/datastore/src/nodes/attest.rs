@@ -94,7 +94,7 @@ impl Mutation for SetNodeSelectors {
     }
 }
 
-async fn create(tx: &mut Tx<'_>, node: &Node) -> Result<(), Error> {
+pub(super) async fn create(tx: &mut Tx<'_>, node: &Node) -> Result<(), Error> {
     let Node {
         spiffe_id,
         attestation_type,
@@ -124,7 +124,7 @@ async fn create(tx: &mut Tx<'_>, node: &Node) -> Result<(), Error> {
     tx.node_events([spiffe_id.as_str()]).await
 }
 
-async fn set_selectors(tx: &mut Tx<'_>, spiffe_id: &str, selectors: &[Selector]) -> Result<(), Error> {
+pub(super) async fn set_selectors(tx: &mut Tx<'_>, spiffe_id: &str, selectors: &[Selector]) -> Result<(), Error> {
     tx.db.execute(Sql::new("DELETE FROM node_resolver_map_entries WHERE spiffe_id = ?").bind(spiffe_id)).await?;
     let now = tx.now;
     let rows: Vec<_> = selector::set(selectors)

@@ -39,6 +39,7 @@ macro_rules! suite {
                     deleting_a_join_token_node_takes_its_alias_entries
                     prunes_expired_nodes_but_never_banned_ones
                     keeps_a_missing_serial_apart_from_an_empty_one
+                    puts_back_what_was_lost_of_nodes_and_nothing_that_was_decided_since
                 }
                 tokens {
                     a_token_is_consumed_once

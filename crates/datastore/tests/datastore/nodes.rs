@@ -1,5 +1,6 @@
 use steeple_datastore::nodes::{
-    ActivateNodeSerial, AttestNode, CreateNode, DeleteNode, NodeFilter, PruneNodes, SetNodeSelectors, UpdateNode,
+    ActivateNodeSerial, AttestNode, CreateNode, DeleteNode, NodeFilter, PruneNodes, PutBackNodes, SetNodeSelectors,
+    UpdateNode,
 };
 use steeple_datastore::{Entry, Error, Node};
 
@@ -199,4 +200,56 @@ pub(crate) async fn keeps_a_missing_serial_apart_from_an_empty_one(store: Opened
     store.write(SetNodeSelectors { spiffe_id: "nobody".into(), selectors: selectors(&["a:1"]) }).await.unwrap();
     assert_eq!(store.fetch_node("nobody").await.unwrap(), None, "selectors may come before the node");
     assert_eq!(store.node_events().await.last().unwrap(), "nobody");
+}
+
+pub(crate) async fn puts_back_what_was_lost_of_nodes_and_nothing_that_was_decided_since(store: Opened) {
+    let id = |name: &str| format!("spiffe://td/spire/agent/{name}");
+    for name in ["older", "renewed", "banned", "deleted"] {
+        store.write(AttestNode { selectors: selectors(&["kept:1"]), ..attest(&id(name), "11") }).await.unwrap();
+    }
+    let next = |name: &str, serial: &str, end: i64| UpdateNode {
+        spiffe_id: id(name),
+        new_serial: Some(serial.into()),
+        new_expires_at: Some(Some(end)),
+        ..UpdateNode::default()
+    };
+    store.write(next("older", "12", 2_108_605_443)).await.unwrap();
+    store.write(next("renewed", "14", 2_108_605_500)).await.unwrap();
+    let empty = Some(String::new());
+    let ban = UpdateNode { serial: empty.clone(), new_serial: empty, ..next("banned", "", 0) };
+    store.write(ban).await.unwrap();
+    store.write(DeleteNode { spiffe_id: id("deleted") }).await.unwrap();
+    let (renewed, banned) = (store.fetch_node(&id("renewed")).await.unwrap(), store.fetch_node(&id("banned")).await);
+    let events = store.node_events().await.len();
+
+    let known = |name: &str| Node {
+        spiffe_id: id(name),
+        attestation_type: "x509pop".into(),
+        serial: Some("12".into()),
+        expires_at: 2_108_605_450,
+        new_serial: "13".into(),
+        new_expires_at: Some(2_108_605_500),
+        can_reattest: true,
+        agent_version: "1.15.3".into(),
+        selectors: selectors(&["b:1", "a:1"]),
+    };
+    let nodes: Vec<_> = ["older", "renewed", "banned", "deleted", "gone"].into_iter().map(known).collect();
+    let written = store.write(PutBackNodes { nodes: nodes.clone() }).await.unwrap();
+    assert_eq!(written, [id("older"), id("gone")]);
+    let older = Node {
+        attestation_type: "join_token".into(),
+        can_reattest: false,
+        agent_version: String::new(),
+        selectors: selectors(&["kept:1"]),
+        ..known("older")
+    };
+    assert_eq!(store.fetch_node(&id("older")).await.unwrap(), Some(older));
+    let gone = Node { selectors: selectors(&["a:1", "b:1"]), ..known("gone") };
+    assert_eq!(store.fetch_node(&id("gone")).await.unwrap(), Some(gone));
+    assert_eq!(store.fetch_node(&id("renewed")).await.unwrap(), renewed);
+    assert_eq!(store.fetch_node(&id("banned")).await.unwrap(), banned.unwrap());
+    assert_eq!(store.fetch_node(&id("deleted")).await.unwrap(), None);
+    assert_eq!(store.node_events().await[events..], [id("older"), id("gone"), id("gone")]);
+    // Another server that has noticed the same.
+    assert!(store.write(PutBackNodes { nodes }).await.unwrap().is_empty());
 }

@@ -7,6 +7,7 @@ mod audit;
 mod bundle;
 mod debug;
 mod follow;
+mod lost;
 mod model;
 mod requests;
 mod settings;
@@ -112,13 +113,17 @@ impl Api {
     async fn with(audited: bool, rotating: bool) -> Self {
         let manual = manual();
         let (store, dir) = store(&manual).await;
+        Self::on(store, dir, manual, audited, rotating).await
+    }
+
+    async fn on(store: DataStore, dir: TempDir, manual: ManualClock, audited: bool, rotating: bool) -> Self {
         let mut feed = store.feed();
         let loaded = crate::entries::Loading::read(&mut feed, &trust_domain()).await.unwrap();
         let served = Served::new(store, Index::new(loaded), feed.status(), &manual.clock(), audited, rotating).await;
-        let mut follower = Follower::new(Arc::clone(&served.index));
+        let mut follower = Follower::new(Arc::clone(&served.index), served.store.clone(), manual.clock());
         tokio::spawn(async move {
             while let Ok(change) = feed.next().await {
-                follower.take(change, &mut feed);
+                follower.take(change, &mut feed).await;
             }
         });
         Self { manual, served, _dir: dir }

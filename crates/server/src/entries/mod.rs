@@ -34,6 +34,11 @@ pub struct AgentState {
     /// Serial number of a renewed SVID that has not been seen yet, or of the one in use if it answered a join token and has
     /// not been seen; empty when there is none.
     pub new_serial: String,
+    expires_at: i64,
+    new_expires_at: Option<i64>,
+    attestation_type: Box<str>,
+    agent_version: Box<str>,
+    can_reattest: bool,
     selectors: HashSet<(String, String)>,
     seen: Seen,
 }

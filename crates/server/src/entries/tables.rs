@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use steeple_datastore::{Bundle, ChangedRows, Entry, Node, Part};
+use steeple_datastore::{Bundle, ChangedRows, Entry, Node, Part, Selector};
 use steeple_spiffe::{SpiffeId, TrustDomain};
 use tracing::warn;
 
@@ -170,10 +170,8 @@ impl Tables {
     }
 
     fn put_agent(&mut self, node: Node) {
-        let selectors = node.selectors.into_iter().map(|selector| (selector.kind, selector.value)).collect();
-        let serial = node.serial.unwrap_or_default();
-        let state = AgentState { serial, new_serial: node.new_serial, selectors, seen: Seen::new(self.round) };
         let id = self.shared(&node.spiffe_id);
+        let state = AgentState::new(node, self.round);
         if self.named.contains_key(&id) {
             self.nested.insert(Arc::clone(&id));
         }
@@ -201,13 +199,78 @@ impl Tables {
 }
 
 impl AgentState {
+    fn new(node: Node, round: u32) -> Self {
+        let Node {
+            spiffe_id: _,
+            attestation_type,
+            serial,
+            expires_at,
+            new_serial,
+            new_expires_at,
+            can_reattest,
+            agent_version,
+            selectors,
+        } = node;
+        Self {
+            serial: serial.unwrap_or_default(),
+            new_serial,
+            expires_at,
+            new_expires_at,
+            attestation_type: attestation_type.into(),
+            agent_version: agent_version.into(),
+            can_reattest,
+            selectors: selectors.into_iter().map(|selector| (selector.kind, selector.value)).collect(),
+            seen: Seen::new(round),
+        }
+    }
+
+    /// The row that it was read from.
+    pub(super) fn row(&self, id: &str) -> Node {
+        let Self {
+            serial,
+            new_serial,
+            expires_at,
+            new_expires_at,
+            attestation_type,
+            agent_version,
+            can_reattest,
+            selectors,
+            seen: _,
+        } = self;
+        Node {
+            spiffe_id: id.to_owned(),
+            attestation_type: attestation_type.to_string(),
+            serial: Some(serial.clone()),
+            expires_at: *expires_at,
+            new_serial: new_serial.clone(),
+            new_expires_at: *new_expires_at,
+            can_reattest: *can_reattest,
+            agent_version: agent_version.to_string(),
+            selectors: selectors.iter().map(|(kind, value)| Selector::new(kind, value)).collect(),
+        }
+    }
+
     /// Whether the row says the same.
     pub(super) fn is_of(&self, node: &Node) -> bool {
-        let Self { serial, new_serial, selectors, seen: _ } = self;
+        let Self {
+            serial,
+            new_serial,
+            expires_at,
+            new_expires_at,
+            attestation_type,
+            agent_version,
+            can_reattest,
+            selectors,
+            seen: _,
+        } = self;
         let others: HashSet<(&str, &str)> =
             node.selectors.iter().map(|selector| (&*selector.kind, &*selector.value)).collect();
         *serial == *node.serial.as_deref().unwrap_or_default()
             && *new_serial == node.new_serial
+            && (*expires_at, *new_expires_at) == (node.expires_at, node.new_expires_at)
+            && **attestation_type == *node.attestation_type
+            && **agent_version == *node.agent_version
+            && *can_reattest == node.can_reattest
             && selectors.len() == others.len()
             && selectors.iter().all(|(kind, value)| others.contains(&(kind, value)))
     }

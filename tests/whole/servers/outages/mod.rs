@@ -3,6 +3,7 @@
 
 mod away;
 mod degraded;
+mod lost;
 mod moved;
 mod renewed;
 

@@ -11,7 +11,7 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-async fn calls(api: &Api, certificate: &Certificate) -> Result<(), Option<Reason>> {
+pub(super) async fn calls(api: &Api, certificate: &Certificate) -> Result<(), Option<Reason>> {
     let mut client = AgentClient::new(api.showing(certificate));
     let called = client.post_status(PostStatusRequest::default()).await;
     called.map(drop).map_err(|status| denial_reason(&status))

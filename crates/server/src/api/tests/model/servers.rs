@@ -23,13 +23,14 @@ impl Server {
         let mut feed = store.feed();
         let index = Index::new(Loading::read(&mut feed, &trust_domain()).await.unwrap());
         let served = Arc::new(Served::new(store, index, feed.status(), &clock, false, true).await);
-        let (mut follower, history) = (Follower::new(Arc::clone(&served.index)), Arc::clone(history));
+        let mut follower = Follower::new(Arc::clone(&served.index), served.store.clone(), clock);
+        let history = Arc::clone(history);
         let following = tokio::spawn(async move {
             loop {
                 match feed.next().await {
                     Ok(change) => {
                         history.check_change(&change);
-                        follower.take(change, &mut feed);
+                        follower.take(change, &mut feed).await;
                         history.changed();
                     }
                     Err(Error::Closed) => break,
