@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::connection::Connection;
 use crate::database::sqlite::File;
 use crate::database::{Database, MySqlServer, PostgresServer};
 use crate::feed::Feed;
@@ -109,6 +110,20 @@ struct Inner {
     writing: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// Servers that start at once on one file of SQLite are in each other's way, and for the change of a new file's mode SQLite
+/// itself waits for nobody: so long they are waited for.
+const OTHERS_PREPARE: Duration = Duration::from_secs(30);
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The first connection, to a database with the schema.
+async fn prepared(database: &Database, clock: &Clock, disable_migration: bool) -> Result<Connection, Error> {
+    let mut connection = database.create().await?;
+    database.find_out(&mut connection).await?;
+    schema::prepare(&mut connection, clock.now(), disable_migration).await?;
+    Ok(connection)
+}
+
 impl DataStore {
     /// Opens the database, creates its schema if it has none, and brings an older one up to date.
     ///
@@ -126,10 +141,13 @@ impl DataStore {
             idle_time: dialect.is_server().then_some(IDLE_TIME),
         };
         tracing::info!(target: "sql", db_type = dialect.name(), "Opening SQL database");
-        let named = |error| database.named(error);
-        let mut connection = database.create().await.map_err(named)?;
-        database.find_out(&mut connection).await.map_err(named)?;
-        schema::prepare(&mut connection, clock.now(), disable_migration).await.map_err(named)?;
+        let until = clock.now() + OTHERS_PREPARE;
+        let mut connection = loop {
+            match prepared(&database, &clock, disable_migration).await {
+                Err(Error::Busy(_)) if clock.now() < until => clock.sleep(PAUSE).await,
+                prepared => break prepared.map_err(|error| database.named(error))?,
+            }
+        };
         let version = connection.row(Sql::new(dialect.version()), |row| row.text(0)).await?.unwrap_or_default();
         tracing::info!(
             target: "sql", read_only = false, r#type = dialect.name(), version, "Connected to SQL database"
