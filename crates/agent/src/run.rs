@@ -174,7 +174,6 @@ async fn start(
     // How it is. Told from the beginning, since whoever supervises it wants to know that it is starting.
     let mut tasks = Tasks::new(shutdown.clone());
     let health = health::unknown(clock.clone());
-    debug!(target: "health", "Initializing health checkers");
     if let Some(place) = config.health {
         let telling = steeple_transport::health::serve(place, health.clone(), clock.clone(), shutdown.clone());
         tasks.start("health listener", telling.map(Ok));
@@ -259,6 +258,7 @@ async fn start(
     };
 
     // From here on all parts run together.
+    debug!(target: "health", "Initializing health checkers");
     let syncing = sync.run(shutdown.clone());
     tasks.start("sync", async {
         syncing.await?;
