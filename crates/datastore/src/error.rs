@@ -204,7 +204,10 @@ pub enum Error {
 impl Error {
     /// Whether the database cannot be reached, or cannot do it now: what was asked is not wrong, and may be asked again.
     pub fn is_away(&self) -> bool {
-        matches!(self, Self::Conflict(_) | Self::Busy(_) | Self::Unavailable(_) | Self::Closed)
+        match self {
+            Self::JoinTokenEntry(error) | Self::InTable { error, .. } => error.is_away(),
+            other => matches!(other, Self::Conflict(_) | Self::Busy(_) | Self::Unavailable(_) | Self::Closed),
+        }
     }
 
     /// With the table that it is about.
@@ -215,7 +218,7 @@ impl Error {
     /// The text without the name of this room in front, for a text that has it there already.
     pub(crate) fn without_room(&self) -> String {
         let text = self.to_string();
-        text.strip_prefix("datastore-sql: ").map_or_else(|| text.clone(), str::to_owned)
+        text.strip_prefix("datastore-sql: ").unwrap_or(&text).to_owned()
     }
 
     /// With the file that it is about, where the database does not name it.

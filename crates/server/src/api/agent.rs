@@ -225,7 +225,7 @@ impl Agent for Service {
         };
         let row = JoinToken { token: token.clone(), expires_at };
         self.parts.store.write(CreateJoinToken { token: row, entry }).await.map_err(|error| match error {
-            steeple_datastore::Error::JoinTokenEntry(error) => status::internal(ENTRY, error),
+            steeple_datastore::Error::JoinTokenEntry(error) => status::internal(ENTRY, *error),
             error => status::internal("failed to create token", error),
         })?;
         Ok(Response::new(types::JoinToken { value: token, expires_at }))
