@@ -14,7 +14,7 @@ MEASURED ?= target/measured
 .PHONY: help run check test whole fuzz soak measure peer
 
 help:
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r t what; do printf '%-11s %s\n' "$$t" "$$what"; done
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | while IFS='|' read -r t what; do printf '%-12s %s\n' "$$t" "$$what"; done
 
 run: ## Builds and starts a throw-away trust domain, and shows its identities at work; ARGS="-ttl 1m" for its flags
 	@.ci/tools build
@@ -34,7 +34,7 @@ test: ## All tests: check, whether the fuzz targets compile, then whole daemons;
 	.ci/fuzz --check
 	@$(MAKE) --no-print-directory whole
 
-whole: ## The store on database servers; whole daemons as processes, with clients in Go, Java, Python and Rust
+whole: ## The store, and servers at random on one database, on database servers; whole daemons as processes, with clients in Go, Java, Python and Rust
 	@.ci/tools build
 	$(SERVERS)
 	$(MODEL)
@@ -66,7 +66,7 @@ measure: ## What daemons cost, into docs/performance.md: forty minutes on an idl
 	tests/measure/latency.sh > $(MEASURED)/latency.md
 	tests/measure/publish.py $(MEASURED)
 
-peer: ## Our daemons with those of another directory, on the wire and on the same files: STEEPLE_PEER_BIN=/opt/spire/bin
+peer: ## Our daemons with those of another directory, on the wire, on the same files and on one database: STEEPLE_PEER_BIN=/opt/spire/bin
 	@test -n "$(STEEPLE_PEER_BIN)" || { echo "Say where the peers are: make peer STEEPLE_PEER_BIN=/opt/spire/bin"; exit 2; }
 	@.ci/tools build
 	cargo build $(LOCKED) $(PROGRAMS)

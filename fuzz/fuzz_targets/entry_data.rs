@@ -1,5 +1,5 @@
-//! The files of `entry create -data`, `entry delete -file` and `federation create -data`, and the moment of `-expiresBefore`. Members that mean
-//! nothing change nothing.
+//! The files of `entry create -data`, `entry delete -file` and `federation create -data`, and the moment of
+//! `-expiresBefore`. Members that mean nothing change nothing.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

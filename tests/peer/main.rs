@@ -33,10 +33,7 @@ mod domain {
         domain.server.start().await?;
         let mut attested = domain.new_agent("node1").await?;
         attested.program = agent.clone();
-        let token = domain.server.token(&[]).await?;
-        attested.launch(&["-joinToken", &token])?;
-        attested.healthy().await?;
-        attested.id = domain.id(&format!("/spire/agent/join_token/{token}"));
+        domain.attest(&mut attested).await?;
         Ok((domain, attested))
     }
 
@@ -47,15 +44,11 @@ mod domain {
                 let update = stream.message().await?.context("the stream ended")?;
                 if let Some(svid) = update.svids.iter().find(|svid| svid.spiffe_id == WEB) {
                     let leaf = verified(svid)?.chain.swap_remove(0);
-                    let issuer = leaf.authority_key_id().map(hex).unwrap_or_default();
+                    let issuer = leaf.authority_key_id().map(steeple_spiffe::x509::hex).unwrap_or_default();
                     return anyhow::Ok((leaf.serial_hex(), issuer));
                 }
             }
         })
         .await?
-    }
-
-    fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
-use steeple_tests::{Agent, Binaries, Domain, Program, Scratch, case, say, until};
+use steeple_tests::{Agent, Binaries, Domain, Program, Scratch, case, own_selector, say, until};
 use tonic::Code;
 
 use crate::domain::{self, WEB, next_svid};
@@ -41,7 +41,7 @@ async fn syncs(domain: &Domain, agent: &Agent) -> Result<()> {
     ensure!(update.svids[0].hint == "internal");
     let entry = domain.entry(&agent.id, "/db", &[]).await?;
     follower.until_id("spiffe://example.org/db").await?;
-    let selector = format!("unix:uid:{}", nix::unistd::Uid::current());
+    let selector = own_selector();
     let flags = ["-parentID", &agent.id, "-spiffeID", "spiffe://example.org/other", "-selector", &selector];
     let update = [&["entry", "update", "-entryID", &entry][..], &flags].concat();
     domain.server.command(&update).await?.ok()?;

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use steeple_proto::workload::X509svidResponse;
-use steeple_tests::{Agent, Binaries, Domain, Scratch, Server, Shared, Wire, case, figures, say, until_count};
+use steeple_tests::{
+    Agent, Binaries, Domain, Scratch, Server, Shared, Wire, case, figures, own_selector, say, until_count,
+};
 use tonic::Streaming;
 
 const STAYS: &str = "/stays";
@@ -65,7 +67,7 @@ async fn stay(scratch: &Scratch, shared: &Shared) -> Result<()> {
 /// An entry that is created at this server arrives on the stream, which stays open, and goes again. Returns how long it
 /// took to arrive.
 async fn comes_and_goes(server: &Server, agent: &Agent, stream: &mut Streaming<X509svidResponse>) -> Result<Duration> {
-    let selector = format!("unix:uid:{}", nix::unistd::Uid::current());
+    let selector = own_selector();
     let flags = ["-parentID", &agent.id, "-spiffeID", "spiffe://example.org/new", "-selector", &selector];
     let entry = server.create_entry(&flags).await?;
     let created = Instant::now();

@@ -117,7 +117,7 @@ pub struct AgentByHand {
     pub token: String,
     /// Its SVID, leaf first.
     pub chain: Vec<Certificate>,
-    /// What it shows.
+    /// What it got when it attested, and shows until [`AgentByHand::show`].
     pub credential: Credential,
     /// To the server that it attested at.
     pub channel: Channel,

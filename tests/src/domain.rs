@@ -7,7 +7,8 @@ use nix::unistd::Uid;
 
 use crate::{Agent, Binaries, Installation, Scratch, Server, free_port};
 
-/// A trust domain: one server with SQLite and keys on disk, and whatever agents and further servers the case adds.
+/// A trust domain: one server, on SQLite unless the case says otherwise, with keys on disk, and whatever agents and further
+/// servers the case adds.
 pub struct Domain {
     /// Its name.
     pub name: String,
@@ -286,6 +287,6 @@ plugins {{
 }
 
 /// What the attestor `unix` finds out about this process.
-fn own_selector() -> String {
+pub fn own_selector() -> String {
     format!("unix:uid:{}", Uid::current())
 }

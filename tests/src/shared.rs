@@ -104,7 +104,7 @@ impl Shared {
 }
 
 /// A name for a database that no other case uses: the directory of a case has a name that no other has.
-pub fn database_name(scratch: &Scratch) -> String {
+fn database_name(scratch: &Scratch) -> String {
     let name = scratch.path().file_name().unwrap_or_default().to_string_lossy();
     let letters = name.bytes().map(|byte| format!("{byte:02x}"));
     format!("case_{}", letters.collect::<String>())

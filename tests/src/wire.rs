@@ -63,8 +63,8 @@ impl Wire {
         self.state.send_replace(State::Cut);
     }
 
-    /// From now on nothing comes through, either way, on connections whose client says or has said `word`: on all of them,
-    /// if it is empty. Nobody is told.
+    /// From now on nothing comes through, either way, on connections whose client says or has said `word`. Nobody
+    /// is told.
     pub fn swallow(&self, word: &str) {
         self.state.send_replace(State::Swallows(word.as_bytes().to_vec()));
     }
@@ -116,9 +116,7 @@ async fn pass(
             });
         }
         is_deaf |= match &*state.borrow() {
-            State::Swallows(word) => {
-                word.is_empty() || said.borrow().windows(word.len()).any(|window| window == word.as_slice())
-            }
+            State::Swallows(word) => said.borrow().windows(word.len()).any(|window| window == word.as_slice()),
             State::Good | State::Cut => false,
         };
         if !is_deaf {

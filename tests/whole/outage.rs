@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use steeple_proto::workload::X509svidResponse;
 use steeple_runtime::Clock;
 use steeple_tests::{
-    Agent, Binaries, Domain, Line, Scratch, case, passed, say, skipped_on_the_reference, verified, within,
+    Agent, Binaries, Domain, Line, Scratch, case, own_selector, passed, say, skipped_on_the_reference, verified, within,
 };
 use tokio::time::{interval, timeout};
 use tonic::{Code, Streaming};
@@ -78,7 +78,7 @@ fn what_changed_while_the_agent_could_not_reach_its_server_arrives_afterwards() 
         agent.process()?.line("Synchronize failed").await?;
         domain.entry(&agent.id, "/db", &[]).await?;
         domain.server.command(&["entry", "delete", "-entryID", &api]).await?.ok()?;
-        let flags = ["-parentID", &agent.id, "-spiffeID", WEB, "-selector", &selector(), "-hint", "external"];
+        let flags = ["-parentID", &agent.id, "-spiffeID", WEB, "-selector", &own_selector(), "-hint", "external"];
         domain.server.command(&[&["entry", "update", "-entryID", &web], &flags[..]].concat()).await?.ok()?;
         ensure!(says(&mut stream).await?.is_none(), "news over a line that is cut");
         let served = agent.workload().follow().until_id(WEB).await?;
@@ -297,9 +297,4 @@ fn with_ids(update: &X509svidResponse, ids: &[&str]) -> Result<()> {
     held.sort_unstable();
     ensure!(held == ids, "{held:?} in place of {ids:?}");
     Ok(())
-}
-
-/// What the attestor `unix` finds out about this process.
-fn selector() -> String {
-    format!("unix:uid:{}", nix::unistd::Uid::current())
 }

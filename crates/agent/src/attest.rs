@@ -101,12 +101,12 @@ impl AttestError {
 
     /// Whether trying again is pointless: the server knows the agent and does not want it.
     pub fn is_final(&self) -> bool {
-        matches!(self, Self::Server { status, .. } if status.code() == Code::PermissionDenied)
+        self.status().is_some_and(|status| status.code() == Code::PermissionDenied)
     }
 
     /// Whether the server does not want this agent any more, and said so.
     pub fn is_rejection(&self) -> bool {
-        matches!(self, Self::Server { status, .. } if crate::rejection::of(status).is_some())
+        self.status().is_some_and(|status| crate::rejection::of(status).is_some())
     }
 
     /// Whether the server could not be asked, or is one whose authority the agent does not know. One that does not take

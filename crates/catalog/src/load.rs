@@ -207,7 +207,8 @@ fn load_server(loading: &mut Loading<'_>, built_ins: &ServerBuiltIns) -> Result<
     Ok((key_manager::KeyManager::of_server(&name, plugin), node_attestors, upstream_authorities.pop()))
 }
 
-/// All that is wrong with a server's plugins. They are made, and dropped again.
+/// All that is wrong with a server's plugins. Those that can be made on their own host alone are asked about their keys; the
+/// others are made, and dropped again.
 pub fn check_server(
     blocks: &[PluginBlock],
     built_ins: &ServerBuiltIns,

@@ -17,7 +17,7 @@ pub struct SqlConfig {
     pub database_type: String,
     /// For SQLite a path or a `file:` URI, for PostgreSQL pairs or a URL, for MySQL what its Go driver reads.
     pub connection_string: String,
-    /// A replica that reads may go to. There is none of a SQLite file.
+    /// A replica. It is not used; of a SQLite file there is none.
     pub ro_connection_string: String,
     /// MySQL: a file with the authorities of the server's certificate.
     pub root_ca_path: String,

@@ -1,5 +1,5 @@
-//! What the tests of all rooms share: a clock that a test advances, a CA, a key manager that fails when it is told to,
-//! and a server that speaks the real protocol and answers what a test wants.
+//! What the tests of all rooms share: a clock that a test advances, a CA, an upstream authority, a key manager that fails when
+//! it is told to, servers of databases, and a server that speaks the real protocol and answers what a test wants.
 //!
 //! Nothing here mocks: a fake holds real keys, listens on a real port and sends real messages, so that what is tested
 //! cannot tell it from the real thing. And nothing here sleeps: who waits, waits for the event.

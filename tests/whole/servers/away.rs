@@ -9,7 +9,7 @@ use steeple_tests::{Agent, Domain, DomainBuilder, Scratch, Wire, case, http, unt
 use tokio::time::timeout;
 use tonic::{Code, Streaming};
 
-use super::{Shared, at_postgres, is_ours};
+use super::{Shared, is_ours};
 
 const WEB: &str = "spiffe://example.org/web";
 const DB: &str = "spiffe://example.org/db";
@@ -28,7 +28,7 @@ struct Far {
 async fn far(scratch: &Scratch, builder: DomainBuilder) -> Result<Far> {
     let shared = Shared::on_postgres(scratch).await?;
     let wire = Wire::to(shared.port).await?;
-    let mut domain = builder.database(at_postgres(wire.port, &shared.name)).write(scratch)?;
+    let mut domain = builder.database(shared.through(wire.port)).write(scratch)?;
     let health = domain.server.tell_health()?;
     domain.server.start().await?;
     let agent = domain.agent("node1").await?;

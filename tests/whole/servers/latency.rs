@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use steeple_testkit::database::pgbouncer;
-use steeple_tests::{Binaries, Database, Domain, Scratch, Wire, case, figures, say, until_count};
+use steeple_tests::{Binaries, Database, Domain, Scratch, Wire, case, figures, own_selector, say, until_count};
 
-use super::{Shared, at_postgres, is_ours};
+use super::{Shared, is_ours};
 
 /// A few seconds; `STEEPLE_TRIES` is for more.
 const TRIES: usize = 40;
@@ -49,7 +49,7 @@ fn an_entry_of_another_server_arrives_though_nothing_is_heard_of_it() -> Result<
         }
         let shared = Shared::on_postgres(scratch).await?;
         let wire = Wire::to(shared.port).await?;
-        let behind = at_postgres(wire.port, &shared.name);
+        let behind = shared.through(wire.port);
         arrives(scratch, "PostgreSQL, LISTEN swallowed", &shared.database, &behind, || wire.swallow("LISTEN")).await
     })
 }
@@ -61,7 +61,7 @@ fn an_entry_of_another_server_arrives_through_pgbouncer() -> Result<()> {
             return Ok(());
         }
         let shared = Shared::on_postgres(scratch).await?;
-        let behind = at_postgres(pgbouncer().port, &shared.name);
+        let behind = shared.through(pgbouncer().port);
         arrives(scratch, "PostgreSQL through PgBouncer", &behind, &behind, || ()).await
     })
 }
@@ -87,7 +87,7 @@ async fn arrives(
     follower.until_id("spiffe://example.org/stays").await?;
     let mut stream = follower.into_stream()?;
     disturb();
-    let selector = format!("unix:uid:{}", nix::unistd::Uid::current());
+    let selector = own_selector();
     let flags = ["-parentID", &agent.id, "-spiffeID", "spiffe://example.org/new", "-selector", &selector];
     let (mut from_start, mut from_answer) = (Vec::new(), Vec::new());
     for _ in 0..tries {

@@ -8,9 +8,7 @@ mod start;
 mod status;
 
 use anyhow::Result;
-use steeple_tests::{
-    Binaries, Shared, at_mariadb, at_postgres, database_name as name, mysql_url, postgres_url, skipped_on_the_reference,
-};
+use steeple_tests::{Binaries, Shared, at_mariadb, at_postgres, mysql_url, postgres_url, skipped_on_the_reference};
 
 /// Whether the daemons under test know what the reference does not; says so where they do not.
 fn is_ours(what: &str) -> Result<bool> {

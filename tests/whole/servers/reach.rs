@@ -2,8 +2,8 @@
 
 use anyhow::{Result, ensure};
 use steeple_tests::{
-    Agent, Database, Domain, Scratch, Server, SmallDisk, cannot_run_here, case, free_port, name_with_addresses, say,
-    until_count,
+    Agent, Database, Domain, Scratch, Server, SmallDisk, cannot_run_here, case, free_port, name_with_addresses,
+    own_selector, say, until_count,
 };
 
 use super::{Shared, is_ours};
@@ -103,7 +103,7 @@ async fn kill_each(scratch: &Scratch, database: Database, known: Known) -> Resul
             if first_is_killed { (&mut domain.server, &mut other) } else { (&mut other, &mut domain.server) };
         killed.kill();
         for (number, (agent, stream)) in agents.iter_mut().enumerate() {
-            let selector = format!("unix:uid:{}", nix::unistd::Uid::current());
+            let selector = own_selector();
             let flags = ["-parentID", &agent.id, "-spiffeID", "spiffe://example.org/new", "-selector", &selector];
             let entry = left.create_entry(&flags).await?;
             until_count(stream, 2).await?;

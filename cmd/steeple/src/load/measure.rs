@@ -196,7 +196,9 @@ impl Measuring<'_> {
         run.elapsed = begin.elapsed();
         let note = format!("all were there after {:.2} s", opened.as_secs_f64());
         self.tell(Told { processes, pace: None, run, before, items: None, held: true })?;
-        self.report.borrow_mut().iter_mut().for_each(|report| report.notes.push(note.clone()));
+        if let Some(report) = self.report.borrow_mut().as_mut() {
+            report.notes.push(note);
+        }
         Ok(())
     }
 

@@ -17,7 +17,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use steeple_runtime::Clock;
 use steeple_runtime::os::reason;
 
-use self::hosts::{Host, Wanted};
+use self::hosts::{Host, Wanted, is_balanced};
 use super::{CONNECT, TLS_OF_POSTGRES, unreachable, within};
 use crate::Error;
 use crate::connection::Lent;
@@ -93,6 +93,7 @@ impl PostgresServer {
             return Err(Error::ConnectionString("service files are not supported; name the host".to_owned()));
         }
         server.timeout()?;
+        is_balanced(&server)?;
         Wanted::of(&server)?;
         for host in server.hosts()? {
             server.options(&host)?;
@@ -130,7 +131,7 @@ impl PostgresServer {
     /// As [`Self::connect`], with what leads there again.
     pub(crate) async fn find(&self, clock: &Clock) -> Result<(PgConnection, PgConnectOptions), Error> {
         let (mut hosts, wanted, timeout) = (self.hosts()?, Wanted::of(self)?, self.timeout()?);
-        if self.get_or("load_balance_hosts", "PGLOADBALANCEHOSTS").as_deref() == Some("random") {
+        if is_balanced(self)? {
             hosts.sort_by_cached_key(|_| uuid::Uuid::new_v4());
         }
         let mut refused = Vec::new();

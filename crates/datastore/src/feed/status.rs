@@ -11,7 +11,7 @@ pub struct FeedStatus {
     pub compared_at: Option<SystemTime>,
     /// The newest events that were read.
     pub newest: Position,
-    /// Ids that were skipped and may still appear, oldest first.
+    /// Ids that were skipped and may still appear: those of entries, then those of nodes, each in order.
     pub open_gaps: Vec<OpenGap>,
     /// How many events were read that others have certainly written: those that came while this process wrote nothing.
     /// There may have been more.

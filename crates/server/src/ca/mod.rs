@@ -1,6 +1,6 @@
 //! The server's own authorities: two slots a kind, of which one signs while the other is being prepared
 //! ([`authorities`]), what is remembered of them ([`journal`]), when they change ([`rotation`]), what operators do to them
-//! ([`orders`]), and signing ([`sign`]). What stands above them, if anything does, is in [`upstream`].
+//! ([`orders`]), whether the bundle still has them ([`published`]), and signing ([`sign`]). What stands above them, if anything does, is in [`upstream`].
 
 pub mod authorities;
 mod journal;

@@ -57,8 +57,8 @@ impl Authorities {
         Ok(())
     }
 
-    /// Takes the roots into the bundle. A root that is tainted there stays so, and one that the upstream authority has no
-    /// more goes.
+    /// Takes the roots into the bundle. One that is tainted there stays so as long as the upstream authority has it, and goes
+    /// then.
     async fn publish_roots(&self, roots: &[Certificate]) -> Result<(), CaError> {
         let trust_domain = self.trust_domain.id().to_string();
         let known = self.store.fetch_bundle(&trust_domain).await?.unwrap_or_default().root_cas;

@@ -54,9 +54,9 @@ impl Follower {
         if !is_last {
             return None;
         }
-        let Names { entries, nodes } = self.index.unseen();
-        self.differences += entries.len() + nodes.len();
-        feed.look_again(Names { entries, nodes });
+        let gone = self.index.unseen();
+        self.differences += gone.entries.len() + gone.nodes.len();
+        feed.look_again(gone);
         Some(self.differences)
     }
 

@@ -88,10 +88,14 @@ impl Place {
     /// Ends all connections to a database of PostgreSQL, and lets nobody connect.
     pub async fn shut(&self) {
         admin_postgres(&format!("ALTER DATABASE {} ALLOW_CONNECTIONS false", self.database())).await;
-        let left = "SELECT CAST(pg_terminate_backend(pid) AS text) FROM pg_stat_activity";
-        let left = format!("{left} WHERE datname = '{}'", self.database());
         // Who has been told to end takes a moment.
-        while !admin_postgres(&left).await.is_empty() {}
+        while !self.terminated().await.is_empty() {}
+    }
+
+    /// Tells all connections to a database of PostgreSQL to end. Returns a row for each.
+    async fn terminated(&self) -> Vec<Vec<String>> {
+        let end = "SELECT CAST(pg_terminate_backend(pid) AS text) FROM pg_stat_activity";
+        admin_postgres(&format!("{end} WHERE datname = '{}'", self.database())).await
     }
 
     /// After [`Place::shut`].
@@ -103,10 +107,7 @@ impl Place {
     pub async fn cut_connections(&self) {
         match self {
             Self::File(_) => {}
-            Self::Postgres(_) => {
-                let end = "SELECT CAST(pg_terminate_backend(pid) AS text) FROM pg_stat_activity";
-                admin_postgres(&format!("{end} WHERE datname = '{}'", self.database())).await;
-            }
+            Self::Postgres(_) => drop(self.terminated().await),
             Self::MySql(_) => {
                 let list = "SELECT CAST(id AS char) FROM information_schema.processlist WHERE id <> CONNECTION_ID()";
                 for row in self.sql(&format!("{list} AND db = '{}'", self.database())).await {

@@ -77,8 +77,8 @@ pub struct TlsListener {
 }
 
 impl TlsListener {
-    /// Listens on a port. Must be called on a tokio runtime. After `longest`, if there is one, a
-    /// connection is closed, whatever is under way.
+    /// Listens on a port. After `longest`, if there is one, a connection is closed, whatever is under way. Must be called on
+    /// a tokio runtime.
     ///
     /// # Errors
     /// See [`ListenError`].

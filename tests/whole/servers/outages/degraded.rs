@@ -9,8 +9,8 @@ use steeple_testkit::database::{
 };
 use steeple_tests::{Database, Random, Scratch, Toxiproxy, cannot_run_here, say};
 
-use super::super::{Shared, at_mariadb, at_postgres, name};
-use super::{Site, mariadb_does, postgres_does, row};
+use super::super::{Shared, at_mariadb, at_postgres};
+use super::{Site, end_connections, mariadb_does, postgres_does, row};
 
 /// More entries than that do not go on a full disk.
 const AT_MOST: usize = 20_000;
@@ -75,9 +75,9 @@ fn a_server_whose_postgresql_becomes_read_only_puts_off_what_writes() -> Result<
     row(async |scratch| {
         let shared = Shared::on_postgres(scratch).await?;
         let mut site = Site::on(scratch, shared.database.clone()).await?;
-        let name = name(scratch);
+        let name = &shared.name;
         let set = |read_only: &str| format!("ALTER DATABASE {name} SET default_transaction_read_only = {read_only}");
-        let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
+        let end = end_connections(name);
         postgres_does(shared.port, "postgres", &[&set("on"), &end]).await?;
         read_only(&mut site).await?;
         postgres_does(shared.port, "postgres", &[&set("off"), &end]).await?;

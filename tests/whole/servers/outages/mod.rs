@@ -181,4 +181,6 @@ async fn mariadb_does(port: u16, database: &str, statements: &[&str]) -> Result<
 }
 
 /// Ends the connections of a PostgreSQL to one of its databases.
-const END_CONNECTIONS: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'site'";
+fn end_connections(database: &str) -> String {
+    format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'")
+}

@@ -10,7 +10,7 @@ use steeple_testkit::database::{USER, WITH_PASSWORD, own_mariadb, own_postgres, 
 use steeple_tests::{Database, Toxiproxy};
 
 use super::super::{at_mariadb, mysql_url};
-use super::{END_CONNECTIONS, Site, mariadb_does, postgres_does, row};
+use super::{Site, end_connections, mariadb_does, postgres_does, row};
 
 #[test]
 fn a_server_follows_its_postgresql_to_the_standby_that_is_promoted() -> Result<()> {
@@ -93,7 +93,7 @@ fn a_server_takes_the_new_password_of_postgresql_from_its_file() -> Result<()> {
         );
         let mut site = Site::on(scratch, Database { kind: "postgres", connection_string }).await?;
         // Whoever is in stays in, so that this is the worst case.
-        let change = ["ALTER ROLE site PASSWORD 'second'", END_CONNECTIONS];
+        let change = ["ALTER ROLE site PASSWORD 'second'", &end_connections("site")];
         postgres_does(server.port, "postgres", &change).await?;
         site.workloads_go_on("password").await?;
         site.writes_are_put_off().await?;

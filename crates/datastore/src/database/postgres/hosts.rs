@@ -55,6 +55,15 @@ pub(super) fn listed(names: &str, addresses: Option<&str>, ports: Option<&str>) 
     Ok(places.iter().enumerate().map(host).collect())
 }
 
+/// `load_balance_hosts`: whether the servers come in any order.
+pub(super) fn is_balanced(server: &PostgresServer) -> Result<bool, Error> {
+    match server.get_or("load_balance_hosts", "PGLOADBALANCEHOSTS").as_deref() {
+        None | Some("disable") => Ok(false),
+        Some("random") => Ok(true),
+        Some(other) => Err(unknown("load_balance_hosts", other, &["disable", "random"])),
+    }
+}
+
 /// `target_session_attrs`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
@@ -68,10 +77,6 @@ pub(super) enum Wanted {
 
 impl Wanted {
     pub(super) fn of(server: &PostgresServer) -> Result<Self, Error> {
-        let balance = server.get_or("load_balance_hosts", "PGLOADBALANCEHOSTS");
-        if let Some(other) = balance.filter(|it| !matches!(it.as_str(), "disable" | "random")) {
-            return Err(unknown("load_balance_hosts", &other, &["disable", "random"]));
-        }
         Ok(match server.get_or("target_session_attrs", "PGTARGETSESSIONATTRS").as_deref() {
             None | Some("any") => Self::Any,
             Some("read-write") => Self::ReadWrite,
