@@ -117,7 +117,7 @@ fn a_node_attests_with_its_certificate_and_needs_nobody_to_do_so_again() -> Resu
 #[test]
 fn an_agent_that_is_evicted_attests_again_and_its_workloads_keep_their_streams() -> Result<()> {
     case(async |scratch| {
-        let (domain, agent) = domain_and_agent(scratch).await?;
+        let (domain, mut agent) = domain_and_agent(scratch).await?;
         domain.entry(&agent.id, "/web", &[]).await?;
         let mut follower = agent.workload().follow();
         follower.until_id("spiffe://example.org/web").await?;
@@ -129,7 +129,13 @@ fn an_agent_that_is_evicted_attests_again_and_its_workloads_keep_their_streams()
         })
         .await?;
         domain.entry(&agent.id, "/api", &[]).await?;
-        brings_api(&mut stream).await
+        brings_api(&mut stream).await?;
+        // SPIRE's tells no reason.
+        if !agent.program.is_reference {
+            let told = agent.process()?.line("Agent needs to re-attest; attesting again").await?;
+            assert!(told.contains("reason=AGENT_NOT_ATTESTED"), "{told}");
+        }
+        Ok(())
     })
 }
 

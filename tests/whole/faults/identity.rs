@@ -20,6 +20,9 @@ async fn ended_by(domain: &Domain, agent: &mut Agent, command: &str) -> Result<(
     domain.server.command(&["agent", command, "-spiffeID", &agent.id]).await?.ok()?;
     let denial = "code = PermissionDenied desc = authorization denied for method /";
     ends_with(agent.process()?, &["removing SVID and shutting down", denial]).await?;
+    let reason = if command == "ban" { "reason=AGENT_BANNED" } else { "reason=AGENT_NOT_ATTESTED" };
+    // SPIRE's has no such field.
+    ensure!(agent.program.is_reference || agent.written()?.contains(reason), "no {reason}");
     within("the end of the stream", async { while let Ok(Some(_)) = stream.message().await {} }).await?;
     ensure!(!agent.socket.exists(), "there is a socket");
     has_erased_its_identity(agent)

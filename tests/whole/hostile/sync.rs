@@ -8,7 +8,7 @@ use steeple_proto::steeple::agent::sync::v1::sync_client::SyncClient;
 use steeple_proto::steeple::agent::sync::v1::{
     FollowRequest, FollowResponse, Open, Want, follow_request, follow_response,
 };
-use steeple_tests::{AgentByHand, Domain, Port, case, until, within};
+use steeple_tests::{AgentByHand, Domain, Port, Server, case, until, within};
 use steeple_transport::status::denial_reason;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -156,6 +156,7 @@ fn the_stream_of_an_agent_that_is_none_any_more_ends_and_tells_it_why() -> Resul
                 domain.server.command(&["agent", what, "-spiffeID", agent.id.as_str()]).await?.ok()?;
             }
             refused(&followed.end().await?, reason).with_context(|| what.to_owned())?;
+            logged(1, &domain.server, &agent, "Follow", reason).await?;
             // And there is no other one.
             let again = Followed::open(&agent.channel, Vec::new()).await;
             let again = match again {
@@ -163,6 +164,7 @@ fn the_stream_of_an_agent_that_is_none_any_more_ends_and_tells_it_why() -> Resul
                 Err(error) => error.downcast()?,
             };
             refused(&again, reason).with_context(|| format!("{what}, again"))?;
+            logged(2, &domain.server, &agent, "Follow", reason).await?;
         }
         Ok(())
     })
@@ -177,9 +179,11 @@ fn the_stream_of_an_agent_whose_svid_ends_ends_with_it() -> Result<()> {
         let mut followed = Followed::open(&agent.channel, Vec::new()).await?;
         followed.told().await?;
         refused(&followed.end().await?, Reason::AgentExpired)?;
+        logged(1, &domain.server, &agent, "Follow", Reason::AgentExpired).await?;
         // On the connection that it has, it is refused the same way; another one it does not get.
         let refusal = call(&agent.channel, ENTRIES, &[]).await?.err().context("it is answered")?;
-        ensure!(denial_reason(&refusal) == Some(Reason::AgentExpired), "{refusal:?}");
+        refused(&refusal, Reason::AgentExpired)?;
+        logged(1, &domain.server, &agent, "GetAuthorizedEntries", Reason::AgentExpired).await?;
         let anew = port.channel(Some(agent.credential.clone()))?;
         let refusal = call(&anew, ENTRIES, &[]).await.and_then(|answered| answered.map_err(Into::into));
         ensure!(refusal.is_err(), "an SVID that has ended connects");
@@ -235,4 +239,17 @@ fn refused(status: &Status, reason: Reason) -> Result<()> {
     let told = (status.code(), denial_reason(status));
     ensure!(told == (Code::PermissionDenied, Some(reason)), "{status:?}");
     Ok(())
+}
+
+/// Waits until the server's log has so many denials of an agent at a method, with the reason that the caller gets.
+async fn logged(count: usize, server: &Server, agent: &AgentByHand, method: &str, reason: Reason) -> Result<()> {
+    let fields =
+        ["level=error", agent.id.as_str(), &format!("method={method}"), &format!("reason={}", reason.as_str_name())];
+    let what = format!("{count} lines with {fields:?}");
+    let told = async || {
+        let log = server.written().ok()?;
+        let denials = log.lines().filter(|line| fields.iter().all(|field| line.contains(field)));
+        (denials.count() == count).then_some(())
+    };
+    until(&what, told).await
 }
