@@ -16,32 +16,24 @@ pub(super) const NOT_BUILT_YET: &[Missing] = &[
     ("server", "warning", PROMETHEUS, TELEMETRY),
     ("server", "info", "Starting prometheus exporter", TELEMETRY),
     ("server", "info", "Serving bundle endpoint", FEDERATION),
-    ("server", "info", "Serving health checks", HEALTH),
-    ("server", "debug", "Federation relationship created", FEDERATION),
     ("server", "info", "Trust domain is now managed", FEDERATION),
     ("server", "debug", "Polling for bundle update", FEDERATION),
     ("server", "info", "Bundle refreshed", FEDERATION),
     ("server", "debug", "Scheduling next bundle refresh", FEDERATION),
     ("server", "error", "Error updating bundle", FEDERATION),
-    ("server", "error", "Failed to create federation relationship", FEDERATION),
-    ("server", "error", "Federation relationship does not exist", FEDERATION),
     ("server", "debug", "Bundle refreshed", FEDERATION),
     ("server", "error", "Failed to refresh bundle", FEDERATION),
-    ("server", "debug", "Federation relationship updated", FEDERATION),
     ("server", "info", "Updated configuration for managed trust domain", FEDERATION),
-    ("server", "debug", "Federation relationship deleted", FEDERATION),
     ("server", "info", "Trust domain no longer managed", FEDERATION),
     ("server", "debug", "Stopping stale updaters", FEDERATION),
     ("server", "info", "No longer polling for updates", FEDERATION),
     ("server", "debug", "Done stopping stale updaters", FEDERATION),
-    ("server", "error", "Federation relationship not found", FEDERATION),
     ("server", "info", "Shutting down", FEDERATION),
     ("agent", "info", "Creating admin UDS directory", ADMIN_SOCKET),
     ("agent", "warning", PROMETHEUS, TELEMETRY),
     ("agent", "info", "Starting prometheus exporter", TELEMETRY),
     ("agent", "info", "Logger service configured", ADMIN_SOCKET),
     ("agent", "info", "Starting Admin APIs", ADMIN_SOCKET),
-    ("agent", "info", "Serving health checks", HEALTH),
     ("agent", "debug", "Sending FetchSecrets response", SDS),
     ("agent", "error", "Error building fetch secrets response", SDS),
     ("agent", "debug", "Received StreamSecrets request", SDS),
@@ -59,7 +51,6 @@ pub(super) const NOT_BUILT_YET: &[Missing] = &[
 
 const ADMIN_SOCKET: &str = "the agent's administrative socket";
 const FEDERATION: &str = "federation";
-const HEALTH: &str = "the listener of health checks";
 const SDS: &str = "SDS";
 const TELEMETRY: &str = "sinks of metrics";
 

@@ -34,11 +34,15 @@ pub(super) struct Told {
 /// Runs it from the start of the server to the end of the agent.
 pub(super) async fn run(scratch: &Scratch) -> Result<Told> {
     let builder = Domain::builder().server_key("log_format", "json").server_text("audit_log_enabled = true");
-    let mut domain = builder.agent_ttl("20s").start(scratch).await?;
+    let mut domain = builder.agent_ttl("20s").write(scratch)?;
+    domain.server.tell_health()?;
+    domain.server.start().await?;
     let server = &domain.server;
     bundles(server).await?;
+    relationships(server).await?;
 
     let mut node1 = agent(&domain, "node1").await?;
+    node1.tell_health()?;
     // Its directory is made by the agent itself.
     node1.socket = node1.socket.with_extension("d").join("api.sock");
     let told = node1.socket.display().to_string();
@@ -106,6 +110,20 @@ async fn bundles(server: &Server) -> Result<()> {
     server.command(&["bundle", "list"]).await?.ok()?;
     server.command(&["bundle", "list", "-id", NOWHERE]).await?.refused()?;
     server.command(&["bundle", "delete", "-id", NOWHERE]).await?;
+    Ok(())
+}
+
+/// With a trust domain whose endpoint is never reached.
+async fn relationships(server: &Server) -> Result<()> {
+    let command = async |verb: &str, flags: &[&str]| server.command(&[&["federation", verb], flags].concat()).await;
+    let web = ["-bundleEndpointProfile", "https_web", "-bundleEndpointURL"];
+    let written = [&["-trustDomain", "partner.test"], &web[..], &["https://127.0.0.1:1"]].concat();
+    command("create", &written).await?.ok()?;
+    command("create", &written).await?.refused()?;
+    command("update", &written).await?.ok()?;
+    command("show", &["-trustDomain", "missing.test"]).await?.refused()?;
+    command("delete", &["-id", "partner.test"]).await?.ok()?;
+    command("delete", &["-id", "partner.test"]).await?.refused()?;
     Ok(())
 }
 
