@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use proptest::prelude::*;
 use steeple_pki::certificate::svid_subject;
 use steeple_pki::{
     Extension, Issuer, KeyType, Kind, LocalSigner, Name, ObjectIdentifier, PrivateKey, Serial, Signer, Subject,
@@ -379,4 +380,50 @@ async fn a_chain_that_is_no_svid_can_be_verified_too() {
     let root = root(&template(Kind::Ca)).await;
     let node = root.issue(&Template { uri_san: None, ..template(Kind::Svid) }, &signer()).await;
     assert!(x509::verify_chain(&[node], &[root.certificate], at(1_500)).is_ok());
+}
+
+fn der(chain: &[Certificate]) -> Vec<u8> {
+    chain.iter().flat_map(|certificate| certificate.der()).copied().collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Through the bytes that the Workload API has for one.
+    #[test]
+    fn x509_svids_survive_the_round_trip(
+        path in "(/[a-zA-Z0-9_-]{1,9}){1,4}",
+        intermediates in 0..3_usize,
+        key_type in prop_oneof![Just(KeyType::EcP256), Just(KeyType::EcP384)],
+        cut in 1..3_000_usize,
+    ) {
+        let id = SpiffeId::parse(&format!("spiffe://example.org{path}")).unwrap();
+        let key = LocalSigner(Arc::new(PrivateKey::generate(key_type).unwrap()));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (root, chain) = runtime.block_on(async {
+            let mut authorities = vec![root(&template(Kind::Ca)).await];
+            for above in 0..intermediates {
+                authorities.push(authorities[above].below(&template(Kind::Ca)).await);
+            }
+            let template = Template { uri_san: Some(id.clone()), ..template(Kind::Svid) };
+            let leaf = authorities[intermediates].issue(&template, &key).await;
+            let mut above = authorities.into_iter().map(|authority| authority.certificate);
+            let root = above.next().unwrap();
+            (root, std::iter::once(leaf).chain(above.rev()).collect::<Vec<_>>())
+        });
+        let (bytes, key) = (der(&chain), key.0.to_pkcs8_der().unwrap());
+
+        let read = X509Svid::parse(&bytes, &key).unwrap();
+        prop_assert_eq!(&read.id, &id);
+        prop_assert_eq!(&read.chain, &chain);
+        prop_assert_eq!(&read.key_pkcs8, &key);
+        prop_assert_eq!(der(&read.chain), bytes.as_slice());
+        prop_assert_eq!(verify_x509_svid(&read.chain, &[root], at(1_500)), Ok(id));
+        // Of a part of the bytes nothing is read but whole certificates.
+        let part = &bytes[..cut % bytes.len()];
+        if let Ok(shorter) = X509Svid::parse(part, &key) {
+            prop_assert_eq!(der(&shorter.chain), part);
+        }
+        prop_assert!(X509Svid::parse(&[&bytes[..], b"\0"].concat(), &key).is_err());
+    }
 }

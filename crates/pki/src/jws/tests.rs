@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
-use steeple_spiffe::{Bundle, BundleSet, JwtAuthority, TrustDomain, jwt};
+use steeple_spiffe::{Bundle, BundleSet, JwtAuthority, TrustDomain, WitAuthority, WitSvid, jwt};
 
 use super::*;
 use crate::{KeyType, LocalSigner, PrivateKey, random_key_id};
@@ -106,13 +106,40 @@ proptest! {
         prop_assert_eq!(&read.claims, &claims);
         prop_assert_eq!(read.key_id, key_id);
         prop_assert_eq!(Value::from(read.audience), claims["aud"].clone());
+    }
 
-        let workload = PrivateKey::generate(KeyType::EcP384).unwrap();
-        let mut claims = claims;
+    #[test]
+    fn wit_svids_survive_the_round_trip(
+        mut claims in any_claims(),
+        key_id in ".{1,9}",
+        is_p384: bool,
+        message: Vec<u8>,
+    ) {
         claims.remove("aud");
-        let wit = sign_wit_svid(&claims, workload.public_key(), SignatureAlgorithm::EcdsaSha384, "k", &signer);
-        let mut read = steeple_spiffe::WitSvid::parse_unverified(&runtime.block_on(wit).unwrap()).unwrap();
-        prop_assert_eq!(&read.public_key, workload.public_key());
+        let (key_type, algorithm) = if is_p384 {
+            (KeyType::EcP384, SignatureAlgorithm::EcdsaSha384)
+        } else {
+            (KeyType::EcP256, SignatureAlgorithm::EcdsaSha256)
+        };
+        let signer = LocalSigner(Arc::new(PrivateKey::generate(KeyType::EcP256).unwrap()));
+        let workload = LocalSigner(Arc::new(PrivateKey::generate(key_type).unwrap()));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let token = sign_wit_svid(&claims, workload.public_key(), algorithm, &key_id, &signer);
+        let token = runtime.block_on(token).unwrap();
+
+        let mut bundle = Bundle::new(TrustDomain::parse("example.org").unwrap());
+        let public_key = signer.public_key().clone();
+        bundle.wit_authorities.push(WitAuthority { key_id: key_id.clone(), public_key, expires_at: None, tainted: false });
+        let unproven = wit::validate(&token, &BundleSet::from_iter([bundle]), SystemTime::UNIX_EPOCH).unwrap();
+        let proof = runtime.block_on(sign_raw(&message, &workload)).unwrap();
+        let mut read = unproven.prove(&message, &proof).unwrap();
+        prop_assert_eq!(&WitSvid::parse_unverified(&token).unwrap(), &read);
+        prop_assert_eq!(&read.token, &token);
+        prop_assert_eq!(read.key_id, key_id);
+        prop_assert_eq!((&read.public_key, read.algorithm), (workload.public_key(), algorithm));
+        prop_assert_eq!(read.id.as_str(), claims["sub"].as_str().unwrap());
+        let end = read.expires_at.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        prop_assert_eq!(Some(end.as_secs()), claims["exp"].as_u64());
         read.claims.remove("cnf");
         prop_assert_eq!(read.claims, claims);
     }
