@@ -19,6 +19,31 @@
 //! # }
 //! ```
 //!
+//! ```no_run
+//! # async fn run(shown: &str) -> Result<(), Box<dyn std::error::Error>> {
+//! use steeple_spiffe::workload_api::JwtSource;
+//!
+//! let source = JwtSource::new().await?;
+//! let to_show = source.fetch(&["db"], None).await?.token;
+//! // And what somebody has shown to this process, whose audience is `web`.
+//! println!("this comes from {}", source.validate(shown, "web")?.id);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! ```no_run
+//! # async fn run(token: &str) -> Result<(), Box<dyn std::error::Error>> {
+//! use steeple_spiffe::workload_api::{JwtBundleSource, SystemClock};
+//! use steeple_spiffe::{Clock, jwt};
+//!
+//! // Without an identity: whatever validates takes any source of bundles.
+//! let bundles = JwtBundleSource::new().await?;
+//! let svid = jwt::validate(token, &bundles, "web", SystemClock.now())?;
+//! println!("this comes from {}", svid.id);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # What a source does
 //!
 //! It holds a stream open and has the last good answer at hand. When the stream ends, it opens another, at once if the
