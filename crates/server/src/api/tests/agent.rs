@@ -3,10 +3,13 @@ use std::time::Duration;
 use steeple_proto::spire::api::server::agent::v1::{
     BanAgentRequest, DeleteAgentRequest, PostStatusRequest, RenewAgentRequest,
 };
+use steeple_proto::spire::api::types::Spiffeid;
 use steeple_proto::spire::api::types::permission_denied_details::Reason;
-use steeple_transport::status::denial_reason;
+use steeple_testkit::database::Place;
+use steeple_transport::status::{denial_reason, retry_delay};
 use tonic::Code;
 
+use super::lost::server;
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -96,6 +99,61 @@ async fn a_used_token_answers_nobody_any_more_when_it_has_expired() {
     assert_eq!(calls(&api, &agent).await, Ok(()));
 }
 
+/// A token whose agent is also known as `/node`.
+fn alias() -> CreateJoinTokenRequest {
+    let agent_id = Some(Spiffeid { trust_domain: "example.org".into(), path: "/node".into() });
+    CreateJoinTokenRequest { token: "one".into(), ttl: 60, agent_id }
+}
+
+/// Has a table take no rows any more, because its numbers are used up. To SQLite that is as a disk that is full.
+async fn fill(place: &Place, table: &str) {
+    place.sql(&format!("INSERT INTO sqlite_sequence (name, seq) VALUES ('{table}', {})", i64::MAX)).await;
+}
+
+async fn empty(place: &Place, table: &str) {
+    place.sql(&format!("DELETE FROM sqlite_sequence WHERE name = '{table}'")).await;
+}
+
+/// That a call is to be made again later.
+fn is_put_off(answer: Result<impl Sized, Status>, message: &str) {
+    let status = answer.err().expect("it is done");
+    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    assert!(retry_delay(&status).is_some(), "{status:?}");
+    assert!(status.message().starts_with(message), "{status:?}");
+}
+
+#[tokio::test]
+async fn a_token_whose_entry_the_database_cannot_take_now_is_put_off_and_not_there() {
+    let (api, place) = server().await;
+    let mut admin = AgentClient::new(api.local());
+    fill(&place, "registered_entries").await;
+    let put_off = admin.create_join_token(alias()).await;
+    is_put_off(put_off, "failed to create join token registration entry: ");
+    is_used_up(api.attest("one").await);
+
+    empty(&place, "registered_entries").await;
+    admin.create_join_token(alias()).await.unwrap();
+    let agent = api.attest("one").await.unwrap();
+    let entries = place.sql("SELECT spiffe_id, parent_id FROM registered_entries").await;
+    assert_eq!(entries, [["spiffe://example.org/node", agent.spiffe_id().unwrap().as_str()]]);
+}
+
+#[tokio::test]
+async fn an_attestation_that_the_database_cannot_take_now_is_put_off_and_the_token_is_good_for_the_same_key() {
+    let (api, place) = server().await;
+    AgentClient::new(api.local()).create_join_token(alias()).await.unwrap();
+    fill(&place, "attested_node_entries").await;
+    let csr = request();
+    is_put_off(api.attest_with("one", csr.clone()).await, "failed to create attested agent: ");
+
+    empty(&place, "attested_node_entries").await;
+    let agent = api.attest_with("one", csr).await.unwrap();
+    assert_eq!(calls(&api, &agent).await, Ok(()));
+    // Known by its other name, too.
+    api.create(Entry { parent_id: "spiffe://example.org/node".into(), ..entry("of-node", &agent) }).await;
+    api.indexed(&agent, 2).await;
+}
+
 #[tokio::test]
 async fn an_agent_that_is_banned_or_evicted_does_not_come_back_by_its_used_token() {
     let api = Api::new().await;
@@ -104,7 +162,7 @@ async fn an_agent_that_is_banned_or_evicted_does_not_come_back_by_its_used_token
         let csr = request();
         let agent = api.attest_with(token, csr.clone()).await.unwrap();
         let path = format!("/spire/agent/join_token/{token}");
-        let id = Some(steeple_proto::spire::api::types::Spiffeid { trust_domain: "example.org".into(), path });
+        let id = Some(Spiffeid { trust_domain: "example.org".into(), path });
         let mut admin = AgentClient::new(api.local());
         let reason = if banned {
             admin.ban_agent(BanAgentRequest { id }).await.unwrap();

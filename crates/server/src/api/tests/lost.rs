@@ -12,8 +12,8 @@ use steeple_testkit::database::Place;
 use super::agent::calls;
 use super::*;
 
-/// A server whose database can be exchanged.
-async fn server() -> (Api, Place) {
+/// A server whose database can be exchanged, or meddled with.
+pub(super) async fn server() -> (Api, Place) {
     let (manual, dir) = (manual(), tempfile::tempdir().unwrap());
     let place = Place::exchangeable_file(dir.path());
     let Place::File(path) = &place else { panic!("no file") };
