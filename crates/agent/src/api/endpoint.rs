@@ -110,10 +110,18 @@ impl Endpoint {
             log_selectors: log_selectors.into(),
             own_pid,
         };
+        // Each version of reflection tells of both, as the reference's do.
         let reflection = || {
-            tonic_reflection::server::Builder::configure()
-                .register_encoded_file_descriptor_set(descriptors::WORKLOAD)
-                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            let described = tonic_reflection::server::Builder::configure().include_reflection_service(false);
+            let own = (!disabled).then_some(descriptors::WORKLOAD);
+            let others = [
+                tonic_health::pb::FILE_DESCRIPTOR_SET,
+                tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+                tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+            ];
+            own.into_iter()
+                .chain(others)
+                .fold(described, |described, set| described.register_encoded_file_descriptor_set(set))
         };
         let mut routes = Routes::builder();
         let services = if disabled {

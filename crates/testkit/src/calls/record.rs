@@ -42,7 +42,7 @@ pub struct Action {
 }
 
 /// A call and its answer.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 pub struct Record {
     /// Its name, which no other of its file has.
     pub name: String,
@@ -104,10 +104,29 @@ impl Record {
         }
         map
     }
+
+    /// As if the items of these names had not been in the lists of the answers.
+    pub(super) fn without(&self, names: &BTreeMap<String, String>) -> Self {
+        let mut record = self.clone();
+        record.responses.iter_mut().for_each(|response| take_out(response, names));
+        record
+    }
+}
+
+fn take_out(value: &mut Value, names: &BTreeMap<String, String>) {
+    let is_named = |item: &Value| item["name"].as_str().is_some_and(|name| names.contains_key(name));
+    match value {
+        Value::Array(items) => {
+            items.retain(|item| !is_named(item));
+            items.iter_mut().for_each(|item| take_out(item, names));
+        }
+        Value::Object(members) => members.values_mut().for_each(|member| take_out(member, names)),
+        _ => {}
+    }
 }
 
 /// Who calls over TLS.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 pub struct Identity {
     /// DER, base64; or what stands for it.
     pub cert_chain: Value,

@@ -1,10 +1,5 @@
 //! Sentences of SPIFFE_Workload_API and SPIFFE_Workload_Endpoint that the other tests do not hold.
 
-use tonic_reflection::pb::v1::ServerReflectionRequest;
-use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
-use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
-use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
-
 use super::*;
 
 #[tokio::test]
@@ -103,22 +98,6 @@ async fn a_token_is_validated_with_the_bundle_of_its_subjects_trust_domain_alone
     let token = stranger.jwt_svid(&stranger.id("/web"), &["db"], now..now + HOUR);
     let (code, message) = refusal(case.validate("db", &token).await);
     assert_eq!((code, &*message), (Code::InvalidArgument, "no keys found for trust domain \"stranger.org\""));
-}
-
-#[tokio::test]
-async fn the_endpoint_tells_its_services_by_reflection() {
-    let case = Case::new().await;
-    let mut client = ServerReflectionClient::new(case.channel());
-    let mut ask = async |message_request| {
-        let request = ServerReflectionRequest { host: String::new(), message_request: Some(message_request) };
-        let mut answers = client.server_reflection_info(futures::stream::iter([request])).await.unwrap().into_inner();
-        answers.message().await.unwrap().unwrap().message_response.unwrap()
-    };
-    let MessageResponse::ListServicesResponse(services) = ask(MessageRequest::ListServices(String::new())).await else {
-        panic!("a list of services");
-    };
-    let names: Vec<&str> = services.service.iter().map(|service| &*service.name).collect();
-    assert!(names.contains(&"SpiffeWorkloadAPI"), "{names:?}");
 }
 
 /// SPIFFE_Workload_API, section 2: what is not in the standard has no place in its service.
