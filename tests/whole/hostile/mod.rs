@@ -7,6 +7,7 @@
 
 mod agent;
 pub(crate) mod callers;
+mod go_between;
 mod network;
 mod sync;
 mod wire;

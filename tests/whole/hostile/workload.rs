@@ -9,21 +9,18 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
-use nix::sys::signal::Signal;
 use nix::unistd::{Pid, Uid};
 use serde_json::{Value, json};
 use steeple_proto::descriptors;
 use steeple_proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
 use steeple_proto::workload::{JwtsvidRequest, X509svidResponse};
 use steeple_runtime::os::raise_open_files;
-use steeple_tests::{
-    Agent, Binaries, Daemon, Domain, Output, Scratch, Workload, cannot_run_here, case, say, until, verified,
-};
+use steeple_tests::{Agent, Binaries, Domain, Output, Scratch, cannot_run_here, case, say, until, verified};
 use steeple_transport::{dial, security_header};
 use tokio::net::UnixStream;
 use tonic::{Code, Status};
@@ -35,7 +32,7 @@ const HEADER: (&str, &str) = ("workload.spiffe.io", "true");
 const FETCH: &str = "/SpiffeWorkloadAPI/FetchX509SVID";
 const VALIDATE: &str = "/SpiffeWorkloadAPI/ValidateJWTSVID";
 /// A user of this host that is none, as far as entries know.
-const STRANGER: u32 = 54_321;
+pub(super) const STRANGER: u32 = 54_321;
 
 #[test]
 fn the_public_socket_has_the_workload_api_and_nothing_that_is_for_operators() -> Result<()> {
@@ -65,6 +62,37 @@ fn the_public_socket_has_the_workload_api_and_nothing_that_is_for_operators() ->
         say(&format!("hostile: {} methods are not on the agent's socket", paths.len()));
         Ok(())
     })
+}
+
+/// Who calls over TCP nobody could tell.
+#[test]
+fn an_agent_listens_on_its_own_socket_and_on_nothing_else() -> Result<()> {
+    case(async |scratch| {
+        let (_domain, mut agent) = with_workload(scratch).await?;
+        let pid = agent.process()?.pid();
+        assert_eq!(listening(pid)?, [agent.socket.display().to_string()]);
+        Ok(())
+    })
+}
+
+/// Where a process listens: paths of Unix sockets, and TCP addresses as the kernel writes them.
+fn listening(pid: Pid) -> Result<Vec<String>> {
+    let open = fs::read_dir(format!("/proc/{pid}/fd"))?.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    let open: Vec<String> = open.map(|target| target.to_string_lossy().into_owned()).collect();
+    // Columns: which holds what marks a listener, and that mark; the socket's number; its address.
+    const TABLES: [(&str, usize, &str, usize, usize); 3] =
+        [("unix", 3, "00010000", 6, 7), ("tcp", 3, "0A", 9, 1), ("tcp6", 3, "0A", 9, 1)];
+    let mut found = Vec::new();
+    for (table, state, listens, number, address) in TABLES {
+        for line in fs::read_to_string(format!("/proc/{pid}/net/{table}"))?.lines().skip(1) {
+            let columns: Vec<&str> = line.split_ascii_whitespace().collect();
+            let is_own = columns.get(number).is_some_and(|number| open.contains(&format!("socket:[{number}]")));
+            if is_own && columns.get(state) == Some(&listens) {
+                found.push((*columns.get(address).context("a listener without an address")?).to_owned());
+            }
+        }
+    }
+    Ok(found)
 }
 
 #[test]
@@ -294,7 +322,7 @@ fn a_stream_that_is_never_read_costs_one_update_however_many_there_are() -> Resu
 }
 
 /// A trust domain with an agent, whose workload this process is, and has its SVID.
-async fn with_workload(scratch: &Scratch) -> Result<(Domain, Agent)> {
+pub(super) async fn with_workload(scratch: &Scratch) -> Result<(Domain, Agent)> {
     let domain = Domain::builder().start(scratch).await?;
     let agent = domain.agent("node1").await?;
     domain.entry(&agent.id, "/web", &[]).await?;
@@ -327,67 +355,4 @@ impl Stranger {
         let words = [&become_user, command, &["-socketPath", &socket]].concat();
         Output::of("setpriv".as_ref(), &words).await
     }
-}
-
-/// Hands bytes between a socket of its own and the agent's, to which it is the process that has connected. Told to, it
-/// becomes another user.
-const GO_BETWEEN: &str = r#"
-import os, signal, socket, sys, threading
-agent, own, uid = sys.argv[1], sys.argv[2], int(sys.argv[3])
-listener = socket.socket(socket.AF_UNIX)
-listener.bind(own)
-listener.listen(1)
-signal.signal(signal.SIGUSR1, lambda *_: (os.setuid(uid), print("changed", flush=True)))
-print("ready", flush=True)
-near, _ = listener.accept()
-far = socket.socket(socket.AF_UNIX)
-far.connect(agent)
-def pump(a, b):
-    while data := a.recv(65536):
-        b.sendall(data)
-    os._exit(0)
-threading.Thread(target=pump, args=(near, far), daemon=True).start()
-threading.Thread(target=pump, args=(far, near), daemon=True).start()
-while True:
-    signal.pause()
-"#;
-
-#[test]
-fn a_workload_that_becomes_another_user_is_refused_every_call() -> Result<()> {
-    case(async |scratch| {
-        if !Uid::effective().is_root() {
-            return cannot_run_here(
-                "a_workload_that_becomes_another_user_is_refused_every_call",
-                "only root can become another user",
-            );
-        }
-        let domain = Domain::builder().start(scratch).await?;
-        let agent = domain.agent("node1").await?;
-        domain.entry(&agent.id, "/web", &[]).await?;
-        agent.workload().follow().until_id("spiffe://example.org/web").await?;
-
-        let (own, log) = (scratch.path().join("between.sock"), scratch.path().join("between.log"));
-        let words = [&*agent.socket.to_string_lossy(), &*own.to_string_lossy(), &STRANGER.to_string()];
-        let args = [&["-c", GO_BETWEEN][..], &words].concat();
-        let mut between = Daemon::start("between", Path::new("python3"), &args, &log)?;
-        between.line("ready").await?;
-        let workload = Workload::at(&own);
-        workload.jwt_svids("billing").await?;
-        workload.jwt_bundles().await?;
-
-        between.signal(Signal::SIGUSR1)?;
-        between.line("changed").await?;
-        let refusals = [
-            workload.jwt_svids("billing").await.err(),
-            workload.jwt_bundles().await.err(),
-            workload.x509_svids().await.err(),
-            workload.x509_bundles().await.err(),
-        ];
-        for refusal in refusals {
-            let refusal = refusal.context("another user is answered over the first one's connection")?;
-            ensure!(refusal.message() == "workload attestation failed", "{refusal:?}");
-        }
-        agent.workload().follow().until_id("spiffe://example.org/web").await?;
-        Ok(())
-    })
 }

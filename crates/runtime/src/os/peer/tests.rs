@@ -42,6 +42,16 @@ fn plays_a_part() {
             let input = OwnedFd::from(stream.try_clone().unwrap());
             drop(Command::new("cat").stdin(input).stdout(OwnedFd::from(stream)).spawn().unwrap());
         }
+        // SAFETY: the fork calls the system alone, and ends without having come back here.
+        "fork" => match unsafe { libc::fork() } {
+            0 => {
+                let mut byte = [0];
+                while stream.read_exact(&mut byte).is_ok() && stream.write_all(&byte).is_ok() {}
+                // SAFETY: as above.
+                unsafe { libc::_exit(0) }
+            }
+            child => assert!(child > 0),
+        },
         "execute" => {
             let input = OwnedFd::from(stream.try_clone().unwrap());
             let error = Command::new("cat").stdin(input).stdout(OwnedFd::from(stream)).exec();
@@ -114,21 +124,26 @@ async fn a_peer_is_this_process_and_lives() {
     assert_eq!(Peer::of(&stream).unwrap().pid, std::process::id() as i32);
 }
 
+/// Open in a process that it has started, or in a fork of its own, which is the same program.
 #[tokio::test]
 async fn a_peer_that_ends_is_noticed_though_its_socket_stays_open() {
-    for (way, hold) in ways().await {
-        let mut actor = Actor::new("leave").await;
+    let ways = ways().await.into_iter();
+    for (way, hold, part) in ways.flat_map(|(way, hold)| [(way, hold, "leave"), (way, hold, "fork")]) {
+        let mut actor = Actor::new(part).await;
         let peer = Peer::held(&actor.stream, hold).unwrap();
         peer.check().unwrap();
         actor.go_on();
         peer.ended().await;
-        assert!(matches!(peer.check(), Err(PeerError::Ended)), "{way}");
-        assert!(actor.echo().await, "{way}: somebody else holds the socket, and answers");
-        assert!(matches!(peer.check(), Err(PeerError::Ended)), "{way}");
+        assert!(matches!(peer.check(), Err(PeerError::Ended)), "{way}, {part}");
+        assert!(actor.echo().await, "{way}, {part}: somebody else holds the socket, and answers");
+        assert!(matches!(peer.check(), Err(PeerError::Ended)), "{way}, {part}");
         // Nor does a later look give whoever holds it the identity of the one that is gone.
         actor.child.wait().unwrap();
-        assert!(matches!(Peer::held(&actor.stream, hold), Err(PeerError::Ended | PeerError::System(_))), "{way}");
-        assert!(matches!(Peer::of(&actor.stream), Err(PeerError::Ended)), "{way}");
+        assert!(
+            matches!(Peer::held(&actor.stream, hold), Err(PeerError::Ended | PeerError::System(_))),
+            "{way}, {part}"
+        );
+        assert!(matches!(Peer::of(&actor.stream), Err(PeerError::Ended)), "{way}, {part}");
     }
 }
 
