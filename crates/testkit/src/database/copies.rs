@@ -67,19 +67,9 @@ impl Place {
                 admin_postgres(&format!("CREATE DATABASE {name} TEMPLATE {copy}")).await;
             }
             (Self::MySql(_), Copied::Database(copy)) => {
-                let (name, old, new) = (self.database(), new_name(), copy_mariadb(copy).await);
-                self.sql(&format!("CREATE DATABASE {old}")).await;
-                let moved = tables_of_mariadb(name).await;
-                let put = tables_of_mariadb(&new).await;
-                let moved = moved.iter().map(|table| format!("{name}.{table} TO {old}.{table}"));
-                let put = put.iter().map(|table| format!("{new}.{table} TO {name}.{table}"));
-                let moves: Vec<_> = moved.chain(put).collect();
+                // Whoever holds a transaction open would hold up the locks.
                 self.cut_connections().await;
-                // One statement, which waits for transactions that have read.
-                self.sql(&format!("RENAME TABLE {}", moves.join(", "))).await;
-                for gone in [&old, &new] {
-                    self.sql(&format!("DROP DATABASE {gone}")).await;
-                }
+                Place::of_mariadb("mysql").sql(&exchange_mariadb(self.database(), copy).await).await;
             }
             _ => panic!("a copy of another kind of database"),
         }
@@ -152,6 +142,27 @@ async fn copy_mariadb(name: &str) -> String {
     ];
     Place::of_mariadb("mysql").sql(&statements.concat().join("; ")).await;
     copy
+}
+
+/// The statements that put the rows of a copy in the place of those of a database, in one transaction: other transactions see
+/// all of one or all of the other. (When tables are renamed, they may see some of each.) Ids of events that are lost are given
+/// again.
+async fn exchange_mariadb(name: &str, copy: &str) -> String {
+    let tables = tables_of_mariadb(copy).await;
+    let each = |spell: &dyn Fn(&str) -> String| tables.iter().map(|table| spell(table)).collect::<Vec<_>>();
+    let locks = each(&|table| format!("{name}.{table} WRITE, {copy}.{table} READ"));
+    let events: Vec<_> = tables.iter().filter(|table| table.ends_with("_events")).collect();
+    let statements = [
+        each(&|table| format!("CREATE TABLE IF NOT EXISTS {name}.{table} LIKE {copy}.{table}")),
+        vec!["SET autocommit = 0".to_owned(), format!("LOCK TABLES {}", locks.join(", "))],
+        each(&|table| format!("DELETE FROM {name}.{table}")),
+        each(&|table| format!("INSERT INTO {name}.{table} SELECT * FROM {copy}.{table}")),
+        vec!["COMMIT".to_owned()],
+        // What is asked for is less than what the table goes on with, which is one more than it holds.
+        events.iter().map(|table| format!("ALTER TABLE {name}.{table} AUTO_INCREMENT = 1")).collect(),
+        vec!["UNLOCK TABLES".to_owned()],
+    ];
+    statements.concat().join("; ")
 }
 
 async fn tables_of_mariadb(name: &str) -> Vec<String> {
