@@ -7,6 +7,7 @@ use steeple_proto::spire::api::types;
 use tokio::task::JoinHandle;
 
 use super::agents::AGENTS;
+use super::writes::STRANGERS;
 use super::*;
 use crate::entries::Loading;
 
@@ -61,7 +62,8 @@ impl Server {
 #[derive(PartialEq)]
 pub(super) struct State {
     entries: BTreeMap<String, Option<types::Entry>>,
-    agents: BTreeMap<String, String>,
+    /// Their serial numbers, the current and the next one.
+    agents: BTreeMap<String, [String; 2]>,
     bundles: BTreeMap<String, Option<types::Bundle>>,
 }
 
@@ -71,11 +73,13 @@ impl State {
     }
 
     pub(super) fn of_index(index: &Index) -> Self {
-        let agent = |id: &&str| index.agent(id).map(|agent| ((*id).to_owned(), agent.serial.clone()));
+        let agent = |id: &&str| {
+            index.agent(id).map(|agent| ((*id).to_owned(), [agent.serial.clone(), agent.new_serial.clone()]))
+        };
         let bundle = |name: &&str| ((*name).to_owned(), index.bundle(name).map(|bundle| bundle.api.clone()));
         Self {
             entries: index.all().iter().map(|entry| (entry.id.to_string(), entry.whole().ok())).collect(),
-            agents: AGENTS.iter().filter_map(agent).collect(),
+            agents: AGENTS.iter().chain(&STRANGERS).filter_map(agent).collect(),
             bundles: ["example.org", "partner.org"].iter().map(bundle).collect(),
         }
     }
