@@ -139,6 +139,22 @@ impl Dialect {
         }
     }
 
+    /// The largest id that `table` has given, as a SELECT of one row at most, whatever has become of its rows. 0 or less than
+    /// that where the account may not know it, and where MySQL 8 has last looked a while ago.
+    pub(crate) fn last_given_id(self, table: &str) -> String {
+        match self {
+            Self::Sqlite => self.newest_id(table),
+            Self::Postgres => format!(
+                "SELECT MAX(last_value) FROM pg_sequences \
+                 WHERE schemaname = current_schema() AND sequencename = '{table}_id_seq'"
+            ),
+            Self::MySql => format!(
+                "SELECT CAST(auto_increment AS SIGNED) - 1 FROM information_schema.tables \
+                 WHERE table_schema = DATABASE() AND table_name = '{table}'"
+            ),
+        }
+    }
+
     /// A text column as it sorts and compares byte by byte, whatever its collation.
     pub(crate) fn bytewise(self, column: &str) -> String {
         match self {

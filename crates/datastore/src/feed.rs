@@ -6,8 +6,8 @@
 //!
 //! Databases with several writers commit out of order. An id that was skipped is asked for in each look until it is
 //! settled ([`gaps`]). A database that moved back (a restored file, a standby that lost commits) is noticed by what is
-//! remembered of the newest events ([`tail`]). Then all rows are handed out again, slice by slice ([`comparison`]), as
-//! they are now and then though nothing seems to be amiss.
+//! remembered of the newest events ([`tail`]), and told from one whose old events were pruned. In both cases all rows are
+//! handed out again, slice by slice ([`comparison`]), as they are now and then though nothing seems to be amiss.
 
 mod bundles;
 mod change;
@@ -36,7 +36,7 @@ pub use self::status::{FeedStatus, OpenGap};
 use self::comparison::Comparison;
 use self::events::{OF_ENTRIES, OF_NODES};
 use self::open::Open;
-use self::read::{Known, Tails, Tasks};
+use self::read::{Found, Known, Tails, Tasks};
 use self::view::View;
 use self::watch::{Watch, Woken};
 use crate::Error;
@@ -77,6 +77,8 @@ pub struct Feed {
     since_look: Duration,
     /// Since the events that are remembered were compared with those that there are.
     since_compared: Duration,
+    /// Whether somebody has written to the file since then.
+    uncompared: bool,
     /// Tells of other processes' writes.
     watch: Watch,
     /// Kept over calls of [`Feed::next`] that are dropped, so that it goes off however often that happens.
@@ -117,6 +119,7 @@ impl Feed {
             since_bundles: Duration::ZERO,
             since_look: Duration::ZERO,
             since_compared: Duration::ZERO,
+            uncompared: false,
             tick: None,
             pause: None,
             failures: 0,
@@ -309,7 +312,10 @@ impl Feed {
         }
         open.is_idle = false;
         let changed = match self.database.dialect() {
-            Dialect::Sqlite => open.newest_data_version().await? != open.data_version,
+            Dialect::Sqlite => {
+                let compare = self.uncompared && self.since_compared >= BETWEEN_LOOKS;
+                compare || open.newest_data_version().await? != open.data_version
+            }
             Dialect::Postgres | Dialect::MySql => {
                 let Position { entries, nodes } = self.known.tails.position();
                 OF_ENTRIES.newest(&mut open.db).await? > entries || OF_NODES.newest(&mut open.db).await? > nodes
@@ -354,7 +360,8 @@ impl Feed {
         let open = Open::of(&mut self.open, &self.database).await?;
         // Read before the snapshot is taken: a write in between is looked for again, not missed.
         let data_version = open.newest_data_version().await?;
-        let stale = self.bundles_stale || data_version != open.data_version;
+        let is_written = data_version != open.data_version;
+        let stale = self.bundles_stale || is_written;
         open.data_version = data_version;
         self.known.tails.probe(&mut open.db, &self.clock).await?;
 
@@ -384,7 +391,8 @@ impl Feed {
         let (bundles, compare) = (tasks.bundles, tasks.compare);
         let tails = begun.as_ref().unwrap_or(&self.known.tails);
         let found = read::since(&mut open.db, tails, &self.known.bundles, tasks, view.horizon).await?;
-        let has_all = begun.is_none() && found.as_ref().is_some_and(|found| !found.more());
+        let pruned = begun.is_none() && found.as_ref().is_some_and(Found::pruned);
+        let has_all = begun.is_none() && !pruned && found.as_ref().is_some_and(|found| !found.more());
         let read =
             if has_all && self.comparison.is_due() { Some(self.comparison.read(&mut open.db).await?) } else { None };
         open.db.commit().await?;
@@ -392,8 +400,9 @@ impl Feed {
         // From here on nothing waits: either all of this happens or nothing.
         open.is_idle = true;
         self.since_look = Duration::ZERO;
+        self.uncompared |= is_written;
         if compare {
-            self.since_compared = Duration::ZERO;
+            (self.since_compared, self.uncompared) = (Duration::ZERO, false);
         }
         let Some(found) = found else {
             if !view.is_writable {
@@ -411,6 +420,10 @@ impl Feed {
             }
             self.known.tails = tails;
             self.is_astray = false;
+            self.comparison.hurry();
+        }
+        if pruned {
+            tracing::debug!(target: "feed", "Events that were read last are pruned; all of the database is read again");
             self.comparison.hurry();
         }
         let (more, events) = (found.more(), found.events());

@@ -41,6 +41,18 @@ pub(super) struct Found {
     pub(super) last: i64,
     /// Whether there are more.
     pub(super) more: bool,
+    /// What is remembered of earlier ids has been pruned.
+    pub(super) pruned_before: Option<i64>,
+}
+
+/// What has become of the events that are remembered.
+enum Past {
+    /// All are there.
+    AsItWas,
+    /// Those of earlier ids are gone, as all that was older: what prunes begins with the oldest.
+    PrunedBefore(i64),
+    /// Some are gone or other ones: the database moved back.
+    Another,
 }
 
 impl Table {
@@ -74,10 +86,15 @@ impl Table {
         let Self { name, column, key: _ } = self;
         let newest = self.newest(db).await?;
         // Elsewhere the newest rows may have been pruned; what is remembered of them tells.
-        let moved_back = newest < tail.last && db.dialect() == Dialect::Sqlite;
-        if moved_back || (compare && !self.is_as_remembered(db, tail).await?) {
+        if newest < tail.last && db.dialect() == Dialect::Sqlite {
             return Ok(None);
         }
+        let past = if compare { self.past(db, tail).await? } else { Past::AsItWas };
+        let pruned_before = match past {
+            Past::AsItWas => None,
+            Past::PrunedBefore(id) => Some(id),
+            Past::Another => return Ok(None),
+        };
         let mut events = Vec::new();
         for some in tail.gaps.ranges().chunks(GAPS_A_STATEMENT) {
             let mut sql = Sql::new(format!("SELECT id, {column}, created_at FROM {name} WHERE "));
@@ -88,14 +105,14 @@ impl Table {
             events.append(&mut db.rows(sql.push(" ORDER BY id"), event).await?);
         }
         if newest <= tail.last {
-            return Ok(Some(Found { events, last: tail.last, more: false }));
+            return Ok(Some(Found { events, last: tail.last, more: false, pruned_before }));
         }
         let sql = Sql::new(format!("SELECT id, {column}, created_at FROM {name} WHERE id > ? ORDER BY id LIMIT ?"));
         let mut new = db.rows(sql.bind(tail.last).bind(EVENTS_A_LOOK), event).await?;
         let more = i64::try_from(new.len()).is_ok_and(|count| count == EVENTS_A_LOOK);
         let last = new.last().map(|event| event.id).filter(|_| more).unwrap_or(newest);
         events.append(&mut new);
-        Ok(Some(Found { events, last, more: more && last < newest }))
+        Ok(Some(Found { events, last, more: more && last < newest, pruned_before }))
     }
 
     /// Asks which gaps are held by a transaction: it has written a row that nobody sees yet.
@@ -109,11 +126,31 @@ impl Table {
     }
 
     /// Whether the events that were read last are still there, as they were.
-    async fn is_as_remembered(self, db: &mut Connection, tail: &Tail) -> Result<bool, Error> {
+    async fn past(self, db: &mut Connection, tail: &Tail) -> Result<Past, Error> {
         let Self { name, column, key: _ } = self;
+        let remembered = tail.remembered();
         let select = format!("SELECT id, {column}, created_at FROM {name} WHERE id IN ");
-        let found = db.rows_in(&select, &tail.remembered(), "", event).await?;
-        Ok(tail.agrees_with(&found))
+        let found = db.rows_in(&select, &remembered, "", event).await?;
+        if !remembered.is_empty() && tail.agrees_with(&found) {
+            return Ok(Past::AsItWas);
+        }
+        let oldest = Sql::new(format!("SELECT id FROM {name} ORDER BY id LIMIT 1"));
+        let oldest = db.row(oldest, |row| row.integer(0)).await?;
+        if !tail.agrees_from(oldest, &found) {
+            return Ok(Past::Another);
+        }
+        // In an empty table nothing tells but the ids that were given.
+        let given = match oldest {
+            Some(_) => self.newest(db).await?,
+            None => db.row(Sql::new(db.dialect().last_given_id(name)), |row| row.integer(0)).await?.unwrap_or_default(),
+        };
+        Ok(if given < tail.last {
+            Past::Another
+        } else if remembered.is_empty() {
+            Past::AsItWas
+        } else {
+            Past::PrunedBefore(oldest.unwrap_or(i64::MAX))
+        })
     }
 }
 

@@ -64,6 +64,11 @@ impl Found {
         self.entry_events.more || self.node_events.more
     }
 
+    /// Whether events that are remembered have been pruned.
+    pub(super) fn pruned(&self) -> bool {
+        self.entry_events.pruned_before.is_some() || self.node_events.pruned_before.is_some()
+    }
+
     /// How many events there are.
     pub(super) fn events(&self) -> usize {
         self.entry_events.events.len() + self.node_events.events.len()
@@ -102,9 +107,13 @@ impl Known {
     /// Takes over what a look has found; `again` loses what was read.
     pub(super) fn follow(&mut self, found: Found, again: &mut Names, clock: &Clock) -> ChangedRows {
         let Found { rows, entry_events, node_events, bundles, again: (entries, nodes), horizon } = found;
-        let tails = &mut self.tails;
-        tails.entries.advance(entry_events.events, entry_events.last, horizon, clock.now());
-        tails.nodes.advance(node_events.events, node_events.last, horizon, clock.now());
+        for (tail, found) in [(&mut self.tails.entries, entry_events), (&mut self.tails.nodes, node_events)] {
+            let events::Found { events, last, more: _, pruned_before } = found;
+            if let Some(id) = pruned_before {
+                tail.forget_before(id);
+            }
+            tail.advance(events, last, horizon, clock.now());
+        }
         again.entries.drain(..entries);
         again.nodes.drain(..nodes);
         if let Some(bundles) = bundles {

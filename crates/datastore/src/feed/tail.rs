@@ -61,9 +61,20 @@ impl Tail {
         self.recent.iter().map(|(_, event)| event.id).collect()
     }
 
-    /// Whether `found`, the answer for [`Self::remembered`], is what was read before. Old events may have been pruned.
+    /// Whether `found`, the answer for [`Self::remembered`], is what was read before.
     pub(super) fn agrees_with(&self, found: &[Event]) -> bool {
-        self.recent.iter().all(|(_, event)| found.contains(event))
+        self.agrees_from(Some(i64::MIN), found)
+    }
+
+    /// The same but for events before `oldest`, and for all if there is none.
+    pub(super) fn agrees_from(&self, oldest: Option<i64>, found: &[Event]) -> bool {
+        let should_be_there = |event: &Event| oldest.is_some_and(|oldest| event.id >= oldest);
+        self.recent.iter().all(|(_, event)| !should_be_there(event) || found.contains(event))
+    }
+
+    /// Events before this one have been pruned.
+    pub(super) fn forget_before(&mut self, id: i64) {
+        self.recent.retain(|(_, event)| event.id >= id);
     }
 
     fn forget(&mut self, now: SystemTime) {
@@ -71,5 +82,31 @@ impl Tail {
         while self.recent.len() > MOST || (self.recent.len() > 1 && self.recent.front().is_some_and(is_old)) {
             self.recent.pop_front();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(id: i64, name: &str) -> Event {
+        Event { id, name: name.to_owned(), created_at: None }
+    }
+
+    #[test]
+    fn what_is_gone_before_the_oldest_event_agrees_and_what_is_gone_behind_it_does_not() {
+        let events: Vec<_> = ["a", "b", "c"].iter().zip(5..).map(|(name, id)| event(id, name)).collect();
+        let mut tail = Tail::beginning_with(events.clone(), 7, Horizon::InOrder, SystemTime::UNIX_EPOCH);
+        assert!(tail.agrees_with(&events));
+        assert!(!tail.agrees_with(&events[1..]));
+        assert!(tail.agrees_from(Some(6), &events[1..]));
+        assert!(tail.agrees_from(Some(8), &[]), "all are pruned, and there is a newer one");
+        assert!(tail.agrees_from(None, &[]));
+        assert!(!tail.agrees_from(Some(5), &[event(5, "a"), event(7, "c")]), "one in the middle is lost");
+        assert!(!tail.agrees_from(Some(6), &[event(6, "b"), event(7, "other")]));
+
+        tail.forget_before(6);
+        assert_eq!(tail.remembered(), [6, 7]);
+        assert!(tail.agrees_with(&events[1..]));
     }
 }

@@ -111,11 +111,20 @@ macro_rules! suite {
                     loses_nothing_when_its_future_is_dropped
                     takes_more_events_than_one_look_reads
                     pruned_events_are_no_step_back
+                    what_the_reference_prunes_is_compared_and_no_step_back
                     compares_when_the_database_moved_back
                     compares_all_rows_in_slices_and_brings_changes_in_between
                     looks_again_at_rows_that_are_asked_for
                     brings_changes_while_a_comparison_fails
                     goes_on_from_its_position_after_an_error
+                }
+                ids {
+                    ids_that_never_come_are_no_change
+                    pruning_holds_up_nothing_but_what_waits_for_it
+                    ids_that_are_used_again_are_noticed
+                    ids_that_are_used_again_for_the_same_entry_are_noticed
+                    ids_that_are_used_again_are_noticed_while_much_is_written
+                    a_database_that_moved_back_is_noticed_within_two_looks
                 }
         }
     };

@@ -6,6 +6,7 @@ use steeple_datastore::entries::{CreateEntries, CreateEntry, DeleteEntry, EntryM
 use steeple_datastore::events::{PruneEntryEvents, PruneNodeEvents};
 use steeple_datastore::nodes::{AttestNode, DeleteNode};
 use steeple_datastore::{Bundle, Change, ChangedRows, Entry, Feed, Names, Slice, Snapshot};
+use steeple_testkit::record::Logged;
 
 use crate::opened::{Opened, entry, selectors};
 use crate::unopened::Place;
@@ -277,6 +278,36 @@ pub(crate) async fn pruned_events_are_no_step_back(store: Opened) {
     assert_eq!(store.write(PruneEntryEvents { created_before: old }).await.unwrap(), 0);
 }
 
+/// As the reference prunes, which leaves nothing: no reason for an alarm, and one to compare.
+pub(crate) async fn what_the_reference_prunes_is_compared_and_no_step_back(store: Opened) {
+    let log = Logged::new();
+    let mut feed = store.feed();
+    store.create(entry("a")).await;
+    store.write(node("1")).await.unwrap();
+    feed.snapshot().await.unwrap();
+    store.sql("UPDATE registered_entries SET hint = 'quiet'").await;
+    store.sql("DELETE FROM attested_node_entries_events").await;
+    store.sql("DELETE FROM registered_entries_events").await;
+    assert_eq!(compared(&mut feed).await.entries[0].hint, "quiet");
+    assert!(!feed.has_moved_back());
+    store.create(entry("b")).await;
+    assert_eq!(entry_ids(&changed(&mut feed).await), ["b"]);
+    // Most of the events, and not all.
+    store.create(entry("c")).await;
+    assert_eq!(entry_ids(&changed(&mut feed).await), ["c"]);
+    store.sql("DELETE FROM registered_entries_events WHERE entry_id = 'b'").await;
+    assert_eq!(compared(&mut feed).await.entries.len(), 3);
+    assert!(!feed.has_moved_back());
+    assert_eq!(log.with(MOVED_BACK), []);
+    store.sql("DELETE FROM registered_entries_events WHERE entry_id = 'c'").await;
+    store.give_event_ids_again().await;
+    compared(&mut feed).await;
+    assert!(feed.has_moved_back());
+    assert_eq!(log.with(MOVED_BACK).len(), 1, "ids that were given are not");
+}
+
+const MOVED_BACK: &str = "Database was replaced or moved back; all of it is read again";
+
 pub(crate) async fn compares_when_the_database_moved_back(store: Opened) {
     store.create(entry("a")).await;
     store.create(entry("b")).await;
@@ -285,9 +316,7 @@ pub(crate) async fn compares_when_the_database_moved_back(store: Opened) {
     // What a restored copy looks like.
     store.sql("DELETE FROM registered_entries WHERE entry_id = 'b'").await;
     store.sql("DELETE FROM registered_entries_events WHERE entry_id = 'b'").await;
-    if matches!(store.place, Place::File(_)) {
-        store.sql("UPDATE sqlite_sequence SET seq = 1 WHERE name = 'registered_entries_events'").await;
-    }
+    store.give_event_ids_again().await;
     let mut all = compared(&mut feed).await;
     while all.entries.len() > 1 {
         all = compared(&mut feed).await;

@@ -1,35 +1,14 @@
-//! Servers with several writers show events in another order than that of their ids, or never. What other programs do in
-//! transactions of their own reaches a feed all the same, and what never comes delays nothing.
+//! Servers with several writers show events in another order than that of their ids. What other programs do in transactions of
+//! their own reaches a feed all the same.
 
 use std::time::Duration;
 
 use steeple_datastore::entries::CreateEntry;
-use steeple_datastore::{Change, Feed};
 use tokio::time::timeout;
 
 use crate::feed::compared;
-use crate::opened::{Opened, Transaction, entry};
-
-/// Writes an entry as another program would: its row, and its event with an id of the database's choice.
-async fn write(transaction: &mut Transaction, id: &str) {
-    let row = "INSERT INTO registered_entries (entry_id, spiffe_id, parent_id) VALUES";
-    transaction.execute(&format!("{row} ('{id}', 'spiffe://td/{id}', 'spiffe://td/agent')")).await;
-    transaction.execute(&format!("INSERT INTO registered_entries_events (entry_id) VALUES ('{id}')")).await;
-}
-
-/// The ids of the entries that the next changes bring, until all of `wanted` have come.
-async fn until(feed: &mut Feed, wanted: &[&str]) -> Vec<String> {
-    let mut seen = Vec::new();
-    while !wanted.iter().all(|id| seen.iter().any(|it| it == id)) {
-        match timeout(Duration::from_secs(30), feed.next()).await.expect("a change in time").unwrap() {
-            Change::Rows(rows) => {
-                seen.extend(rows.entries.into_iter().filter(|(_, it)| it.is_some()).map(|(id, _)| id))
-            }
-            Change::Slice(slice) => panic!("{slice:?}"),
-        }
-    }
-    seen
-}
+use crate::ids::{until, write};
+use crate::opened::{Opened, entry};
 
 pub(crate) async fn what_commits_late_comes_late(store: Opened) {
     let mut feed = store.feed();
@@ -47,22 +26,6 @@ pub(crate) async fn what_commits_late_comes_late(store: Opened) {
     assert_eq!(until(&mut feed, &["fourth"]).await, ["fourth"]);
     first.commit().await;
     assert_eq!(until(&mut feed, &["first"]).await, ["first"]);
-}
-
-pub(crate) async fn ids_that_never_come_are_no_change(store: Opened) {
-    let mut feed = store.feed();
-    feed.snapshot().await.unwrap();
-    for (round, skipped) in [1, 2, 1_000].into_iter().enumerate() {
-        let mut lost = store.transaction().await;
-        for i in 0..skipped.min(3) {
-            write(&mut lost, &format!("lost-{round}-{i}")).await;
-        }
-        lost.roll_back().await;
-        store.skip_event_ids(skipped).await;
-        let id = format!("kept-{round}");
-        store.write(CreateEntry { entry: entry(&id) }).await.unwrap();
-        assert_eq!(until(&mut feed, &[&id]).await, [id.as_str()]);
-    }
 }
 
 pub(crate) async fn a_feed_that_begins_in_the_middle_misses_nothing(store: Opened) {
@@ -87,91 +50,6 @@ pub(crate) async fn a_feed_that_begins_before_the_oldest_event_misses_nothing(st
     assert_eq!(feed.snapshot().await.unwrap().entries.len(), 1);
     open.commit().await;
     assert_eq!(until(&mut feed, &["open"]).await, ["open"]);
-}
-
-/// As the reference prunes: in a transaction that holds all old events, and with them the end of the table.
-pub(crate) async fn pruning_holds_up_nothing_but_what_waits_for_it(store: Opened) {
-    for id in ["a", "b"] {
-        store.write(CreateEntry { entry: entry(id) }).await.unwrap();
-    }
-    let mut feed = store.feed();
-    feed.snapshot().await.unwrap();
-    let mut prune = store.transaction().await;
-    prune.execute("DELETE FROM registered_entries_events WHERE created_at < '2100-01-01 00:00:00'").await;
-    let late = store.write(CreateEntry { entry: entry("late") });
-    let (_, seen) = tokio::join!(
-        async {
-            tokio::time::sleep(Duration::from_millis(1_500)).await;
-            prune.commit().await;
-        },
-        async {
-            late.await.unwrap();
-            let mut seen = Vec::new();
-            while !seen.contains(&"late".to_owned()) {
-                match timeout(Duration::from_secs(30), feed.next()).await.expect("a change in time").unwrap() {
-                    Change::Rows(rows) => seen.extend(rows.entries.into_iter().map(|(id, _)| id)),
-                    // What the feed remembers of the newest events is gone: it compares everything.
-                    Change::Slice(slice) => seen.extend(slice.entries.iter().map(|it| it.entry_id.clone())),
-                }
-            }
-            seen
-        }
-    );
-    assert!(seen.contains(&"late".to_owned()));
-}
-
-/// A failover to a standby that lacked the newest commits, and then gave their ids to others.
-pub(crate) async fn ids_that_are_used_again_are_noticed(store: Opened) {
-    for id in ["kept", "lost"] {
-        store.write(CreateEntry { entry: entry(id) }).await.unwrap();
-    }
-    let mut feed = store.feed();
-    feed.snapshot().await.unwrap();
-    let mut failover = store.transaction().await;
-    failover.execute("DELETE FROM registered_entries WHERE entry_id = 'lost'").await;
-    failover.execute("UPDATE registered_entries_events SET entry_id = 'other' WHERE entry_id = 'lost'").await;
-    let row = "INSERT INTO registered_entries (entry_id, spiffe_id, parent_id) VALUES";
-    failover.execute(&format!("{row} ('other', 'spiffe://td/other', 'spiffe://td/agent')")).await;
-    failover.commit().await;
-    let snapshot = compared(&mut feed).await;
-    let ids: Vec<_> = snapshot.entries.iter().map(|entry| entry.entry_id.as_str()).collect();
-    assert_eq!(ids, ["kept", "other"]);
-}
-
-/// By chance they name the same entry, which is another one now.
-pub(crate) async fn ids_that_are_used_again_for_the_same_entry_are_noticed(store: Opened) {
-    store.write(CreateEntry { entry: entry("e") }).await.unwrap();
-    let mut feed = store.feed();
-    feed.snapshot().await.unwrap();
-    let mut failover = store.transaction().await;
-    failover.execute("UPDATE registered_entries SET hint = 'another'").await;
-    failover.execute("UPDATE registered_entries_events SET created_at = '2026-11-30 15:00:00'").await;
-    failover.commit().await;
-    assert_eq!(compared(&mut feed).await.entries[0].hint, "another");
-}
-
-/// However often the feed is woken by what this server writes.
-pub(crate) async fn ids_that_are_used_again_are_noticed_while_much_is_written(store: Opened) {
-    store.write(CreateEntry { entry: entry("lost") }).await.unwrap();
-    let mut feed = store.feed();
-    feed.snapshot().await.unwrap();
-    let writing = async {
-        for i in 0.. {
-            store.write(CreateEntry { entry: entry(&format!("e{i}")) }).await.unwrap();
-            // Fewer between two comparisons than a feed remembers.
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    let noticed = async {
-        let mut failover = store.transaction().await;
-        failover.execute("UPDATE registered_entries_events SET entry_id = 'other' WHERE entry_id = 'lost'").await;
-        failover.commit().await;
-        while !matches!(feed.next().await.unwrap(), Change::Slice(_)) {}
-    };
-    tokio::select! {
-        () = writing => unreachable!("it writes on and on"),
-        noticed = timeout(Duration::from_secs(30), noticed) => noticed.expect("it is noticed in time"),
-    }
 }
 
 /// The older of two events is lost, and the newer one kept.

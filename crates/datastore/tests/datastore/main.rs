@@ -19,6 +19,7 @@ mod feed;
 mod fixtures;
 mod formats;
 mod housekeeping;
+mod ids;
 mod journals;
 mod lists;
 mod nodes;

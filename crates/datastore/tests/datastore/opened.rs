@@ -95,7 +95,10 @@ impl Opened {
     /// Uses up ids of entry events, as transactions do that fail.
     pub(crate) async fn skip_event_ids(&self, count: u32) {
         match &self.place {
-            Place::File(_) => panic!("a file has one writer"),
+            Place::File(_) => {
+                let name = "registered_entries_events";
+                self.sql(&format!("UPDATE sqlite_sequence SET seq = seq + {count} WHERE name = '{name}'")).await;
+            }
             Place::Postgres(_) => {
                 let next = "nextval('registered_entries_events_id_seq')";
                 self.sql(&format!("SELECT {next} FROM generate_series(1, {count})")).await;
@@ -104,6 +107,30 @@ impl Opened {
                 let newest = self.sql("SELECT COALESCE(MAX(id), 0) FROM registered_entries_events").await;
                 let next = newest[0][0].parse::<u32>().unwrap() + count + 10;
                 self.sql(&format!("ALTER TABLE registered_entries_events AUTO_INCREMENT = {next}")).await;
+            }
+        }
+    }
+
+    /// Has the ids of entry events go on behind those that are there, as in a database that moved back.
+    pub(crate) async fn give_event_ids_again(&self) {
+        let newest = "SELECT COALESCE(MAX(id), 0) FROM registered_entries_events";
+        match &self.place {
+            Place::File(_) => {
+                let name = "registered_entries_events";
+                self.sql(&format!("UPDATE sqlite_sequence SET seq = ({newest}) WHERE name = '{name}'")).await;
+            }
+            Place::Postgres(_) => {
+                let next = format!("SELECT setval('registered_entries_events_id_seq', ({newest}) + 1, false)");
+                self.sql(&next).await;
+            }
+            Place::MySql(_) => {
+                let next = "SELECT CAST(auto_increment AS CHAR) FROM information_schema.tables \
+                            WHERE table_schema = DATABASE() AND table_name = 'registered_entries_events'";
+                let wanted = self.sql(&format!("SELECT CAST(({newest}) + 1 AS CHAR)")).await;
+                // Rows that were deleted count until they are really gone.
+                while self.sql(next).await != wanted {
+                    self.sql("ALTER TABLE registered_entries_events AUTO_INCREMENT = 1").await;
+                }
             }
         }
     }

@@ -22,6 +22,7 @@ mod fixtures;
 mod formats;
 mod gaps;
 mod housekeeping;
+mod ids;
 mod isolation;
 mod journals;
 mod lists;
@@ -68,13 +69,8 @@ macro_rules! of_servers {
         suite! { $name on $opened:
             gaps {
                 what_commits_late_comes_late
-                ids_that_never_come_are_no_change
                 a_feed_that_begins_in_the_middle_misses_nothing
                 a_feed_that_begins_before_the_oldest_event_misses_nothing
-                pruning_holds_up_nothing_but_what_waits_for_it
-                ids_that_are_used_again_are_noticed
-                ids_that_are_used_again_for_the_same_entry_are_noticed
-                ids_that_are_used_again_are_noticed_while_much_is_written
                 an_older_event_that_is_gone_is_noticed
             }
             pruning {

@@ -1,23 +1,24 @@
 //! What only a file has.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::Duration;
 
 use jiff::tz::Offset;
-use steeple_datastore::entries::{EntryFilter, PruneEntries};
+use steeple_datastore::entries::{CreateEntry, EntryFilter, PruneEntries};
 use steeple_datastore::events::PruneEntryEvents;
 use steeple_datastore::join_tokens::{ConsumeJoinToken, CreateJoinToken, JoinToken};
 use steeple_datastore::nodes::{CreateNode, NodeFilter};
-use steeple_datastore::{Change, DataStore, Error, Node, Options, Page, Source};
+use steeple_datastore::{Change, DataStore, Error, Node, Options, Page, Source, SqlConfig};
 use steeple_runtime::Clock;
 use tempfile::TempDir;
 
 use crate::feed::compared;
+use crate::ids::{until, write};
 use crate::opened::{entry, on_sqlite};
 use crate::tokens::one_answer;
-use crate::unopened::{data, fixture};
+use crate::unopened::{Place, data, fixture};
 
 /// A copy that no store has opened, and the directory that it lies in.
 fn copied(name: &str) -> (TempDir, PathBuf) {
@@ -143,6 +144,44 @@ async fn follows_the_path_when_the_file_is_replaced() {
     assert!(!path.exists(), "only opening the store makes a file");
 }
 
+/// A copy of an earlier moment that was put in place, and then gave the ids of what was lost to something else.
+#[tokio::test]
+async fn ids_that_a_restored_file_gives_again_are_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = Place::exchangeable_file(dir.path());
+    let Place::File(path) = &place else { panic!("a file") };
+    let store = DataStore::open(Options::sqlite(path), Clock::system()).await.unwrap();
+    store.write(CreateEntry { entry: entry("kept") }).await.unwrap();
+    let copy = place.copied().await;
+    store.write(CreateEntry { entry: entry("lost") }).await.unwrap();
+    let mut feed = store.feed();
+    feed.snapshot().await.unwrap();
+    let newest = place.sql("SELECT CAST(MAX(id) AS text) FROM registered_entries_events").await;
+    place.replace_by(&copy).await;
+    let mut another = place.transaction().await;
+    write(&mut another, "other").await;
+    another.commit().await;
+    let again = "SELECT CAST(id AS text) FROM registered_entries_events WHERE entry_id = 'other'";
+    assert_eq!(place.sql(again).await, newest);
+    let all = compared(&mut feed).await;
+    let ids: Vec<_> = all.entries.iter().map(|entry| entry.entry_id.as_str()).collect();
+    assert_eq!(ids, ["kept", "other"]);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_feed_that_begins_while_another_program_writes_misses_nothing() {
+    let store = on_sqlite().await;
+    store.create(entry("before")).await;
+    let mut open = store.transaction().await;
+    write(&mut open, "open").await;
+    let mut feed = store.feed();
+    assert_eq!(feed.snapshot().await.unwrap().entries.len(), 1);
+    open.commit().await;
+    store.create(entry("after")).await;
+    assert_eq!(until(&mut feed, &["open", "after"]).await, ["open", "after"]);
+}
+
 #[tokio::test]
 async fn refuses_a_file_that_is_no_database() {
     let directory = tempfile::tempdir().unwrap();
@@ -172,6 +211,26 @@ async fn several_readers_share_few_connections() {
     let reads = (0..200).map(|_| store.list_entries(&all, &page));
     let lists = futures::future::try_join_all(reads).await.unwrap();
     assert!(lists.iter().all(|list| list.rows.len() == 10));
+}
+
+/// How often this process has the file open.
+fn descriptors(path: &Path) -> usize {
+    let open = std::fs::read_dir("/proc/self/fd").unwrap();
+    open.filter(|fd| std::fs::read_link(fd.as_ref().unwrap().path()).is_ok_and(|file| file == path)).count()
+}
+
+#[tokio::test]
+async fn max_open_conns_bounds_the_connections_for_reading() {
+    for (line, most) in [("", 4), ("max_open_conns = 2", 2), ("max_open_conns = 50", 4)] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("datastore.sqlite3");
+        let text = format!("database_type = \"sqlite3\"\nconnection_string = \"{}\"\n{line}\n", path.display());
+        let config = SqlConfig::read(&steeple_config::hcl::parse(&text).unwrap()).unwrap();
+        let store = DataStore::open(config.try_into().unwrap(), Clock::system()).await.unwrap();
+        futures::future::try_join_all((0..50).map(|_| store.fetch_node("nobody"))).await.unwrap();
+        assert_eq!(descriptors(&path), most + 1, "{line:?}: one is for writing");
+        store.close().await;
+    }
 }
 
 /// Servers run every call in a task of its own.

@@ -22,6 +22,8 @@ pub enum Place {
 
 /// A transaction of another program that is still open.
 pub enum Transaction {
+    /// On a file. All other writers wait for it.
+    File(SqliteConnection),
     /// On PostgreSQL.
     Postgres(PgConnection),
     /// On MariaDB.
@@ -70,14 +72,19 @@ impl Place {
         }
     }
 
-    /// A transaction of another program. A file has one writer, who would be kept waiting.
+    /// A transaction of another program, which is going to write.
     pub async fn transaction(&self) -> Transaction {
-        let mut transaction = match self {
-            Self::File(_) => panic!("a file has one writer"),
-            Self::Postgres(url) => Transaction::Postgres(PgConnection::connect(url).await.unwrap()),
-            Self::MySql(url) => Transaction::MySql(MySqlConnection::connect(url).await.unwrap()),
+        let (mut transaction, begin) = match self {
+            Self::File(path) => {
+                let db = SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
+                (Transaction::File(db), "BEGIN IMMEDIATE")
+            }
+            Self::Postgres(url) => {
+                (Transaction::Postgres(PgConnection::connect(url).await.unwrap()), "START TRANSACTION")
+            }
+            Self::MySql(url) => (Transaction::MySql(MySqlConnection::connect(url).await.unwrap()), "START TRANSACTION"),
         };
-        transaction.execute("START TRANSACTION").await;
+        transaction.execute(begin).await;
         transaction
     }
 }
@@ -92,6 +99,7 @@ impl Transaction {
     pub async fn attempt(&mut self, text: &str) -> Result<(), sqlx::Error> {
         let statement = sqlx::raw_sql(AssertSqlSafe(text.to_owned()));
         match self {
+            Self::File(db) => statement.execute(db).await.map(drop),
             Self::Postgres(db) => statement.execute(db).await.map(drop),
             Self::MySql(db) => statement.execute(db).await.map(drop),
         }
