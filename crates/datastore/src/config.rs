@@ -17,7 +17,8 @@ pub struct SqlConfig {
     pub database_type: String,
     /// For SQLite a path or a `file:` URI, for PostgreSQL pairs or a URL, for MySQL what its Go driver reads.
     pub connection_string: String,
-    /// A replica. It is not used; of a SQLite file there is none.
+    /// A replica, spelled like `connection_string`. It is not used, because the primary alone tells of changes what is new; of
+    /// a SQLite file there is none.
     pub ro_connection_string: String,
     /// MySQL: a file with the authorities of the server's certificate.
     pub root_ca_path: String,
@@ -99,23 +100,24 @@ impl TryFrom<SqlConfig> for Options {
                 lifetime.to_std().filter(|lifetime| !lifetime.is_zero())
             }
         };
-        let source = match database_type.as_str() {
-            "sqlite3" => Source::Sqlite { path: sqlite::path_of(&connection_string)?, zone: TimeZone::system() },
-            "postgres" => Source::Postgres(PostgresServer::parse(&connection_string)?),
-            "mysql" => {
-                let file = |path: String| (!path.is_empty()).then(|| path.into());
-                let (root_ca, client_certificate) = (file(root_ca_path), file(client_cert_path));
-                let files = TlsFiles { root_ca, client_certificate, client_key: file(client_key_path) };
-                Source::MySql(MySqlServer::parse(&connection_string, files)?)
-            }
-            "aws_postgres" | "aws_mysql" => return Err(Error::DatabaseTypeNotBuiltIn(database_type)),
-            _ => return Err(Error::DatabaseTypeUnknown(database_type)),
+        let file = |path: String| (!path.is_empty()).then(|| path.into());
+        let (root_ca, client_certificate) = (file(root_ca_path), file(client_cert_path));
+        let files = TlsFiles { root_ca, client_certificate, client_key: file(client_key_path) };
+        let source_of = |text: &str| match database_type.as_str() {
+            "sqlite3" => sqlite::path_of(text).map(|path| Source::Sqlite { path, zone: TimeZone::system() }),
+            "postgres" => PostgresServer::parse(text).map(Source::Postgres),
+            "mysql" => MySqlServer::parse(text, files.clone()).map(Source::MySql),
+            "aws_postgres" | "aws_mysql" => Err(Error::DatabaseTypeNotBuiltIn(database_type.clone())),
+            _ => Err(Error::DatabaseTypeUnknown(database_type.clone())),
         };
+        let source = source_of(&connection_string)?;
         let is_file = matches!(source, Source::Sqlite { .. });
-        if is_file && !ro_connection_string.is_empty() {
-            tracing::warn!(target: "sql", "Read-only connection is not applicable for sqlite3. Falling back to primary connection");
+        let replica = !ro_connection_string.is_empty();
+        if replica && !is_file {
+            source_of(&ro_connection_string)?;
         }
-        let mut options = Self { connection_lifetime, disable_migration, log_statements: log_sql, ..Self::of(source) };
+        let mut options =
+            Self { connection_lifetime, disable_migration, log_statements: log_sql, replica, ..Self::of(source) };
         // 0 and less is no limit to the reference; a server has one anyway.
         let given = |number: Option<i64>| number.and_then(|number| usize::try_from(number).ok()).filter(|it| *it > 0);
         if let Some(most) = given(max_open_conns) {
@@ -189,6 +191,28 @@ mod tests {
         }
         let error = options("sqlite3", "").unwrap_err();
         assert_eq!(error.to_string(), "datastore-sql: connection_string must be set");
+    }
+
+    #[test]
+    fn a_replica_is_spelled_like_the_primary() {
+        let with_replica = |database_type: &str, connection_string: &str, replica: &str| {
+            Options::try_from(SqlConfig {
+                database_type: database_type.to_owned(),
+                connection_string: connection_string.to_owned(),
+                ro_connection_string: replica.to_owned(),
+                ..SqlConfig::default()
+            })
+        };
+        let (postgres, mysql) = ("host=primary", "u@tcp(primary)/d?parseTime=true");
+        assert!(with_replica("postgres", postgres, "host=replica").unwrap().replica);
+        assert!(with_replica("mysql", mysql, "u@tcp(replica)/d?parseTime=true").unwrap().replica);
+        assert!(with_replica("sqlite3", "a.db", "host=replica").unwrap().replica);
+        assert!(!with_replica("postgres", postgres, "").unwrap().replica);
+        let error = with_replica("postgres", postgres, "host=replica sslmode=maybe").unwrap_err().to_string();
+        assert!(error.contains("maybe"), "{error}");
+        let error = with_replica("mysql", mysql, "u@tcp(replica)/d").unwrap_err().to_string();
+        let missing = "datastore-sql: invalid mysql config: missing parseTime=true param in connection_string";
+        assert_eq!(error, missing);
     }
 
     #[test]

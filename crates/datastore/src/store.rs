@@ -33,6 +33,8 @@ pub struct Options {
     pub disable_migration: bool,
     /// Log each statement (not its values) at debug level.
     pub log_statements: bool,
+    /// Whether a replica is named. It is not used, and the log says so.
+    pub replica: bool,
 }
 
 /// Where the database is.
@@ -71,6 +73,7 @@ impl Options {
             connection_lifetime: None,
             disable_migration: false,
             log_statements: false,
+            replica: false,
         }
     }
 }
@@ -130,8 +133,15 @@ impl DataStore {
     /// # Errors
     /// The database cannot be opened, or its schema is too far from ours ([`Error::SchemaTooOld`] and those after it).
     pub async fn open(options: Options, clock: Clock) -> Result<Self, Error> {
-        let Options { source, connections, idle_connections, connection_lifetime, disable_migration, log_statements } =
-            options;
+        let Options {
+            source,
+            connections,
+            idle_connections,
+            connection_lifetime,
+            disable_migration,
+            log_statements,
+            replica,
+        } = options;
         let database = source.database(log_statements, &clock);
         let dialect = database.dialect();
         let limits = Limits {
@@ -141,6 +151,14 @@ impl DataStore {
             idle_time: dialect.is_server().then_some(IDLE_TIME),
         };
         tracing::info!(target: "sql", db_type = dialect.name(), "Opening SQL database");
+        if replica {
+            let why = if dialect.is_server() {
+                "Read-only connection is not used: changes are read from the primary alone"
+            } else {
+                "Read-only connection is not applicable for sqlite3. Falling back to primary connection"
+            };
+            tracing::warn!(target: "sql", "{why}");
+        }
         let until = clock.now() + OTHERS_PREPARE;
         let mut connection = loop {
             match prepared(&database, &clock, disable_migration).await {

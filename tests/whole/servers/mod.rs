@@ -2,6 +2,7 @@
 
 mod away;
 mod latency;
+mod options;
 mod outages;
 mod reach;
 mod start;

@@ -25,6 +25,7 @@ mod housekeeping;
 mod ids;
 mod isolation;
 mod journals;
+mod limits;
 mod lists;
 mod nodes;
 mod opened;
@@ -97,3 +98,19 @@ macro_rules! of_servers {
 of_servers! { only_postgres on on_postgres }
 of_servers! { only_mariadb on on_mariadb }
 of_servers! { only_pgbouncer on on_pgbouncer }
+
+/// What a pool between would hide.
+macro_rules! of_sessions {
+    ($name:ident on $opened:ident) => {
+        suite! { $name on $opened:
+            limits {
+                there_are_no_more_sessions_than_max_open_conns
+                no_more_sessions_are_kept_than_max_idle_conns
+                a_session_is_another_one_after_conn_max_lifetime
+            }
+        }
+    };
+}
+
+of_sessions! { sessions_of_postgres on on_postgres }
+of_sessions! { sessions_of_mariadb on on_mariadb }
