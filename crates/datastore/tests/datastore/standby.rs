@@ -1,11 +1,12 @@
-//! A standby of PostgreSQL behind the same connection string: while it is one, and when it takes over.
+//! A copy behind the same connection string: while it only follows, and when it takes over.
 
+use std::os::unix::fs::symlink;
 use std::time::Duration;
 
 use steeple_datastore::entries::CreateEntry;
-use steeple_datastore::{Change, DataStore, Error, Feed, Options, PostgresServer, Source};
+use steeple_datastore::{Change, DataStore, Error, Feed, MySqlServer, Options, PostgresServer, Source, TlsFiles};
 use steeple_runtime::Clock;
-use steeple_testkit::database::{DatabaseServer, Place, USER, postgres, standby_of};
+use steeple_testkit::database::{DatabaseServer, Place, USER, own_mariadb, postgres, standby_of};
 use tokio::time::timeout;
 
 use crate::opened::entry;
@@ -47,16 +48,7 @@ async fn a_standby_is_refused_until_it_takes_over() {
     assert!(matches!(feed.next().await.unwrap(), Change::Rows(_)));
 
     store.place.shut().await;
-    let refused = async {
-        loop {
-            match feed.next().await {
-                Err(error) if error.to_string().contains("a read-only copy, which may be behind") => return,
-                Err(_) => {}
-                Ok(change) => panic!("the standby was taken for the truth: {change:?}"),
-            }
-        }
-    };
-    timeout(Duration::from_secs(30), refused).await.expect("a refusal in time");
+    refused(&mut feed, "a read-only copy, which may be behind").await;
 
     store.place.open_again().await;
     // Connections that were cut are found out.
@@ -70,6 +62,80 @@ async fn a_standby_is_refused_until_it_takes_over() {
     assert!(slice.is_first && slice.is_last);
     let left: Vec<_> = slice.entries.iter().map(|entry| entry.entry_id.as_str()).collect();
     assert_eq!(left, ["kept"]);
+}
+
+/// A MariaDB at a socket of its own, with an account that may not write while the server is read-only.
+async fn mariadb_with_site() -> (DatabaseServer, Place) {
+    let server = own_mariadb();
+    let at =
+        |database: &str| Place::MySql(format!("mysql://{USER}@127.0.0.1:{}/{database}?ssl-mode=disabled", server.port));
+    let mysql = at("mysql");
+    for statement in [
+        "CREATE DATABASE site CHARACTER SET utf8",
+        "CREATE USER site@localhost",
+        "GRANT ALL ON site.* TO site@localhost",
+    ] {
+        mysql.sql(statement).await;
+    }
+    let site = at("site");
+    (server, site)
+}
+
+/// Waits until a feed refuses its database with these words.
+async fn refused(feed: &mut Feed, words: &str) {
+    let refused = async {
+        loop {
+            match feed.next().await {
+                Err(error) if error.to_string().contains(words) => return,
+                Err(_) => {}
+                Ok(change) => panic!("a copy was taken for the truth: {change:?}"),
+            }
+        }
+    };
+    timeout(Duration::from_secs(30), refused).await.expect("a refusal in time");
+}
+
+#[tokio::test]
+async fn a_mariadb_that_is_read_only_and_behind_is_refused_until_it_takes_over() {
+    let ((primary, on_primary), (copy, on_copy)) = (mariadb_with_site().await, mariadb_with_site().await);
+    let dir = tempfile::tempdir().unwrap();
+    let link = dir.path().join("socket");
+    let lead_to = |server: &DatabaseServer| {
+        let another = dir.path().join("another");
+        symlink(server.sockets.join("socket"), &another).unwrap();
+        std::fs::rename(another, &link).unwrap();
+    };
+    let opened = async || {
+        let dsn = format!("site@unix({})/site?parseTime=true", link.display());
+        let source = Source::MySql(MySqlServer::parse(&dsn, TlsFiles::default()).unwrap());
+        DataStore::open(Options::of(source), Clock::system()).await.unwrap()
+    };
+    for server in [&copy, &primary] {
+        lead_to(server);
+        let store = opened().await;
+        store.write(CreateEntry { entry: entry("kept") }).await.unwrap();
+        store.close().await;
+    }
+    let store = opened().await;
+    let mut feed = store.feed();
+    feed.snapshot().await.unwrap();
+    store.write(CreateEntry { entry: entry("lost") }).await.unwrap();
+    assert!(matches!(next(&mut feed).await, Change::Rows(_)));
+
+    // The same server, which has gone back and takes no writes.
+    on_primary.sql("SET GLOBAL read_only = 1").await;
+    on_primary.sql("DELETE FROM registered_entries_events WHERE entry_id = 'lost'").await;
+    refused(&mut feed, "the database is read-only, and behind what was read before").await;
+    // Another one.
+    on_copy.sql("SET GLOBAL read_only = 1").await;
+    lead_to(&copy);
+    on_primary.sql("KILL USER site").await;
+    refused(&mut feed, "the database is a read-only copy, which may be behind").await;
+    on_copy.sql("SET GLOBAL read_only = 0").await;
+    let Change::Slice(slice) = next(&mut feed).await else { panic!("it is another server") };
+    let left: Vec<_> = slice.entries.iter().map(|entry| entry.entry_id.as_str()).collect();
+    assert_eq!(left, ["kept"]);
+    store.close().await;
 }
 
 /// The next change, whatever goes wrong before it.
