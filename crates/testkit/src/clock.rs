@@ -87,6 +87,12 @@ impl ManualClock {
         self.0.state().sleepers.len()
     }
 
+    /// How long each of them still has to go, the first one first.
+    pub fn left(&self) -> Vec<Duration> {
+        let state = self.0.state();
+        state.sleepers.keys().map(|(due, _)| *due - state.run).collect()
+    }
+
     /// Waits until somebody sleeps who has still `left` to go.
     pub async fn until_somebody_sleeps(&self, left: impl RangeBounds<Duration>) {
         self.until(|state| state.first_with(&left)).await;

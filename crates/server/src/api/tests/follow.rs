@@ -340,6 +340,28 @@ async fn a_stream_ends_well_at_its_age_and_at_the_stop() {
 }
 
 #[tokio::test]
+async fn streams_that_were_opened_at_once_do_not_end_at_once() {
+    const STREAMS: usize = 60;
+    let api = Api::new().await;
+    let mut streams = Vec::new();
+    for number in 0..STREAMS {
+        let agent = api.agent(&number.to_string()).await;
+        let mut followed = Followed::open(&api, &agent, Vec::new()).await;
+        followed.told().await;
+        streams.push(followed);
+    }
+    let possible = AGE * 9 / 10..=AGE * 11 / 10;
+    let ages: Vec<_> = api.manual.left().into_iter().filter(|left| possible.contains(left)).collect();
+    assert_eq!(ages.len(), STREAMS, "others end sooner or later: {:?}", api.manual.left());
+    let different: std::collections::BTreeSet<_> = ages.iter().collect();
+    assert_eq!(different.len(), STREAMS, "{ages:?}");
+    // As good as never by chance, if the ages are spread evenly.
+    for third in [AGE * 27 / 30..AGE * 29 / 30, AGE * 29 / 30..AGE * 31 / 30, AGE * 31 / 30..AGE * 33 / 30] {
+        assert!(ages.iter().any(|age| third.contains(age)), "none in {third:?}: {ages:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_agent_that_breaks_the_protocol_is_told_so() {
     let api = Api::new().await;
     let agent = api.agent("one").await;
