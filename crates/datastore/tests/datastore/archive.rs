@@ -1,5 +1,7 @@
 //! Databases that are written to an archive, filled from one, and copied.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde_json::Value;
 use steeple_datastore::archive::{Backup, Progress, Step, backup, check, migrate, restore};
@@ -33,7 +35,7 @@ const MORE: [&str; 9] = [
 ];
 
 /// A database that the reference wrote, with [`MORE`].
-async fn full() -> Opened {
+pub(crate) async fn full() -> Opened {
     let full = fixture("utc", |_| {}).await;
     for statement in MORE {
         full.sql(statement).await;
@@ -42,7 +44,7 @@ async fn full() -> Opened {
     full
 }
 
-async fn saved(options: &Options, keys: Option<Vec<u8>>) -> Result<Vec<u8>, Error> {
+pub(crate) async fn saved(options: &Options, keys: Option<Vec<u8>>) -> Result<Vec<u8>, Error> {
     let mut archive = Vec::new();
     let trust_domain = TrustDomain::from_name("example.org").unwrap();
     let contents = Backup { trust_domain, addresses: vec!["127.0.0.1:8081".into()], keys };
@@ -50,7 +52,7 @@ async fn saved(options: &Options, keys: Option<Vec<u8>>) -> Result<Vec<u8>, Erro
     Ok(archive)
 }
 
-async fn filled(options: &Options, archive: &[u8], journals: bool) -> Result<u64, Error> {
+pub(crate) async fn filled(options: &Options, archive: &[u8], journals: bool) -> Result<u64, Error> {
     let admit = async |_: &_| Ok(());
     let restored =
         restore::<Error>(options.clone(), &Clock::system(), archive, journals, admit, |_| Ok(()), &mut |_| {}).await?;
@@ -214,6 +216,53 @@ pub(crate) async fn what_cannot_be_whole_leaves_nothing(from: Unopened, to: Unop
     assert_eq!(check(archive.as_slice(), &mut |_| {}).unwrap().rows, without + 1);
     let error = filled(&to.options, &archive, true).await.unwrap_err().to_string();
     assert_eq!(error, "datastore-sql: the database is not empty: table bundles has rows");
+}
+
+/// Each table in turn, in steps that are not longer than what is held at a time, and to its end.
+fn is_whole(told: &[Progress], step: Step, all: u64) {
+    let told: Vec<_> = told.iter().filter(|progress| progress.step == step).collect();
+    let tables: Vec<_> = told.chunk_by(|a, b| a.table == b.table).collect();
+    let names: BTreeSet<_> = tables.iter().map(|steps| steps[0].table).collect();
+    assert_eq!(names.len(), tables.len(), "a table came twice");
+    for steps in &tables {
+        let of = steps[0].of;
+        let rows: Vec<_> = std::iter::once(0).chain(steps.iter().map(|progress| progress.rows)).collect();
+        let table = steps[0].table;
+        assert!(rows.windows(2).all(|pair| pair[0] <= pair[1] && pair[1] - pair[0] <= 500), "{table}: {rows:?}");
+        assert!(
+            steps.iter().all(|progress| progress.of == of) && rows.last() == Some(&of),
+            "{table}: {rows:?} of {of}"
+        );
+    }
+    assert_eq!(tables.iter().map(|steps| steps[0].of).sum::<u64>(), all);
+    assert!(told.len() > tables.len(), "no table took more than a step");
+}
+
+#[tokio::test]
+async fn long_work_tells_how_far_it_is() {
+    let (full, clock) = (full().await, Clock::system());
+    let (mut told, mut archive) = (Vec::new(), Vec::new());
+    let trust_domain = TrustDomain::from_name("example.org").unwrap();
+    let contents = Backup { trust_domain, addresses: Vec::new(), keys: None };
+    let all = backup(full.options.clone(), &clock, contents, &mut archive, &mut |progress| told.push(progress)).await;
+    let all = all.unwrap();
+    is_whole(&told, Step::Write, all);
+
+    told.clear();
+    check(archive.as_slice(), &mut |progress| told.push(progress)).unwrap();
+    is_whole(&told, Step::Check, all);
+
+    told.clear();
+    let (to, admit) = (new_sqlite().await, async |_: &_| Ok(()));
+    let watcher = &mut |progress| told.push(progress);
+    restore::<Error>(to.options.clone(), &clock, archive.as_slice(), true, admit, |_| Ok(()), watcher).await.unwrap();
+    is_whole(&told, Step::Write, all);
+
+    told.clear();
+    let to = new_sqlite().await;
+    migrate(full.options.clone(), to.options.clone(), &clock, &mut |progress| told.push(progress)).await.unwrap();
+    is_whole(&told, Step::Write, all);
+    is_whole(&told, Step::Compare, all);
 }
 
 /// SQLite, PostgreSQL, MariaDB, SQLite.
