@@ -10,7 +10,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 measure() {
     STEEPLE_BIN=$(realpath "$2") STEEPLE_TRIES=$3 cargo test -q -p steeple-tests --test whole servers::latency:: \
         -- --nocapture --test-threads="$4" 2>&1 | tee /dev/stderr |
-        sed -n "s/^bench: \(.*\): \(.*\): \(.*\) tries, p50 \(.*\), p99 \(.*\), max \(.*\)/| $1 | \1 | \2 | \3 | \4 | \5 | \6 |/p"
+        sed -n "s/^\\.*bench: \(.*\): \(.*\): \(.*\) tries, p50 \(.*\), p99 \(.*\), max \(.*\)/| $1 | \1 | \2 | \3 | \4 | \5 | \6 |/p"
 }
 
 echo "| Servers | Database | | Tries | p50 | p99 | max |"

@@ -16,6 +16,7 @@ mod events;
 mod gaps;
 mod listen;
 mod open;
+mod probe;
 mod read;
 mod status;
 mod tail;
@@ -36,12 +37,12 @@ pub use self::status::{FeedStatus, OpenGap};
 use self::comparison::Comparison;
 use self::events::{OF_ENTRIES, OF_NODES};
 use self::open::Open;
+use self::probe::Probe;
 use self::read::{Found, Known, Tails, Tasks};
 use self::view::View;
 use self::watch::{Watch, Woken};
 use crate::Error;
 use crate::database::{Database, Identity};
-use crate::dialect::Dialect;
 use crate::writer::Hint;
 
 /// A feed of changes. See [`DataStore::feed`](crate::DataStore::feed).
@@ -75,6 +76,8 @@ pub struct Feed {
     since_bundles: Duration,
     /// Since the last look.
     since_look: Duration,
+    /// What the server showed before the last look that a tick asked for.
+    probe: Option<Probe>,
     /// Since the events that are remembered were compared with those that there are.
     since_compared: Duration,
     /// Whether somebody has written to the file since then.
@@ -85,6 +88,8 @@ pub struct Feed {
     tick: Option<(Duration, BoxFuture<'static, ()>)>,
     /// What the next call waits for after a failure; kept likewise.
     pause: Option<BoxFuture<'static, ()>>,
+    /// What the next look waits for, however often somebody writes meanwhile; kept likewise.
+    rest: Option<BoxFuture<'static, ()>>,
     failures: u32,
     status: watch_channel::Sender<FeedStatus>,
 }
@@ -96,6 +101,8 @@ const BETWEEN_BUNDLES: Duration = Duration::from_secs(1);
 /// The pause after a failure, which doubles with each further one.
 const PAUSE: Duration = Duration::from_millis(100);
 const MOST_DOUBLINGS: u32 = 6;
+/// A change waits no longer than this for the looks before it.
+const MOST_REST: Duration = Duration::from_millis(50);
 
 impl Feed {
     pub(crate) fn new(database: Database, hints: Receiver<Hint>, clock: Clock, stop: CancellationToken) -> Self {
@@ -118,10 +125,12 @@ impl Feed {
             bundles_stale: false,
             since_bundles: Duration::ZERO,
             since_look: Duration::ZERO,
+            probe: None,
             since_compared: Duration::ZERO,
             uncompared: false,
             tick: None,
             pause: None,
+            rest: None,
             failures: 0,
             status: watch_channel::Sender::default(),
         }
@@ -248,11 +257,21 @@ impl Feed {
             if let Some(slice) = self.slice.take() {
                 return Ok(Change::Slice(slice));
             }
+            if let Some(rest) = &mut self.rest {
+                rest.await;
+                self.rest = None;
+            }
             if !self.is_due() {
                 self.wait().await?;
                 self.due = true;
             }
-            if let Some(rows) = self.look().await? {
+            let begin = self.clock.now();
+            let rows = self.look().await?;
+            if !self.is_due() {
+                let took = self.clock.now().duration_since(begin).unwrap_or_default();
+                self.rest = rest_after(took).map(|length| sleep(&self.clock, length));
+            }
+            if let Some(rows) = rows {
                 return Ok(Change::Rows(rows));
             }
         }
@@ -307,21 +326,27 @@ impl Feed {
             return Ok(true);
         }
         let Some(open) = self.open.as_mut().filter(|open| open.is_idle) else { return Ok(true) };
-        if self.database.dialect().is_server() && self.since_look >= BETWEEN_LOOKS {
+        let is_server = self.database.dialect().is_server();
+        let is_due = is_server && self.since_look >= BETWEEN_LOOKS;
+        if is_due && !Probe::suffices(&self.known.tails) {
             return Ok(true);
         }
         open.is_idle = false;
-        let changed = match self.database.dialect() {
-            Dialect::Sqlite => {
-                let compare = self.uncompared && self.since_compared >= BETWEEN_LOOKS;
-                compare || open.newest_data_version().await? != open.data_version
-            }
-            Dialect::Postgres | Dialect::MySql => {
-                let Position { entries, nodes } = self.known.tails.position();
-                OF_ENTRIES.newest(&mut open.db).await? > entries || OF_NODES.newest(&mut open.db).await? > nodes
-            }
+        let changed = if is_due {
+            let probe = Probe::of(&mut open.db).await?;
+            probe != std::mem::replace(&mut self.probe, probe.clone())
+        } else if is_server {
+            let Position { entries, nodes } = self.known.tails.position();
+            OF_ENTRIES.newest(&mut open.db).await? > entries || OF_NODES.newest(&mut open.db).await? > nodes
+        } else {
+            let compare = self.uncompared && self.since_compared >= BETWEEN_LOOKS;
+            compare || open.newest_data_version().await? != open.data_version
         };
         open.is_idle = true;
+        if is_due && !changed {
+            // As good as a look that finds nothing.
+            (self.since_look, self.since_compared, self.since_bundles) = Default::default();
+        }
         if !changed {
             let now = self.clock.now();
             self.status.send_modify(|status| status.confirmed_at = Some(now));
@@ -463,6 +488,13 @@ impl Feed {
         }
         Some(slice)
     }
+}
+
+/// For how long no look follows one that took so long. Who looks at a database for each write of each server keeps it and the
+/// servers busy with looks; so what comes meanwhile is read together, and looks take a quarter of the time at most.
+fn rest_after(look: Duration) -> Option<Duration> {
+    // A clock that was set, or a database that hardly answers: nothing is saved.
+    (!look.is_zero() && look < MOST_REST * 10).then(|| (look * 3).min(MOST_REST))
 }
 
 fn sleep(clock: &Clock, length: Duration) -> BoxFuture<'static, ()> {
