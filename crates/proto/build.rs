@@ -8,7 +8,7 @@ use prost_types::{FileDescriptorSet, field_descriptor_proto};
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
+    let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
     println!("cargo:rerun-if-changed={}", root.display());
 
     // Two files have no package. Each is compiled by itself, so that each has its own module.

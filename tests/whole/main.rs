@@ -41,6 +41,8 @@ mod proxy;
 #[cfg(test)]
 mod recorded;
 #[cfg(test)]
+mod reload;
+#[cfg(test)]
 mod rotation;
 #[cfg(test)]
 mod servers;

@@ -1,6 +1,7 @@
 //! What the reference's commands printed when they asked a running agent, asked of ours. The records are those of
 //! `cmd/steeple-agent`, whose own test replays all that need no agent. What it answered to calls is in [`calls`].
 
+mod admin;
 mod calls;
 
 use std::fs;
@@ -97,12 +98,12 @@ fn lasting(line: &str) -> Option<String> {
 
 /// Lines that only one of the two has, and why.
 const ONE_SIDED: &[(&str, &str)] = &[
-    ("Creating admin UDS directory", "the agent's administrative socket is not built yet"),
+    ("Creating admin UDS directory", "these agents have no administrative socket here"),
     ("Keys recovered, but no SVID found", "ours asks again with the key of an attempt without an answer"),
     ("The last attestation has had no answer", "the same"),
 ];
 
-/// Whether a record was made with an agent's public socket; that of its administrators is not built yet.
+/// Whether a record was made with an agent's public socket; those of the administrative one are in [`admin`].
 fn asks_an_agent(record: &Record) -> bool {
     let socket = record.env.get("SPIRE_AGENT_PUBLIC_SOCKET").map_or("", String::as_str);
     socket == "agent/api.sock" || record.name == "agent-instance-running"

@@ -16,7 +16,9 @@ use steeple_proto::spire::api::server::bundle::v1::bundle_client::BundleClient;
 use steeple_proto::spire::api::server::debug::v1::GetInfoRequest;
 use steeple_proto::spire::api::server::debug::v1::debug_client::DebugClient;
 use steeple_runtime::logging::Log;
+use steeple_runtime::signals::Signals;
 use steeple_runtime::{Clock, Shutdown};
+use steeple_server::Process;
 use steeple_spiffe::workload_api::{Answer, JwtBundles, X509Context};
 use steeple_spiffe::x509::{Certificate, hex};
 use steeple_spiffe::{Bundle, BundleSet, JwtSvid, TrustDomain, jwt, verify_x509_svid_in};
@@ -111,7 +113,8 @@ impl TenDays {
         let log = Log::open(config.log.clone(), clock.clock())?;
         let server = {
             let (clock, shutdown) = (clock.clock(), shutdown.clone());
-            daemon(move || steeple_server::run(config, &steeple_plugins::SERVER, log, clock, shutdown))
+            let process = Process::without_file(log, clock, shutdown);
+            daemon(move || steeple_server::run(config, &steeple_plugins::SERVER, process))
         };
         let token = until("a server", async || domain.server.token(&[]).await.ok()).await?;
         let mut agent = domain.new_agent("node1").await?;
@@ -124,7 +127,9 @@ impl TenDays {
         )?;
         let running = {
             let (clock, shutdown) = (clock.clock(), shutdown.clone());
-            daemon(move || steeple_agent::run(config, &steeple_plugins::AGENT, with_token, clock, shutdown))
+            let log = Log::open(config.log.clone(), clock.clone())?;
+            let process = steeple_agent::Process { log, clock, signals: Signals::none(), shutdown };
+            daemon(move || steeple_agent::run(config, &steeple_plugins::AGENT, with_token, process))
         };
         let workload = agent.workload();
         let (x509, jwt) = (follow(&workload, &clock).await?, follow(&workload, &clock).await?);

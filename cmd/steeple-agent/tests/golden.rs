@@ -24,10 +24,9 @@ fn answers_as_the_reference() {
 const RUN: &[&str] = &["run-agent-unknown-token", "run-agent-no-token"];
 
 fn coverage(record: &Record) -> Coverage {
-    let command = record.args.first().map_or("", String::as_str);
     let socket = record.env.get("SPIRE_AGENT_PUBLIC_SOCKET").map_or("", String::as_str);
-    if ["debug", "logger"].contains(&command) {
-        Coverage::Later("the agent's administrative socket: `debug`, `logger`")
+    if record.args.iter().any(|arg| arg == "admin/admin.sock") {
+        Coverage::Elsewhere("at a running agent: tests/whole/recorded.rs")
     } else if RUN.contains(&&*record.name) {
         Coverage::Elsewhere("with a server: tests/whole/recorded.rs")
     } else if !["", "absent.sock"].contains(&socket) || record.name == "agent-instance-running" {

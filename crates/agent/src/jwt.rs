@@ -113,7 +113,6 @@ impl JwtSvids {
     }
 
     /// How many tokens are kept.
-    #[cfg(test)]
     pub(crate) fn kept(&self) -> usize {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner).tokens.len()
     }

@@ -58,4 +58,4 @@ pub fn read_bundle(bundle: steeple_proto::spire::api::types::Bundle) -> Result<(
 #[cfg(fuzzing)]
 pub use sync::held_after;
 
-pub use run::{JoinToken, RunError, run};
+pub use run::{JoinToken, Process, RunError, run};

@@ -2,7 +2,7 @@
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +11,9 @@ use steeple_catalog::load::{AgentBuiltIns, AgentPlugins, LoadError};
 use steeple_catalog::node_attestor::AgentPlugin;
 use steeple_catalog::{Host, KeyManager};
 use steeple_config::sections::REQUIRE_PQ_KEM;
-use steeple_runtime::logging::with_fields;
+use steeple_runtime::logging::{Log, with_fields};
 use steeple_runtime::os::reason;
+use steeple_runtime::signals::Signals;
 use steeple_runtime::tasks::{Cause, PartFailed, Parts as Tasks};
 use steeple_runtime::{Clock, Shutdown, jitter};
 use steeple_transport::dial::{self, Proxy, Servers};
@@ -22,7 +23,7 @@ use tokio::sync::{Mutex, oneshot};
 use tracing::{debug, info, warn};
 use zeroize::Zeroizing;
 
-use crate::api::{self, Endpoint, EndpointError, Parts};
+use crate::api::{self, Admin, Debugged, Endpoint, EndpointError, Parts};
 use crate::attest::{AttestError, Attestation};
 use crate::cache::Cache;
 use crate::config::Config;
@@ -89,6 +90,18 @@ pub enum RunError {
 /// How a join token becomes a node attestor: the built-in plugin of that name.
 pub type JoinToken = fn(Zeroizing<String>) -> Arc<dyn AgentPlugin>;
 
+/// What the process gives to its agent.
+pub struct Process {
+    /// Where the agent logs.
+    pub log: Log,
+    /// Its time.
+    pub clock: Clock,
+    /// What the process is sent.
+    pub signals: Signals,
+    /// When it stops.
+    pub shutdown: Shutdown,
+}
+
 /// Runs an agent until it is told to stop.
 ///
 /// # Errors
@@ -97,9 +110,9 @@ pub async fn run(
     mut config: Config,
     built_ins: &AgentBuiltIns,
     join_token: JoinToken,
-    clock: Clock,
-    shutdown: Shutdown,
+    process: Process,
 ) -> Result<(), PartFailed<RunError>> {
+    let Process { log, clock, signals, shutdown } = process;
     let not_started = |error| PartFailed { part: "start", cause: Cause::Error(error) };
     let storage = open(&config).await.map_err(not_started)?;
     let token = config.join_token.take().map(join_token);
@@ -107,12 +120,16 @@ pub async fn run(
     let plugins = steeple_catalog::load::agent(&config.plugins, built_ins, token, &config.trust_domain, &host);
     let plugins = plugins.map_err(|error| not_started(error.into()))?;
     let loaded = plugins.loaded.clone();
-    let start = start(config, plugins, storage, clock, shutdown.clone());
-    let ended = match shutdown.unless_stopped(start).await {
+    let reconfiguring = loaded.clone().run(signals, config.trust_domain.clone(), host, shutdown.clone());
+    let start = start(config, plugins, storage, log, clock, shutdown.clone());
+    let ended = match shutdown.unless_stopped(Box::pin(start)).await {
         // Told to stop while starting: nothing has gone wrong.
         None => Ok(()),
         Some(Err(error)) => Err(not_started(error)),
-        Some(Ok(started)) => started.join().await,
+        Some(Ok(mut started)) => {
+            started.tasks.start("plugin reconfiguration", reconfiguring.map(Ok));
+            started.join().await
+        }
     };
     loaded.close();
     ended
@@ -150,6 +167,11 @@ async fn open(config: &Config) -> Result<Storage, RunError> {
         }
         create(directory.to_owned())?;
     }
+    if let Some(directory) = config.admin_socket_path.as_deref().and_then(Path::parent)
+        && !directory.exists()
+    {
+        info!(dir = %directory.display(), "Creating admin UDS directory");
+    }
     // Before anything listens: how many connections there can be follows from it.
     steeple_runtime::os::raise_open_files();
     if let Some((old, new)) = steeple_runtime::os::restrict_umask(0o027) {
@@ -166,6 +188,7 @@ async fn start(
     config: Config,
     plugins: AgentPlugins,
     mut storage: Storage,
+    log: Log,
     clock: Clock,
     shutdown: Shutdown,
 ) -> Result<Started, RunError> {
@@ -242,6 +265,12 @@ async fn start(
         clock: clock.clone(),
         renewal,
     };
+    let debugged = Debugged {
+        upstream: upstream.clone(),
+        cache: cache.clone(),
+        jwt_svids: Arc::clone(&jwt_svids),
+        clock: clock.clone(),
+    };
     let parts = Parts {
         attestor: Arc::new(Attestor::new(plugins.workload_attestors)),
         jwt_svids,
@@ -266,7 +295,8 @@ async fn start(
         Ok(())
     });
     tasks.start("SVID rotation", part(rotation.run(shutdown.clone())));
-    tasks.start("Workload API", serve(config.socket_path, parts, is_ready, shutdown));
+    let admin = config.admin_socket_path.map(|socket| (socket, debugged, log));
+    tasks.start("APIs", serve((config.socket_path, parts), admin, is_ready, shutdown));
     Ok(Started { tasks, storage, keys })
 }
 
@@ -274,18 +304,26 @@ async fn part<E: Into<RunError>>(run: impl Future<Output = Result<(), E>>) -> Re
     run.await.map_err(Into::into)
 }
 
-/// Opens the socket after the first sync: before, workloads would be told that they have no identity.
+/// Opens the sockets after the first sync: before, workloads would be told that they have no identity.
 async fn serve(
-    socket: PathBuf,
-    parts: Parts,
+    (socket, parts): (PathBuf, Parts),
+    admin: Option<(PathBuf, Debugged, Log)>,
     is_ready: oneshot::Receiver<()>,
     shutdown: Shutdown,
 ) -> Result<(), RunError> {
-    match shutdown.unless_stopped(is_ready).await {
+    let Some(Ok(())) = shutdown.unless_stopped(is_ready).await else {
         // Told to stop; or the sync task has ended, whose own error tells why.
-        None | Some(Err(_)) => Ok(()),
-        Some(Ok(())) => Ok(Endpoint::bind(socket, parts).await?.run(shutdown).await?),
-    }
+        return Ok(());
+    };
+    let public = Endpoint::bind(socket, parts).await?;
+    let admin = async {
+        match admin {
+            Some((socket, agent, log)) => Admin::bind(socket, agent, log).await?.run(shutdown.clone()).await,
+            None => Ok(()),
+        }
+    };
+    tokio::try_join!(public.run(shutdown.clone()), admin)?;
+    Ok(())
 }
 
 /// Tries until it succeeds, is refused for good, or patience is over.

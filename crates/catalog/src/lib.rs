@@ -4,6 +4,7 @@
 
 mod error;
 mod host;
+mod in_use;
 pub mod key_manager;
 pub mod load;
 pub mod node_attestor;
@@ -17,6 +18,9 @@ pub use node_attestor::{AgentNodeAttestor, ServerNodeAttestor};
 pub use upstream_authority::UpstreamAuthority;
 pub use workload_attestor::WorkloadAttestor;
 
+use std::path::Path;
+
+use steeple_config::hcl::Body;
 use steeple_config::plugins::PluginData;
 use steeple_spiffe::TrustDomain;
 
@@ -40,19 +44,10 @@ impl Configuration {
     /// # Errors
     /// INVALID_ARGUMENT when a key has the wrong type, or the data file cannot be read.
     pub fn decode<T: serde::de::DeserializeOwned>(&self) -> Result<T, PluginError> {
-        let malformed = |error: steeple_config::Error| {
-            PluginError::invalid_argument(format!("unable to decode configuration: {error}"))
-        };
         let body = match &self.data {
-            PluginData::None => steeple_config::hcl::Body::default(),
+            PluginData::None => Body::default(),
             PluginData::Fixed(body) => body.clone(),
-            PluginData::File(path) => {
-                let text = std::fs::read_to_string(path).map_err(|error| {
-                    let (path, reason) = (path.display(), steeple_runtime::os::reason(&error));
-                    PluginError::invalid_argument(format!("failed to read plugin configuration: open {path}: {reason}"))
-                })?;
-                steeple_config::hcl::parse(text).map_err(malformed)?
-            }
+            PluginData::File(path) => parsed(read(path)?)?,
         };
         steeple_config::decode::decode(&body).map(|decoded| decoded.value).map_err(malformed)
     }
@@ -67,4 +62,21 @@ impl Configuration {
             PluginData::Fixed(_) | PluginData::File(_) => Err(PluginError::invalid_argument(NO_CONFIGURATION)),
         }
     }
+}
+
+/// The text of a `plugin_data_file`.
+fn read(path: &Path) -> Result<String, PluginError> {
+    std::fs::read_to_string(path).map_err(|error| {
+        let (path, reason) = (path.display(), steeple_runtime::os::reason(&error));
+        PluginError::invalid_argument(format!("failed to read plugin configuration: open {path}: {reason}"))
+    })
+}
+
+/// What such a text says.
+fn parsed(text: String) -> Result<Body, PluginError> {
+    steeple_config::hcl::parse(text).map_err(malformed)
+}
+
+fn malformed(error: steeple_config::Error) -> PluginError {
+    PluginError::invalid_argument(format!("unable to decode configuration: {error}"))
 }

@@ -1,5 +1,6 @@
 //! From plugin blocks to running plugins: which are named, how many of a type there must be, and which are built in.
 
+mod loaded;
 mod loading;
 
 use std::collections::HashSet;
@@ -11,11 +12,13 @@ use steeple_spiffe::TrustDomain;
 use steeple_transport::status::code_name;
 use tracing::{debug, warn};
 
+use crate::in_use::InUse;
 use crate::{
     Configuration, Host, NO_CONFIGURATION, PluginError, key_manager, node_attestor, upstream_authority,
     workload_attestor,
 };
-pub use loading::Loaded;
+pub use loaded::{Loaded, Renewed};
+use loaded::{Told, read_now};
 use loading::Loading;
 
 /// Looks at a plugin's configuration without making it.
@@ -184,20 +187,20 @@ fn load_server(loading: &mut Loading<'_>, built_ins: &ServerBuiltIns) -> Result<
     for block in &loading.blocks.enabled {
         match block.kind.as_str() {
             key_manager::TYPE => {
-                key_managers.push(loading.load(key_manager::TYPE, built_ins.key_managers, block)?);
+                key_managers.push(loading.load_for_good(key_manager::TYPE, built_ins.key_managers, block)?);
             }
             node_attestor::TYPE => {
                 let (name, plugin) = loading.load(node_attestor::TYPE, built_ins.node_attestors, block)?;
-                node_attestors.push(node_attestor::ServerNodeAttestor::new(&name, plugin));
+                node_attestors.push(node_attestor::ServerNodeAttestor::in_use(&name, plugin));
             }
             upstream_authority::TYPE => {
                 let built_ins = built_ins.upstream_authorities;
                 let (name, plugin) = loading.load(upstream_authority::TYPE, built_ins, block)?;
-                upstream_authorities.push(upstream_authority::UpstreamAuthority::new(&name, plugin));
+                upstream_authorities.push(upstream_authority::UpstreamAuthority::in_use(&name, plugin));
             }
             kind => {
                 if let Some(kind) = NOT_BUILT_IN.iter().find(|absent| **absent == kind) {
-                    loading.load::<dyn Absent>(kind, &[], block)?;
+                    loading.load_for_good::<dyn Absent>(kind, &[], block)?;
                 }
             }
         }
@@ -266,17 +269,20 @@ fn load_agent(
     for block in &loading.blocks.enabled {
         match block.kind.as_str() {
             key_manager::TYPE => {
-                key_managers.push(loading.load(key_manager::TYPE, built_ins.key_managers, block)?);
+                key_managers.push(loading.load_for_good(key_manager::TYPE, built_ins.key_managers, block)?);
             }
-            node_attestor::TYPE => node_attestors.push(match join_token {
-                Some(plugin) => (loading.replace(built_ins.node_attestors, block)?, Arc::clone(plugin)),
-                None => loading.load(node_attestor::TYPE, built_ins.node_attestors, block)?,
-            }),
+            node_attestor::TYPE => {
+                let (name, plugin) = match join_token {
+                    Some(plugin) => (loading.replace(built_ins.node_attestors, block)?, InUse::new(Arc::clone(plugin))),
+                    None => loading.load(node_attestor::TYPE, built_ins.node_attestors, block)?,
+                };
+                node_attestors.push(node_attestor::AgentNodeAttestor::in_use(&name, plugin));
+            }
             workload_attestor::TYPE => {
                 let (name, plugin) = loading.load(workload_attestor::TYPE, built_ins.workload_attestors, block)?;
-                workload_attestors.push(workload_attestor::WorkloadAttestor::new(&name, plugin));
+                workload_attestors.push(workload_attestor::WorkloadAttestor::in_use(&name, plugin));
             }
-            _ => drop(loading.load::<dyn Absent>(SVID_STORE, &[], block)?),
+            _ => drop(loading.load_for_good::<dyn Absent>(SVID_STORE, &[], block)?),
         }
     }
     let key_manager = exactly_one(key_manager::TYPE, &mut key_managers)?;
@@ -284,11 +290,7 @@ fn load_agent(
     if workload_attestors.is_empty() {
         return Err(LoadError::Count { kind: workload_attestor::TYPE, expected: "at least 1", count: 0 });
     }
-    Ok((
-        key_manager::KeyManager::of_agent(&key_manager.0, key_manager.1),
-        node_attestor::AgentNodeAttestor::new(&node_attestor.0, node_attestor.1),
-        workload_attestors,
-    ))
+    Ok((key_manager::KeyManager::of_agent(&key_manager.0, key_manager.1), node_attestor, workload_attestors))
 }
 
 /// Whether there are the plugins that an agent's blocks name, and as many as it needs. None is made, so that nothing is
@@ -426,10 +428,14 @@ impl<'a> Blocks<'a> {
         built_ins: &'static [BuiltIn<T>],
         block: &PluginBlock,
         daemon: Daemon<'_>,
-    ) -> Result<Arc<T>, LoadError> {
+    ) -> Result<(&'static BuiltIn<T>, Arc<T>, Told), LoadError> {
         let built_in = self.built_in(kind, built_ins, block)?;
-        let made = (built_in.build)(&daemon.configuration(block));
-        made.map_err(|error| LoadError::Configure { kind, name: block.name.clone(), error })
+        let make = || {
+            let (data, hash) = read_now(&block.data)?;
+            let plugin = (built_in.build)(&Configuration { data, ..daemon.configuration(block) })?;
+            Ok((built_in, plugin, Told { data: block.data.clone(), hash }))
+        };
+        make().map_err(|error| LoadError::Configure { kind, name: block.name.clone(), error })
     }
 
     fn join_token_is_built_in(&self) -> Result<(), LoadError> {

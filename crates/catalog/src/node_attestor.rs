@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::PluginError;
+use crate::in_use::InUse;
 
 /// The plugin type's name in configuration files.
 pub const TYPE: &str = "NodeAttestor";
@@ -32,12 +33,16 @@ pub trait AttestationStream: Send {
 #[derive(Clone)]
 pub struct AgentNodeAttestor {
     name: Arc<str>,
-    plugin: Arc<dyn AgentPlugin>,
+    plugin: InUse<dyn AgentPlugin>,
 }
 
 impl AgentNodeAttestor {
     /// With the name under which the server knows the attestation.
     pub fn new(name: &str, plugin: Arc<dyn AgentPlugin>) -> Self {
+        Self::in_use(name, InUse::new(plugin))
+    }
+
+    pub(crate) fn in_use(name: &str, plugin: InUse<dyn AgentPlugin>) -> Self {
         Self { name: name.into(), plugin }
     }
 
@@ -51,7 +56,7 @@ impl AgentNodeAttestor {
     /// # Errors
     /// The plugin's, or the stream's as the plugin passed it on.
     pub async fn aid_attestation(&self, server: &mut dyn AttestationStream) -> Result<(), PluginError> {
-        self.plugin.aid_attestation(server).await.map_err(|error| error.of(TYPE, &self.name))
+        self.plugin.now().aid_attestation(server).await.map_err(|error| error.of(TYPE, &self.name))
     }
 }
 
@@ -96,12 +101,16 @@ pub struct AgentAttributes {
 #[derive(Clone)]
 pub struct ServerNodeAttestor {
     name: Arc<str>,
-    plugin: Arc<dyn ServerPlugin>,
+    plugin: InUse<dyn ServerPlugin>,
 }
 
 impl ServerNodeAttestor {
     /// With the type of the attestation data that it looks at.
     pub fn new(name: &str, plugin: Arc<dyn ServerPlugin>) -> Self {
+        Self::in_use(name, InUse::new(plugin))
+    }
+
+    pub(crate) fn in_use(name: &str, plugin: InUse<dyn ServerPlugin>) -> Self {
         Self { name: name.into(), plugin }
     }
 
@@ -124,7 +133,7 @@ impl ServerNodeAttestor {
             if evidence.payload.is_empty() {
                 return Err(PluginError::invalid_argument("payload cannot be empty"));
             }
-            let attributes = self.plugin.attest(evidence, agent).await?;
+            let attributes = self.plugin.now().attest(evidence, agent).await?;
             if attributes.spiffe_id.is_empty() {
                 return Err(PluginError::internal("plugin response missing agent ID"));
             }

@@ -8,6 +8,7 @@ use steeple_runtime::metrics::measure;
 use steeple_spiffe::Certificate;
 
 use crate::PluginError;
+use crate::in_use::InUse;
 
 /// The plugin type's name in configuration files.
 pub const TYPE: &str = "UpstreamAuthority";
@@ -35,12 +36,16 @@ pub struct MintedX509Ca {
 #[derive(Clone)]
 pub struct UpstreamAuthority {
     name: Arc<str>,
-    plugin: Arc<dyn Plugin>,
+    plugin: InUse<dyn Plugin>,
 }
 
 impl UpstreamAuthority {
     /// The host's side of this plugin.
     pub fn new(name: &str, plugin: Arc<dyn Plugin>) -> Self {
+        Self::in_use(name, InUse::new(plugin))
+    }
+
+    pub(crate) fn in_use(name: &str, plugin: InUse<dyn Plugin>) -> Self {
         Self { name: name.into(), plugin }
     }
 
@@ -55,7 +60,8 @@ impl UpstreamAuthority {
     /// The plugin's; INTERNAL when its answer is none.
     pub async fn mint_x509_ca(&self, csr: &[u8], preferred_ttl: Duration) -> Result<MintedX509Ca, PluginError> {
         let call = async {
-            let minted = self.plugin.mint_x509_ca(csr, preferred_ttl).await.map_err(|error| self.failed(error))?;
+            let minted = self.plugin.now().mint_x509_ca(csr, preferred_ttl).await;
+            let minted = minted.map_err(|error| self.failed(error))?;
             let missing = match &minted {
                 MintedX509Ca { chain, .. } if chain.is_empty() => "x509 CA chain",
                 MintedX509Ca { roots, .. } if roots.is_empty() => "upstream x509 roots",

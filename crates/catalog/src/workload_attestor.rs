@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use steeple_runtime::metrics::measure_of;
 
 use crate::PluginError;
+use crate::in_use::InUse;
 
 /// The plugin type's name in configuration files.
 pub const TYPE: &str = "WorkloadAttestor";
@@ -21,12 +22,16 @@ pub trait Plugin: Send + Sync {
 #[derive(Clone)]
 pub struct WorkloadAttestor {
     name: Arc<str>,
-    plugin: Arc<dyn Plugin>,
+    plugin: InUse<dyn Plugin>,
 }
 
 impl WorkloadAttestor {
     /// With the type of its selectors.
     pub fn new(name: &str, plugin: Arc<dyn Plugin>) -> Self {
+        Self::in_use(name, InUse::new(plugin))
+    }
+
+    pub(crate) fn in_use(name: &str, plugin: InUse<dyn Plugin>) -> Self {
         Self { name: name.into(), plugin }
     }
 
@@ -40,7 +45,7 @@ impl WorkloadAttestor {
     /// # Errors
     /// The plugin's.
     pub async fn attest(&self, pid: i32) -> Result<Vec<String>, PluginError> {
-        let call = async { self.plugin.attest(pid).await.map_err(|error| error.of(TYPE, &self.name)) };
+        let call = async { self.plugin.now().attest(pid).await.map_err(|error| error.of(TYPE, &self.name)) };
         measure_of("workload_api.workload_attestor", ("attestor", &self.name), call).await
     }
 }

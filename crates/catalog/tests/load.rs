@@ -434,3 +434,83 @@ fn when_one_plugin_fails_the_log_tells_why_and_that_those_before_it_are_unloaded
     assert_eq!(names("Plugin unloaded"), ["join_token", "memory", "unix"]);
     assert!(logged.with("Catalog closed").is_empty());
 }
+
+/// A node attestor that names every node after what it is configured with.
+struct Named(String);
+
+#[async_trait]
+impl ServerPlugin for Named {
+    async fn attest(&self, _: Evidence, _: &mut dyn ChallengeStream) -> Result<AgentAttributes, PluginError> {
+        Ok(AgentAttributes { spiffe_id: self.0.clone(), selector_values: Vec::new(), can_reattest: true })
+    }
+}
+
+fn named(configuration: &Configuration) -> Result<Arc<dyn ServerPlugin>, PluginError> {
+    #[derive(Deserialize, Default)]
+    #[serde(default)]
+    struct Options {
+        name: String,
+    }
+    let Options { name } = configuration.decode()?;
+    if name.is_empty() {
+        return Err(PluginError::invalid_argument("name is required"));
+    }
+    Ok(Arc::new(Named(name)))
+}
+
+const RENEWABLE: ServerBuiltIns = ServerBuiltIns {
+    key_managers: SERVER.key_managers,
+    node_attestors: &[BuiltIn { name: "named", build: named, check: None }],
+    upstream_authorities: &[],
+};
+
+/// What a server with a key manager and the attestor `named` calls a node.
+async fn name_by(plugins: &load::ServerPlugins) -> String {
+    let evidence = Evidence { payload: b"x".to_vec(), client_ip: None, untrusted_host: None };
+    plugins.node_attestors[0].attest(evidence, &mut Nothing).await.unwrap().spiffe_id
+}
+
+#[tokio::test]
+async fn plugins_are_configured_anew_together_or_not_at_all() {
+    let text = |name: &str, keys: &str| {
+        blocks(&format!(
+            "KeyManager \"disk\" {{ plugin_data {{ keys_path = \"{keys}\" }} }}\n\
+             NodeAttestor \"named\" {{ plugin_data {{ name = \"{name}\" }} }}"
+        ))
+    };
+    let plugins = load::server(&text("a", "k"), &RENEWABLE, &trust_domain(), &host()).unwrap();
+    let renewed = |name: &str, keys: &str| plugins.loaded.renewed(&text(name, keys), &trust_domain(), &host());
+    assert_eq!(renewed("a", "other").unwrap().len(), 0, "keys stay where they are");
+    let refused = renewed("", "k").err().unwrap().to_string();
+    assert!(
+        refused.contains("failed to configure plugin \"named\"") && refused.contains("name is required"),
+        "{refused}"
+    );
+    let all = renewed("b", "k").unwrap();
+    assert_eq!(name_by(&plugins).await, "a", "nothing changes before all is well");
+    for plugin in all {
+        assert_eq!(plugin.setting(), "plugins.NodeAttestor \"named\"");
+        plugin.put();
+    }
+    assert_eq!(name_by(&plugins).await, "b");
+    assert_eq!(renewed("b", "k").unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn a_file_of_a_plugin_is_read_again_when_it_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("named.conf");
+    std::fs::write(&file, "name = \"a\"").unwrap();
+    let text =
+        format!("KeyManager \"memory\" {{}}\nNodeAttestor \"named\" {{ plugin_data_file = \"{}\" }}", file.display());
+    let plugins = load::server(&blocks(&text), &RENEWABLE, &trust_domain(), &host()).unwrap();
+    let again = async || plugins.loaded.reconfigure(&trust_domain(), &host()).await;
+    for (content, name) in [("name = \"b\"", "b"), ("name = \"\"", "b"), ("name = ", "b"), ("name = \"c\"", "c")] {
+        std::fs::write(&file, content).unwrap();
+        again().await;
+        assert_eq!(name_by(&plugins).await, name, "{content}");
+    }
+    std::fs::remove_file(&file).unwrap();
+    again().await;
+    assert_eq!(name_by(&plugins).await, "c");
+}

@@ -30,6 +30,7 @@ pub mod integer;
 pub mod plugins;
 pub mod quote;
 pub mod sections;
+pub mod stated;
 pub mod url;
 
 mod error;

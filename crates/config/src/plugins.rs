@@ -37,9 +37,10 @@ pub struct PluginBlock {
 }
 
 /// What a plugin is configured with.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum PluginData {
     /// Nothing: `plugin_data` is absent, `null` or empty.
+    #[default]
     None,
     /// The content of `plugin_data`. Its printed form is the text that an external plugin gets.
     Fixed(Body),

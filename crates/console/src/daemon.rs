@@ -11,11 +11,12 @@ use steeple_config::flags::FlagSet;
 use steeple_config::sections::{UnknownSection, Warning};
 use steeple_config::{decode, env, hcl};
 use steeple_runtime::logging::{Level, Log, Options};
+use steeple_runtime::signals::{Hangup, Signals};
 use steeple_runtime::{Clock, Shutdown, os, signals};
 use tracing::{error, info, warn};
 
 /// The flags that name the file.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct FileFlags {
     path: String,
     expand_env: bool,
@@ -166,9 +167,10 @@ pub fn log_unbuilt(settings: &[String]) {
 pub fn run<E: Display, F: Future<Output = Result<(), E>>>(
     name: &str,
     log: &Log,
-    daemon: impl FnOnce(Shutdown) -> F,
+    hangup: Hangup,
+    daemon: impl FnOnce(Shutdown, Signals) -> F,
 ) -> ExitCode {
-    match run_to_end(log, daemon) {
+    match run_to_end(log, hangup, daemon) {
         Ok(()) => {
             info!("{name} stopped gracefully");
             ExitCode::SUCCESS
@@ -182,7 +184,8 @@ pub fn run<E: Display, F: Future<Output = Result<(), E>>>(
 
 fn run_to_end<E: Display, F: Future<Output = Result<(), E>>>(
     log: &Log,
-    daemon: impl FnOnce(Shutdown) -> F,
+    hangup: Hangup,
+    daemon: impl FnOnce(Shutdown, Signals) -> F,
 ) -> Result<(), String> {
     // Two at least: signing must not wait for a query, nor a query for signing.
     let workers = std::thread::available_parallelism().map_or(2, |found| found.get().max(2));
@@ -190,7 +193,7 @@ fn run_to_end<E: Display, F: Future<Output = Result<(), E>>>(
     runtime.map_err(|error| error.to_string())?.block_on(async {
         let shutdown = Shutdown::new();
         shutdown.stop_on_signals().map_err(|error| error.to_string())?;
-        signals::follow(log, &shutdown).map_err(|error| error.to_string())?;
-        Box::pin(daemon(shutdown)).await.map_err(|failed| failed.to_string())
+        let signals = signals::follow(log, hangup, &shutdown).map_err(|error| error.to_string())?;
+        Box::pin(daemon(shutdown, signals)).await.map_err(|failed| failed.to_string())
     })
 }

@@ -37,6 +37,11 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     digest_of(&digest::SHA256, bytes)
 }
 
+/// SHA-512, for fingerprints that SPIRE has of configurations.
+pub fn sha512(bytes: &[u8]) -> [u8; 64] {
+    digest_of(&digest::SHA512, bytes)
+}
+
 /// SHA-1, for fingerprints that SPIRE's selectors and IDs hold. It names and protects nothing.
 pub fn sha1(bytes: &[u8]) -> [u8; 20] {
     digest_of(&digest::SHA1_FOR_LEGACY_USE_ONLY, bytes)

@@ -30,6 +30,8 @@ pub struct Found {
     pub dead: Option<String>,
     /// The daemon should be asked for nothing now.
     pub unready: Option<String>,
+    /// What whoever asks whether it is ready should know, though it is.
+    pub remark: Option<String>,
 }
 
 /// What is asked for.
@@ -76,13 +78,18 @@ impl Found {
 
     /// It cannot do all that it is for, and starting it again would not help.
     pub fn unready(reason: impl ToString) -> Self {
-        Self { dead: None, unready: Some(reason.to_string()) }
+        Self { unready: Some(reason.to_string()), ..Self::default() }
+    }
+
+    /// All that it is for goes on, and something waits for the operator.
+    pub fn remark(reason: impl ToString) -> Self {
+        Self { remark: Some(reason.to_string()), ..Self::default() }
     }
 
     /// It cannot go on.
     pub fn dead(reason: impl ToString) -> Self {
         let reason = reason.to_string();
-        Self { dead: Some(reason.clone()), unready: Some(reason) }
+        Self { dead: Some(reason.clone()), unready: Some(reason), remark: None }
     }
 
     fn answer(&self, question: Question) -> Option<&String> {
@@ -143,6 +150,7 @@ impl Health {
             let Some(found) = found else { return ((*name).to_owned(), Value::Null) };
             let reason = found.answer(question);
             is_yes &= reason.is_none();
+            let reason = reason.or(found.remark.as_ref().filter(|_| question == Question::Ready));
             ((*name).to_owned(), reason.map_or_else(|| json!({}), |reason| json!({ *field: reason })))
         });
         let told = Value::Object(told.collect());
@@ -197,5 +205,13 @@ mod tests {
         assert_eq!(answers(&health), both(false, r#"{"signer":{},"store":{"store_err":"gone"}}"#));
         health.report(STORE, Found::well());
         assert_eq!(answers(&health), both(true, r#"{"signer":{},"store":{}}"#));
+    }
+
+    #[test]
+    fn a_remark_is_told_to_who_asks_for_readiness_and_changes_no_answer() {
+        let health = Health::new(&[STORE], Clock::system());
+        health.report(STORE, Found::remark("old"));
+        let told = r#"{"store":{"store_err":"old"}}"#.to_owned();
+        assert_eq!(answers(&health), [(true, r#"{"store":{}}"#.to_owned()), (true, told)]);
     }
 }

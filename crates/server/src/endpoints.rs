@@ -11,9 +11,9 @@ use steeple_runtime::{Clock, Shutdown};
 use steeple_spiffe::x509::Certificate;
 use steeple_spiffe::{SpiffeId, TrustDomain};
 use steeple_transport::connection::Connection;
-use steeple_transport::listen::{ListenError, Port, TlsListener, Tracking, UnixListener, UnixSocket};
+use steeple_transport::listen::{ListenError, Port, Proxies, TlsListener, Tracking, UnixListener, UnixSocket};
 use steeple_transport::rpc::{Audit, Bounds, Layers, Methods};
-use steeple_transport::tls::{Admission, CredentialWatch, KeyExchange, TlsError};
+use steeple_transport::tls::{Admission, CredentialWatch, KeyExchange, TlsError, server_config_with};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tonic::service::Routes;
@@ -23,6 +23,7 @@ use tracing::{debug, info};
 use crate::api::{self, Parts};
 use crate::authpolicy::{Agents, Policy, local_services, network_services};
 use crate::entries::Index;
+use crate::reload::Reload;
 use crate::settings::Settings;
 
 /// After this a connection is asked to go, so that agents spread over servers that were added.
@@ -59,10 +60,12 @@ pub(crate) struct Listen {
     pub agent_id_as_selector: bool,
     /// The server's own SVID.
     pub credential: CredentialWatch,
-    /// `experimental.require_pq_kem`
-    pub key_exchange: KeyExchange,
+    /// `proxy_protocol_trusted_cidrs`
+    pub proxies: Proxies,
     /// How far the database is read.
     pub told_of_store: api::store::Told,
+    /// What reads the configuration again.
+    pub reload: Reload,
 }
 
 /// Why the server cannot listen, or stopped.
@@ -92,6 +95,7 @@ pub(crate) struct Endpoints {
     node_attestors: Arc<[ServerNodeAttestor]>,
     agent_id_as_selector: bool,
     told_of_store: api::store::Told,
+    reload: Reload,
 }
 
 impl Endpoints {
@@ -108,8 +112,9 @@ impl Endpoints {
             node_attestors,
             agent_id_as_selector,
             credential,
-            key_exchange,
+            proxies,
             told_of_store,
+            reload,
         } = listen;
         let clock = parts.clock.clone();
         let (store, index, freshness) = (parts.store.clone(), Arc::clone(&parts.index), parts.freshness.clone());
@@ -119,17 +124,22 @@ impl Endpoints {
             index: Arc::clone(&parts.index),
             admin_ids: settings.admin_ids.subscribe(),
         };
-        let tls = steeple_transport::tls::server_config_with(
-            key_exchange,
-            credential.clone(),
-            Arc::new(peers),
-            clock.clone(),
-        )?;
+        let peers = Arc::new(peers);
+        let tls = |key_exchange| {
+            let (credential, peers) = (credential.clone(), Arc::clone(&peers));
+            server_config_with(key_exchange, credential, peers, clock.clone()).map(Arc::new)
+        };
+        let (usual, post_quantum) = (tls(KeyExchange::PreferPostQuantum)?, tls(KeyExchange::RequirePostQuantum)?);
+        let key_exchange = settings.key_exchange.subscribe();
+        let tls = move || match *key_exchange.borrow() {
+            KeyExchange::PreferPostQuantum => Arc::clone(&usual),
+            KeyExchange::RequirePostQuantum => Arc::clone(&post_quantum),
+        };
         // The socket first: whoever starts a second server by mistake is told about the one that runs.
         let tracking = if audit { Tracking::On } else { Tracking::Off };
         let local =
             UnixListener::bind(UnixSocket { path: socket, directory_mode: 0o750, mode: 0o770, tracking }).await?;
-        let network = TlsListener::on(port, Arc::new(tls), Some(CONNECTION_AGE + CONNECTION_GRACE), clock)?;
+        let network = TlsListener::on(port, tls, proxies, Some(CONNECTION_AGE + CONNECTION_GRACE), clock)?;
         Ok(Self {
             network,
             local,
@@ -142,6 +152,7 @@ impl Endpoints {
             node_attestors,
             agent_id_as_selector,
             told_of_store,
+            reload,
         })
     }
 
@@ -162,6 +173,7 @@ impl Endpoints {
             node_attestors,
             agent_id_as_selector,
             told_of_store,
+            reload,
         } = self;
         debug!(target: "endpoints", "Initializing API endpoints");
         info!(target: "endpoints", address = %network.address(), network = "tcp", "Starting Server APIs");
@@ -198,6 +210,7 @@ impl Endpoints {
             .add_service(api::health::service(parts.trust_domain.clone(), parts.store.clone(), clock.clone()))
             .add_service(api::logger::service(log))
             .add_service(api::store::service(told_of_store, parts.store.clone(), clock.clone()))
+            .add_service(api::configuration::service(reload))
             .add_service(api::debug::service(parts.clone(), credential));
         let over_network = serve(
             ("tcp", tcp),
@@ -314,7 +327,12 @@ mod tests {
         let socket = UnixSocket { path: path.clone(), directory_mode: 0o750, mode: 0o770, tracking: Tracking::Off };
         let listener = UnixListener::bind(socket).await.unwrap();
         let (shutdown, clock) = (Shutdown::new(), Clock::system());
-        let settings = Settings::new(Vec::new(), RateLimits { attestation: false, signing: false }, &clock);
+        let settings = Settings::new(
+            Vec::new(),
+            RateLimits { attestation: false, signing: false },
+            KeyExchange::PreferPostQuantum,
+            &clock,
+        );
         let (methods, limits) = (Methods::new(&[]), settings.limits.subscribe());
         let layers = Layers::new(methods, Arc::new(Closed), limits, Audit::new(false), Bounds::none());
         let age = Some(Duration::from_millis(50));

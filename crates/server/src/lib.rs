@@ -13,6 +13,7 @@ mod freshness;
 mod health;
 pub mod limits;
 mod prune;
+mod reload;
 mod run;
 pub mod settings;
 mod svid;
@@ -22,5 +23,6 @@ mod tests;
 #[cfg(fuzzing)]
 pub use api::{take_bundle, take_entry};
 pub use endpoints::EndpointsError;
-pub use run::{RunError, run};
+pub use reload::Reread;
+pub use run::{Process, RunError, run};
 pub use svid::SvidError;

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use steeple_catalog::load::{LoadError, ServerBuiltIns, ServerPlugins};
-use steeple_catalog::node_attestor::ServerNodeAttestor;
-use steeple_catalog::{Host, IdentityProvider, KeyManager, PluginError, UpstreamAuthority};
+use steeple_catalog::{Host, IdentityProvider, PluginError};
 use steeple_config::sections::REQUIRE_PQ_KEM;
 use steeple_datastore::{DataStore, Error as StoreError, Feed};
 use steeple_runtime::logging::{Log, with_fields};
 use steeple_runtime::os::reason;
+use steeple_runtime::signals::Signals;
 use steeple_runtime::tasks::{Cause, PartFailed, Parts as Tasks};
 use steeple_runtime::{Clock, Shutdown};
 use steeple_spiffe::{Certificate, TrustDomain};
@@ -31,6 +31,7 @@ use crate::entries::{Follower, Index, Loading};
 use crate::freshness::Freshness;
 use crate::health::{self, Looks};
 use crate::prune::Pruning;
+use crate::reload::{self, Reload, Reread};
 use crate::settings::Settings;
 use crate::svid::{SvidError, SvidRotation};
 
@@ -76,20 +77,36 @@ pub enum RunError {
     Endpoints(#[from] EndpointsError),
 }
 
+/// What the process gives to its server.
+pub struct Process {
+    /// Where the server logs.
+    pub log: Log,
+    /// Its time.
+    pub clock: Clock,
+    /// What the process is sent.
+    pub signals: Signals,
+    /// Reads the configuration again.
+    pub reread: Reread,
+    /// When it stops.
+    pub shutdown: Shutdown,
+}
+
+impl Process {
+    /// Of a server that was not started from a file, and is sent no signals.
+    pub fn without_file(log: Log, clock: Clock, shutdown: Shutdown) -> Self {
+        let reread: Reread = Arc::new(|| Err("this server was not started from a file".to_owned()));
+        Self { log, clock, signals: Signals::none(), reread, shutdown }
+    }
+}
+
 /// Runs a server until it is told to stop.
 ///
 /// # Errors
 /// See [`RunError`].
-pub async fn run(
-    config: Config,
-    built_ins: &ServerBuiltIns,
-    log: Log,
-    clock: Clock,
-    shutdown: Shutdown,
-) -> Result<(), PartFailed<RunError>> {
+pub async fn run(config: Config, built_ins: &ServerBuiltIns, process: Process) -> Result<(), PartFailed<RunError>> {
     let not_started = |error| PartFailed { part: "start", cause: Cause::Error(error) };
-    let (port, store) = open(&config, &log, &clock).await.map_err(not_started)?;
-    let ended = with_plugins(config, built_ins, port, &store, log, clock, shutdown).await;
+    let (port, store) = open(&config, &process.log, &process.clock).await.map_err(not_started)?;
+    let ended = with_plugins(config, built_ins, port, &store, process).await;
     debug!(target: "catalog", "Closing DataStore");
     store.close().await;
     info!(target: "catalog", "DataStore closed");
@@ -133,18 +150,15 @@ async fn with_plugins(
     built_ins: &ServerBuiltIns,
     port: Port,
     store: &DataStore,
-    log: Log,
-    clock: Clock,
-    shutdown: Shutdown,
+    process: Process,
 ) -> Result<(), PartFailed<RunError>> {
     let not_started = |error| PartFailed { part: "start", cause: Cause::Error(error) };
-    let host = Host::new(clock);
+    let host = Host::new(process.clock.clone());
     check_trust_domain(store, config.trust_domain.name()).await.map_err(not_started)?;
     let plugins = steeple_catalog::load::server(&config.plugins, built_ins, &config.trust_domain, &host);
     let plugins = plugins.map_err(|error| not_started(error.into()))?;
-    let ServerPlugins { key_manager, node_attestors, upstream_authority, loaded } = plugins;
-    let plugins = (key_manager, upstream_authority, node_attestors);
-    let start = start(config, plugins, &host, port, store.clone(), log, shutdown);
+    let loaded = plugins.loaded.clone();
+    let start = start(config, plugins, host, port, store.clone(), process);
     let ended = match Box::pin(start).await {
         Ok(tasks) => {
             debug!(target: "health", "Initializing health checkers");
@@ -160,14 +174,15 @@ async fn with_plugins(
 
 async fn start(
     config: Config,
-    (key_manager, upstream_authority, node_attestors): (KeyManager, Option<UpstreamAuthority>, Vec<ServerNodeAttestor>),
-    host: &Host,
+    plugins: ServerPlugins,
+    host: Host,
     port: Port,
     store: DataStore,
-    log: Log,
-    shutdown: Shutdown,
+    process: Process,
 ) -> Result<Tasks<RunError>, RunError> {
-    let (clock, trust_domain) = (host.clock().clone(), config.trust_domain);
+    let Process { log, clock, signals, reread, shutdown } = process;
+    let ServerPlugins { key_manager, node_attestors, upstream_authority, loaded } = plugins;
+    let trust_domain = config.trust_domain;
     let health = health::unknown(clock.clone());
 
     // What signs.
@@ -216,7 +231,17 @@ async fn start(
         freshness: freshness.clone(),
         clock: clock.clone(),
     };
-    let settings = Settings::new(config.admin_ids, config.rate_limits, &clock);
+    let settings = Settings::new(config.admin_ids, config.rate_limits, config.key_exchange, &clock);
+    let reload = Reload::new(reload::Parts {
+        reread,
+        stated: config.stated,
+        settings: settings.clone(),
+        log: log.clone(),
+        loaded,
+        trust_domain: trust_domain.clone(),
+        host,
+        health: health.clone(),
+    });
     let listen = Listen {
         port,
         socket: config.socket_path,
@@ -225,8 +250,9 @@ async fn start(
         node_attestors: node_attestors.into(),
         agent_id_as_selector: config.agent_id_as_selector,
         credential,
-        key_exchange: config.key_exchange,
+        proxies: config.proxies,
         told_of_store,
+        reload: reload.clone(),
     };
     info!(launch_log_level = %log.launch_level(), "Logger service configured");
     let endpoints = Endpoints::bind(listen, parts).await?;
@@ -245,6 +271,7 @@ async fn start(
     tasks.start("feed", follow(feed, follower, orders, differences, shutdown.clone()));
     tasks.start("CA rotation", part(rotation.run(shutdown.clone())));
     tasks.start("SVID rotation", part(svid_rotation.run(shutdown.clone())));
+    tasks.start("reconfiguration", reload.run(signals, shutdown.clone()).map(Ok));
     tasks.start("pruning", part(pruning.run(shutdown.clone())));
     tasks.start("health checks", looks.run(shutdown.clone()).map(Ok));
     if let Some(place) = config.health {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use steeple_runtime::Clock;
 use steeple_spiffe::SpiffeId;
 use steeple_transport::rpc::Limits;
+use steeple_transport::tls::KeyExchange;
 use tokio::sync::watch;
 
 use crate::authpolicy::Table;
@@ -21,15 +22,18 @@ pub struct Settings {
     pub policy: watch::Sender<Arc<Table>>,
     /// `ratelimit`
     pub limits: watch::Sender<Arc<Limits>>,
+    /// `experimental.require_pq_kem`
+    pub key_exchange: watch::Sender<KeyExchange>,
 }
 
 impl Settings {
     /// As the configuration has them, with the default policy.
-    pub fn new(admin_ids: Vec<SpiffeId>, rates: RateLimits, clock: &Clock) -> Self {
+    pub fn new(admin_ids: Vec<SpiffeId>, rates: RateLimits, key_exchange: KeyExchange, clock: &Clock) -> Self {
         Self {
             admin_ids: watch::Sender::new(admin_ids.into()),
             policy: watch::Sender::new(Arc::new(Table::standard())),
             limits: watch::Sender::new(Limits::new(limits::rates(rates), clock)),
+            key_exchange: watch::Sender::new(key_exchange),
         }
     }
 }

@@ -136,6 +136,13 @@ impl Record {
         child
     }
 
+    /// The same record, in which what matches `pattern` is not compared either.
+    #[must_use]
+    pub fn but_for(mut self, pattern: &str) -> Self {
+        self.volatile.push(pattern.to_owned());
+        self
+    }
+
     /// The same, with lines that may come in any order.
     pub fn in_any_order(self) -> Self {
         Self { unordered: true, ..self }

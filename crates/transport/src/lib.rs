@@ -6,6 +6,7 @@
 //! * [`shares`] divides what a listener has among those who want it, so that nobody uses it up.
 //! * [`security_header`] is what calls of the Workload API must carry.
 //! * [`id`] writes SPIFFE IDs into messages.
+//! * [`logger`] is what both daemons' loggers answer.
 //! * [`health`] tells over HTTP whether the daemon is well.
 //! * [`dial`] is the other side: channels to a server's API or to a local socket.
 
@@ -14,6 +15,7 @@ pub mod dial;
 pub mod health;
 pub mod id;
 pub mod listen;
+pub mod logger;
 pub mod rpc;
 pub mod security_header;
 pub mod shares;

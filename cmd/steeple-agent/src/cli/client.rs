@@ -1,6 +1,5 @@
 //! The way to an agent: its public socket.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -43,14 +42,41 @@ impl AgentFlags {
     pub(crate) fn agent(&self) -> anyhow::Result<Agent> {
         let socket = SOCKET.path(&self.socket_path, &self.instance, socket::variable)?;
         let socket = std::path::absolute(socket)?;
-        Ok(Agent { channel: dial::local(&socket), socket })
+        Ok(Agent { channel: dial::local(&socket), socket: socket.display().to_string() })
+    }
+}
+
+/// The flag that says where the agent's administrative socket is. No variable of the environment names it.
+pub(crate) struct AdminFlags {
+    socket_path: String,
+}
+
+impl Default for AdminFlags {
+    fn default() -> Self {
+        Self { socket_path: "/tmp/spire-agent/private/admin.sock".into() }
+    }
+}
+
+impl AdminFlags {
+    /// Every command for administrators has it.
+    pub(crate) fn add_to<'a>(&'a mut self, flags: FlagSet<'a>) -> FlagSet<'a> {
+        flags.flag("socketPath", &mut self.socket_path, "The agent's administrative socket (`admin_socket_path`)")
+    }
+
+    /// The agent behind the socket; it is dialled with the first call.
+    pub(crate) fn agent(self) -> Agent {
+        // The reference makes a URI of an absolute path, and its two slashes come back in errors.
+        let slashes = if self.socket_path.starts_with('/') { "//" } else { "" };
+        let socket = format!("{slashes}{}", self.socket_path);
+        Agent { channel: dial::local(&self.socket_path), socket }
     }
 }
 
 /// An agent that can be asked.
 pub(crate) struct Agent {
     channel: Channel,
-    socket: PathBuf,
+    /// As errors name it.
+    socket: String,
 }
 
 impl Agent {
@@ -66,7 +92,7 @@ impl Agent {
 
     /// A failed call in the reference's words.
     pub(crate) fn failed(&self, status: &Status) -> anyhow::Error {
-        anyhow!(dialling::describe(status, &self.socket.display().to_string()))
+        anyhow!(dialling::describe(status, &self.socket))
     }
 }
 

@@ -3,7 +3,9 @@
 mod api;
 mod client;
 mod config;
+mod debug;
 mod healthcheck;
+mod logger;
 mod run;
 mod validate;
 
@@ -30,13 +32,21 @@ fn commands(program: &Program) -> Commands<Run> {
         asking("x509", "fetch x509", x509, api::fetch_x509),
         asking("jwt", "fetch jwt", "Fetches JWT-SVIDs from the Workload API", api::fetch_jwt),
     ]);
+    let info = administering("getinfo", "debug getinfo", "Tells how the agent is, in figures", debug::get_info);
+    let logger = vec![
+        administering("get", "logger get", "Tells how much the agent logs", logger::get),
+        administering("reset", "logger reset", "Has the agent log as much as when it was started", logger::reset),
+        administering("set", "logger set", "Has the agent log more or less", logger::set),
+    ];
     let validate = vec![asking("jwt", "validate jwt", "Has the Workload API validate a JWT-SVID", api::validate_jwt)];
     let watch = asking("watch", "watch", "Prints X509-SVIDs whenever the Workload API has new ones", api::watch);
     Commands::new(
         program.name(),
         vec![
             Command::group("api", vec![fetch, Command::group("validate", validate), watch]),
+            Command::group("debug", vec![info]),
             Command::new("healthcheck", "health", "Tells whether the agent is healthy", Box::new(healthcheck::run)),
+            Command::group("logger", logger),
             Command::new("run", "run", "Runs the agent", Box::new(run::run)),
             Command::new("validate", "validate", "Checks a configuration file", Box::new(validate::run)),
         ],
@@ -50,12 +60,32 @@ fn asking(
     synopsis: &'static str,
     command: impl AsyncFn(&[String]) -> anyhow::Result<()> + 'static,
 ) -> Command<Run> {
+    told(name, usage_name, synopsis, "", command)
+}
+
+/// A command that asks an agent over its administrative socket. Its errors say that they are.
+fn administering(
+    name: &'static str,
+    usage_name: &'static str,
+    synopsis: &'static str,
+    command: impl AsyncFn(&[String]) -> anyhow::Result<()> + 'static,
+) -> Command<Run> {
+    told(name, usage_name, synopsis, "Error: ", command)
+}
+
+fn told(
+    name: &'static str,
+    usage_name: &'static str,
+    synopsis: &'static str,
+    error_begins: &'static str,
+    command: impl AsyncFn(&[String]) -> anyhow::Result<()> + 'static,
+) -> Command<Run> {
     let run = move |_: &Program, args: &[String]| match program::block_on(command(args)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => match error.downcast::<usage::Misused>() {
             Ok(misused) => misused.tell_twice(),
             Err(error) => {
-                console::err(&format!("{error:#}\n"));
+                console::err(&format!("{error_begins}{error:#}\n"));
                 ExitCode::FAILURE
             }
         },

@@ -2,11 +2,13 @@
 
 use std::process::ExitCode;
 
+use steeple_agent::Process;
 use steeple_console as console;
 use steeple_console::daemon::{self, log_unbuilt, log_warnings};
 use steeple_console::program::Program;
 use steeple_plugins::AGENT;
 use steeple_plugins::node_attestor::join_token;
+use steeple_runtime::signals::Hangup;
 use steeple_runtime::{Clock, signals};
 
 use super::config::{ConfigFlags, prepare};
@@ -26,7 +28,8 @@ pub(crate) fn run(program: &Program, args: &[String]) -> ExitCode {
     };
     log_warnings(&config.warnings);
     log_unbuilt(&config.unbuilt);
-    daemon::run("Agent", &log, |shutdown| async move {
-        steeple_agent::run(config, &AGENT, join_token::with_token, Clock::system(), shutdown).await
+    daemon::run("Agent", &log.clone(), Hangup::Ends, |shutdown, signals| async move {
+        let process = Process { log, clock: Clock::system(), signals, shutdown };
+        steeple_agent::run(config, &AGENT, join_token::with_token, process).await
     })
 }

@@ -8,7 +8,7 @@ use steeple_console::program::Program;
 use steeple_console::usage::{self, Misused};
 
 /// What the flags say.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct ConfigFlags {
     file: FileFlags,
     flags: Flags,

@@ -220,12 +220,6 @@ pub(crate) fn upstream_authority(subject_key_id: &str) -> Value {
     object([("upstream_authority_subject_key_id", text(subject_key_id))])
 }
 
-/// `Logger`
-pub(crate) fn logger(logger: &types::Logger) -> Value {
-    let name = |level: types::LogLevel| level.as_str_name().into();
-    object([("current_level", name(logger.current_level())), ("launch_level", name(logger.launch_level()))])
-}
-
 /// `GetInfoResponse`
 pub(crate) fn info(response: &GetInfoResponse) -> Value {
     let GetInfoResponse { svid_chain, uptime, agents_count, federated_bundles_count, entries_count } = response;

@@ -19,6 +19,7 @@ mod migrate;
 mod mint;
 mod offline;
 mod refusal;
+mod reload;
 mod restore;
 mod run;
 mod store;
@@ -119,6 +120,8 @@ fn commands(program: &Program) -> Commands<Run> {
             asking("status", "store status", "Tells how far the server is in reading its database", store::status);
         Command::group("store", vec![status])
     });
+    let reload = (!program.is_the_reference())
+        .then(|| asking("reload", "reload", "Has the server read its configuration again", reload::run));
     let always = vec![
         Command::group("agent", agent),
         offline("backup", "Writes the database to an archive", backup::run),
@@ -138,7 +141,7 @@ fn commands(program: &Program) -> Commands<Run> {
         Command::new("validate", "validate", "Checks a configuration file", Box::new(validate::run)),
         Command::group("x509", x509),
     ];
-    Commands::new(program.name(), always.into_iter().chain(store).chain(wit).collect())
+    Commands::new(program.name(), always.into_iter().chain(reload).chain(store).chain(wit).collect())
 }
 
 /// The commands of `localauthority x509` and `localauthority jwt`, under the names that their usages have.

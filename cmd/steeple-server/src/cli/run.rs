@@ -1,14 +1,17 @@
 //! `run`
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use steeple_console as console;
 use steeple_console::daemon::{self, install_log, log_unbuilt, log_warnings};
 use steeple_console::program::Program;
 use steeple_plugins::SERVER;
+use steeple_runtime::Clock;
 use steeple_runtime::logging::Log;
-use steeple_runtime::{Clock, signals};
+use steeple_runtime::signals::{self, Hangup};
 use steeple_server::config::{Config, ConfigError};
+use steeple_server::{Process, Reread};
 use tracing::error;
 
 use super::config::{ConfigFlags, log_flags, parse, told};
@@ -19,7 +22,7 @@ pub(crate) fn run(program: &Program, args: &[String]) -> ExitCode {
         Ok(flags) => flags,
         Err(misused) => return misused.tell_twice(),
     };
-    let (config, log) = match signals::hold().map_err(Into::into).and_then(|()| prepare(program, flags)) {
+    let (config, log, reread) = match signals::hold().map_err(Into::into).and_then(|()| prepare(program, flags)) {
         Ok(prepared) => prepared,
         Err(error) => {
             console::err(&format!("{error:#}\n"));
@@ -28,20 +31,27 @@ pub(crate) fn run(program: &Program, args: &[String]) -> ExitCode {
     };
     log_warnings(&config.warnings);
     log_unbuilt(&config.unbuilt);
-    daemon::run("Server", &log.clone(), |shutdown| async move {
-        steeple_server::run(config, &SERVER, log, Clock::system(), shutdown).await.inspect_err(|failed| {
+    let hangup = if config.reload_on_hup { Hangup::Reloads } else { Hangup::under_a_supervisor() };
+    daemon::run("Server", &log.clone(), hangup, |shutdown, signals| async move {
+        let process = Process { log, clock: Clock::system(), signals, reread, shutdown };
+        steeple_server::run(config, &SERVER, process).await.inspect_err(|failed| {
             error!(error = %failed, "Fatal run error");
         })
     })
 }
 
-/// Reads the configuration and starts the log that it asks for.
-fn prepare(program: &Program, flags: ConfigFlags) -> anyhow::Result<(Config, Log)> {
+/// Reads the configuration and starts the log that it asks for. Returns what reads it again, too.
+fn prepare(program: &Program, flags: ConfigFlags) -> anyhow::Result<(Config, Log, Reread)> {
+    let again = flags.clone();
+    let reread: Reread = Arc::new(move || {
+        let (file, flags) = again.clone().read().map_err(|error| format!("{error:#}"))?;
+        parse(&file, &flags).map_err(|error| file.explained(error.in_full()))
+    });
     let (file, flags) = flags.read()?;
     match parse(&file, &flags) {
         Ok(config) => {
             let log = install_log(config.log.clone())?;
-            Ok((config, log))
+            Ok((config, log, reread))
         }
         Err(error) => {
             if let ConfigError::UnknownKeys(sections) = &error {

@@ -48,8 +48,8 @@ impl Running {
             // A runtime of its own, as a process has it.
             let runtime = Builder::new_current_thread().enable_all().build().unwrap();
             std::thread::spawn(move || {
-                let clock = Clock::system();
-                runtime.block_on(steeple_server::run(config, &steeple_plugins::SERVER, log, clock, shutdown)).unwrap();
+                let process = steeple_server::Process::without_file(log, Clock::system(), shutdown);
+                runtime.block_on(steeple_server::run(config, &steeple_plugins::SERVER, process)).unwrap();
             })
         };
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err() {

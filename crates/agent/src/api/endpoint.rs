@@ -26,11 +26,11 @@ const CALLS: usize = 64 << 10;
 /// Bytes of messages that are on their way, which users share.
 const BYTES: usize = 64 << 20;
 /// Streams of one connection.
-const STREAMS: u32 = 1000;
+pub(super) const STREAMS: u32 = 1000;
 /// Bytes of a call's metadata.
-const HEADERS: u32 = 16 * 1024;
+pub(super) const HEADERS: u32 = 16 * 1024;
 /// Bytes that a connection, or one of its calls, may send ahead of being read.
-const WINDOW: u32 = 128 * 1024;
+pub(super) const WINDOW: u32 = 128 * 1024;
 
 /// What the services stand on.
 pub(crate) struct Parts {

@@ -9,6 +9,7 @@ mod update;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use steeple_spiffe::{Bundle, BundleSource, TrustDomain};
@@ -32,6 +33,18 @@ struct Shared {
     asked: Notify,
     /// Counts subscriptions, so that the SVID that was asked for longest ago is found.
     askings: AtomicU64,
+    synced_at: Mutex<SyncedAt>,
+}
+
+/// When the cache was as new as the server last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SyncedAt {
+    /// Not yet.
+    Never,
+    /// Then.
+    Once(SystemTime),
+    /// Now, as long as the server tells of each change.
+    AllTheTime,
 }
 
 /// All that is known at one moment.
@@ -66,6 +79,7 @@ impl Cache {
             subscriptions: Mutex::default(),
             asked: Notify::new(),
             askings: AtomicU64::default(),
+            synced_at: Mutex::new(SyncedAt::Never),
         }));
         (cache.clone(), Store::new(cache, size))
     }
@@ -73,6 +87,16 @@ impl Cache {
     /// What is known now.
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         self.0.snapshot.load_full()
+    }
+
+    /// When it was as new as the server last.
+    pub(crate) fn synced_at(&self) -> SyncedAt {
+        *self.0.synced_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For the one writer.
+    pub(crate) fn set_synced_at(&self, at: SyncedAt) {
+        *self.0.synced_at.lock().unwrap_or_else(PoisonError::into_inner) = at;
     }
 
     /// The identities of a process with these selectors, now and at each change.
@@ -157,6 +181,11 @@ impl Subscription {
 }
 
 impl Snapshot {
+    /// How many SVIDs there are.
+    pub(crate) fn svids(&self) -> usize {
+        self.svids.len()
+    }
+
     /// The entries for a process with these selectors, by id.
     pub(crate) fn matching(&self, selectors: &Selectors) -> Vec<Arc<Entry>> {
         let candidates = selectors.iter().filter_map(|selector| self.by_selector.get(selector)).flatten();

@@ -1,6 +1,6 @@
 //! What a file may hold beyond what its types say, where nothing has to be made of it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use steeple_config::duration::Duration as GoDuration;
@@ -96,15 +96,16 @@ pub(super) fn hit_timeout(experimental: &Experimental) -> Result<Duration, Confi
     Ok(parsed.to_std().unwrap_or(DEFAULT))
 }
 
-/// The admin socket is for few: it must not lie where the workloads' socket does.
-pub(super) fn admin_socket(agent: &Agent, public: &Path) -> Result<(), ConfigError> {
-    if agent.admin_socket_path.is_empty() || (agent.disable_workload_api && agent.disable_sds_api) {
-        return Ok(());
+/// `admin_socket_path`, absolute. That socket is for few: it must not lie where the workloads' does.
+pub(super) fn admin_socket(agent: &Agent, public: &Path) -> Result<Option<PathBuf>, ConfigError> {
+    if agent.admin_socket_path.is_empty() {
+        return Ok(None);
     }
     let admin = absolute(&agent.admin_socket_path)?;
+    let is_public = !agent.disable_workload_api || !agent.disable_sds_api;
     match public.parent() {
-        Some(directory) if admin.starts_with(directory) => Err(ConfigError::AdminSocketDirectory),
-        _ => Ok(()),
+        Some(directory) if is_public && admin.starts_with(directory) => Err(ConfigError::AdminSocketDirectory),
+        _ => Ok(Some(admin)),
     }
 }
 

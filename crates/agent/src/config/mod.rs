@@ -40,6 +40,8 @@ pub struct Config {
     pub server_addresses: Vec<Place>,
     /// `socket_path`, absolute.
     pub socket_path: PathBuf,
+    /// `admin_socket_path`, absolute.
+    pub admin_socket_path: Option<PathBuf>,
     /// `data_dir`
     pub data_dir: PathBuf,
     /// `log_*`
@@ -246,7 +248,7 @@ impl Config {
         let server_addresses =
             checks::server_addresses(agent.experimental.steeple.as_ref(), &agent.server_address, server_port)?;
         let socket_path = absolute(&agent.socket_path)?;
-        checks::admin_socket(&agent, &socket_path)?;
+        let admin_socket_path = checks::admin_socket(&agent, &socket_path)?;
         let warnings = warnings::of(&agent);
         let join_token = join_token(&agent)?;
         let workload_key_type = workload_key_type(&agent.workload_x509_svid_key_type)?;
@@ -270,6 +272,7 @@ impl Config {
             server_port,
             server_addresses,
             socket_path,
+            admin_socket_path,
             data_dir: agent.data_dir.into(),
             log,
             bootstrap,

@@ -11,7 +11,6 @@ pub(super) fn of(file: &File) -> Vec<String> {
     let experimental = &agent.experimental;
     [
         (telemetry.as_ref().is_some_and(Telemetry::asks), "telemetry"),
-        (!agent.admin_socket_path.is_empty(), "admin_socket_path"),
         (!agent.authorized_delegates.is_empty(), "authorized_delegates"),
         (agent.profiling_enabled, "profiling_enabled"),
         (agent.sds.is_some(), "sds"),

@@ -20,7 +20,7 @@ use tonic::{Code, Status};
 use tracing::{debug, error, info, warn};
 
 use crate::attest::Attestation;
-use crate::cache::{CachedBundle, Entry, Store};
+use crate::cache::{CachedBundle, Entry, Store, SyncedAt};
 use crate::config::RebootstrapMode;
 use crate::jwt::JwtSvids;
 use crate::log_fields::length;
@@ -234,7 +234,13 @@ impl Sync {
     async fn sync(&mut self) -> Result<Duration, Status> {
         let limit = std::mem::replace(&mut self.open_limit, CALL_LIMIT);
         match Stream::open(&self.upstream, &self.store, limit).await {
-            Ok(stream) => self.follow(stream).await,
+            Ok(stream) => {
+                let ended = self.follow(stream).await;
+                if self.store.cache().synced_at() == SyncedAt::AllTheTime {
+                    self.store.cache().set_synced_at(SyncedAt::Once(self.clock.now()));
+                }
+                ended
+            }
             Err(status) if status.code() == Code::Unimplemented => {
                 debug!(target: "manager", "The server cannot push changes; it is asked for them");
                 Box::pin(self.poll_for(ASK_AGAIN)).await
@@ -272,6 +278,7 @@ impl Sync {
                         let complete = stream.apply(change, &mut self.store).await?;
                         if complete {
                             self.synced().await;
+                            self.store.cache().set_synced_at(SyncedAt::AllTheTime);
                         }
                     }
                     None => return Ok(STREAM_PAUSE),
@@ -293,6 +300,7 @@ impl Sync {
                 .await
                 .map_err(|Failed(status)| status)?;
             self.synced().await;
+            self.store.cache().set_synced_at(SyncedAt::Once(self.clock.now()));
             self.store.publish(self.clock.now());
             let wait = jitter(self.interval);
             if self.clock.now() + wait >= until {

@@ -3,32 +3,12 @@
 use std::sync::Arc;
 
 use steeple_config::plugins::{PluginBlock, PluginData};
-use tracing::{debug, error, info};
+use tracing::{error, info};
 
+use super::loaded::{Loaded, Renew, Renewable, Running, Told};
 use super::{Blocks, BuiltIn, Daemon, JOIN_TOKEN, LoadError, no_built_in, said};
+use crate::in_use::InUse;
 use crate::node_attestor;
-
-/// Types and names of a daemon's plugins, in the order in which they were loaded.
-#[derive(Clone, Debug, Default)]
-pub struct Loaded(Vec<(&'static str, String)>);
-
-impl Loaded {
-    /// Tells the log that the plugins are gone. Built-ins end with their last user, so there is nothing more to do.
-    pub fn close(self) {
-        debug!(target: "catalog", "Closing catalog");
-        self.unload();
-        info!(target: "catalog", "Catalog closed");
-    }
-
-    pub(super) fn unload(self) {
-        for (plugin_type, plugin_name) in self.0.into_iter().rev() {
-            let external = false;
-            debug!(target: "catalog", plugin_name, plugin_type, external, "Unloading plugin");
-            debug!(target: "catalog", plugin_name, plugin_type, external, "Plugin deinitialized");
-            info!(target: "catalog", plugin_name, plugin_type, external, "Plugin unloaded");
-        }
-    }
-}
 
 /// Plugins that are being loaded, one after the other.
 pub(super) struct Loading<'a> {
@@ -48,22 +28,47 @@ impl<'a> Loading<'a> {
         Self { blocks, daemon, unconfigured, loaded: Loaded::default() }
     }
 
-    /// Loads the plugin of one block. Returns it with its name.
-    pub(super) fn load<T: ?Sized>(
+    /// Loads the plugin of one block, which another configuration may replace. Returns it with its name.
+    pub(super) fn load<T: ?Sized + Send + Sync>(
+        &mut self,
+        kind: &'static str,
+        built_ins: &'static [BuiltIn<T>],
+        block: &PluginBlock,
+    ) -> Result<(String, InUse<T>), LoadError> {
+        let (built_in, plugin, told) = self.make(kind, built_ins, block)?;
+        let in_use = InUse::new(plugin);
+        let renew = Renewable { build: built_in.build, in_use: in_use.clone() };
+        self.is_there(kind, &block.name, told, Some(Box::new(renew)));
+        Ok((block.name.clone(), in_use))
+    }
+
+    /// Loads the plugin of one block, which stays as it is. Returns it with its name.
+    pub(super) fn load_for_good<T: ?Sized>(
         &mut self,
         kind: &'static str,
         built_ins: &'static [BuiltIn<T>],
         block: &PluginBlock,
     ) -> Result<(String, Arc<T>), LoadError> {
-        let made = self.blocks.make(kind, built_ins, block, self.daemon);
-        let plugin = made.inspect_err(|error| self.failed(kind, block, error))?;
-        let (plugin_name, external) = (&block.name, false);
-        if !self.unconfigured.contains(&(kind, &block.name)) {
-            let reconfigurable = matches!(block.data, PluginData::File(_));
-            info!(target: "catalog", plugin_name, plugin_type = kind, external, reconfigurable, "Configured plugin");
-        }
-        self.is_there(kind, plugin_name);
+        let (_, plugin, told) = self.make(kind, built_ins, block)?;
+        self.is_there(kind, &block.name, told, None);
         Ok((block.name.clone(), plugin))
+    }
+
+    fn make<T: ?Sized>(
+        &mut self,
+        kind: &'static str,
+        built_ins: &'static [BuiltIn<T>],
+        block: &PluginBlock,
+    ) -> Result<(&'static BuiltIn<T>, Arc<T>, Told), LoadError> {
+        let made = self.blocks.make(kind, built_ins, block, self.daemon);
+        let made = made.inspect_err(|error| self.failed(kind, block, error))?;
+        if !self.unconfigured.contains(&(kind, &block.name)) {
+            let (plugin_name, external) = (&block.name, false);
+            let reconfigurable = matches!(block.data, PluginData::File(_));
+            let hash = reconfigurable.then(|| made.2.hash.clone());
+            info!(target: "catalog", plugin_name, plugin_type = kind, external, reconfigurable, hash, "Configured plugin");
+        }
+        Ok(made)
     }
 
     /// Puts the join token in the place of the node attestor that is named. That must take its configuration; of one that
@@ -75,7 +80,7 @@ impl<'a> Loading<'a> {
     ) -> Result<String, LoadError> {
         match self.blocks.make(node_attestor::TYPE, built_ins, block, self.daemon) {
             Ok(_) | Err(LoadError::NotBuiltInYet { .. } | LoadError::External(_)) => {
-                self.is_there(node_attestor::TYPE, JOIN_TOKEN);
+                self.is_there(node_attestor::TYPE, JOIN_TOKEN, Told::default(), None);
                 Ok(JOIN_TOKEN.to_owned())
             }
             Err(error) => {
@@ -85,9 +90,13 @@ impl<'a> Loading<'a> {
         }
     }
 
-    fn is_there(&mut self, kind: &'static str, name: &str) {
+    fn is_there(&mut self, kind: &'static str, name: &str, told: Told, renew: Option<Box<dyn Renew>>) {
         info!(target: "catalog", plugin_name = name, plugin_type = kind, external = false, "Plugin loaded");
-        self.loaded.0.push((kind, name.to_owned()));
+        self.keep(kind, name, told, renew);
+    }
+
+    fn keep(&mut self, kind: &'static str, name: &str, told: Told, renew: Option<Box<dyn Renew>>) {
+        self.loaded.0.push(Arc::new(Running { kind, name: name.to_owned(), told: told.into(), renew }));
     }
 
     /// One that refused its configuration was there already.
@@ -97,7 +106,7 @@ impl<'a> Loading<'a> {
             LoadError::Configure { error, .. } => {
                 let error = said(error);
                 error!(target: "catalog", plugin_name, plugin_type, external, error, "Failed to configure plugin");
-                self.loaded.0.push((plugin_type, plugin_name.clone()));
+                self.keep(plugin_type, plugin_name, Told::default(), None);
             }
             LoadError::NoBuiltIn { kind, name } => {
                 let error = no_built_in(kind, name);

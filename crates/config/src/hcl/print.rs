@@ -13,6 +13,13 @@ impl fmt::Display for Body {
     }
 }
 
+/// As it stands on the right of a key.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        print_value(f, self, 0)
+    }
+}
+
 fn print_items(f: &mut fmt::Formatter<'_>, body: &Body, depth: usize) -> fmt::Result {
     let Body { pos: _, items } = body;
     for Item { keys, value } in items.iter().filter(is_printed) {

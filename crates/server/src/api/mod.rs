@@ -4,6 +4,7 @@
 pub(crate) mod agent;
 mod audited;
 pub(crate) mod bundle;
+pub(crate) mod configuration;
 pub(crate) mod debug;
 pub(crate) mod entry;
 pub(crate) mod health;

@@ -29,6 +29,7 @@ use steeple_spiffe::Certificate;
 use steeple_testkit::{ManualClock, MemoryKeys};
 use steeple_transport::connection::{Connection, Local, PeerSvid, Remote};
 use steeple_transport::rpc::{Audit, Bounds, Layers, Methods, Stack};
+use steeple_transport::tls::KeyExchange;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tonic::Status;
@@ -172,7 +173,12 @@ impl Served {
         // Tests let hours pass at once.
         let freshness = Freshness::new(feed, clock.clone(), DAY * 10_000);
         let index = Arc::new(index);
-        let settings = Settings::new(Vec::new(), RateLimits { attestation: false, signing: false }, clock);
+        let settings = Settings::new(
+            Vec::new(),
+            RateLimits { attestation: false, signing: false },
+            KeyExchange::PreferPostQuantum,
+            clock,
+        );
         let (policy, agents) =
             Policy::new(store.clone(), Arc::clone(&index), &settings, freshness.clone(), clock.clone());
         let (_, credential) =

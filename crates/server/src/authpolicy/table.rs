@@ -69,6 +69,7 @@ const RULES: &[Rule] = &[
     Rule(&SYNC, AGENT, SYNC.methods),
     Rule(&LOGGER, LOCAL, LOGGER.methods),
     Rule(&DEBUG, LOCAL, DEBUG.methods),
+    Rule(&CONFIGURATION, LOCAL, CONFIGURATION.methods),
     Rule(&STORE, LOCAL, STORE.methods),
     Rule(&HEALTH, LOCAL, HEALTH.methods),
 ];
@@ -105,7 +106,7 @@ pub(crate) fn network_services() -> Vec<ServiceName> {
 
 /// The services of the admin socket.
 pub(crate) fn local_services() -> Vec<ServiceName> {
-    [network_services(), vec![LOGGER, DEBUG, STORE, HEALTH]].concat()
+    [network_services(), vec![LOGGER, CONFIGURATION, DEBUG, STORE, HEALTH]].concat()
 }
 
 const SVID: ServiceName = ServiceName {
@@ -243,6 +244,14 @@ const STORE: ServiceName = ServiceName {
     log: "server.store.v1.Store",
     metric: "steeple.server.store.v1.store",
     methods: &["GetStatus"],
+};
+
+/// Our own: the configuration of a server that runs.
+const CONFIGURATION: ServiceName = ServiceName {
+    full: "steeple.server.configuration.v1.Configuration",
+    log: "server.configuration.v1.Configuration",
+    metric: "steeple.server.configuration.v1.configuration",
+    methods: &["Reload"],
 };
 
 const HEALTH: ServiceName = ServiceName {

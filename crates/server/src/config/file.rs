@@ -101,6 +101,7 @@ pub(super) struct Experimental {
 #[serde(default)]
 pub(super) struct Steeple {
     pub(super) max_staleness: String,
+    pub(super) reload_on_hup: bool,
 }
 
 /// `server.ratelimit`

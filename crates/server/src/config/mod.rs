@@ -6,20 +6,23 @@ mod file;
 mod unbuilt;
 mod warnings;
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use steeple_config::duration::Duration as GoDuration;
 use steeple_config::hcl::Body;
 use steeple_config::plugins::{PluginBlock, PluginData};
 use steeple_config::sections::{self, HealthChecks, HealthListener, UnknownSection, Warning};
+use steeple_config::stated::Stated;
 use steeple_config::{decode, hcl, plugins};
 use steeple_datastore::SqlConfig;
 use steeple_pki::KeyType;
 use steeple_runtime::logging;
 use steeple_spiffe::{SpiffeId, TrustDomain};
 use steeple_transport::health;
+use steeple_transport::listen::Proxies;
 use steeple_transport::tls::KeyExchange;
 
 use crate::ca::sign::Lifetimes;
@@ -67,6 +70,10 @@ pub struct Config {
     pub compare_every: Duration,
     /// `experimental.steeple.max_staleness`
     pub max_staleness: Duration,
+    /// `proxy_protocol_trusted_cidrs`
+    pub proxies: Proxies,
+    /// `experimental.steeple.reload_on_hup`
+    pub reload_on_hup: bool,
     /// `experimental.require_pq_kem`
     pub key_exchange: KeyExchange,
     /// `health_checks`, where the listener is enabled.
@@ -77,6 +84,8 @@ pub struct Config {
     pub datastore: steeple_datastore::Options,
     /// Whether the datastore's configuration stands in a file of its own (`plugin_data_file`).
     pub datastore_is_in_file: bool,
+    /// What the file says, setting by setting.
+    pub stated: Stated,
     /// What the file asks for and this program does not do yet, in words for the log.
     pub unbuilt: Vec<String>,
     /// What its author should think over once more, in words for the log.
@@ -144,7 +153,7 @@ impl Config {
             return Err(ConfigError::Missing("plugins section"));
         }
         check_experimental(&server.experimental)?;
-        check_proxies(&server.proxy_protocol_trusted_cidrs)?;
+        let proxies = proxies(&server.proxy_protocol_trusted_cidrs)?;
         if !server.experimental.named_pipe_name.is_empty() {
             return Err(ConfigError::NamedPipe);
         }
@@ -163,6 +172,7 @@ impl Config {
         let lifetimes = lifetimes(&server)?;
         let ca = ca(&server, lifetimes.ca)?;
         let blocks = plugins::read(body)?.unwrap_or_default();
+        let stated = Stated::of(body, &blocks);
         let (stores, plugins): (Vec<_>, Vec<_>) = blocks.into_iter().partition(|block| block.kind == "DataStore");
         let prune_nodes = node_pruning(&server)?;
         if !unknown.is_empty() {
@@ -177,6 +187,7 @@ impl Config {
         let warnings = warnings::of(&server, &ca, &lifetimes);
         let (prune_events_older_than, compare_every) = experimental_durations(&server.experimental)?;
         let max_staleness = max_staleness(&server.experimental)?;
+        let reload_on_hup = server.experimental.steeple.as_ref().is_some_and(|steeple| steeple.reload_on_hup);
         if stores.is_empty() {
             let rest = WithoutDataStore { trust_domain, log, plugins, warnings };
             return Err(ConfigError::NoDataStore(Box::new(rest)));
@@ -202,11 +213,14 @@ impl Config {
             prune_nodes,
             compare_every,
             max_staleness,
+            proxies,
+            reload_on_hup,
             key_exchange: KeyExchange::post_quantum(server.experimental.require_pq_kem),
             health,
             plugins,
             datastore_is_in_file: stores.iter().any(|store| matches!(store.data, PluginData::File(_))),
             datastore: datastore(&stores)?,
+            stated,
             unbuilt,
             warnings,
         })
@@ -251,19 +265,16 @@ fn check_experimental(experimental: &Experimental) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// The PROXY protocol is not built yet, but what names nobody is told as later.
-fn check_proxies(networks: &[String]) -> Result<(), ConfigError> {
-    let is_network = |text: &String| {
+/// A lone address is no network, as in the reference.
+fn proxies(networks: &[String]) -> Result<Proxies, ConfigError> {
+    let network = |text: &String| {
         let (address, length) = text.split_once('/')?;
-        let most = if address.parse::<IpAddr>().ok()?.is_ipv4() { 32 } else { 128 };
         // As Go reads it: digits alone.
-        let digits = length.bytes().all(|byte| byte.is_ascii_digit());
-        length.parse::<u8>().ok().filter(|length| digits && *length <= most)
+        let length = length.bytes().all(|byte| byte.is_ascii_digit()).then(|| length.parse().ok())??;
+        IpNet::new(address.parse().ok()?, length).ok()
     };
-    match networks.iter().find(|text| is_network(text).is_none()) {
-        Some(text) => Err(ConfigError::Proxies(text.clone())),
-        None => Ok(()),
-    }
+    let networks = networks.iter().map(|text| network(text).ok_or_else(|| ConfigError::Proxies(text.clone())));
+    Ok(Proxies::new(networks.collect::<Result<_, _>>()?))
 }
 
 /// It is checked and has no effect: what is known of an agent is as new as the feed.

@@ -15,7 +15,6 @@ pub(super) fn of(file: &File) -> Vec<String> {
         (federation.is_some_and(|it| it.bundle_endpoint.is_some()), "federation.bundle_endpoint"),
         (federation.is_some_and(|it| it.federates_with.is_some()), "federation.federates_with"),
         (experimental.auth_opa_policy_engine.is_some(), "experimental.auth_opa_policy_engine"),
-        (!server.proxy_protocol_trusted_cidrs.is_empty(), "proxy_protocol_trusted_cidrs"),
         (server.profiling_enabled, "profiling_enabled"),
     ]
     .into_iter()

@@ -15,7 +15,7 @@ use steeple_runtime::{Clock, Shutdown};
 use steeple_spiffe::x509::Certificate;
 use steeple_spiffe::{SpiffeId, TrustDomain};
 use steeple_transport::id::on_wire;
-use steeple_transport::listen::{Port, TlsListener};
+use steeple_transport::listen::{Port, Proxies, TlsListener};
 use steeple_transport::tls::{Admission, Credential, server_config};
 use tokio::sync::{broadcast, watch};
 use tonic::Status;
@@ -133,8 +133,8 @@ impl FakeServer {
             pushes: broadcast::Sender::new(64),
         });
         let tls = server_config(shown, Arc::new(Everybody(Arc::clone(&shared))), clock.clone()).unwrap();
-        let listener =
-            TlsListener::on(Port::claim((Ipv4Addr::LOCALHOST, 0).into()).unwrap(), Arc::new(tls), None, clock).unwrap();
+        let (port, tls) = (Port::claim((Ipv4Addr::LOCALHOST, 0).into()).unwrap(), Arc::new(tls));
+        let listener = TlsListener::on(port, move || Arc::clone(&tls), Proxies::default(), None, clock).unwrap();
         let address = listener.address();
         let shutdown = Shutdown::new();
         let routes = services::routes(&shared);

@@ -1,10 +1,12 @@
 //! Sockets that daemons listen on. Each connection that they yield carries its [`Connection`](crate::connection::Connection).
 
 mod authority;
+mod proxied;
 mod tcp;
 mod unix;
 
 pub use authority::Authorities;
+pub use proxied::Proxies;
 pub use tcp::{Port, TlsListener, TlsStream};
 pub use unix::{LocalStream, Tracking, UnixListener, UnixSocket, refuse_used};
 

@@ -21,6 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use tonic::transport::server::Connected;
 use tracing::{debug, warn};
 
+use super::proxied::{self, Proxies};
 use super::{ListenError, connections};
 use crate::connection::{Connection, Holder, PeerSvid, Remote};
 use crate::shares::{Share, Shares};
@@ -77,21 +78,23 @@ pub struct TlsListener {
 }
 
 impl TlsListener {
-    /// Listens on a port. After `longest`, if there is one, a connection is closed, whatever is under way. Must be called on
+    /// Listens on a port; each handshake asks for the configuration of TLS. Connections of `proxies` are those of whoever
+    /// they name. After `longest`, if there is one, a connection is closed, whatever is under way. Must be called on
     /// a tokio runtime.
     ///
     /// # Errors
     /// See [`ListenError`].
     pub fn on(
         port: Port,
-        config: Arc<ServerConfig>,
+        config: impl Fn() -> Arc<ServerConfig> + Send + 'static,
+        proxies: Proxies,
         longest: Option<Duration>,
         clock: Clock,
     ) -> Result<Self, ListenError> {
         let Port { socket, address } = port;
         let listener = socket.listen(BACKLOG).map_err(|error| refused(address, error))?;
         let (sender, accepted) = mpsc::channel(64);
-        let accepting = tokio::spawn(accept(listener, TlsAcceptor::from(config), longest, sender, clock));
+        let accepting = tokio::spawn(accept(listener, config, proxies, longest, sender, clock));
         Ok(Self { address, accepted, accepting })
     }
 
@@ -117,7 +120,8 @@ impl Stream for TlsListener {
 
 async fn accept(
     listener: TcpListener,
-    acceptor: TlsAcceptor,
+    config: impl Fn() -> Arc<ServerConfig>,
+    proxies: Proxies,
     longest: Option<Duration>,
     accepted: mpsc::Sender<TlsStream>,
     clock: Clock,
@@ -133,12 +137,12 @@ async fn accept(
                 continue;
             }
         };
-        let holder = Holder::at(address);
-        let (Some(held), Some(shaking)) = (connections.take(holder.clone(), 1), handshakes.take(holder, 1)) else {
+        let Some(shaking) = handshakes.take(Holder::at(address), 1) else {
             // Closed. What the address has open goes on.
             continue;
         };
-        let (acceptor, accepted, clock) = (acceptor.clone(), accepted.clone(), clock.clone());
+        let (acceptor, accepted, clock) = (TlsAcceptor::from(config()), accepted.clone(), clock.clone());
+        let (connections, by_proxy) = (Arc::clone(&connections), proxies.has(address.ip()));
         tokio::spawn(async move {
             let end = clock.clone();
             let end = async move {
@@ -147,7 +151,14 @@ async fn accept(
                     None => std::future::pending().await,
                 }
             };
-            let finished = clock.within(HANDSHAKE_LIMIT, handshake(stream, address, acceptor, held, end.boxed())).await;
+            let shaken = async move {
+                let mut stream = stream;
+                let owner = if by_proxy { proxied::owner(&mut stream, address).await? } else { address };
+                let held = connections.take(Holder::at(owner), 1);
+                let held = held.ok_or_else(|| io::Error::other("the address has too many connections"))?;
+                handshake(stream, owner, acceptor, held, end.boxed()).await
+            };
+            let finished = clock.within(HANDSHAKE_LIMIT, shaken).await;
             drop(shaking);
             match finished {
                 // The receiver is gone when the listener stops.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use steeple_testkit::{Ca, ManualClock};
 use steeple_transport::connection::Connection;
-use steeple_transport::listen::{ListenError, Port, TlsListener, Tracking, UnixListener, UnixSocket};
+use steeple_transport::listen::{ListenError, Port, Proxies, TlsListener, Tracking, UnixListener, UnixSocket};
 use steeple_transport::tls::{Expect, client_config, server_config};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
@@ -154,13 +154,17 @@ pub(crate) async fn network() -> Network {
 
 /// Must be called on a runtime.
 fn listening(port: Port) -> Result<Network, ListenError> {
+    listening_behind(port, Proxies::default())
+}
+
+fn listening_behind(port: Port, proxies: Proxies) -> Result<Network, ListenError> {
     let (manual, ca) = world();
     let now = manual.now();
     let svid = ca.svid("/spire/server", now..now + HOUR);
     let (_, shown) = watch::channel(Some(svid.credential()));
     let members = Members { cas: vec![ca.clone()], admitted: Vec::new() };
     let tls = Arc::new(server_config(shown, Arc::new(members), manual.clock()).unwrap());
-    let listener = TlsListener::on(port, tls, Some(LONGEST), manual.clock())?;
+    let listener = TlsListener::on(port, move || Arc::clone(&tls), proxies, Some(LONGEST), manual.clock())?;
     Ok(Network { manual, ca, listener })
 }
 
@@ -208,6 +212,29 @@ async fn a_connection_carries_the_svid_that_its_client_showed() {
     assert_eq!(connection.svid().unwrap().id, network.ca.id("/web"));
     assert_eq!(connection.svid().unwrap().certificate.der(), svid.leaf().der());
     assert!(connection.peer().is_none());
+}
+
+#[tokio::test]
+async fn a_connection_of_a_trusted_proxy_is_that_of_whoever_it_names_and_nobody_else_may_name_anybody() {
+    for (trusted, owner) in [(Some("127.0.0.0/8"), Some("198.51.100.7:4660")), (Some("10.0.0.0/8"), None), (None, None)]
+    {
+        let networks = trusted.map(|network| network.parse().unwrap()).into_iter().collect();
+        let port = Port::claim(([127, 0, 0, 1], 0).into()).unwrap();
+        let mut network = listening_behind(port, Proxies::new(networks)).unwrap();
+        let mut stream = TcpStream::connect(network.listener.address()).await.unwrap();
+        stream.write_all(b"PROXY TCP4 198.51.100.7 192.0.2.1 4660 8081\r\n").await.unwrap();
+        let name = rustls::pki_types::ServerName::try_from("anything").unwrap();
+        let connected = network.connector(None).connect(name, stream);
+        let Some(owner) = owner else {
+            connected.await.unwrap_err();
+            continue;
+        };
+        let (client, accepted) = tokio::join!(connected, network.listener.next());
+        client.unwrap();
+        let connection = accepted.unwrap().unwrap().connect_info();
+        let Connection::Remote(remote) = &*connection else { panic!("{connection:?}") };
+        assert_eq!(remote.address.to_string(), owner);
+    }
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ use steeple_runtime::Clock;
 use steeple_testkit::ca::Svid;
 use steeple_testkit::{Ca, ManualClock};
 use steeple_transport::dial;
-use steeple_transport::listen::{Port, TlsListener};
+use steeple_transport::listen::{Port, Proxies, TlsListener};
 use steeple_transport::tls::{
     Credential, CredentialWatch, Expect, KeyExchange, client_config, client_config_with, credential_with_signer,
     is_unknown_authority, provider, server_config, server_config_with,
@@ -376,8 +376,8 @@ async fn an_unknown_authority_is_told_through_a_calls_status() {
     let svid = ca.svid("/spire/server", now..now + HOUR);
     let members = Members { cas: vec![ca.clone()], admitted: Vec::new() };
     let tls = server_config(shown(&svid), Arc::new(members), manual.clock()).unwrap();
-    let listener =
-        TlsListener::on(Port::claim(([127, 0, 0, 1], 0).into()).unwrap(), Arc::new(tls), None, manual.clock()).unwrap();
+    let (port, tls) = (Port::claim(([127, 0, 0, 1], 0).into()).unwrap(), Arc::new(tls));
+    let listener = TlsListener::on(port, move || Arc::clone(&tls), Proxies::default(), None, manual.clock()).unwrap();
     let port = listener.address().port();
 
     let call = async |ca: &Ca| {
