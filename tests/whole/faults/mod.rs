@@ -4,6 +4,7 @@ mod clock;
 mod files;
 mod identity;
 mod out_of_reach;
+mod rebootstrap;
 
 use std::fs;
 use std::path::Path;
@@ -29,6 +30,11 @@ fn has_erased_its_identity(agent: &Agent) -> Result<()> {
 fn identity_on_disk(agent: &Agent) -> Result<(Value, Value)> {
     let (data, keys) = (json(&agent.data_dir.join("agent-data.json"))?, json(&agent.data_dir.join("keys.json"))?);
     Ok((data["svid"].clone(), keys["keys"].clone()))
+}
+
+/// The SVID that an agent has on disk; null for none.
+pub(crate) fn stored_svid(agent: &Agent) -> Result<Value> {
+    Ok(json(&agent.data_dir.join("agent-data.json"))?["svid"].take())
 }
 
 fn json(path: &Path) -> Result<Value> {

@@ -9,10 +9,10 @@ use super::{identity_on_disk, json};
 use crate::mistakes::ends_with;
 
 /// In the words of the reference, wherever they stand in its text.
-const UNKNOWN_AUTHORITY: &str = "x509: certificate signed by unknown authority";
+pub(super) const UNKNOWN_AUTHORITY: &str = "x509: certificate signed by unknown authority";
 
 /// The server loses everything and begins anew, with authorities that nobody knows.
-async fn begin_anew(domain: &mut Domain) -> Result<()> {
+pub(super) async fn begin_anew(domain: &mut Domain) -> Result<()> {
     domain.server.stop().await?;
     fs::remove_dir_all(&domain.server.data_dir)?;
     domain.server.start().await

@@ -4,6 +4,7 @@
 mod agent;
 mod authorities;
 mod calls;
+mod erased;
 mod node;
 mod start;
 
