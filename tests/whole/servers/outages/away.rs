@@ -37,7 +37,13 @@ fn without_its_mariadb_a_server_signs_and_syncs_and_puts_off_what_writes() -> Re
 async fn stopped(scratch: &Scratch, (server, database): (DatabaseServer, Database)) -> Result<()> {
     let mut site = Site::on(scratch, database).await?;
     let mut later = site.domain.new_agent("node2").await?;
-    let token = site.domain.server.token(&[]).await?;
+    let node = site.domain.id("/node");
+    let token = site.domain.server.token(&["-spiffeID", &node]).await?;
+    site.domain.entry(&node, "/of-node", &[]).await?;
+    for path in ["/node", "/of-node"] {
+        site.acknowledged.insert(path.to_owned());
+        site.attempted.insert(path.to_owned());
+    }
     server.stop();
     site.workloads_go_on("stopped").await?;
     site.writes_are_put_off().await?;
@@ -49,7 +55,10 @@ async fn stopped(scratch: &Scratch, (server, database): (DatabaseServer, Databas
 
     server.start_again();
     site.goes_on_by_itself().await?;
-    later.healthy().await
+    later.healthy().await?;
+    // And is known by the name that its token was to give it.
+    later.workload().follow().until_id(&site.domain.id("/of-node")).await?;
+    Ok(())
 }
 
 #[test]

@@ -82,7 +82,7 @@ impl Site {
         Ok(())
     }
 
-    /// A token, an entry and an authority are put off: UNAVAILABLE, with a time after which to ask again.
+    /// Tokens, an entry and an authority are put off: UNAVAILABLE, with a time after which to ask again.
     async fn writes_are_put_off(&mut self) -> Result<()> {
         let authorities = self.domain.server.authorities().await?;
         let put_off = |what: &str, answer: Result<(), Status>| {
@@ -91,9 +91,12 @@ impl Site {
             anyhow::Ok(())
         };
         let channel = dial::local(&self.domain.server.socket);
-        let request = CreateJoinTokenRequest { ttl: 60, token: String::new(), agent_id: None };
-        let answer = within("a token", AgentClient::new(channel.clone()).create_join_token(request)).await?;
-        put_off("a token", answer.map(drop))?;
+        let other_id = on_wire(&SpiffeId::parse(&self.domain.id("/node-of-nobody"))?);
+        for agent_id in [None, Some(other_id)] {
+            let request = CreateJoinTokenRequest { ttl: 60, token: String::new(), agent_id };
+            let answer = within("a token", AgentClient::new(channel.clone()).create_join_token(request)).await?;
+            put_off("a token", answer.map(drop))?;
+        }
         let mut orders = LocalAuthorityClient::new(channel);
         let answer = within("an authority", orders.prepare_x509_authority(PrepareX509AuthorityRequest {})).await?;
         put_off("an authority", answer.map(drop))?;
