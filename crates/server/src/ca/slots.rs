@@ -132,14 +132,18 @@ impl<A: Authority> Slots<A> {
     }
 
     /// As a journal tells, newest entry first: the newest active one signs, the newest other one is next. Without an
-    /// active one, the newest takes its place.
+    /// active one, the newest takes its place, and an old one stays beside it: the server was killed between what it notes of
+    /// the two when one takes over from the other.
     pub(super) fn from_journal(newest_first: impl IntoIterator<Item = (SlotId, Slot<A>)>) -> Self {
-        let (mut current, mut next) = (None, None);
+        let (mut current, mut next, mut before_next) = (None, None, None);
         for (id, slot) in newest_first {
             match slot {
                 Slot::Active(_) if current.is_none() => current = Some((id, slot)),
                 Slot::Active(_) => {}
                 _ if next.is_none() => next = Some((id, slot)),
+                Slot::Old(_) if before_next.is_none() => {
+                    before_next = next.as_ref().filter(|(next_id, _)| *next_id != id).map(|_| slot);
+                }
                 _ => {}
             }
         }
@@ -148,7 +152,9 @@ impl<A: Authority> Slots<A> {
                 Self { current_id, current, next }
             }
             (Some((current_id, current)), _) => Self { current_id, current, next: Slot::Empty },
-            (None, Some((current_id, current))) => Self { current_id, current, next: Slot::Empty },
+            (None, Some((current_id, current))) => {
+                Self { current_id, current, next: before_next.unwrap_or(Slot::Empty) }
+            }
             (None, None) => Self::empty(),
         }
     }
@@ -326,6 +332,19 @@ mod tests {
         let mut slots = Slots::from_journal([(SlotId::B, Slot::Prepared(Fake(1, 0, 9)))]);
         assert!(slots.activation_is_due(at(0)));
         slots.activate().unwrap();
+        assert_eq!(slots.free_id(), SlotId::A);
+    }
+
+    #[test]
+    fn an_old_authority_can_be_named_though_its_successor_was_not_noted_as_active() {
+        let entries = [
+            (SlotId::B, Slot::Prepared(Fake(2, 1, 9))),
+            (SlotId::B, Slot::Old(Fake(0, 0, 9))),
+            (SlotId::A, Slot::Old(Fake(1, 0, 9))),
+        ];
+        let mut slots = Slots::from_journal(entries);
+        assert_eq!(slots.activate(), Some((Fake(2, 1, 9), None)));
+        assert_eq!(slots.old(), Some(&Fake(1, 0, 9)));
         assert_eq!(slots.free_id(), SlotId::A);
     }
 
