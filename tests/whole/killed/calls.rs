@@ -1,27 +1,27 @@
 //! A server that is killed while it answers: what it acknowledged is there, and the call that it died in has done all of
 //! its work or none.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use steeple_proto::spire::api::server::agent::v1::agent_client::AgentClient;
-use steeple_proto::spire::api::server::agent::v1::{BanAgentRequest, CreateJoinTokenRequest, ListAgentsRequest};
+use steeple_proto::spire::api::server::agent::v1::{BanAgentRequest, CreateJoinTokenRequest, DeleteAgentRequest};
 use steeple_proto::spire::api::server::bundle::v1::batch_delete_federated_bundle_request::Mode;
 use steeple_proto::spire::api::server::bundle::v1::bundle_client::BundleClient;
 use steeple_proto::spire::api::server::bundle::v1::{
-    BatchDeleteFederatedBundleRequest, BatchSetFederatedBundleRequest, GetBundleRequest, ListFederatedBundlesRequest,
+    BatchDeleteFederatedBundleRequest, BatchSetFederatedBundleRequest, GetBundleRequest,
 };
 use steeple_proto::spire::api::server::entry::v1::entry_client::EntryClient;
 use steeple_proto::spire::api::server::entry::v1::{
-    BatchCreateEntryRequest, BatchDeleteEntryRequest, BatchUpdateEntryRequest, ListEntriesRequest,
+    BatchCreateEntryRequest, BatchDeleteEntryRequest, BatchUpdateEntryRequest,
 };
-use steeple_proto::spire::api::types::{Agent, Bundle, BundleMask, Entry, Selector, Spiffeid, Status};
+use steeple_proto::spire::api::types::{Bundle, BundleMask, Entry, Selector, Spiffeid, Status};
 use steeple_tests::{Domain, Kill, Shim, Trap};
 use steeple_transport::dial;
 use tonic::transport::Channel;
 
 use super::authorities::Authorities;
+use super::known::{Known, only_new};
 use super::node::Node;
 use super::{SOME_WRITES, killed, lanes, leaves_nothing_bad};
 
@@ -50,14 +50,6 @@ struct Lane<'s> {
     first: Option<Authorities>,
 }
 
-/// What is stored, as the server tells it.
-#[derive(Clone, Debug, Default, PartialEq)]
-struct Known {
-    entries: BTreeMap<String, Entry>,
-    bundles: BTreeMap<String, Bundle>,
-    agents: BTreeMap<String, Agent>,
-}
-
 /// The calls of a round, in their order.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Step {
@@ -74,9 +66,11 @@ enum Step {
     DeleteBundle,
     DeleteEntry,
     Ban,
+    /// What `agent purge` does to each agent, too.
+    Evict,
 }
 
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 11] = [
     Step::CreateToken,
     Step::Attest,
     Step::SetBundle,
@@ -87,6 +81,7 @@ const STEPS: [Step; 10] = [
     Step::DeleteBundle,
     Step::DeleteEntry,
     Step::Ban,
+    Step::Evict,
 ];
 
 /// Where a round ended.
@@ -162,22 +157,6 @@ impl Lane<'_> {
     }
 }
 
-impl Known {
-    async fn of(channel: &Channel) -> Result<Self> {
-        let (mut entries, mut bundles, mut agents) =
-            (EntryClient::new(channel.clone()), BundleClient::new(channel.clone()), AgentClient::new(channel.clone()));
-        let entries = entries.list_entries(ListEntriesRequest::default()).await?.into_inner().entries;
-        let bundles =
-            bundles.list_federated_bundles(ListFederatedBundlesRequest::default()).await?.into_inner().bundles;
-        let agents = agents.list_agents(ListAgentsRequest::default()).await?.into_inner().agents;
-        Ok(Self {
-            entries: entries.into_iter().map(|entry| (entry.id.clone(), entry)).collect(),
-            bundles: bundles.into_iter().map(|bundle| (bundle.trust_domain.clone(), bundle)).collect(),
-            agents: agents.into_iter().map(|agent| (agent.id.clone().unwrap_or_default().path, agent)).collect(),
-        })
-    }
-}
-
 /// What a round works with. The token, the agent, the entry and the bundle of a round are its own.
 struct Round {
     number: usize,
@@ -247,6 +226,9 @@ impl Round {
             Step::Ban => {
                 agents.ban_agent(BanAgentRequest { id: Some(id(&self.agent_path())) }).await?;
             }
+            Step::Evict => {
+                agents.delete_agent(DeleteAgentRequest { id: Some(id(&self.agent_path())) }).await?;
+            }
         }
         Ok(())
     }
@@ -297,6 +279,11 @@ impl Round {
                 ensure!(agent.banned, "not banned");
                 expected.agents.insert(self.agent_path(), agent.clone());
             }
+            Step::Evict => {
+                expected.agents.remove(&self.agent_path()).context("there was no agent")?;
+                // With it goes the entry for its other ID.
+                expected.entries.retain(|_, entry| entry.parent_id != Some(id(&self.agent_path())));
+            }
         }
         ensure!(*after == expected, "something else has changed:\n{after:#?}\nin place of\n{expected:#?}");
         Ok(())
@@ -315,6 +302,11 @@ impl Round {
             }
             Step::Ban => {
                 ensure!(self.node.call(self.port).await.is_ok() != is_done, "a banned agent may call");
+            }
+            Step::Evict => {
+                ensure!(self.node.call(self.port).await.is_err(), "an agent that was banned or evicted may call");
+                let again = self.node.attest(self.port, &self.token()).await;
+                ensure!(again.is_err(), "it attests again with its token");
             }
             // Whichever SVID it has got, it has not used it yet, or used it for the last call.
             _ => {
@@ -382,13 +374,4 @@ fn ok(status: Option<Status>) -> Result<()> {
     let Status { code, message } = status.context("no status")?;
     ensure!(code == 0, "{message}");
     Ok(())
-}
-
-/// What there is now and was not before.
-fn only_new<'n, T>(before: &BTreeMap<String, T>, after: &'n BTreeMap<String, T>) -> Result<(&'n String, &'n T)> {
-    let new: Vec<_> = after.iter().filter(|(id, _)| !before.contains_key(*id)).collect();
-    match new[..] {
-        [one] => Ok(one),
-        _ => bail!("{} new ones in place of one", new.len()),
-    }
 }

@@ -5,6 +5,8 @@ mod agent;
 mod authorities;
 mod calls;
 mod erased;
+mod given_up;
+mod known;
 mod node;
 mod start;
 
