@@ -13,8 +13,8 @@ use anyhow::{Context, Result, ensure};
 use sqlx::mysql::MySqlConnection;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection};
-use steeple_proto::spire::api::server::agent::v1::CreateJoinTokenRequest;
 use steeple_proto::spire::api::server::agent::v1::agent_client::AgentClient;
+use steeple_proto::spire::api::server::agent::v1::{BanAgentRequest, CreateJoinTokenRequest};
 use steeple_proto::spire::api::server::entry::v1::BatchCreateEntryRequest;
 use steeple_proto::spire::api::server::entry::v1::entry_client::EntryClient;
 use steeple_proto::spire::api::server::localauthority::v1::PrepareX509AuthorityRequest;
@@ -82,7 +82,7 @@ impl Site {
         Ok(())
     }
 
-    /// Tokens, an entry and an authority are put off: UNAVAILABLE, with a time after which to ask again.
+    /// Tokens, a ban, an entry and an authority are put off: UNAVAILABLE, with a time after which to ask again.
     async fn writes_are_put_off(&mut self) -> Result<()> {
         let authorities = self.domain.server.authorities().await?;
         let put_off = |what: &str, answer: Result<(), Status>| {
@@ -91,12 +91,14 @@ impl Site {
             anyhow::Ok(())
         };
         let channel = dial::local(&self.domain.server.socket);
+        let mut agents = AgentClient::new(channel.clone());
         let other_id = on_wire(&SpiffeId::parse(&self.domain.id("/node-of-nobody"))?);
         for agent_id in [None, Some(other_id)] {
             let request = CreateJoinTokenRequest { ttl: 60, token: String::new(), agent_id };
-            let answer = within("a token", AgentClient::new(channel.clone()).create_join_token(request)).await?;
-            put_off("a token", answer.map(drop))?;
+            put_off("a token", within("a token", agents.create_join_token(request)).await?.map(drop))?;
         }
+        let request = BanAgentRequest { id: Some(on_wire(&SpiffeId::parse(&self.agent.id)?)) };
+        put_off("a ban", within("a ban", agents.ban_agent(request)).await?.map(drop))?;
         let mut orders = LocalAuthorityClient::new(channel);
         let answer = within("an authority", orders.prepare_x509_authority(PrepareX509AuthorityRequest {})).await?;
         put_off("an authority", answer.map(drop))?;

@@ -9,7 +9,7 @@ use steeple_proto::spire::api::server::entry::v1::GetAuthorizedEntriesRequest;
 use steeple_proto::spire::api::server::entry::v1::entry_client::EntryClient;
 use steeple_proto::spire::api::server::svid::v1::svid_client::SvidClient;
 use steeple_proto::spire::api::server::svid::v1::{BatchNewX509svidRequest, NewX509svidParams};
-use steeple_tests::{AgentByHand, Domain, Port, Wire, until, within};
+use steeple_tests::{AgentByHand, Domain, Port, Scratch, Wire, until, within};
 use steeple_transport::status::retry_delay;
 use steeple_transport::tls::Credential;
 use tonic::Code;
@@ -38,58 +38,70 @@ async fn sync(port: &Port, shown: &Credential, entry: &str) -> Result<()> {
 }
 
 #[test]
-fn an_agent_that_has_just_renewed_goes_on_without_the_database_and_after_it() -> Result<()> {
-    row(async |scratch| {
-        let shared = Shared::on_postgres(scratch).await?;
-        let wire = Wire::to(shared.port).await?;
-        let builder = Domain::builder().agent_ttl("60s");
-        let mut site = Site::of(builder.database(shared.through(wire.port)), scratch).await?;
-        site.agent.process()?.line("Successfully rotated agent SVID").await?;
-        wire.cut();
-        site.workloads_go_on("renewed").await?;
-        // Started again it has to go over a new connection, and knows nothing.
-        site.agent.stop().await?;
-        site.agent.start().await?;
-        let mut follower = site.agent.workload().follow();
-        follower.until_id(WEB).await?;
-        site.stream = follower.into_stream()?;
-
-        wire.mend();
-        site.goes_on_by_itself().await
-    })
+fn an_agent_that_has_just_renewed_goes_on_without_its_postgresql_and_after_it() -> Result<()> {
+    row(async |scratch| renewed(scratch, Shared::on_postgres(scratch).await?).await)
 }
 
 #[test]
-fn an_agent_by_spires_rules_that_has_just_renewed_goes_on_without_the_database_and_after_it() -> Result<()> {
-    row(async |scratch| {
-        let shared = Shared::on_postgres(scratch).await?;
-        let wire = Wire::to(shared.port).await?;
-        let domain = Domain::builder().database(shared.through(wire.port)).start(scratch).await?;
-        let port = Port::of(&domain).await?;
-        let mut agent = AgentByHand::attest(&domain, &port).await?;
-        let entry = domain.entry(agent.id.as_str(), "/web", &[]).await?;
-        until("its entry", async || sync(&port, &agent.credential, &entry).await.ok()).await?;
+fn an_agent_that_has_just_renewed_goes_on_without_its_mariadb_and_after_it() -> Result<()> {
+    row(async |scratch| renewed(scratch, Shared::on_mariadb(scratch).await?).await)
+}
 
-        let renewed = agent.renew().await?;
-        wire.cut();
-        // From now on it shows the new one alone.
-        for _ in 0..3 {
-            sync(&port, &renewed, &entry).await?;
-        }
-        // Renewal waits, and says for how long.
-        agent.show(&port, renewed.clone())?;
-        let refused = agent.renew().await.err().context("it renewed")?;
-        let status = refused.downcast_ref::<tonic::Status>().context("no status")?;
-        ensure!(status.code() == Code::Unavailable && retry_delay(status).is_some(), "{status:?}");
-        // One that lost the answer goes on with the SVID that it has.
-        sync(&port, &agent.credential, &entry).await?;
+#[test]
+fn an_agent_by_spires_rules_that_has_just_renewed_goes_on_without_its_postgresql_and_after_it() -> Result<()> {
+    row(async |scratch| renewed_by_spires_rules(scratch, Shared::on_postgres(scratch).await?).await)
+}
 
-        wire.mend();
-        let again = until("another renewal", async || agent.renew().await.ok()).await?;
+#[test]
+fn an_agent_by_spires_rules_that_has_just_renewed_goes_on_without_its_mariadb_and_after_it() -> Result<()> {
+    row(async |scratch| renewed_by_spires_rules(scratch, Shared::on_mariadb(scratch).await?).await)
+}
+
+async fn renewed(scratch: &Scratch, shared: Shared) -> Result<()> {
+    let wire = Wire::to(shared.port).await?;
+    let builder = Domain::builder().agent_ttl("60s");
+    let mut site = Site::of(builder.database(shared.through(wire.port)), scratch).await?;
+    site.agent.process()?.line("Successfully rotated agent SVID").await?;
+    wire.cut();
+    site.workloads_go_on("renewed").await?;
+    // Started again it has to go over a new connection, and knows nothing.
+    site.agent.stop().await?;
+    site.agent.start().await?;
+    let mut follower = site.agent.workload().follow();
+    follower.until_id(WEB).await?;
+    site.stream = follower.into_stream()?;
+
+    wire.mend();
+    site.goes_on_by_itself().await
+}
+
+async fn renewed_by_spires_rules(scratch: &Scratch, shared: Shared) -> Result<()> {
+    let wire = Wire::to(shared.port).await?;
+    let domain = Domain::builder().database(shared.through(wire.port)).start(scratch).await?;
+    let port = Port::of(&domain).await?;
+    let mut agent = AgentByHand::attest(&domain, &port).await?;
+    let entry = domain.entry(agent.id.as_str(), "/web", &[]).await?;
+    until("its entry", async || sync(&port, &agent.credential, &entry).await.ok()).await?;
+
+    let renewed = agent.renew().await?;
+    wire.cut();
+    // From now on it shows the new one alone.
+    for _ in 0..3 {
         sync(&port, &renewed, &entry).await?;
-        sync(&port, &again, &entry).await?;
-        let agents = domain.server.agents().await?;
-        ensure!(agents.len() == 1 && agents[0]["id"]["path"] == agent.id.path(), "{agents:?}");
-        Ok(())
-    })
+    }
+    // Renewal waits, and says for how long.
+    agent.show(&port, renewed.clone())?;
+    let refused = agent.renew().await.err().context("it renewed")?;
+    let status = refused.downcast_ref::<tonic::Status>().context("no status")?;
+    ensure!(status.code() == Code::Unavailable && retry_delay(status).is_some(), "{status:?}");
+    // One that lost the answer goes on with the SVID that it has.
+    sync(&port, &agent.credential, &entry).await?;
+
+    wire.mend();
+    let again = until("another renewal", async || agent.renew().await.ok()).await?;
+    sync(&port, &renewed, &entry).await?;
+    sync(&port, &again, &entry).await?;
+    let agents = domain.server.agents().await?;
+    ensure!(agents.len() == 1 && agents[0]["id"]["path"] == agent.id.path(), "{agents:?}");
+    Ok(())
 }
