@@ -42,6 +42,8 @@ pub(crate) struct Connection {
     /// Whether it holds statements with names, which the driver would use again.
     has_named: bool,
     in_transaction: bool,
+    /// Whether the log tells each statement.
+    is_logged: bool,
 }
 
 enum Inner {
@@ -80,6 +82,18 @@ impl Connection {
             lent: Lent::default(),
             has_named: false,
             in_transaction: false,
+            is_logged: false,
+        }
+    }
+
+    /// The same, telling the log of each statement, but not of its values, if that is wanted.
+    pub(crate) fn logging(self, is_logged: bool) -> Self {
+        Self { is_logged, ..self }
+    }
+
+    fn tell(&self, statement: &str) {
+        if self.is_logged {
+            tracing::debug!(target: "sql", statement, "Statement for the database");
         }
     }
 
@@ -103,6 +117,7 @@ impl Connection {
     /// Runs a statement and returns the number of rows it changed, or would have changed had they not been so already.
     pub(crate) async fn execute(&mut self, mut sql: Sql) -> Result<u64, Error> {
         let alone = self.before(&mut sql).await?;
+        self.tell(&sql.text);
         let Self { inner, zone, clock, .. } = self;
         let executed = within(clock.as_ref(), async {
             match inner {
@@ -126,6 +141,7 @@ impl Connection {
 
     /// Runs several statements separated by semicolons.
     pub(crate) async fn execute_script(&mut self, script: &'static str) -> Result<(), Error> {
+        self.tell(script);
         let Self { inner, clock, .. } = self;
         within(clock.as_ref(), async {
             let script = sqlx::raw_sql(script);
@@ -146,6 +162,7 @@ impl Connection {
         read: impl FnMut(&Row) -> Result<T, Error> + Send,
     ) -> Result<Vec<T>, Error> {
         let alone = self.before(&mut sql).await?;
+        self.tell(&sql.text);
         let Self { inner, zone, clock, .. } = self;
         let read = within(clock.as_ref(), async {
             match inner {

@@ -71,13 +71,16 @@ impl Database {
         match self {
             Self::Sqlite(file) => file.write().await,
             Self::Postgres(server, clock) => {
-                Ok(Connection::postgres(Box::pin(server.connect(clock)).await?, clock.clone(), server.lent().clone()))
+                let connected = Box::pin(server.connect(clock)).await?;
+                let connection = Connection::postgres(connected, clock.clone(), server.lent().clone());
+                Ok(connection.logging(server.is_logged()))
             }
             Self::MySql(server, clock) => {
                 let options = server.options()?;
                 let connected = within(clock, CONNECT, options.connect()).await;
                 let connected = connected.map_err(|it| unreachable(it, CONNECT, &server.address(), TLS_OF_MYSQL))?;
-                let mut connection = Connection::mysql(connected, clock.clone(), server.zone().clone());
+                let connection = Connection::mysql(connected, clock.clone(), server.zone().clone());
+                let mut connection = connection.logging(server.is_logged());
                 if let Some(session) = server.session() {
                     connection.execute(Sql::new(session)).await?;
                 }

@@ -140,6 +140,11 @@ impl MySqlServer {
         Self(Arc::new(Settings { log_statements, ..(*self.0).clone() }))
     }
 
+    /// Whether the log tells each statement.
+    pub(crate) fn is_logged(&self) -> bool {
+        self.0.log_statements
+    }
+
     /// The zone in which time columns are written.
     pub(crate) fn zone(&self) -> &TimeZone {
         &self.0.zone
@@ -172,7 +177,7 @@ impl MySqlServer {
             zone: _,
             variables: _,
             files,
-            log_statements,
+            log_statements: _,
         } = &*self.0;
         let mut options = MySqlConnectOptions::new().username(user).ssl_mode(*tls).pipes_as_concat(false);
         options = match address {
@@ -203,7 +208,7 @@ impl MySqlServer {
             }
             options = options.ssl_client_cert(certificate).ssl_client_key(key);
         }
-        Ok(if *log_statements { options } else { options.disable_statement_logging() })
+        Ok(options.disable_statement_logging())
     }
 }
 

@@ -105,6 +105,11 @@ impl PostgresServer {
         Self { log_statements, ..self }
     }
 
+    /// Whether the log tells each statement.
+    pub(crate) fn is_logged(&self) -> bool {
+        self.log_statements
+    }
+
     /// Whether something lends connections to it.
     pub(crate) fn lent(&self) -> &Lent {
         &self.lent
@@ -193,7 +198,7 @@ impl PostgresServer {
         if parameters.peek().is_some() {
             options = options.options(parameters);
         }
-        Ok(if self.log_statements { options } else { options.disable_statement_logging() })
+        Ok(options.disable_statement_logging())
     }
 
     /// None where there is none, and where the environment has one, which has been read.

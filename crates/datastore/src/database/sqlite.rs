@@ -16,6 +16,7 @@ use crate::database::{Identity, percent_decoded};
 pub(crate) struct File {
     options: SqliteConnectOptions,
     zone: TimeZone,
+    log_statements: bool,
 }
 
 impl File {
@@ -26,9 +27,9 @@ impl File {
             // What has been answered must outlive a power cut; commits that wait together are synced together.
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
-            .busy_timeout(Duration::from_secs(5));
-        let options = if log_statements { options } else { options.disable_statement_logging() };
-        Self { options, zone }
+            .busy_timeout(Duration::from_secs(5))
+            .disable_statement_logging();
+        Self { options, zone, log_statements }
     }
 
     /// Opens the file for writing and makes it if there is none. The process's umask decides who may read it.
@@ -59,7 +60,7 @@ impl File {
     }
 
     async fn connect(&self, options: SqliteConnectOptions) -> Result<Connection, Error> {
-        Ok(Connection::sqlite(options.connect().await?, self.zone.clone()))
+        Ok(Connection::sqlite(options.connect().await?, self.zone.clone()).logging(self.log_statements))
     }
 }
 
