@@ -1,5 +1,5 @@
-//! The reference takes back a database after a day of our writes: rotations, taints, attestations, renewals, bans, entries
-//! and bundles that come, change and go, and prunes. It lists the same, its caches are whole, and it rotates on.
+//! The reference takes back a database after a day of our writes: rotations, taints, attestations, renewals, bans, entries,
+//! bundles and federation relationships that come, change and go, and prunes. It lists the same, its caches are whole, and it rotates on.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -110,6 +110,7 @@ async fn a_day(domain: &Domain, agent: &mut Agent, name: &str) -> Result<AgentBy
     for (kind, id) in KINDS.into_iter().zip(old) {
         domain.server.command(&["localauthority", kind, "revoke", "-authorityID", &id]).await?.ok()?;
     }
+    federate(&domain.server).await?;
     let port = Port::of(domain).await?;
     let mut agents = Vec::new();
     for _ in 0..4 {
@@ -140,6 +141,27 @@ async fn a_day(domain: &Domain, agent: &mut Agent, name: &str) -> Result<AgentBy
     let mut lives_on = agents.swap_remove(0);
     lives_on.credential = credential;
     Ok(lives_on)
+}
+
+/// A relationship of each profile, one that has changed, and one that has gone.
+async fn federate(server: &Server) -> Result<()> {
+    let web = ["-bundleEndpointProfile", "https_web"];
+    let spiffe = |id| ["-bundleEndpointProfile", "https_spiffe", "-endpointSpiffeID", id];
+    let run = async |verb: &str, name: &str, path: &str, profile: &[&str]| {
+        let url = format!("https://127.0.0.1:1/{path}");
+        let about = ["federation", verb, "-trustDomain", name, "-bundleEndpointURL", &url];
+        server.command(&[&about, profile].concat()).await?.ok()
+    };
+    run("create", "web.test", "web", &web).await?;
+    run("create", "spiffe.test", "spiffe", &spiffe("spiffe://spiffe.test/endpoint")).await?;
+    run("create", "changed.test", "before", &web).await?;
+    run("update", "changed.test", "after", &spiffe("spiffe://changed.test/endpoint")).await?;
+    run("create", "gone.test", "gone", &web).await?;
+    server.command(&["federation", "delete", "-id", "gone.test"]).await?.ok()?;
+    let listed = server.command(&["federation", "list", "-output", "json"]).await?.json()?;
+    let listed = listed["federation_relationships"].as_array().map_or(0, Vec::len);
+    ensure!(listed == 3, "{listed} relationships");
+    Ok(())
 }
 
 /// The serial number of the first agent's SVID.
