@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use steeple_tests::{Agent, Binaries, Domain, Output, Scratch, case, say, skipped_on_the_reference, verified};
+use steeple_tests::{
+    Agent, Binaries, Database, Domain, Output, Scratch, Shared, case, say, skipped_on_the_reference, verified,
+};
 
 #[test]
 fn a_server_restored_with_its_keys_goes_on_and_its_agent_does_not_attest_again() -> Result<()> {
@@ -34,7 +36,7 @@ fn a_server_restored_with_its_keys_goes_on_and_its_agent_does_not_attest_again()
         lost.domain.server.start().await?;
         ensure!(lost.domain.server.authorities().await? == authorities, "other authorities");
         ensure!(fs::read(lost.keys())? == keys, "other keys");
-        let log = lost.goes_on().await?;
+        let log = lost.goes_on("/after").await?;
         ensure!(!log.contains("CA prepared"), "the server has made an authority");
         say("backup: a lost server came back with keys, its agent did not attest again");
         Ok(())
@@ -97,9 +99,58 @@ fn a_server_goes_on_with_a_database_that_was_copied() -> Result<()> {
         lost.domain.server.reconfigure(|conf| conf.replace("datastore.sqlite3", "new.sqlite3"))?;
         lost.domain.server.start().await?;
         ensure!(lost.domain.server.authorities().await? == authorities, "other authorities");
-        lost.goes_on().await?;
+        lost.goes_on("/after").await?;
         Ok(())
     })
+}
+
+#[test]
+fn a_server_goes_on_in_postgresql_and_comes_back_there_from_an_archive() -> Result<()> {
+    ours("moved to PostgreSQL", async |scratch| {
+        let emptied = "DROP SCHEMA public CASCADE; CREATE SCHEMA public";
+        moves(scratch, &Shared::on_postgres(scratch).await?, emptied).await
+    })
+}
+
+#[test]
+fn a_server_goes_on_in_mariadb_and_comes_back_there_from_an_archive() -> Result<()> {
+    ours("moved to MariaDB", async |scratch| {
+        let shared = Shared::on_mariadb(scratch).await?;
+        let emptied = format!("DROP DATABASE {0}; CREATE DATABASE {0} CHARACTER SET utf8", shared.name);
+        moves(scratch, &shared, &emptied).await
+    })
+}
+
+async fn moves(scratch: &Scratch, shared: &Shared, emptied: &str) -> Result<()> {
+    let mut lost = Lost::new(scratch).await?;
+    let authorities = lost.domain.server.authorities().await?;
+    lost.domain.server.stop().await?;
+    let file = lost.domain.server.data_dir.join("datastore.sqlite3");
+    let keys = |kind: &str, string: &str| {
+        format!("database_type = \"{kind}\"\n            connection_string = \"{string}\"\n")
+    };
+    let Database { kind, connection_string } = &shared.database;
+    let (before, after) = (keys("sqlite3", path(&file)?), keys(kind, connection_string));
+    let to = scratch.folder()?.join("to.conf");
+    fs::write(&to, &after)?;
+    lost.run(&["migrate", "-to", path(&to)?]).await?.ok()?;
+    lost.domain.server.reconfigure(|conf| conf.replace(&before, &after))?;
+    fs::remove_file(file)?;
+    lost.domain.server.start().await?;
+    ensure!(lost.domain.server.authorities().await? == authorities, "other authorities after the move");
+    lost.goes_on("/moved").await?;
+
+    let saved = lost.backup(&["-withKeys", "-output", "json"]).await?.json()?;
+    lost.lose().await?;
+    shared.column(emptied).await?;
+    let restored = lost.restore(&["-output", "json"]).await?.json()?;
+    ensure!(restored["rows"] == saved["rows"], "{restored} of {saved}");
+    lost.domain.server.start().await?;
+    ensure!(lost.domain.server.authorities().await? == authorities, "other authorities after the restore");
+    let log = lost.goes_on("/restored").await?;
+    ensure!(!log.contains("CA prepared"), "the server has made an authority");
+    say(&format!("backup: a server moved to {kind}, and came back there with {} rows", saved["rows"]));
+    Ok(())
 }
 
 /// SPIRE has no such commands.
@@ -162,12 +213,12 @@ impl Lost {
         Ok(fs::create_dir(&self.domain.server.data_dir)?)
     }
 
-    /// The agent gets what is new, without attesting. Returns the server's log.
-    async fn goes_on(&mut self) -> Result<String> {
-        self.domain.entry(&self.agent.id, "/after", &[]).await?;
+    /// The agent gets a new entry, without attesting. Returns the server's log.
+    async fn goes_on(&mut self, new: &str) -> Result<String> {
+        self.domain.entry(&self.agent.id, new, &[]).await?;
         let mut follower = self.agent.workload().follow();
         follower.until_id(&self.domain.id("/before")).await?;
-        let update = follower.until_id(&self.domain.id("/after")).await?;
+        let update = follower.until_id(&self.domain.id(new)).await?;
         for svid in &update.svids {
             verified(svid)?;
         }
