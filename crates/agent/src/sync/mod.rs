@@ -62,6 +62,9 @@ pub enum SyncError {
     /// The server's certificate has been of no authority that the agent knows for so long that it is to begin anew.
     #[error("shutting down for rebootstrapping: {}", describe(.0))]
     Rebootstrap(Box<Status>),
+    /// The same before the first sync has succeeded.
+    #[error("Agent needs to rebootstrap. shutting down: {}", describe(.0))]
+    RebootstrapAtStart(Box<Status>),
     /// The first sync has not succeeded for as long as it is tried.
     #[error("failed to fetch authorized entries: {}", describe(.0))]
     NotInitialized(Box<Status>),
@@ -457,7 +460,14 @@ impl Sync {
         if self.rebootstrap.is_due(&mut storage, now)? {
             warn!(target: "manager", "Trust Bundle and Server don't agree, rebootstrapping");
             storage.begin_anew(now)?;
-            return Err(SyncError::Rebootstrap(Box::new(status.clone())));
+            let status = Box::new(status.clone());
+            // The words are the reference's.
+            let is_at_start = self.ready.is_some();
+            return Err(if is_at_start {
+                SyncError::RebootstrapAtStart(status)
+            } else {
+                SyncError::Rebootstrap(status)
+            });
         }
         Ok(())
     }
