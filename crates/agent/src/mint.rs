@@ -12,6 +12,7 @@ use steeple_proto::spire::api::server::svid::v1::{
 };
 use steeple_runtime::Clock;
 use steeple_spiffe::x509::Certificate;
+use steeple_transport::rpc::Class;
 use tonic::Status;
 use tracing::{debug, warn};
 use zeroize::Zeroizing;
@@ -38,7 +39,7 @@ pub(crate) struct Options {
 /// What became of a batch: each entry's SVID, or None when it was not signed.
 pub(crate) type Minted = Vec<(Arc<Entry>, Option<Svid>)>;
 
-/// Has SVIDs signed for these entries.
+/// Has SVIDs signed for these entries, all of which are of this class to the server.
 ///
 /// # Errors
 /// When the whole batch failed. Entries that were refused one by one are logged and have None.
@@ -46,6 +47,7 @@ pub(crate) async fn mint(
     upstream: &Upstream,
     clock: &Clock,
     options: Options,
+    class: Class,
     entries: &[Arc<Entry>],
 ) -> Result<Minted, Status> {
     let requests = requests(options.key_type, entries.to_vec()).await?;
@@ -55,7 +57,8 @@ pub(crate) async fn mint(
         .map(|(request, entry)| NewX509svidParams { entry_id: entry.id.to_string(), csr: request.csr.clone() });
     let batch = BatchNewX509svidRequest { params: params.collect() };
     let call = |channel| {
-        let batch = batch.clone();
+        let mut batch = tonic::Request::new(batch.clone());
+        class.mark(&mut batch);
         async move { SvidClient::new(channel).batch_new_x509svid(batch).await }
     };
     let answer = upstream.call_again(CALL_LIMIT, call).await?.into_inner();

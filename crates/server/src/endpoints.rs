@@ -12,7 +12,7 @@ use steeple_spiffe::x509::Certificate;
 use steeple_spiffe::{SpiffeId, TrustDomain};
 use steeple_transport::connection::Connection;
 use steeple_transport::listen::{ListenError, Port, Proxies, TlsListener, Tracking, UnixListener, UnixSocket};
-use steeple_transport::rpc::{Audit, Bounds, Layers, Methods};
+use steeple_transport::rpc::{Audit, Bounds, Layers, Methods, Turns};
 use steeple_transport::tls::{Admission, CredentialWatch, KeyExchange, TlsError, server_config_with};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
@@ -37,6 +37,8 @@ const CALLS: usize = 256 << 10;
 const CALLS_OF_ONE: usize = 2000;
 /// Bytes of messages that are on their way.
 const BYTES: usize = 128 << 20;
+/// Attestations and signatures that are worked on at once: enough for databases that answer slowly.
+const AT_ONCE: usize = 128;
 /// Streams of one connection.
 const STREAMS: u32 = 1000;
 /// Bytes of a call's metadata.
@@ -216,7 +218,7 @@ impl Endpoints {
             ("tcp", tcp),
             network,
             network_routes,
-            layers(&network_services(), bounded),
+            layers(&network_services(), bounded).in_turns(Turns::new(AT_ONCE)),
             Some(CONNECTION_AGE),
             &shutdown,
             &clock,

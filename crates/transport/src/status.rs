@@ -58,13 +58,22 @@ pub fn permission_denied(message: &str, reason: Reason) -> Status {
 
 /// UNAVAILABLE, and after which time it is worth asking again.
 pub fn unavailable(message: &str, retry_delay: Duration) -> Status {
+    come_again(Code::Unavailable, message, retry_delay)
+}
+
+/// RESOURCE_EXHAUSTED, and after which time it is worth asking again.
+pub fn exhausted(message: &str, retry_delay: Duration) -> Status {
+    come_again(Code::ResourceExhausted, message, retry_delay)
+}
+
+fn come_again(code: Code, message: &str, retry_delay: Duration) -> Status {
     let info = RetryInfo { retry_delay: prost_types::Duration::try_from(retry_delay).ok() };
     let envelope = Envelope {
-        code: Code::Unavailable as i32,
+        code: code as i32,
         message: message.to_owned(),
         details: vec![prost_types::Any { type_url: RETRY_TYPE.to_owned(), value: info.encode_to_vec() }],
     };
-    Status::with_details(Code::Unavailable, message, envelope.encode_to_vec().into())
+    Status::with_details(code, message, envelope.encode_to_vec().into())
 }
 
 /// After which time it is worth asking again, if the status says so.

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use steeple_spiffe::TrustDomain;
 use steeple_spiffe::x509::{self, Certificate};
+use steeple_transport::rpc::Class;
 use tracing::{Level, debug, enabled, info, warn};
 
 use super::{Cache, CachedBundle, Entry, Selector, Selectors, Snapshot};
@@ -162,15 +163,15 @@ impl Store {
         lost.iter().for_each(|trust_domain| self.remove_bundle(trust_domain));
     }
 
-    /// The entries whose SVID has to be made now, those that somebody waits on first; they count as being made until
-    /// [`Store::minted`], [`Store::refused`] or [`Store::not_minted`] says otherwise.
-    pub(crate) fn take_due(&mut self, now: SystemTime, most: usize) -> Vec<Arc<Entry>> {
+    /// Entries whose SVID has to be made now, all of one class, the most urgent first; none is left when there are none. They
+    /// count as being made until [`Store::minted`], [`Store::refused`] or [`Store::not_minted`] says otherwise.
+    pub(crate) fn take_due(&mut self, now: SystemTime, most: usize) -> (Class, Vec<Arc<Entry>>) {
         self.refused.retain(|_, again_at| now < *again_at);
         let waited_on = self.cache.waited_on();
         let is_waited_on =
             |entry: &Entry| waited_on.iter().any(|selectors: &Selectors| selectors.contain(&entry.selectors));
         let mut room = self.size.saturating_sub(self.svids.len() + self.in_flight.len());
-        let (mut due, mut ahead) = (Vec::new(), Vec::new());
+        let (mut new, mut due, mut early) = (Vec::new(), Vec::new(), Vec::new());
         for entry in self.entries.values() {
             if entry.store_svid || self.in_flight.contains(&entry.id) || self.refused.contains_key(&entry.id) {
                 continue;
@@ -180,20 +181,24 @@ impl Store {
                 Some(_) => continue,
                 None => false,
             };
-            if is_waited_on(entry) {
+            if is_held {
                 due.push(Arc::clone(entry));
-            } else if is_held {
-                ahead.push(Arc::clone(entry));
+            } else if is_waited_on(entry) {
+                new.push(Arc::clone(entry));
             } else if entry.prefetch && room > 0 {
                 // Made ahead, as far as there is room.
                 room -= 1;
-                ahead.push(Arc::clone(entry));
+                early.push(Arc::clone(entry));
             }
         }
-        due.append(&mut ahead);
-        due.truncate(most);
-        self.in_flight.extend(due.iter().map(|entry| Arc::clone(&entry.id)));
-        due
+        // Who may lose what it has comes first among them.
+        due.sort_by_key(|entry| !is_waited_on(entry));
+        let all = [(Class::New, new), (Class::Due, due), (Class::Early, early)];
+        let first = all.into_iter().find(|(_, entries)| !entries.is_empty());
+        let (class, mut entries) = first.unwrap_or((Class::Early, Vec::new()));
+        entries.truncate(most);
+        self.in_flight.extend(entries.iter().map(|entry| Arc::clone(&entry.id)));
+        (class, entries)
     }
 
     /// When the SVID ends that an entry has so far.

@@ -7,6 +7,7 @@ use futures::FutureExt;
 use steeple_proto::spire::api::types;
 use steeple_testkit::Ca;
 use steeple_testkit::server::entry;
+use steeple_transport::rpc::Class;
 
 use super::*;
 use crate::tests::{HOUR, svid_for};
@@ -48,9 +49,21 @@ fn svid(ca: &Ca, store: &Store, id: &str, renew_at: SystemTime) -> Svid {
     svid_for(ca, store.entry(id).unwrap(), now(), renew_at)
 }
 
+/// All that is due, whatever its class.
+fn take_due(store: &mut Store, now: SystemTime) -> Vec<Arc<Entry>> {
+    let mut all = Vec::new();
+    loop {
+        let (_, mut due) = store.take_due(now, usize::MAX);
+        if due.is_empty() {
+            return all;
+        }
+        all.append(&mut due);
+    }
+}
+
 /// Makes every SVID that is due.
 fn mint(ca: &Ca, store: &mut Store) -> Vec<String> {
-    let due = store.take_due(now(), usize::MAX);
+    let due = take_due(store, now());
     for entry in &due {
         let svid = svid(ca, store, &entry.id, now() + HOUR / 2);
         store.minted(&entry.id, svid);
@@ -182,7 +195,7 @@ fn a_subscriber_that_went_is_forgotten() {
     assert_eq!(cache.waited_on().len(), 1);
     drop(mine);
     assert!(cache.waited_on().is_empty());
-    assert!(store.take_due(now(), usize::MAX).is_empty());
+    assert!(take_due(&mut store, now()).is_empty());
     put(&mut store, of(&ca, "b", &["unix:uid:2"]));
     store.publish(now());
     assert!(cache.0.subscriptions.lock().unwrap().is_empty());
@@ -208,7 +221,7 @@ fn svids_are_made_ahead_as_far_as_there_is_room_and_always_for_who_waits() {
     let made = mint(&ca, &mut store);
     assert_eq!(made.len(), 3);
     let left: Vec<_> = (0..5).map(|i| i.to_string()).filter(|id| !made.contains(id)).collect();
-    assert!(store.take_due(now(), usize::MAX).is_empty());
+    assert!(take_due(&mut store, now()).is_empty());
 
     let mut waiting = cache.subscribe(selectors(&[&format!("unix:uid:{}", left[0])]));
     assert!(!waiting.latest().is_complete());
@@ -221,13 +234,33 @@ fn svids_are_made_ahead_as_far_as_there_is_room_and_always_for_who_waits() {
 }
 
 #[test]
+fn first_come_those_that_workloads_wait_for_then_those_in_use_then_those_made_ahead() {
+    let ca = our_ca();
+    let (cache, mut store) = cache(10);
+    put(&mut store, of(&ca, "held", &["unix:uid:1"]));
+    mint(&ca, &mut store);
+    for id in ["ahead", "waited-on"] {
+        put(&mut store, of(&ca, id, &[&format!("unix:user:{id}")]));
+    }
+    let _waiting = cache.subscribe(selectors(&["unix:user:waited-on"]));
+    let mut next = || {
+        let (class, due) = store.take_due(now() + HOUR / 2, usize::MAX);
+        (class, sorted(&due))
+    };
+    assert_eq!(next(), (Class::New, vec!["waited-on".to_owned()]));
+    assert_eq!(next(), (Class::Due, vec!["held".to_owned()]));
+    assert_eq!(next(), (Class::Early, vec!["ahead".to_owned()]));
+    assert_eq!(next().1, [""; 0]);
+}
+
+#[test]
 fn the_svid_that_ends_first_goes_first() {
     let ca = our_ca();
     let (cache, mut store) = cache(2);
     for id in ["a", "b"] {
         put(&mut store, of(&ca, id, &["unix:uid:1"]));
     }
-    for (entry, hours) in store.take_due(now(), usize::MAX).iter().zip([2, 1]) {
+    for (entry, hours) in take_due(&mut store, now()).iter().zip([2, 1]) {
         let svid = svid(&ca, &store, &entry.id, now() + HOUR * hours);
         store.minted(&entry.id, svid);
     }
@@ -277,18 +310,18 @@ fn an_svid_is_made_anew_when_its_time_comes_or_its_entry_changes() {
     let renew_at = store.next_due().unwrap();
     assert_eq!(renew_at, now() + HOUR / 2);
     let just_before = renew_at - Duration::from_secs(1);
-    assert!(store.take_due(just_before, usize::MAX).is_empty());
-    assert_eq!(sorted(&store.take_due(renew_at, usize::MAX)), ["a"]);
+    assert!(take_due(&mut store, just_before).is_empty());
+    assert_eq!(sorted(&take_due(&mut store, renew_at)), ["a"]);
     // Not twice at a time, and not due while it is being made.
-    assert!(store.take_due(renew_at, usize::MAX).is_empty());
+    assert!(take_due(&mut store, renew_at).is_empty());
     assert_eq!(store.next_due(), None);
     // What could not be made is due again.
     store.not_minted("a");
-    assert_eq!(sorted(&store.take_due(renew_at, usize::MAX)), ["a"]);
+    assert_eq!(sorted(&take_due(&mut store, renew_at)), ["a"]);
     store.not_minted("a");
 
     put(&mut store, types::Entry { revision_number: 1, ..of(&ca, "a", &["unix:uid:1"]) });
-    assert_eq!(sorted(&store.take_due(just_before, usize::MAX)), ["a"]);
+    assert_eq!(sorted(&take_due(&mut store, just_before)), ["a"]);
 }
 
 #[test]
@@ -314,14 +347,14 @@ fn a_refused_svid_is_asked_for_again_later_or_when_its_entry_changes() {
         put(&mut store, of(&ca, id, &["unix:uid:1"]));
     }
     let later = now() + HOUR / 60;
-    for entry in store.take_due(now(), usize::MAX) {
+    for entry in take_due(&mut store, now()) {
         store.refused(&entry.id, later);
     }
     assert_eq!(store.next_due(), Some(later));
-    assert!(store.take_due(now(), usize::MAX).is_empty());
+    assert!(take_due(&mut store, now()).is_empty());
     put(&mut store, types::Entry { revision_number: 1, ..of(&ca, "a", &["unix:uid:1"]) });
-    assert_eq!(sorted(&store.take_due(now(), usize::MAX)), ["a"]);
-    assert_eq!(sorted(&store.take_due(later, usize::MAX)), ["b"]);
+    assert_eq!(sorted(&take_due(&mut store, now())), ["a"]);
+    assert_eq!(sorted(&take_due(&mut store, later)), ["b"]);
     assert_eq!(store.next_due(), None);
     // One that went is not asked for.
     for id in ["a", "b"] {
@@ -336,7 +369,7 @@ fn an_svid_whose_entry_went_while_it_was_made_is_dropped() {
     let ca = our_ca();
     let (cache, mut store) = cache(PLENTY);
     put(&mut store, of(&ca, "a", &["unix:uid:1"]));
-    let due = store.take_due(now(), usize::MAX);
+    let due = take_due(&mut store, now());
     let late = svid(&ca, &store, "a", now() + HOUR);
     store.remove_entry("a");
     store.minted(&due[0].id, late);
@@ -351,9 +384,9 @@ fn a_batch_takes_as_many_as_it_may() {
     for i in 0..5 {
         put(&mut store, of(&ca, &i.to_string(), &["unix:uid:1"]));
     }
-    assert_eq!(store.take_due(now(), 2).len(), 2);
-    assert_eq!(store.take_due(now(), 2).len(), 2);
-    assert_eq!(store.take_due(now(), 2).len(), 1);
+    assert_eq!(store.take_due(now(), 2).1.len(), 2);
+    assert_eq!(store.take_due(now(), 2).1.len(), 2);
+    assert_eq!(store.take_due(now(), 2).1.len(), 1);
 }
 
 #[test]

@@ -13,6 +13,7 @@ use steeple_runtime::clock::rfc3339;
 use steeple_runtime::logging::with_fields;
 use steeple_runtime::metrics::measure;
 use steeple_runtime::{Clock, Shutdown, jitter};
+use steeple_transport::rpc::Class;
 use steeple_transport::status::{code_name, describe};
 use steeple_transport::tls::is_unknown_authority;
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -389,10 +390,22 @@ impl Sync {
             return;
         }
         self.mint_again_at = None;
-        let due = self.store.take_due(now, mint::BATCH);
-        if due.is_empty() {
-            return;
+        // What workloads wait for is not in one call with what can wait.
+        loop {
+            let (class, due) = self.store.take_due(now, mint::BATCH);
+            if due.is_empty() {
+                return;
+            }
+            let is_all = due.len() < mint::BATCH;
+            self.mint(class, due);
+            if !is_all {
+                return;
+            }
         }
+    }
+
+    /// Starts a batch.
+    fn mint(&self, class: Class, due: Vec<Arc<Entry>>) {
         let cache_type = "workload";
         let expiring_svids = due.iter().filter(|entry| self.store.svid_ends_at(&entry.id).is_some()).count();
         if expiring_svids > 0 {
@@ -410,7 +423,7 @@ impl Sync {
         let (upstream, clock) = (self.upstream.clone(), self.clock.clone());
         let (options, ended) = (self.mint, self.minted.0.clone());
         tokio::spawn(async move {
-            let minting = async { mint::mint(&upstream, &clock, options, &due).await.map_err(Failed) };
+            let minting = async { mint::mint(&upstream, &clock, options, class, &due).await.map_err(Failed) };
             let result = measure("manager.sync.fetch_svids_updates", minting).await.map_err(|Failed(status)| status);
             // Nobody waits for it when the agent stops.
             let _ = ended.send(Batch { asked: due, result }).await;

@@ -180,6 +180,7 @@ impl Agent for Service {
             return Err(status::invalid_argument("missing CSR"));
         }
         call.audit_fields(|| vec![audited::request(&params.csr)]);
+        let _turn = call.turn().await?;
         let csr = CertificateRequest::parse_and_verify(&params.csr)
             .map_err(|error| status::invalid("failed to parse CSR", error))?;
         info!(target: "api", "Renewing agent SVID");

@@ -18,7 +18,7 @@ use steeple_runtime::logging::with_fields;
 use steeple_spiffe::SpiffeId;
 use steeple_spiffe::x509::Certificate;
 use steeple_transport::id::on_wire;
-use steeple_transport::rpc::Call;
+use steeple_transport::rpc::{Call, Turn};
 use tonic::{Request, Response, Status};
 use tracing::{Level, debug, enabled};
 
@@ -103,7 +103,7 @@ impl Svid for Service {
     ) -> Result<Response<BatchNewX509svidResponse>, Status> {
         let call = Call::of(&request)?;
         let agent = call.agent()?;
-        let params = admitted(&call, request.into_inner().params).await?;
+        let (params, _turn) = admitted(&call, request.into_inner().params).await?;
         // In the order of the request, whichever signature is ready first.
         let results = stream::iter(params)
             .map(async |params| (audited::x509_request(&call, &params), self.new_x509_svid(agent, params).await))
@@ -131,6 +131,7 @@ impl Svid for Service {
             vec![audited::request(&csr), audited::field("trust_domain_id", trust_domain.id().as_str())]
         });
         call.admit(1).await?;
+        let _turn = call.turn().await?;
         let csr = parse_csr(&csr, "invalid CSR signature")?;
         let chain = ca.sign_downstream(trust_domain, &csr.public_key, ttl_of(preferred_ttl)).await;
         let chain = chain.map_err(|error| status::internal("failed to sign downstream X.509 CA", error))?;
@@ -160,6 +161,7 @@ impl Svid for Service {
         call.audit("entry_id", &entry_id);
         call.audit("audience", audience.join(","));
         call.admit(1).await?;
+        let _turn = call.turn().await?;
         self.check_jwt()?;
         // The entry before the audience, as in the reference: an empty request finds no entry.
         let (id, entry) = self.authorized_entry(agent, &entry_id)?;
@@ -192,7 +194,7 @@ impl Svid for Service {
     ) -> Result<Response<BatchNewWitsvidResponse>, Status> {
         let call = Call::of(&request)?;
         let agent = call.agent()?;
-        let params = admitted(&call, request.into_inner().params).await?;
+        let (params, _turn) = admitted(&call, request.into_inner().params).await?;
         let results = stream::iter(params)
             .map(|params| self.new_wit_svid(agent, params))
             .buffered(IN_FLIGHT)
@@ -292,13 +294,13 @@ impl Service {
     }
 }
 
-/// The items of a batch, of which there is one at least, when they may be worked on.
-async fn admitted<T>(call: &Call, params: Vec<T>) -> Result<Vec<T>, Status> {
+/// The items of a batch, of which there is one at least, and the turn to work on them.
+async fn admitted<T>(call: &Call, params: Vec<T>) -> Result<(Vec<T>, Turn), Status> {
     if params.is_empty() {
         return Err(status::invalid_argument("missing parameters"));
     }
     call.admit(u32::try_from(params.len()).unwrap_or(u32::MAX)).await?;
-    Ok(params)
+    Ok((params, call.turn().await?))
 }
 
 /// The reference tells a malformed request from one whose signature is not its key's.

@@ -10,7 +10,7 @@ use tonic::{Code, Status};
 use tracing::{Span, info};
 use uuid::Uuid;
 
-use super::{Limiter, Method};
+use super::{Class, Limiter, Method, Turn, Turns};
 use crate::connection::Connection;
 use crate::status::code_name;
 
@@ -78,6 +78,8 @@ pub struct Call {
     /// As what the caller was let in.
     pub authorized: Authorized,
     limiter: Limiter,
+    /// Who is served first, and what this call has said of itself.
+    turns: Option<(Arc<Turns>, Class)>,
     audit: Audit,
     audited: Mutex<Audited>,
     /// What audit records say of a caller of this host; found while it certainly runs.
@@ -128,10 +130,11 @@ impl Call {
         host: Option<String>,
         authorized: Authorized,
         limiter: Limiter,
+        turns: Option<(Arc<Turns>, Class)>,
         audit: Audit,
     ) -> Self {
         let caller = if audit.is_on() { caller_of(&connection) } else { Fields::new() };
-        Self { method, connection, host, authorized, limiter, audit, audited: Mutex::default(), caller }
+        Self { method, connection, host, authorized, limiter, turns, audit, audited: Mutex::default(), caller }
     }
 
     /// The call that a request belongs to.
@@ -159,6 +162,29 @@ impl Call {
     /// RESOURCE_EXHAUSTED, with a text that begins with `rejecting request due to`.
     pub async fn admit(&self, count: u32) -> Result<(), Status> {
         self.limiter.admit(count).await
+    }
+
+    /// Waits until it is this call's turn to be worked on. To be asked for when all is there that is worked on, since a peer
+    /// that keeps the server waiting must not keep others waiting.
+    ///
+    /// # Errors
+    /// RESOURCE_EXHAUSTED, with the time after which to come again.
+    pub async fn turn(&self) -> Result<Turn, Status> {
+        match &self.turns {
+            Some((turns, class)) => turns.turn(*class).await,
+            None => Ok(Turn::always()),
+        }
+    }
+
+    /// The same for an attestation, whatever the call says of itself.
+    ///
+    /// # Errors
+    /// As [`Call::turn`].
+    pub async fn turn_to_attest(&self) -> Result<Turn, Status> {
+        match &self.turns {
+            Some((turns, _)) => turns.turn(Class::Attestation).await,
+            None => Ok(Turn::always()),
+        }
     }
 
     /// Adds a field to the call's audit value.

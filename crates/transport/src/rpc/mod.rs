@@ -8,6 +8,7 @@ mod call;
 mod limits;
 mod method;
 mod oversize;
+mod turns;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -33,6 +34,7 @@ use call::Named;
 pub use call::{Audit, Authorized, Call, Fields};
 pub use limits::{Buckets, Limiter, Limits, Rate};
 pub use method::{Method, Methods, ServiceName};
+pub use turns::{Class, Turn, Turns};
 
 /// Decides who may call what, for the third layer.
 #[async_trait]
@@ -64,6 +66,8 @@ pub struct Layers {
     limits: watch::Receiver<Arc<Limits>>,
     audit: Audit,
     bounds: Bounds,
+    /// None where all are served at once.
+    turns: Option<Arc<Turns>>,
     /// Whom a call's log lines name.
     named: Named,
 }
@@ -77,7 +81,12 @@ impl Layers {
         audit: Audit,
         bounds: Bounds,
     ) -> Self {
-        Self { methods: Arc::new(methods), authorize, limits, audit, bounds, named: Named::Request }
+        Self { methods: Arc::new(methods), authorize, limits, audit, bounds, turns: None, named: Named::Request }
+    }
+
+    /// Handlers that ask for their turn get it one after the other, by what their calls are for.
+    pub fn in_turns(self, turns: Arc<Turns>) -> Self {
+        Self { turns: Some(turns), ..self }
     }
 
     /// Log lines name the process that calls, as an agent's do, and not the request and what it was let in as.
@@ -197,7 +206,8 @@ impl Layers {
         let limiter = self.limits.borrow().limiter(method, &connection, request.headers());
         // 5. audit: the handler fills it, the end of the answer writes it
         let host = request.uri().authority().filter(|name| name.port().is_some()).map(|name| name.host().to_owned());
-        let call = Arc::new(Call::new(method, connection, host, authorized, limiter, self.audit));
+        let turns = self.turns.map(|turns| (turns, Class::said_in(request.headers())));
+        let call = Arc::new(Call::new(method, connection, host, authorized, limiter, turns, self.audit));
         request.extensions_mut().insert(Arc::clone(&call));
 
         let Ok(response) = inner.call(request).await;

@@ -34,7 +34,7 @@ fn an_svid_of_a_tainted_authority_is_shown_until_the_next_one_is_there() {
     assert!(Arc::ptr_eq(&shown(&mut subscription).unwrap(), &first));
     assert_eq!(mint(&new, &mut store), ["a"]);
     assert!(!Arc::ptr_eq(&shown(&mut subscription).unwrap(), &first));
-    assert!(store.take_due(now(), usize::MAX).is_empty());
+    assert!(take_due(&mut store, now()).is_empty());
 }
 
 #[test]
@@ -44,12 +44,12 @@ fn an_svid_of_a_tainted_authority_is_withdrawn_when_no_other_can_be_had() {
     let mut subscription = cache.subscribe(selectors(&["unix:uid:1"]));
     store.put_bundle(tainting(&ca));
     store.publish(now());
-    assert_eq!(sorted(&store.take_due(now(), usize::MAX)), ["a"]);
+    assert_eq!(sorted(&take_due(&mut store, now())), ["a"]);
     store.not_minted("a");
     store.publish(now());
     assert!(shown(&mut subscription).is_none());
     // It is still asked for.
-    assert_eq!(sorted(&store.take_due(now(), usize::MAX)), ["a"]);
+    assert_eq!(sorted(&take_due(&mut store, now())), ["a"]);
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn the_taint_of_one_authority_leaves_the_svids_of_others() {
     let (_cache, mut store) = one(&our_ca());
     store.put_bundle(tainting(&our_ca()));
     store.publish(now());
-    assert!(store.take_due(now(), usize::MAX).is_empty());
+    assert!(take_due(&mut store, now()).is_empty());
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn an_svid_that_ends_before_it_is_renewed_is_withdrawn() {
     store.publish(end);
     assert!(shown(&mut subscription).is_none() && subscription.latest().has_identity());
     assert_eq!(store.first_end(), None);
-    assert_eq!(sorted(&store.take_due(end, usize::MAX)), ["a"]);
+    assert_eq!(sorted(&take_due(&mut store, end)), ["a"]);
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn who_comes_after_an_svid_was_withdrawn_does_not_wait_for_it() {
     let (cache, mut store) = one(&ca);
     put(&mut store, of(&ca, "b", &["unix:uid:1"]));
     let later = ca.svid("/b", now()..now() + HOUR * 2);
-    assert_eq!(sorted(&store.take_due(now(), usize::MAX)), ["b"]);
+    assert_eq!(sorted(&take_due(&mut store, now())), ["b"]);
     let lasting = Svid { chain: later.chain, ..svid(&ca, &store, "b", now() + HOUR) };
     store.minted(&"b".into(), lasting);
     store.publish(now() + HOUR);
@@ -134,5 +134,5 @@ fn who_waits_comes_first() {
     put(&mut store, of(&ca, "waited-on", &["unix:uid:2"]));
     store.publish(now());
     let _waiting = cache.subscribe(selectors(&["unix:uid:2"]));
-    assert_eq!(sorted(&store.take_due(now(), 1)), ["waited-on"]);
+    assert_eq!(sorted(&store.take_due(now(), 1).1), ["waited-on"]);
 }

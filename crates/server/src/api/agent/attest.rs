@@ -17,7 +17,7 @@ use steeple_proto::spire::api::server::agent::v1::{
 use steeple_proto::spire::api::types;
 use steeple_spiffe::{SpiffeId, x509};
 use steeple_transport::connection::Connection;
-use steeple_transport::rpc::Call;
+use steeple_transport::rpc::{Call, Turn};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codegen::BoxStream;
@@ -79,14 +79,15 @@ impl Attestation {
         challenges: mpsc::Sender<AttestAgentResponse>,
     ) -> Result<AttestAgentResponse, Status> {
         let (data, csr) = self.first_message(&mut messages).await?;
+        let turn = self.call.turn_to_attest().await?;
         let csr = CertificateRequest::parse_and_verify(&csr);
         let types::AttestationData { r#type: kind, payload } = data;
         self.call.audit("node_attestor_type", &kind);
         let span = error_span!(target: "api", "attestation", node_attestor_type = kind);
         let attesting = async {
-            let mut attested = match kind.as_str() {
-                "join_token" => self.redeem(&payload, &csr).await?,
-                kind => self.ask_plugin(kind, payload, messages, challenges).await?,
+            let (mut attested, _turn) = match kind.as_str() {
+                "join_token" => (self.redeem(&payload, &csr).await?, Some(turn)),
+                kind => self.ask_plugin(kind, payload, messages, challenges, turn).await?,
             };
             if self.id_as_selector {
                 attested.selectors.push(Selector::new("spiffe_id", attested.id.as_str()));
@@ -104,7 +105,8 @@ impl Attestation {
         payload: Vec<u8>,
         messages: Streaming<AttestAgentRequest>,
         challenges: mpsc::Sender<AttestAgentResponse>,
-    ) -> Result<Attested, Status> {
+        turn: Turn,
+    ) -> Result<(Attested, Option<Turn>), Status> {
         let Some(attestor) = self.attestors.iter().find(|attestor| attestor.name() == kind) else {
             let message = format!("could not find node attestor type {kind:?}");
             let refused = Status::failed_precondition(format!("error getting node attestor: {message}"));
@@ -115,7 +117,7 @@ impl Attestation {
             Connection::Local(_) => None,
         };
         let evidence = Evidence { payload, client_ip, untrusted_host: self.call.host.clone() };
-        let mut agent = Agent { messages, challenges, rounds: 0 };
+        let mut agent = Agent { messages, challenges, rounds: 0, call: &self.call, turn: Some(turn) };
         let attested = self.parts.clock.within(WHOLE, attestor.attest(evidence, &mut agent)).await;
         let attested = attested.unwrap_or_else(|| {
             Err(PluginError { code: Code::DeadlineExceeded, message: "attestation took too long".to_owned() })
@@ -129,7 +131,7 @@ impl Attestation {
             return Err(status::internal("invalid agent ID", foreign));
         }
         let selectors = selector_values.iter().map(|value| Selector::new(kind, value)).collect();
-        Ok(Attested { id, selectors, can_reattest, token: None })
+        Ok((Attested { id, selectors, can_reattest, token: None }, agent.turn))
     }
 
     async fn first_message(
@@ -271,14 +273,17 @@ fn banned() -> Status {
 }
 
 /// The agent, as a plugin talks to it.
-struct Agent {
+struct Agent<'a> {
     messages: Streaming<AttestAgentRequest>,
     challenges: mpsc::Sender<AttestAgentResponse>,
     rounds: usize,
+    call: &'a Call,
+    /// None while it is the agent's turn.
+    turn: Option<Turn>,
 }
 
 #[async_trait]
-impl ChallengeStream for Agent {
+impl ChallengeStream for Agent<'_> {
     async fn ask(&mut self, challenge: Vec<u8>) -> Result<Vec<u8>, PluginError> {
         self.rounds += 1;
         if self.rounds > ROUNDS {
@@ -286,8 +291,13 @@ impl ChallengeStream for Agent {
         }
         let challenge = AttestAgentResponse { step: Some(attest_agent_response::Step::Challenge(challenge)) };
         let gone = |what: &str| PluginError::invalid_argument(format!("failed to receive request from stream: {what}"));
+        self.turn = None;
         self.challenges.send(challenge).await.map_err(|_| gone("the agent has gone"))?;
-        let message = match self.messages.next().await {
+        let message = self.messages.next().await;
+        let turn = self.call.turn_to_attest().await;
+        self.turn =
+            Some(turn.map_err(|status| PluginError { code: status.code(), message: status.message().to_owned() })?);
+        let message = match message {
             Some(Ok(message)) => message,
             Some(Err(error)) => return Err(gone(error.message())),
             None => return Err(gone("EOF")),
