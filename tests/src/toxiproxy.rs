@@ -1,8 +1,6 @@
 //! Toxiproxy (github.com/Shopify/toxiproxy): a wire between a server and its database that is slow, breaks, or says nothing.
 
-use std::env;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -25,6 +23,7 @@ impl Toxiproxy {
     /// It does not build or start, or nothing can build it where everything must run.
     pub async fn before(port: u16, case: &str, scratch: &Scratch) -> Result<Option<Self>> {
         static BUILT: OnceLock<Result<Option<PathBuf>, String>> = OnceLock::new();
+        let build = || foreign::go_program("toxiproxy", "github.com/Shopify/toxiproxy/v2/cmd/server");
         let program = match BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}"))) {
             Ok(Some(program)) => program,
             Ok(None) => return cannot_run_here(case, "there is no `go` for Toxiproxy").map(|()| None),
@@ -84,19 +83,4 @@ impl Toxiproxy {
         ensure!((200..300).contains(&status), "{what}: {status}: {text}");
         Ok(serde_json::from_str(&text)?)
     }
-}
-
-/// Of the version and with the checksums that `tests/toxiproxy` names, into cargo's directory.
-fn build() -> Result<Option<PathBuf>> {
-    if foreign::is_missing("go") {
-        return Ok(None);
-    }
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("toxiproxy");
-    // Tests run from `target/PROFILE/deps`.
-    let test = env::current_exe()?;
-    let into = test.parent().context("this test has no directory")?.join("steeple-toxiproxy");
-    let mut build = Command::new("go");
-    build.args(["build", "-o"]).arg(&into).arg("github.com/Shopify/toxiproxy/v2/cmd/server").current_dir(source);
-    foreign::run(&mut build)?;
-    Ok(Some(into))
 }

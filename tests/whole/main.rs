@@ -37,6 +37,8 @@ mod openssl;
 #[cfg(test)]
 mod outage;
 #[cfg(test)]
+mod policy;
+#[cfg(test)]
 mod proxy;
 #[cfg(test)]
 mod recorded;

@@ -306,6 +306,7 @@ mod tests {
     use tonic::Status;
 
     use super::*;
+    use crate::authpolicy::Rules;
     use crate::limits::RateLimits;
 
     /// The frames of HTTP/2 (RFC 9113) that matter here.
@@ -331,6 +332,7 @@ mod tests {
         let (shutdown, clock) = (Shutdown::new(), Clock::system());
         let settings = Settings::new(
             Vec::new(),
+            Rules::standard(),
             RateLimits { attestation: false, signing: false },
             KeyExchange::PreferPostQuantum,
             &clock,

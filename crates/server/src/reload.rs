@@ -15,6 +15,7 @@ use steeple_transport::rpc::Limits;
 use tokio::sync::Mutex;
 use tracing::{error, info};
 
+use crate::authpolicy::{PolicyError, Rules};
 use crate::config::Config;
 use crate::limits;
 use crate::settings::Settings;
@@ -26,8 +27,9 @@ pub type Reread = Arc<dyn Fn() -> Result<Config, String> + Send + Sync>;
 const CONFIGURATION: Check = Check { name: "server.configuration", field: "reload_err" };
 
 /// Settings that can change while the server runs, or what they begin with. Plugins that can are known to [`Loaded`].
-const LIVE: [&str; 4] =
-    ["server.admin_ids", "server.experimental.require_pq_kem", "server.log_level", "server.ratelimit."];
+const LIVE: [&str; 5] =
+    ["server.admin_ids", "server.experimental.require_pq_kem", "server.log_level", "server.ratelimit.", POLICY];
+const POLICY: &str = "server.experimental.auth_opa_policy_engine";
 
 /// Why a configuration was not taken over.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +40,9 @@ pub(crate) enum ReloadError {
     /// It is for another trust domain.
     #[error("the configuration is for another trust domain, {0}")]
     OtherTrustDomain(String),
+    /// The policy cannot be used.
+    #[error("the configuration is refused: unable to obtain authpolicy engine: {0}")]
+    Policy(#[from] PolicyError),
     /// A plugin refuses what is for it.
     #[error("the configuration is refused: {0}")]
     Plugins(#[from] LoadError),
@@ -129,15 +134,21 @@ impl Reload {
             if config.trust_domain != *trust_domain {
                 return Err(ReloadError::OtherTrustDomain(config.trust_domain.name().to_owned()));
             }
+            let rules = Rules::load(&config.policy)?;
             let renewed = loaded.renewed(&config.plugins, trust_domain, host)?;
-            Ok((config, renewed))
+            Ok((config, rules, renewed))
         });
-        let (config, renewed) = read.await.map_err(|_| ReloadError::Ended)??;
+        let (config, rules, renewed) = read.await.map_err(|_| ReloadError::Ended)??;
 
         let plugins: Vec<_> = renewed.iter().map(|plugin| plugin.setting()).collect();
         let mut changed = running.stated.changed(&config.stated);
         // A file of its own that a plugin has may say something else though the daemon's file does not.
         changed.extend(plugins.iter().filter(|plugin| !changed.contains(plugin)).cloned().collect::<Vec<_>>());
+        // The same goes for the files of a policy.
+        let has_policy = changed.iter().any(|setting| setting.starts_with(POLICY));
+        if !has_policy && self.0.settings.policy.borrow().files() != rules.files() {
+            changed.push(POLICY.to_owned());
+        }
         changed.sort_unstable();
         let is_live = |setting: &str| {
             LIVE.iter().any(|live| setting.starts_with(live)) || plugins.iter().any(|plugin| plugin == setting)
@@ -153,6 +164,9 @@ impl Reload {
         let Inner { settings, log, host, .. } = &*self.0;
         if has("server.admin_ids") {
             settings.admin_ids.send_replace(config.admin_ids.into());
+        }
+        if has(POLICY) {
+            settings.policy.send_replace(Arc::new(rules));
         }
         // What each peer has used up would be forgotten.
         if has("server.ratelimit.") {

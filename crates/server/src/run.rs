@@ -22,6 +22,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::api::Parts;
 use crate::api::store::Told;
+use crate::authpolicy::{PolicyError, Rules};
 use crate::ca::authorities::Authorities;
 use crate::ca::sign::Signing;
 use crate::ca::{Ca, CaError, Orders, Rotation};
@@ -72,6 +73,9 @@ pub enum RunError {
     /// The server's own SVID could not be made.
     #[error(transparent)]
     Svid(#[from] SvidError),
+    /// The policy cannot be used.
+    #[error("unable to obtain authpolicy engine: {0}")]
+    Policy(#[from] PolicyError),
     /// The server cannot listen.
     #[error(transparent)]
     Endpoints(#[from] EndpointsError),
@@ -199,6 +203,7 @@ async fn start(
         SvidRotation::start(&trust_domain, x509_key_type, Arc::clone(&ca), clock.clone()).await?;
 
     // What is authorized.
+    let policy = Rules::load(&config.policy)?;
     info!(target: "endpoints", "Building in-memory entry cache");
     let mut feed = store.feed().comparing_every(config.compare_every);
     let (differences, found) = watch::channel(0);
@@ -231,7 +236,7 @@ async fn start(
         freshness: freshness.clone(),
         clock: clock.clone(),
     };
-    let settings = Settings::new(config.admin_ids, config.rate_limits, config.key_exchange, &clock);
+    let settings = Settings::new(config.admin_ids, policy, config.rate_limits, config.key_exchange, &clock);
     let reload = Reload::new(reload::Parts {
         reread,
         stated: config.stated,

@@ -10,7 +10,7 @@ use steeple_transport::rpc::Limits;
 use steeple_transport::tls::KeyExchange;
 use tokio::sync::watch;
 
-use crate::authpolicy::Table;
+use crate::authpolicy::Rules;
 use crate::limits::{self, RateLimits};
 
 /// The settings of one server; clones change together.
@@ -19,7 +19,7 @@ pub struct Settings {
     /// `admin_ids`
     pub admin_ids: watch::Sender<Arc<[SpiffeId]>>,
     /// Who may call what.
-    pub policy: watch::Sender<Arc<Table>>,
+    pub policy: watch::Sender<Arc<Rules>>,
     /// `ratelimit`
     pub limits: watch::Sender<Arc<Limits>>,
     /// `experimental.require_pq_kem`
@@ -27,11 +27,17 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// As the configuration has them, with the default policy.
-    pub fn new(admin_ids: Vec<SpiffeId>, rates: RateLimits, key_exchange: KeyExchange, clock: &Clock) -> Self {
+    /// As the configuration has them.
+    pub fn new(
+        admin_ids: Vec<SpiffeId>,
+        policy: Rules,
+        rates: RateLimits,
+        key_exchange: KeyExchange,
+        clock: &Clock,
+    ) -> Self {
         Self {
             admin_ids: watch::Sender::new(admin_ids.into()),
-            policy: watch::Sender::new(Arc::new(Table::standard())),
+            policy: watch::Sender::new(Arc::new(policy)),
             limits: watch::Sender::new(Limits::new(limits::rates(rates), clock)),
             key_exchange: watch::Sender::new(key_exchange),
         }

@@ -19,6 +19,7 @@ mod running;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use steeple_server::authpolicy::{Files, Source};
 use steeple_testkit::calls::{Action, Place, Record, Records};
 use steeple_transport::tls::Credential;
 use tonic::transport::Channel;
@@ -95,23 +96,37 @@ async fn authz() {
     replay("authz").await;
 }
 
+/// The default policy, from files.
+#[tokio::test]
+async fn authz_by_a_policy_in_rego() {
+    let conf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../conf/server");
+    let data = Some(conf.join("policy_data.json"));
+    replay_by("authz", Source::Files(Files { rego: conf.join("policy.rego"), data })).await;
+}
+
 async fn replay(name: &str) {
+    replay_by(name, Source::Standard).await;
+}
+
+async fn replay_by(name: &str, policy: Source) {
     let records = Records {
         dir: data(""),
         descriptors: &[steeple_proto::descriptors::PACKAGED, tonic_health::pb::FILE_DESCRIPTOR_SET],
         unbuilt: &[],
         is_reference: false,
     };
-    let mut servers = Servers::default();
+    let mut servers = Servers { policy, running: BTreeMap::new() };
     println!("{}", records.replay(name, &mut servers).await);
-    for running in servers.0.into_values() {
+    for running in servers.running.into_values() {
         running.stop().await;
     }
 }
 
 /// Those that a file has started, by the names of their processes.
-#[derive(Default)]
-struct Servers(BTreeMap<String, Running>);
+struct Servers {
+    policy: Source,
+    running: BTreeMap<String, Running>,
+}
 
 impl Servers {
     /// The one that is called unless a record names another one.
@@ -120,7 +135,7 @@ impl Servers {
     }
 
     fn of(&self, process: &str) -> &Running {
-        self.0.get(process).expect("the server was started")
+        self.running.get(process).expect("the server was started")
     }
 }
 
@@ -128,7 +143,8 @@ impl Place for Servers {
     async fn act(&mut self, action: &Action, next: &Record) {
         match (action.action.as_str(), action.process.as_str()) {
             ("start-server", process) => {
-                self.0.insert(process.to_owned(), Running::start(&action.conf).await);
+                let running = Running::start(&action.conf, self.policy.clone()).await;
+                self.running.insert(process.to_owned(), running);
             }
             // There is no agent here: what it has done is done.
             ("start-agent", "agent-pop") => {

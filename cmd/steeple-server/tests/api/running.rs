@@ -8,6 +8,7 @@ use std::time::Duration;
 use steeple_datastore::{DataStore, Options};
 use steeple_runtime::logging::{Log, Options as LogOptions};
 use steeple_runtime::{Clock, Shutdown};
+use steeple_server::authpolicy::Source;
 use steeple_server::config::{Config, Flags};
 use steeple_spiffe::SpiffeId;
 use steeple_testkit::calls::with_ports;
@@ -31,14 +32,14 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Starts a server with a recorded configuration.
-    pub(crate) async fn start(conf: &str) -> Self {
+    /// Starts a server with a recorded configuration, but for its policy.
+    pub(crate) async fn start(conf: &str, policy: Source) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
         let text = std::fs::read_to_string(data(conf)).unwrap();
         let text = text.replace("${dir}", dir.path().to_str().unwrap()).replace("${port}", &port.to_string());
         let text = with_ports(&text).replace("${inputs}", data("").to_str().unwrap());
-        let config = Config::parse(&text, conf, Flags::default()).unwrap();
+        let config = Config { policy, ..Config::parse(&text, conf, Flags::default()).unwrap() };
         let database = dir.path().join("data/datastore.sqlite3");
         let log = LogOptions { file: Some(dir.path().join("log")), ..config.log.clone() };
         let log = Log::open(log, Clock::system()).unwrap();

@@ -74,7 +74,6 @@ const LATER: &[(&str, &str)] = &[
     ("validate-server-plugin-bad-checksum", EXTERNAL),
     ("validate-server-plugin-short-checksum", EXTERNAL),
     ("validate-server-plugin-cmd-missing", EXTERNAL),
-    ("run-server-bad-opa-path", "`auth_opa_policy_engine`"),
     ("run-server-m3-single-block-two-keys", "sinks of metrics"),
 ];
 

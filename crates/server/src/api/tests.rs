@@ -39,7 +39,7 @@ use tonic::service::Routes;
 use tower::{Layer, Service};
 
 use super::*;
-use crate::authpolicy::{Policy, local_services};
+use crate::authpolicy::{Policy, Rules, local_services};
 use crate::ca::authorities::Authorities;
 use crate::ca::sign::{Lifetimes, Signing};
 use crate::ca::{CaConfig, CaSubject, Rotation};
@@ -175,6 +175,7 @@ impl Served {
         let index = Arc::new(index);
         let settings = Settings::new(
             Vec::new(),
+            Rules::standard(),
             RateLimits { attestation: false, signing: false },
             KeyExchange::PreferPostQuantum,
             clock,

@@ -1,6 +1,8 @@
-//! Who may call what: the default policy as a table, and the order in which a caller's classes are tried.
+//! Who may call what: the default policy as a table, or one that an operator has written in Rego; and the order in which
+//! a caller's classes are tried.
 
 mod agents;
+mod rego;
 mod table;
 
 use std::sync::Arc;
@@ -23,14 +25,70 @@ use crate::entries::Index;
 use crate::freshness::{Freshness, come_again};
 use crate::settings::Settings;
 pub use agents::Agents;
+use rego::Contents;
+pub use rego::{Files, PolicyError, Rego, Unanswered};
 use table::Classes;
 pub use table::Table;
 pub(crate) use table::{local_services, network_services};
 
+/// Where a policy comes from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// Nothing is configured: the default policy.
+    Standard,
+    /// A block without files, with which no server starts.
+    Nowhere,
+    /// An operator's own.
+    Files(Files),
+}
+
+/// Which classes of callers may call what.
+#[derive(Debug)]
+pub enum Rules {
+    /// The default policy.
+    Table(Table),
+    /// An operator's own.
+    Rego(Rego),
+}
+
+impl Rules {
+    /// The default policy.
+    pub fn standard() -> Self {
+        Self::Table(Table::standard())
+    }
+
+    /// What the configuration asks for.
+    ///
+    /// # Errors
+    /// See [`PolicyError`].
+    pub fn load(source: &Source) -> Result<Self, PolicyError> {
+        match source {
+            Source::Standard => Ok(Self::standard()),
+            Source::Nowhere => Err(PolicyError::NoProvider),
+            Source::Files(files) => Ok(Self::Rego(Rego::load(files)?)),
+        }
+    }
+
+    /// What the files of an operator's own say; None of the default policy.
+    pub(crate) fn files(&self) -> Option<&Contents> {
+        match self {
+            Self::Table(_) => None,
+            Self::Rego(policy) => Some(policy.contents()),
+        }
+    }
+
+    async fn classes_of(&self, call: &Incoming<'_>) -> Result<Classes, Status> {
+        match self {
+            Self::Table(table) => Ok(table.classes_of(&call.method.path)),
+            Self::Rego(policy) => policy.classes_of(call).await,
+        }
+    }
+}
+
 /// The policy of one server.
 pub struct Policy {
     store: DataStore,
-    table: watch::Receiver<Arc<Table>>,
+    rules: watch::Receiver<Arc<Rules>>,
     admin_ids: watch::Receiver<Arc<[SpiffeId]>>,
     agents: Arc<Agents>,
     freshness: Freshness,
@@ -46,13 +104,14 @@ impl Policy {
         clock: Clock,
     ) -> (Self, Arc<Agents>) {
         let agents = Arc::new(Agents::new(store.clone(), index, freshness.clone(), clock));
-        let (table, admin_ids) = (settings.policy.subscribe(), settings.admin_ids.subscribe());
-        (Self { store, table, admin_ids, agents: Arc::clone(&agents), freshness }, agents)
+        let (rules, admin_ids) = (settings.policy.subscribe(), settings.admin_ids.subscribe());
+        (Self { store, rules, admin_ids, agents: Arc::clone(&agents), freshness }, agents)
     }
 
     /// The first class that fits, in the reference's order.
     async fn classify(&self, request: &Incoming<'_>) -> Result<Authorized, Status> {
-        let allowed = self.table.borrow().classes_of(&request.method.path);
+        let rules = Arc::clone(&self.rules.borrow());
+        let allowed = rules.classes_of(request).await?;
         if allowed.has(Classes::ANY) {
             return Ok(Authorized::Nobody);
         }
@@ -118,6 +177,13 @@ impl Authorize for Policy {
             }
             denied(request.method, &refusal)
         })
+    }
+
+    fn reads(&self, method: &Method) -> bool {
+        match &**self.rules.borrow() {
+            Rules::Table(_) => false,
+            Rules::Rego(policy) => policy.reads(method),
+        }
     }
 }
 

@@ -15,9 +15,9 @@ impl Classes {
     pub(super) const AGENT: Self = Self(8);
     pub(super) const DOWNSTREAM: Self = Self(16);
 
-    const NONE: Self = Self(0);
+    pub(super) const NONE: Self = Self(0);
 
-    const fn and(self, other: Self) -> Self {
+    pub(super) const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 

@@ -81,7 +81,7 @@ impl CaSubject {
 #[serde(default)]
 pub(super) struct Experimental {
     pub(super) agent_spiffe_id_as_selector: bool,
-    pub(super) auth_opa_policy_engine: Option<IgnoredAny>,
+    pub(super) auth_opa_policy_engine: Option<PolicyEngine>,
     pub(super) cache_reload_interval: String,
     pub(super) event_timeout: String,
     pub(super) events_based_cache: bool,
@@ -94,6 +94,21 @@ pub(super) struct Experimental {
     pub(super) steeple: Option<Steeple>,
     pub(super) wit_issuer: String,
     pub(super) wit_key_type: String,
+}
+
+/// `server.experimental.auth_opa_policy_engine`
+#[derive(Debug, Default, Deserialize, PartialEq)]
+#[serde(default)]
+pub(super) struct PolicyEngine {
+    pub(super) local: Option<PolicyFiles>,
+}
+
+/// `server.experimental.auth_opa_policy_engine.local`
+#[derive(Debug, Default, Deserialize, PartialEq)]
+#[serde(default)]
+pub(super) struct PolicyFiles {
+    pub(super) policy_data_path: String,
+    pub(super) rego_path: String,
 }
 
 /// `server.experimental.steeple`: what the reference does not know, and ignores.

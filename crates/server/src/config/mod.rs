@@ -25,13 +25,14 @@ use steeple_transport::health;
 use steeple_transport::listen::Proxies;
 use steeple_transport::tls::KeyExchange;
 
+use crate::authpolicy::{Files, Source};
 use crate::ca::sign::Lifetimes;
 use crate::ca::{CaConfig, CaSubject};
 use crate::freshness::MAX_STALENESS;
 use crate::limits::RateLimits;
 pub use crate::prune::NodePruning;
 pub use error::{ConfigError, WithoutDataStore};
-use file::{Experimental, File, Server};
+use file::{Experimental, File, PolicyEngine, PolicyFiles, Server};
 
 /// A server's configuration.
 #[derive(Debug)]
@@ -50,6 +51,8 @@ pub struct Config {
     pub admin_ids: Vec<SpiffeId>,
     /// `audit_log_enabled`
     pub audit_log_enabled: bool,
+    /// `experimental.auth_opa_policy_engine`
+    pub policy: Source,
     /// `ratelimit`
     pub rate_limits: RateLimits,
     /// `ca_*`, `jwt_key_type` and `experimental.wit_key_type`
@@ -200,6 +203,7 @@ impl Config {
             log,
             admin_ids,
             audit_log_enabled: server.audit_log_enabled,
+            policy: policy(server.experimental.auth_opa_policy_engine),
             rate_limits: RateLimits {
                 attestation: server.ratelimit.attestation.unwrap_or(true),
                 signing: server.ratelimit.signing.unwrap_or(true),
@@ -364,6 +368,18 @@ fn lifetimes(server: &Server) -> Result<Lifetimes, ConfigError> {
     let jwt_svid = ttl(&server.default_jwt_svid_ttl, "default JWT SVID ttl", Duration::from_secs(5 * 60))?;
     let ca = ttl(&server.ca_ttl, "default CA ttl", HOUR * 24)?;
     Ok(Lifetimes { x509_svid, jwt_svid, agent: if agent.is_zero() { x509_svid } else { agent }, ca })
+}
+
+/// Whether the files can be used is found out at the start, as in the reference.
+fn policy(block: Option<PolicyEngine>) -> Source {
+    match block {
+        None => Source::Standard,
+        Some(PolicyEngine { local: None }) => Source::Nowhere,
+        Some(PolicyEngine { local: Some(PolicyFiles { rego_path, policy_data_path }) }) => {
+            let data = (!policy_data_path.is_empty()).then(|| policy_data_path.into());
+            Source::Files(Files { rego: rego_path.into(), data })
+        }
+    }
 }
 
 fn ca(server: &Server, ttl: Duration) -> Result<CaConfig, ConfigError> {

@@ -9,12 +9,10 @@ use super::file::File;
 pub(super) fn of(file: &File) -> Vec<String> {
     let File { server, plugins: _, telemetry, health_checks: _ } = file;
     let federation = server.federation.as_ref();
-    let experimental = &server.experimental;
     [
         (telemetry.as_ref().is_some_and(Telemetry::asks), "telemetry"),
         (federation.is_some_and(|it| it.bundle_endpoint.is_some()), "federation.bundle_endpoint"),
         (federation.is_some_and(|it| it.federates_with.is_some()), "federation.federates_with"),
-        (experimental.auth_opa_policy_engine.is_some(), "experimental.auth_opa_policy_engine"),
         (server.profiling_enabled, "profiling_enabled"),
     ]
     .into_iter()

@@ -5,6 +5,7 @@ use steeple_runtime::logging::Level;
 use steeple_transport::tls::KeyExchange;
 
 use super::*;
+use crate::authpolicy::Rules;
 use crate::config::Flags;
 use crate::health;
 
@@ -35,7 +36,9 @@ impl Place {
         let config = parsed(&conf("")).unwrap();
         let log = steeple_runtime::logging::Options { file: Some(dir.path().join("log")), ..config.log };
         let log = Log::open(log, Clock::system()).unwrap();
-        let settings = Settings::new(config.admin_ids, config.rate_limits, config.key_exchange, &Clock::system());
+        let rules = Rules::load(&config.policy).unwrap();
+        let (rates, exchange) = (config.rate_limits, config.key_exchange);
+        let settings = Settings::new(config.admin_ids, rules, rates, exchange, &Clock::system());
         let text = Arc::new(StdMutex::new(conf("")));
         let reread: Reread = {
             let text = Arc::clone(&text);
@@ -88,6 +91,34 @@ async fn each_setting_that_can_change_does() {
     limits.mark_unchanged();
     changed("ratelimit { signing = false } log_level = \"WARN\"", "server.log_level").await;
     assert!(!limits.has_changed().unwrap(), "what peers have used up is forgotten for nothing");
+}
+
+#[tokio::test]
+async fn a_policy_changes_with_its_files_and_one_that_cannot_be_used_changes_nothing() {
+    let (place, dir) = (Place::new(), tempfile::tempdir().unwrap());
+    let path = dir.path().join("policy.rego");
+    let write = |allow: bool| {
+        let members = ["allow_if_admin", "allow_if_local", "allow_if_downstream", "allow_if_agent"];
+        let members: String = members.iter().map(|name| format!(", \"{name}\": false")).collect();
+        std::fs::write(&path, format!("package spire\n\nresult := {{\"allow\": {allow}{members}}}\n")).unwrap();
+    };
+    let local = format!("local {{ rego_path = \"{}\" }}", path.display());
+    let keys = format!("experimental {{ auth_opa_policy_engine {{ {local} }} }}");
+    let mut policy = place.settings.policy.subscribe();
+    let refused = place.with(&keys).await.unwrap_err();
+    assert!(refused.contains("unable to obtain authpolicy engine: open "), "{refused}");
+    assert!(!policy.has_changed().unwrap());
+
+    write(true);
+    assert!(place.with(&keys).await.unwrap().iter().all(|(setting, restart)| setting.starts_with(POLICY) && !restart));
+    assert!(policy.has_changed().unwrap());
+    policy.mark_unchanged();
+    assert_eq!(place.with(&keys).await.unwrap(), []);
+    assert!(!policy.has_changed().unwrap());
+    write(false);
+    assert_eq!(place.with(&keys).await.unwrap(), [(POLICY.to_owned(), false)]);
+    assert!(policy.has_changed().unwrap());
+    assert_eq!(place.with(&keys).await.unwrap(), []);
 }
 
 #[tokio::test]

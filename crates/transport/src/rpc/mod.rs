@@ -6,6 +6,7 @@ mod body;
 mod bounds;
 mod call;
 mod limits;
+mod message;
 mod method;
 mod oversize;
 mod turns;
@@ -18,6 +19,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use tokio::sync::watch;
 use tonic::body::Body;
@@ -44,6 +46,11 @@ pub trait Authorize: Send + Sync + 'static {
     /// # Errors
     /// The status that the caller gets, details included.
     async fn authorize(&self, request: Incoming<'_>) -> Result<Authorized, Status>;
+
+    /// Whether it has to see what a call of this method asks. Such calls wait here until their message has come.
+    fn reads(&self, _method: &Method) -> bool {
+        false
+    }
 }
 
 /// What authorization may look at.
@@ -55,6 +62,8 @@ pub struct Incoming<'a> {
     pub connection: &'a Connection,
     /// The call's metadata.
     pub headers: &'a HeaderMap,
+    /// The encoded message, where authorization reads it.
+    pub message: Option<&'a Bytes>,
 }
 
 /// The five layers, as a layer of tower. Methods that are not in its table meet none of them: the router behind
@@ -187,8 +196,7 @@ impl Layers {
         // 2. metrics: counted when the last byte of the answer is out
         let ending = Ending { method, started: Instant::now(), call: None, span: span.clone() };
         // 3. authorization
-        let incoming = Incoming { method, connection: &connection, headers: request.headers() };
-        let authorized = match self.authorize.authorize(incoming).await {
+        let authorized = match self.authorized(method, &connection, &mut request).await {
             Ok(authorized) => authorized,
             Err(status) => {
                 match self.named {
@@ -213,6 +221,17 @@ impl Layers {
         let Ok(response) = inner.call(request).await;
         let response = named(response, &method.path, &self.methods);
         body::watch(oversize::in_the_references_words(response), Ending { call: Some(call), ..ending })
+    }
+
+    async fn authorized(
+        &self,
+        method: &'static Method,
+        connection: &Connection,
+        request: &mut Request<Body>,
+    ) -> Result<Authorized, Status> {
+        let message = if self.authorize.reads(method) { Some(message::first(request).await?) } else { None };
+        let incoming = Incoming { method, connection, headers: request.headers(), message: message.as_ref() };
+        self.authorize.authorize(incoming).await
     }
 }
 

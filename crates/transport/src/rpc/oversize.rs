@@ -1,5 +1,7 @@
 //! Messages that are too large, in the words that clients of the reference know.
 
+use std::fmt::Display;
+
 use http::Response;
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -8,12 +10,14 @@ use tonic::{Code, Status};
 pub(super) fn in_the_references_words(response: Response<Body>) -> Response<Body> {
     let told = Status::from_header_map(response.headers()).filter(|status| status.code() == Code::OutOfRange);
     match told.and_then(|status| sizes(status.message())) {
-        Some((found, limit)) => {
-            Status::resource_exhausted(format!("grpc: received message larger than max ({found} vs. {limit})"))
-                .into_http()
-        }
+        Some((found, limit)) => too_large(found, limit).into_http(),
         None => response,
     }
+}
+
+/// The words themselves.
+pub(super) fn too_large(found: impl Display, limit: impl Display) -> Status {
+    Status::resource_exhausted(format!("grpc: received message larger than max ({found} vs. {limit})"))
 }
 
 /// What the codec found and what it allows, from its text: it gives them nowhere else.

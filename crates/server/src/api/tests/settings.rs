@@ -8,7 +8,7 @@ use steeple_transport::rpc::Limits;
 use tonic::Code;
 
 use super::*;
-use crate::authpolicy::Table;
+use crate::authpolicy::{Rules, Table};
 use crate::limits;
 
 #[tokio::test]
@@ -28,9 +28,9 @@ async fn another_policy_holds_from_the_next_call_on() {
     let api = Api::new().await;
     let fetch = async || BundleClient::new(api.anonymous()).get_bundle(GetBundleRequest::default()).await;
     fetch().await.unwrap();
-    api.settings.policy.send_replace(Arc::new(Table::closed()));
+    api.settings.policy.send_replace(Arc::new(Rules::Table(Table::closed())));
     assert_eq!(fetch().await.unwrap_err().code(), Code::PermissionDenied);
-    api.settings.policy.send_replace(Arc::new(Table::standard()));
+    api.settings.policy.send_replace(Arc::new(Rules::standard()));
     fetch().await.unwrap();
 }
 
