@@ -1,8 +1,9 @@
-//! `entry create`, `entry update`, `entry show`, `entry count` and `entry delete`.
+//! `entry create`, `entry update`, `entry show`, `entry count`, `entry delete` and `entry explain`.
 
 mod create;
 mod data;
 mod delete;
+mod explain;
 mod filter;
 mod flags;
 mod pretty;
@@ -12,6 +13,7 @@ mod written;
 
 pub(crate) use create::create;
 pub(crate) use delete::delete;
+pub(crate) use explain::explain;
 pub(crate) use show::{count, show};
 pub(crate) use update::update;
 

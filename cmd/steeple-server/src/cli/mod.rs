@@ -71,6 +71,8 @@ fn commands(program: &Program) -> Commands<Run> {
         asking("show", "bundle show", "Prints the server's own bundle", bundle::show),
     ];
     let debug = vec![asking("getinfo", "debug getinfo", "Tells how much the server has to do with", debug::get_info)];
+    let explain = (!program.is_the_reference())
+        .then(|| asking("explain", "entry explain", "Tells which entries a workload matches", entry::explain));
     let entry = vec![
         asking("count", "entry count", "Counts registration entries", entry::count),
         asking("create", "entry create", "Creates registration entries", entry::create),
@@ -127,7 +129,7 @@ fn commands(program: &Program) -> Commands<Run> {
         offline("backup", "Writes the database to an archive", backup::run),
         Command::group("bundle", bundle),
         Command::group("debug", debug),
-        Command::group("entry", entry),
+        Command::group("entry", entry.into_iter().chain(explain).collect()),
         Command::group("federation", federation),
         asking("healthcheck", "healthcheck", "Tells whether the server is healthy", healthcheck::run),
         Command::group("jwt", jwt),

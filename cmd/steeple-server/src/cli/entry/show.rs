@@ -72,7 +72,7 @@ async fn one(server: &Server, id: &str) -> anyhow::Result<types::Entry> {
     Ok(response.map_err(|status| server.failed(&status))?.into_inner())
 }
 
-async fn all(server: &Server, filter: list_entries_request::Filter) -> anyhow::Result<Vec<types::Entry>> {
+pub(super) async fn all(server: &Server, filter: list_entries_request::Filter) -> anyhow::Result<Vec<types::Entry>> {
     const PAGE_SIZE: i32 = 500;
     let mut client = EntryClient::new(server.channel());
     let (mut entries, mut page_token) = (Vec::new(), String::new());
