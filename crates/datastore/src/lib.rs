@@ -11,7 +11,8 @@
 //! | `registered_entries_events`, `attested_node_entries_events` | [`events`], read by the [`Feed`] |
 //! | `migrations` | written when the store is opened |
 //! | `steeple_used_join_tokens`, our own | [`join_tokens`] |
-//! | all of them at once | [`archive`] |
+//! | `steeple_inventory`, our own | [`inventory`] |
+//! | all of them but the last one at once | [`archive`] |
 //!
 //! Every write is a value, a [`Mutation`], and passes one door, [`DataStore::write`]. It writes its event rows in its own
 //! transaction, so that servers of both kinds, on one database, learn of each other's changes.
@@ -25,6 +26,7 @@ pub mod bundles;
 pub mod entries;
 pub mod events;
 pub mod federation;
+pub mod inventory;
 pub mod join_tokens;
 pub mod journals;
 pub mod nodes;

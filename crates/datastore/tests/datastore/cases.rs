@@ -77,6 +77,10 @@ macro_rules! suite {
                     the_newest_event_outlives_all_pruning
                     rows_that_belong_to_nothing_are_passed_over
                 }
+                inventory {
+                    records_of_each_chain_are_in_their_order_and_whole_batches
+                    records_of_days_that_are_over_are_deleted
+                }
                 schema {
                     a_new_database_has_the_references_schema
                     opening_changes_nothing_in_a_current_database

@@ -20,6 +20,7 @@ mod fixtures;
 mod formats;
 mod housekeeping;
 mod ids;
+mod inventory;
 mod journals;
 mod lists;
 mod nodes;

@@ -23,6 +23,7 @@ mod formats;
 mod gaps;
 mod housekeeping;
 mod ids;
+mod inventory;
 mod isolation;
 mod journals;
 mod limits;

@@ -5,12 +5,14 @@ use std::collections::BTreeSet;
 use regex::Regex;
 use steeple_datastore::archive::migrate;
 use steeple_datastore::entries::{CreateEntries, EntryFilter, UpdateEntries};
+use steeple_datastore::inventory::InventoryTable;
 use steeple_datastore::nodes::NodeFilter;
-use steeple_datastore::{DataStore, Match, MatchSet, Page};
+use steeple_datastore::{DataStore, Match, MatchSet, Options, Page};
 use steeple_runtime::Clock;
 
 use crate::archive::{filled, full, saved};
 use crate::formats::a_day;
+use crate::inventory::{DAY, all, row};
 use crate::opened::{entry, on_mariadb, selectors};
 use crate::unopened::{Place, Unopened, limited};
 
@@ -55,6 +57,7 @@ async fn mysql_is_asked_nothing_that_its_older_and_newer_versions_do_not_read() 
     let left = Unopened::left_behind("mysql");
     for unopened in [(&empty.place, &empty.options), (&older.place, &older.options), (&left.place, &left.options)] {
         let options = limited(unopened.0, unopened.1, "ALL").await;
+        inventory(&options).await;
         stores.push(DataStore::open(options, Clock::system()).await.unwrap());
     }
     for (store, place) in stores.iter().zip([&empty.place, &older.place, &left.place]) {
@@ -107,6 +110,17 @@ async fn go_around() {
 fn shortened(statement: String) -> String {
     let text = statement.replace("(?, ?), ", "").replace("(?, ?, ?), ", "").replace("?, ", "");
     text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The table of what was signed, made anew.
+async fn inventory(options: &Options) {
+    let mut table = InventoryTable::create(options.clone(), &Clock::system()).await.unwrap();
+    for seq in 1..=2 {
+        table.append(&[row("a", seq, DAY * seq), row("a", seq + 5, DAY * seq)]).await.unwrap();
+    }
+    table.newest("a").await.unwrap();
+    table.prune(DAY * 2).await.unwrap();
+    assert_eq!(all(&mut table).await, ["a 2", "a 7"]);
 }
 
 /// Lists and filters, batches, the feed and what it asks about gaps.
