@@ -21,6 +21,7 @@ use tonic::Status;
 use crate::ca::Ca;
 use crate::ca::sign::WorkloadX509;
 use crate::freshness::Freshness;
+use crate::inventory::Ground;
 
 /// The server's own answer to a call.
 const SERVER: Check = Check { name: "server", field: "get_bundle_err" };
@@ -103,7 +104,7 @@ impl Looks {
         let key = PrivateKey::generate(KeyType::EcP256).map_err(|error| error.to_string())?;
         let asked =
             WorkloadX509 { id: &id, public_key: key.public_key(), ttl: Some(SVID_TTL), dns_names: &[], subject: None };
-        let signed = self.clock.within(LIMIT, self.ca.sign_workload(asked)).await;
+        let signed = self.clock.within(LIMIT, Box::pin(self.ca.sign_workload(asked, Ground::Health))).await;
         match signed {
             Some(Ok(_)) => Ok(()),
             Some(Err(error)) => Err(format!("unable to sign X509 SVID: {error}")),

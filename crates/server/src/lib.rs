@@ -11,6 +11,7 @@ mod endpoints;
 mod entries;
 mod freshness;
 mod health;
+pub mod inventory;
 pub mod limits;
 mod prune;
 mod reload;

@@ -31,6 +31,7 @@ use crate::endpoints::{Endpoints, EndpointsError, Listen};
 use crate::entries::{Follower, Index, Loading};
 use crate::freshness::Freshness;
 use crate::health::{self, Looks};
+use crate::inventory::{Inventory, InventoryError};
 use crate::prune::Pruning;
 use crate::reload::{self, Reload, Reread};
 use crate::settings::Settings;
@@ -61,6 +62,9 @@ pub enum RunError {
         /// The configuration's.
         configured: String,
     },
+    /// The inventory cannot be gone on with.
+    #[error(transparent)]
+    Inventory(#[from] InventoryError),
     /// A plugin was not loaded.
     #[error(transparent)]
     Plugins(#[from] LoadError),
@@ -110,7 +114,20 @@ impl Process {
 pub async fn run(config: Config, built_ins: &ServerBuiltIns, process: Process) -> Result<(), PartFailed<RunError>> {
     let not_started = |error| PartFailed { part: "start", cause: Cause::Error(error) };
     let (port, store) = open(&config, &process.log, &process.clock).await.map_err(not_started)?;
-    let ended = with_plugins(config, built_ins, port, &store, process).await;
+    let inventory = match config.inventory.clone() {
+        Some(inventory) => Inventory::start(inventory, &config.data_dir, process.clock.clone()).await,
+        None => Ok(Inventory::default()),
+    };
+    let ended = match inventory {
+        Ok(inventory) => {
+            let stands_on = (store.clone(), inventory.clone());
+            let ended = with_plugins(config, built_ins, port, stands_on, process).await;
+            // Nothing is signed any more.
+            inventory.close().await;
+            ended
+        }
+        Err(error) => Err(not_started(error.into())),
+    };
     debug!(target: "catalog", "Closing DataStore");
     store.close().await;
     info!(target: "catalog", "DataStore closed");
@@ -153,16 +170,16 @@ async fn with_plugins(
     config: Config,
     built_ins: &ServerBuiltIns,
     port: Port,
-    store: &DataStore,
+    (store, inventory): (DataStore, Inventory),
     process: Process,
 ) -> Result<(), PartFailed<RunError>> {
     let not_started = |error| PartFailed { part: "start", cause: Cause::Error(error) };
     let host = Host::new(process.clock.clone());
-    check_trust_domain(store, config.trust_domain.name()).await.map_err(not_started)?;
+    check_trust_domain(&store, config.trust_domain.name()).await.map_err(not_started)?;
     let plugins = steeple_catalog::load::server(&config.plugins, built_ins, &config.trust_domain, &host);
     let plugins = plugins.map_err(|error| not_started(error.into()))?;
     let loaded = plugins.loaded.clone();
-    let start = start(config, plugins, host, port, store.clone(), process);
+    let start = start(config, plugins, host, port, (store, inventory), process);
     let ended = match Box::pin(start).await {
         Ok(tasks) => {
             debug!(target: "health", "Initializing health checkers");
@@ -181,7 +198,7 @@ async fn start(
     plugins: ServerPlugins,
     host: Host,
     port: Port,
-    store: DataStore,
+    (store, inventory): (DataStore, Inventory),
     process: Process,
 ) -> Result<Tasks<RunError>, RunError> {
     let Process { log, clock, signals, reread, shutdown } = process;
@@ -198,7 +215,7 @@ async fn start(
     let authorities = authorities.await.map_err(RunError::Journal)?;
     let rotation = Rotation::start(authorities, clock.clone(), health.clone()).await?;
     let ca = Ca::new(signing, config.lifetimes, config.jwt_issuer, clock.clone());
-    let ca = Arc::new(ca.with_wit_issuer(config.wit_issuer));
+    let ca = Arc::new(ca.with_wit_issuer(config.wit_issuer).with_inventory(inventory));
     let (svid_rotation, credential) =
         SvidRotation::start(&trust_domain, x509_key_type, Arc::clone(&ca), clock.clone()).await?;
 

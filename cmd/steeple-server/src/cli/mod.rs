@@ -11,6 +11,7 @@ mod federation;
 mod go_json;
 mod healthcheck;
 mod id;
+mod inventory;
 mod json;
 mod jwt;
 mod localauthority;
@@ -117,16 +118,25 @@ fn commands(program: &Program) -> Commands<Run> {
     let wit =
         wit::is_on().then(|| Command::group("wit", vec![asking("mint", "wit mint", "Makes a WIT-SVID", wit::mint)]));
     // The reference's list of commands is its own.
-    let store = (!program.is_the_reference()).then(|| {
+    let own = (!program.is_the_reference()).then(|| {
         let status =
             asking("status", "store status", "Tells how far the server is in reading its database", store::status);
-        Command::group("store", vec![status])
+        let inventory = vec![
+            offline("count", "inventory count", "Counts SVIDs that were signed", inventory::count),
+            offline("list", "inventory list", "Prints SVIDs that were signed", inventory::list),
+            offline(
+                "verify",
+                "inventory verify",
+                "Tells whether records were changed or taken away",
+                inventory::verify,
+            ),
+        ];
+        let reload = asking("reload", "reload", "Has the server read its configuration again", reload::run);
+        [Command::group("inventory", inventory), reload, Command::group("store", vec![status])]
     });
-    let reload = (!program.is_the_reference())
-        .then(|| asking("reload", "reload", "Has the server read its configuration again", reload::run));
     let always = vec![
         Command::group("agent", agent),
-        offline("backup", "Writes the database to an archive", backup::run),
+        offline("backup", "backup", "Writes the database to an archive", backup::run),
         Command::group("bundle", bundle),
         Command::group("debug", debug),
         Command::group("entry", entry.into_iter().chain(explain).collect()),
@@ -135,15 +145,16 @@ fn commands(program: &Program) -> Commands<Run> {
         Command::group("jwt", jwt),
         Command::group("localauthority", local),
         Command::group("logger", logger),
-        offline("migrate", "Copies the database into another one", migrate::run),
-        offline("restore", "Fills an empty database from an archive", restore::run),
+        offline("migrate", "migrate", "Copies the database into another one", migrate::run),
+        offline("restore", "restore", "Fills an empty database from an archive", restore::run),
         Command::new("run", "run", "Runs the server", Box::new(run::run)),
         Command::group("token", token),
         Command::group("upstreamauthority", upstream),
         Command::new("validate", "validate", "Checks a configuration file", Box::new(validate::run)),
         Command::group("x509", x509),
     ];
-    Commands::new(program.name(), always.into_iter().chain(reload).chain(store).chain(wit).collect())
+    let own = own.into_iter().flatten();
+    Commands::new(program.name(), always.into_iter().chain(own).chain(wit).collect())
 }
 
 /// The commands of `localauthority x509` and `localauthority jwt`, under the names that their usages have.
@@ -188,13 +199,14 @@ fn asking(
     Command::new(name, usage_name, synopsis, Box::new(move |_, args| ask(command(args))))
 }
 
-/// A command that works on the database itself, while no server does.
+/// A command that works on what a server has stored, and asks none.
 fn offline(
     name: &'static str,
+    usage_name: &'static str,
     synopsis: &'static str,
     command: impl AsyncFn(&Program, &[String]) -> anyhow::Result<()> + 'static,
 ) -> Command<Run> {
-    Command::new(name, name, synopsis, Box::new(move |program, args| ask(command(program, args))))
+    Command::new(name, usage_name, synopsis, Box::new(move |program, args| ask(command(program, args))))
 }
 
 /// Runs a command, and tells why it failed.

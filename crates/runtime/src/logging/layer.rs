@@ -126,6 +126,7 @@ fn subsystem_of(target: &str) -> Option<&str> {
         "workload_attestor",
         "feed",
         "agent_sync",
+        "inventory",
     ];
     SUBSYSTEMS.contains(&target).then_some(target)
 }

@@ -32,6 +32,7 @@ use super::{Parts, audited, ids, keep, status};
 use crate::authpolicy::Agents;
 use crate::ca::sign::expires_at;
 use crate::entries::{api_id, api_selector};
+use crate::inventory::Ground;
 
 /// The longest version that an agent may report, in bytes.
 const VERSION: usize = 255;
@@ -184,7 +185,7 @@ impl Agent for Service {
         let csr = CertificateRequest::parse_and_verify(&params.csr)
             .map_err(|error| status::invalid("failed to parse CSR", error))?;
         info!(target: "api", "Renewing agent SVID");
-        let chain = self.parts.ca.sign_agent(id, &csr.public_key).await;
+        let chain = self.parts.ca.sign_agent(id, &csr.public_key, Ground::Renewal).await;
         let chain = chain.map_err(|error| status::internal("failed to sign X509 SVID", error))?;
         // Beside the one in use, which stays good until the agent shows the new one.
         let serial = chain.first().map(steeple_spiffe::Certificate::serial_decimal).unwrap_or_default();

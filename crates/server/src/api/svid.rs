@@ -17,6 +17,7 @@ use steeple_runtime::clock::{from_unix_seconds, rfc3339};
 use steeple_runtime::logging::with_fields;
 use steeple_spiffe::SpiffeId;
 use steeple_spiffe::x509::Certificate;
+use steeple_transport::connection::{Connection, Local, Remote};
 use steeple_transport::id::on_wire;
 use steeple_transport::rpc::{Call, Turn};
 use tonic::{Request, Response, Status};
@@ -26,6 +27,7 @@ use super::{Parts, audited, ids, status};
 use crate::ca::CaError;
 use crate::ca::sign::{SignedJwt, WorkloadJwt, WorkloadX509, expires_at, ttl_of};
 use crate::dns_name;
+use crate::inventory::Ground;
 
 /// Signatures of one batch that are under way at a time.
 const IN_FLIGHT: usize = 32;
@@ -60,7 +62,7 @@ impl Svid for Service {
         let subject = (!csr.subject.is_empty()).then(|| csr.subject.to_subject().without_extra());
         let params =
             WorkloadX509 { id: &id, public_key: &csr.public_key, ttl: ttl_of(ttl), dns_names: &csr.dns_sans, subject };
-        let chain = self.0.ca.sign_workload(params).await;
+        let chain = self.0.ca.sign_workload(params, Ground::Mint(&caller(&call))).await;
         let chain = chain.map_err(|error| status::internal("failed to sign X509-SVID", error))?;
         if let Some(leaf) = chain.first() {
             let subject = enabled!(target: "api", Level::DEBUG).then(|| audited::subject(&csr.subject));
@@ -92,8 +94,8 @@ impl Svid for Service {
             .map_err(|error| status::invalid("invalid SPIFFE ID", error))?;
         call.audit("spiffe_id", id.as_str());
         call.audit("audience", audience.join(","));
-        let svid =
-            self.jwt_svid(WorkloadJwt { id: &id, audience: &audience, ttl: ttl_of(ttl), include_jti: false }).await?;
+        let params = WorkloadJwt { id: &id, audience: &audience, ttl: ttl_of(ttl), include_jti: false };
+        let svid = self.jwt_svid(params, Ground::Mint(&caller(&call))).await?;
         Ok(Response::new(MintJwtsvidResponse { svid: Some(svid) }))
     }
 
@@ -133,7 +135,8 @@ impl Svid for Service {
         call.admit(1).await?;
         let _turn = call.turn().await?;
         let csr = parse_csr(&csr, "invalid CSR signature")?;
-        let chain = ca.sign_downstream(trust_domain, &csr.public_key, ttl_of(preferred_ttl)).await;
+        let (ttl, caller) = (ttl_of(preferred_ttl), caller(&call));
+        let chain = ca.sign_downstream(trust_domain, &csr.public_key, ttl, Ground::Downstream(&caller)).await;
         let chain = chain.map_err(|error| status::internal("failed to sign downstream X.509 CA", error))?;
         if let Some(authority) = chain.first() {
             debug!(
@@ -173,7 +176,7 @@ impl Svid for Service {
             ttl: ttl_of(entry.jwt_svid_ttl),
             include_jti: entry.additional_attributes.is_some_and(|attributes| attributes.jwt_svid_include_jti),
         };
-        let svid = self.jwt_svid(params).await?;
+        let svid = self.jwt_svid(params, Ground::Entry { agent, entry_id: &entry_id }).await?;
         Ok(Response::new(NewJwtsvidResponse { svid: Some(svid) }))
     }
 
@@ -235,7 +238,7 @@ impl Service {
             dns_names: &entry.dns_names,
             subject: None,
         };
-        let chain = self.0.ca.sign_workload(params).await;
+        let chain = self.0.ca.sign_workload(params, Ground::Entry { agent, entry_id: &entry_id }).await;
         let chain = chain.map_err(|error| status::internal("failed to sign X509-SVID", error))?;
         if let Some(leaf) = chain.first() {
             debug!(
@@ -251,12 +254,12 @@ impl Service {
         Ok(x509_svid(&id, &chain))
     }
 
-    async fn jwt_svid(&self, params: WorkloadJwt<'_>) -> Result<types::Jwtsvid, Status> {
+    async fn jwt_svid(&self, params: WorkloadJwt<'_>, ground: Ground<'_>) -> Result<types::Jwtsvid, Status> {
         if params.audience.is_empty() {
             return Err(status::invalid_argument("at least one audience is required"));
         }
         let (id, audience) = (params.id, params.audience);
-        let signed = self.0.ca.sign_jwt(params).await;
+        let signed = self.0.ca.sign_jwt(params, ground).await;
         let SignedJwt { token, issued_at, expires_at } =
             signed.map_err(|error: CaError| status::internal("failed to sign JWT-SVID", error))?;
         if enabled!(target: "api", Level::DEBUG) {
@@ -291,6 +294,16 @@ impl Service {
         ids::workload_id(&id, &self.0.trust_domain)
             .map_err(|error| status::invalid("CSR URI SAN is invalid", error))?;
         Ok(id)
+    }
+}
+
+/// Who calls, as the inventory names it.
+fn caller(call: &Call) -> String {
+    match &*call.connection {
+        Connection::Remote(Remote { svid: Some(svid), .. }) => svid.id.to_string(),
+        Connection::Remote(Remote { svid: None, address }) => address.ip().to_string(),
+        Connection::Local(Local { peer: Some(peer) }) => format!("uid:{}", peer.uid),
+        Connection::Local(Local { peer: None }) => "local".to_owned(),
     }
 }
 

@@ -18,6 +18,8 @@ use steeple_catalog::PluginError;
 use steeple_pki::{KeyType, PkiError, Signer};
 use steeple_spiffe::x509::Certificate;
 
+use crate::inventory::NotRecorded;
+
 pub use orders::Orders;
 pub use rotation::Rotation;
 pub use sign::Ca;
@@ -115,22 +117,29 @@ pub enum CaError {
     /// The journal cannot be read. A server that began anew would overwrite the keys that it tells of.
     #[error("failed to load journal from datastore: unable to unmarshal entries from CA journal record: {0}")]
     Journal(String),
+    /// What was signed must not be handed out.
+    #[error(transparent)]
+    NotRecorded(#[from] NotRecorded),
     /// The datastore refused.
     #[error(transparent)]
     DataStore(#[from] steeple_datastore::Error),
 }
 
 impl CaError {
-    /// Whether the datastore is away: what was asked may be asked again.
+    /// Whether the datastore or the inventory is away: what was asked may be asked again.
     pub fn is_away(&self) -> bool {
-        matches!(self, Self::DataStore(error) if error.is_away())
+        match self {
+            Self::NotRecorded(_) => true,
+            Self::DataStore(error) => error.is_away(),
+            _ => false,
+        }
     }
 }
 
 impl steeple_runtime::metrics::Coded for CaError {
     fn code(&self) -> &'static str {
         match self {
-            Self::NoX509Authority | Self::NoJwtAuthority | Self::NoWitAuthority => "Unavailable",
+            Self::NoX509Authority | Self::NoJwtAuthority | Self::NoWitAuthority | Self::NotRecorded(_) => "Unavailable",
             Self::Plugin(error) => error.code(),
             Self::DataStore(error) => error.code(),
             Self::JwtDisabled => "Unimplemented",

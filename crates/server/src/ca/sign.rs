@@ -17,6 +17,7 @@ use steeple_spiffe::{PublicKey, SpiffeId, TrustDomain};
 use tokio::sync::watch;
 
 use super::{CaError, JwtAuthority, WitAuthority, X509Authority};
+use crate::inventory::{self, Ground, Inventory, Token};
 
 pub use wit::WorkloadWit;
 
@@ -72,6 +73,7 @@ pub struct Ca {
     jwt_issuer: Option<String>,
     /// None when WIT-SVIDs are not wanted.
     wit_issuer: Option<String>,
+    inventory: Inventory,
     clock: Clock,
 }
 
@@ -118,7 +120,13 @@ impl Ca {
     /// Signs with whatever `signing` holds at the time. Without an issuer (which may be empty) no JWT-SVIDs, and no
     /// WIT-SVIDs before [`Ca::with_wit_issuer`].
     pub fn new(signing: Signing, lifetimes: Lifetimes, jwt_issuer: Option<String>, clock: Clock) -> Self {
-        Self { signing, lifetimes, jwt_issuer, wit_issuer: None, clock }
+        Self { signing, lifetimes, jwt_issuer, wit_issuer: None, inventory: Inventory::default(), clock }
+    }
+
+    /// Has everything written down that is signed.
+    #[must_use]
+    pub fn with_inventory(self, inventory: Inventory) -> Self {
+        Self { inventory, ..self }
     }
 
     /// The X.509 authority of this server that was tainted last; what it has signed is to be replaced.
@@ -130,22 +138,32 @@ impl Ca {
     ///
     /// # Errors
     /// See [`CaError`].
-    pub async fn sign_workload(&self, params: WorkloadX509<'_>) -> Result<Vec<Certificate>, CaError> {
+    pub async fn sign_workload(
+        &self,
+        params: WorkloadX509<'_>,
+        ground: Ground<'_>,
+    ) -> Result<Vec<Certificate>, CaError> {
         let WorkloadX509 { id, public_key, ttl, dns_names, subject } = params;
         let ttl = ttl.unwrap_or(self.lifetimes.x509_svid);
         let mut subject = subject.unwrap_or_else(svid_subject);
         if let Some(first) = dns_names.first() {
             subject.common_name.clone_from(first);
         }
-        self.sign(subject, id, dns_names, public_key, ttl).await
+        self.sign(Asked { subject: Some(subject), id, dns_names, public_key, ttl, ground }).await
     }
 
     /// An agent's X.509-SVID: the chain, leaf first.
     ///
     /// # Errors
     /// See [`CaError`].
-    pub async fn sign_agent(&self, id: &SpiffeId, public_key: &PublicKey) -> Result<Vec<Certificate>, CaError> {
-        self.sign(svid_subject(), id, &[], public_key, self.lifetimes.agent).await
+    pub async fn sign_agent(
+        &self,
+        id: &SpiffeId,
+        public_key: &PublicKey,
+        ground: Ground<'_>,
+    ) -> Result<Vec<Certificate>, CaError> {
+        let (subject, ttl) = (Some(svid_subject()), self.lifetimes.agent);
+        self.sign(Asked { subject, id, dns_names: &[], public_key, ttl, ground }).await
     }
 
     /// The server's own X.509-SVID: the chain, leaf first.
@@ -153,7 +171,8 @@ impl Ca {
     /// # Errors
     /// See [`CaError`].
     pub async fn sign_server(&self, id: &SpiffeId, public_key: &PublicKey) -> Result<Vec<Certificate>, CaError> {
-        self.sign(svid_subject(), id, &[], public_key, self.lifetimes.x509_svid).await
+        let (subject, ttl) = (Some(svid_subject()), self.lifetimes.x509_svid);
+        self.sign(Asked { subject, id, dns_names: &[], public_key, ttl, ground: Ground::Own }).await
     }
 
     /// An authority of a downstream server, which signs in the name of this one: the chain, its certificate first.
@@ -165,6 +184,7 @@ impl Ca {
         trust_domain: &TrustDomain,
         public_key: &PublicKey,
         ttl: Option<Duration>,
+        ground: Ground<'_>,
     ) -> Result<Vec<Certificate>, CaError> {
         let asked = Asked {
             subject: None,
@@ -172,24 +192,17 @@ impl Ca {
             dns_names: &[],
             public_key,
             ttl: ttl.unwrap_or(self.lifetimes.ca),
+            ground,
         };
         measure_success("server_ca.sign.x509_ca_svid", self.chain(asked)).await
     }
 
-    async fn sign(
-        &self,
-        subject: Subject,
-        id: &SpiffeId,
-        dns_names: &[String],
-        public_key: &PublicKey,
-        ttl: Duration,
-    ) -> Result<Vec<Certificate>, CaError> {
-        let asked = Asked { subject: Some(subject), id, dns_names, public_key, ttl };
+    async fn sign(&self, asked: Asked<'_>) -> Result<Vec<Certificate>, CaError> {
         measure_success("server_ca.sign.x509_svid", self.chain(asked)).await
     }
 
     async fn chain(&self, asked: Asked<'_>) -> Result<Vec<Certificate>, CaError> {
-        let Asked { subject, id, dns_names, public_key, ttl } = asked;
+        let Asked { subject, id, dns_names, public_key, ttl, ground } = asked;
         let active = self.signing.0.active.load_full();
         let authority = active.x509.as_ref().ok_or(CaError::NoX509Authority)?;
         let now = self.clock.now();
@@ -206,6 +219,7 @@ impl Ca {
         };
         let issuer = Issuer::new(&authority.certificate, &*authority.signer);
         let made = steeple_pki::issue(&template, public_key, &issuer).await?;
+        self.inventory.record(|| inventory::certificate(ground, id, &made, &authority.certificate)).await?;
         Ok(std::iter::once(made).chain(authority.upstream_chain.iter().cloned()).collect())
     }
 
@@ -218,11 +232,11 @@ impl Ca {
     ///
     /// # Errors
     /// See [`CaError`].
-    pub async fn sign_jwt(&self, params: WorkloadJwt<'_>) -> Result<SignedJwt, CaError> {
-        measure_success("server_ca.sign.jwt_svid", self.token(params)).await
+    pub async fn sign_jwt(&self, params: WorkloadJwt<'_>, ground: Ground<'_>) -> Result<SignedJwt, CaError> {
+        measure_success("server_ca.sign.jwt_svid", self.token(params, ground)).await
     }
 
-    async fn token(&self, params: WorkloadJwt<'_>) -> Result<SignedJwt, CaError> {
+    async fn token(&self, params: WorkloadJwt<'_>, ground: Ground<'_>) -> Result<SignedJwt, CaError> {
         let WorkloadJwt { id, audience, ttl, include_jti } = params;
         let issuer = self.jwt_issuer.as_ref().ok_or(CaError::JwtDisabled)?;
         let active = self.signing.0.active.load_full();
@@ -241,11 +255,14 @@ impl Ca {
         if !issuer.is_empty() {
             claims.insert("iss".into(), issuer.as_str().into());
         }
-        if include_jti {
-            claims.insert("jti".into(), token_id().into());
+        let jti = include_jti.then(token_id);
+        if let Some(jti) = &jti {
+            claims.insert("jti".into(), jti.as_str().into());
         }
         claims.insert("sub".into(), id.as_str().into());
         let token = jws::sign_jwt_svid(&claims, &authority.key_id, &*authority.signer).await?;
+        let told = Token { id, token: &token, jti, key: None, authority: &authority.key_id, expires: expires_at };
+        self.inventory.record(|| inventory::token(ground, told)).await?;
         Ok(SignedJwt { token, issued_at, expires_at })
     }
 }
@@ -258,6 +275,7 @@ struct Asked<'a> {
     dns_names: &'a [String],
     public_key: &'a PublicKey,
     ttl: Duration,
+    ground: Ground<'a>,
 }
 
 /// The name of an authority below this one: all of its own, its serial number too, but for a unit that counts how deep it

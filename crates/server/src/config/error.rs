@@ -120,6 +120,9 @@ pub enum ConfigError {
     /// `experimental.steeple.max_staleness`
     #[error("experimental.steeple.max_staleness: {0}")]
     MaxStaleness(String),
+    /// `experimental.steeple.inventory`
+    #[error("experimental.steeple.inventory: {0}")]
+    Inventory(String),
     /// Keys that mean nothing. Each section is logged with its keys before.
     #[error("unknown configuration detected")]
     UnknownKeys(Vec<UnknownSection>),

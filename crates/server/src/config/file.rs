@@ -115,8 +115,20 @@ pub(super) struct PolicyFiles {
 #[derive(Debug, Default, Deserialize, PartialEq)]
 #[serde(default)]
 pub(super) struct Steeple {
+    pub(super) inventory: Option<Inventory>,
     pub(super) max_staleness: String,
     pub(super) reload_on_hup: bool,
+}
+
+/// `server.experimental.steeple.inventory`
+#[derive(Debug, Default, Deserialize, PartialEq)]
+#[serde(default)]
+pub(super) struct Inventory {
+    pub(super) directory: String,
+    pub(super) fail_closed: bool,
+    pub(super) keep: String,
+    pub(super) max_file_size: i64,
+    pub(super) sink: String,
 }
 
 /// `server.ratelimit`

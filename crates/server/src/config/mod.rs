@@ -3,6 +3,7 @@
 
 mod error;
 mod file;
+mod inventory;
 mod unbuilt;
 mod warnings;
 
@@ -29,6 +30,7 @@ use crate::authpolicy::{Files, Source};
 use crate::ca::sign::Lifetimes;
 use crate::ca::{CaConfig, CaSubject};
 use crate::freshness::MAX_STALENESS;
+use crate::inventory::InventoryConfig;
 use crate::limits::RateLimits;
 pub use crate::prune::NodePruning;
 pub use error::{ConfigError, WithoutDataStore};
@@ -77,6 +79,8 @@ pub struct Config {
     pub proxies: Proxies,
     /// `experimental.steeple.reload_on_hup`
     pub reload_on_hup: bool,
+    /// `experimental.steeple.inventory`
+    pub inventory: Option<InventoryConfig>,
     /// `experimental.require_pq_kem`
     pub key_exchange: KeyExchange,
     /// `health_checks`, where the listener is enabled.
@@ -195,6 +199,9 @@ impl Config {
             let rest = WithoutDataStore { trust_domain, log, plugins, warnings };
             return Err(ConfigError::NoDataStore(Box::new(rest)));
         }
+        let datastore_is_in_file = stores.iter().any(|store| matches!(store.data, PluginData::File(_)));
+        let datastore = datastore(&stores)?;
+        let inventory = inventory::checked(&server, &datastore)?;
         Ok(Self {
             trust_domain,
             bind_address,
@@ -219,11 +226,12 @@ impl Config {
             max_staleness,
             proxies,
             reload_on_hup,
+            inventory,
             key_exchange: KeyExchange::post_quantum(server.experimental.require_pq_kem),
             health,
             plugins,
-            datastore_is_in_file: stores.iter().any(|store| matches!(store.data, PluginData::File(_))),
-            datastore: datastore(&stores)?,
+            datastore_is_in_file,
+            datastore,
             stated,
             unbuilt,
             warnings,

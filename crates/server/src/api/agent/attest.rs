@@ -28,6 +28,7 @@ use super::join_token_id;
 use crate::api::svid::x509_svid;
 use crate::api::{Parts, status};
 use crate::ca::sign::expires_at;
+use crate::inventory::Ground;
 
 /// An agent that connects sends its evidence at once; who does not, holds a stream for nothing.
 const FIRST_MESSAGE: Duration = Duration::from_secs(30);
@@ -219,7 +220,7 @@ impl Attestation {
     async fn issue(&self, attested: Attested, kind: &str, csr: Request) -> Result<AttestAgentResponse, Status> {
         let Attested { id, selectors, can_reattest, token } = attested;
         let csr = csr.map_err(|error| status::invalid("failed to parse CSR", error))?;
-        let chain = self.parts.ca.sign_agent(&id, &csr.public_key).await;
+        let chain = self.parts.ca.sign_agent(&id, &csr.public_key, Ground::Attestation).await;
         let chain = chain.map_err(|error| status::internal("failed to sign X509 SVID", error))?;
         let node = AttestNode {
             spiffe_id: id.to_string(),

@@ -9,9 +9,10 @@ use steeple_transport::rpc::{Call, Fields};
 use tonic::Status;
 use tracing::debug;
 
-use super::{Service, audited, ids, status};
+use super::{Service, audited, caller, ids, status};
 use crate::ca::CaError;
 use crate::ca::sign::{SignedJwt, WorkloadWit, ttl_of};
+use crate::inventory::Ground;
 
 /// What the document of a P-224 key begins with (RFC 5480). The point behind it is not looked at, for no token is made of
 /// it.
@@ -39,7 +40,7 @@ impl Service {
         call.audit("spiffe_id", id.as_str());
         let (public_key, algorithm) = self.workload_key(&public_key, &signing_algorithm, "invalid public key")?;
         let params = WorkloadWit { id: &id, public_key: &public_key, algorithm, ttl: ttl_of(ttl) };
-        self.wit_svid(params).await
+        self.wit_svid(params, Ground::Mint(&caller(call))).await
     }
 
     /// One that an agent asks for, and what the audit log tells of it. It lasts as long as an X.509-SVID of its entry,
@@ -72,12 +73,12 @@ impl Service {
         audit.push(audited::field("spiffe_id", id.as_str()));
         let (public_key, algorithm) = self.workload_key(&public_key, &signing_algorithm, "malformed public key")?;
         let params = WorkloadWit { id: &id, public_key: &public_key, algorithm, ttl: ttl_of(entry.x509_svid_ttl) };
-        self.wit_svid(params).await
+        self.wit_svid(params, Ground::Entry { agent, entry_id: &entry_id }).await
     }
 
-    async fn wit_svid(&self, params: WorkloadWit<'_>) -> Result<types::Witsvid, Status> {
+    async fn wit_svid(&self, params: WorkloadWit<'_>, ground: Ground<'_>) -> Result<types::Witsvid, Status> {
         let id = on_wire(params.id);
-        let signed = self.0.ca.sign_wit(params).await;
+        let signed = self.0.ca.sign_wit(params, ground).await;
         let SignedJwt { token, issued_at, expires_at } =
             signed.map_err(|error| status::internal("failed to sign WIT-SVID", error))?;
         debug!(

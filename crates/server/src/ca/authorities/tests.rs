@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::ca::sign::{Lifetimes, WorkloadJwt};
 use crate::ca::{Ca, Rotation};
+use crate::inventory::Ground;
 use crate::tests::{DAY, HOUR, manual, store};
 
 const TTL: Duration = DAY;
@@ -79,9 +80,9 @@ async fn signers(place: &Place, signing: &Signing) -> (Option<Vec<u8>>, Option<S
     let ca = Ca::new(signing.clone(), lifetimes, Some(String::new()), place.manual.clock());
     let id = SpiffeId::parse("spiffe://example.org/web").unwrap();
     let key = PrivateKey::generate(KeyType::EcP256).unwrap();
-    let chain = ca.sign_agent(&id, key.public_key()).await;
+    let chain = ca.sign_agent(&id, key.public_key(), Ground::Own).await;
     let jwt = WorkloadJwt { id: &id, audience: &["db".to_owned()], ttl: None, include_jti: false };
-    let token = ca.sign_jwt(jwt).await;
+    let token = ca.sign_jwt(jwt, Ground::Own).await;
     (
         chain.ok().map(|chain| chain[0].authority_key_id().unwrap().to_vec()),
         token.ok().map(|signed| JwtSvid::parse_unverified(&signed.token).unwrap().key_id),
@@ -412,7 +413,7 @@ async fn an_authority_of_a_downstream_server_has_the_name_of_the_one_above_and_h
     let lifetimes = Lifetimes { x509_svid: HOUR, jwt_svid: HOUR, agent: HOUR, ca: HOUR * 2 };
     let ca = Ca::new(signing, lifetimes, None, place.manual.clock());
     let key = PrivateKey::generate(KeyType::EcP256).unwrap();
-    let chain = ca.sign_downstream(&authorities.trust_domain, key.public_key(), None).await.unwrap();
+    let chain = ca.sign_downstream(&authorities.trust_domain, key.public_key(), None, Ground::Own).await.unwrap();
 
     assert_eq!(chain[1..], above.upstream_chain);
     assert!(chain[0].is_ca());

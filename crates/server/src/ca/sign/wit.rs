@@ -9,6 +9,7 @@ use steeple_spiffe::{PublicKey, SignatureAlgorithm, SpiffeId};
 
 use super::{Ca, SignedJwt};
 use crate::ca::CaError;
+use crate::inventory::{self, Ground, Token};
 
 /// Where nobody says how long; no key of the configuration does.
 const TTL: Duration = Duration::from_secs(60 * 60);
@@ -42,7 +43,7 @@ impl Ca {
     ///
     /// # Errors
     /// See [`CaError`].
-    pub async fn sign_wit(&self, params: WorkloadWit<'_>) -> Result<SignedJwt, CaError> {
+    pub async fn sign_wit(&self, params: WorkloadWit<'_>, ground: Ground<'_>) -> Result<SignedJwt, CaError> {
         let WorkloadWit { id, public_key, algorithm, ttl } = params;
         let active = self.signing.0.active.load_full();
         let (issuer, authority) = self.wit_issuer.as_ref().zip(active.wit.as_ref()).ok_or(CaError::NoWitAuthority)?;
@@ -57,6 +58,9 @@ impl Ca {
         }
         claims.insert("sub".into(), id.as_str().into());
         let token = jws::sign_wit_svid(&claims, public_key, algorithm, &authority.key_id, &*authority.signer).await?;
+        let (key, authority) = (Some(public_key), &*authority.key_id);
+        let told = Token { id, token: &token, jti: None, key, authority, expires: expires_at };
+        self.inventory.record(|| inventory::token(ground, told)).await?;
         Ok(SignedJwt { token, issued_at, expires_at })
     }
 }

@@ -62,7 +62,8 @@ async fn what_it_signs_comes_with_the_authority_and_the_root_is_in_the_bundle() 
     let lifetimes = Lifetimes { x509_svid: HOUR, jwt_svid: HOUR, agent: HOUR, ca: DAY };
     let ca = Ca::new(signing, lifetimes, None, below.place.manual.clock());
     let id = SpiffeId::parse("spiffe://example.org/web").unwrap();
-    let chain = ca.sign_agent(&id, PrivateKey::generate(KeyType::EcP256).unwrap().public_key()).await.unwrap();
+    let key = PrivateKey::generate(KeyType::EcP256).unwrap();
+    let chain = ca.sign_agent(&id, key.public_key(), Ground::Own).await.unwrap();
     assert_eq!(chain[1..], *std::slice::from_ref(&active.certificate));
     verify_x509_svid(&chain, &[roots[0].0.clone()], below.place.manual.now()).unwrap();
 }

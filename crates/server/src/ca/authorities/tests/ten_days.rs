@@ -44,14 +44,14 @@ impl Holder {
     async fn renew_svid(&mut self, ca: &Ca) {
         let (id, public_key) = (&self.id, &self.key);
         let workload = WorkloadX509 { id, public_key, ttl: None, dns_names: &[], subject: None };
-        self.chain = ca.sign_workload(workload).await.unwrap();
+        self.chain = ca.sign_workload(workload, Ground::Own).await.unwrap();
         self.renewals += 1;
     }
 
     async fn renew_token(&mut self, ca: &Ca) {
         let audience = ["db".to_owned()];
         let token = WorkloadJwt { id: &self.id, audience: &audience, ttl: None, include_jti: false };
-        self.token = ca.sign_jwt(token).await.unwrap().token;
+        self.token = ca.sign_jwt(token, Ground::Own).await.unwrap().token;
         self.token_ends = JwtSvid::parse_unverified(&self.token).unwrap().expires_at;
     }
 

@@ -16,7 +16,7 @@ async fn token(place: &Place, signing: &Signing, ttl: Option<Duration>) -> Resul
     let id = SpiffeId::parse("spiffe://example.org/web").unwrap();
     let key = PrivateKey::generate(KeyType::EcP256).unwrap();
     let (public_key, algorithm) = (key.public_key(), SignatureAlgorithm::EcdsaSha256);
-    let signed = ca.sign_wit(WorkloadWit { id: &id, public_key, algorithm, ttl }).await?;
+    let signed = ca.sign_wit(WorkloadWit { id: &id, public_key, algorithm, ttl }, Ground::Own).await?;
     let svid = WitSvid::parse_unverified(&signed.token).unwrap();
     assert_eq!((&svid.id, &svid.public_key, &svid.claims["iss"]), (&id, public_key, &"us".into()));
     Ok(svid)
