@@ -25,6 +25,8 @@ mod health;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod inventory;
+#[cfg(test)]
 mod killed;
 #[cfg(test)]
 mod load;
