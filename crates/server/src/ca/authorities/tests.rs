@@ -1,6 +1,7 @@
 mod below;
 mod by_hand;
 mod moved_back;
+mod recorded;
 mod ten_days;
 mod wit;
 
