@@ -57,8 +57,8 @@ const PAGE: i64 = 500;
 /// Rows that are deleted by one statement.
 const DELETED_AT_ONCE: u64 = 5_000;
 const DAY: i64 = 24 * 60 * 60;
-/// What servers lock that make or delete a partition.
-const PARTITIONS: u64 = 0x696e_7665_6e74_6f72;
+/// What servers lock that make the table, or make or delete a partition.
+const TABLES: u64 = 0x696e_7665_6e74_6f72;
 const TABLE: &str = "steeple_inventory";
 
 impl InventoryTable {
@@ -75,7 +75,11 @@ impl InventoryTable {
             if disable_migration {
                 return Err(Error::MigrationDisabled);
             }
+            // PostgreSQL lets of two who create a table at once one fail, whatever the statement says.
+            db.begin_write().await?;
+            db.lock([TABLES]).await?;
             db.execute(Sql::new(create(db.dialect()))).await?;
+            db.commit().await?;
         }
         table.db = Some(db);
         Ok(table)
@@ -155,7 +159,7 @@ impl InventoryTable {
         match db.dialect() {
             Dialect::Postgres => {
                 db.begin_write().await?;
-                db.lock([PARTITIONS]).await?;
+                db.lock([TABLES]).await?;
                 for day in db.rows(Sql::new(LIST_PARTITIONS), |row| row.text(0)).await? {
                     let day = day.strip_prefix(TABLE).and_then(|rest| rest.strip_prefix('_')?.parse::<i64>().ok());
                     if let Some(day) = day.filter(|day| *day < before) {
@@ -219,7 +223,7 @@ impl InventoryTable {
             return Ok(());
         }
         db.begin_write().await?;
-        db.lock([PARTITIONS]).await?;
+        db.lock([TABLES]).await?;
         let create = format!(
             "CREATE TABLE IF NOT EXISTS {TABLE}_{day} PARTITION OF {TABLE} FOR VALUES FROM ({day}) TO ({})",
             day + 1

@@ -90,7 +90,7 @@ impl Chain {
     /// Adds what happened at a moment, Unix seconds.
     pub(super) fn add(&mut self, at: i64, event: Event) -> Result<Link, serde_json::Error> {
         let Head { chain, seq, digest } = &self.head;
-        let record = Record { seq: seq + 1, prev: digest.clone(), chain: chain.clone(), at, event };
+        let record = Record { seq: seq.saturating_add(1), prev: digest.clone(), chain: chain.clone(), at, event };
         let text = serde_json::to_string(&record)?;
         self.head = Head::behind(&record, &text);
         Ok(Link { record, text })

@@ -24,6 +24,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 pub use chain::{Head, Link};
+#[cfg(fuzzing)]
+pub use read::read_text;
 pub use read::{Filter, ReadError, files_of, heads_of_log, read_file, read_table};
 pub use record::{Cause, Event, Gap, Ground, Issued, Record, Why};
 pub use sink::{Files, Place};

@@ -92,8 +92,12 @@ pub fn files_of(path: &Path) -> Result<Vec<PathBuf>, ReadError> {
 ///
 /// # Errors
 /// The file cannot be read, or a line is no record. Those before have been taken.
-pub fn read_file(path: &Path, mut take: impl FnMut(Link)) -> Result<(), ReadError> {
-    lines(path, |line| {
+pub fn read_file(path: &Path, take: impl FnMut(Link)) -> Result<(), ReadError> {
+    records(path, opened(path)?, take)
+}
+
+fn records(path: &Path, from: impl Read, mut take: impl FnMut(Link)) -> Result<(), ReadError> {
+    lines(path, from, |line| {
         let text = if line.starts_with("{\"seq\":") { Some(line.to_owned()) } else { record_of_log(line)? };
         let link = text.map(|text| Link::read(&text).map_err(|error| format!("no record: {error}")));
         link.transpose()?.into_iter().for_each(&mut take);
@@ -123,17 +127,34 @@ pub async fn read_table(options: Options, clock: &Clock, mut take: impl FnMut(Li
 /// # Errors
 /// The file cannot be read.
 pub fn heads_of_log(path: &Path) -> Result<Vec<Head>, ReadError> {
+    heads(path, opened(path)?)
+}
+
+fn heads(path: &Path, from: impl Read) -> Result<Vec<Head>, ReadError> {
     let mut heads = Vec::new();
-    lines(path, |line| {
+    lines(path, from, |line| {
         heads.extend(head_of_log(line));
         Ok(())
     })?;
     Ok(heads)
 }
 
-fn lines(path: &Path, mut take: impl FnMut(&str) -> Result<(), String>) -> Result<(), ReadError> {
+/// Reads the records and the heads of a text: a door of the fuzz target, which no other build has.
+#[cfg(fuzzing)]
+pub fn read_text(text: &[u8]) -> (Vec<Link>, Vec<Head>) {
+    let mut links = Vec::new();
+    // Those before an error have been taken.
+    let _ = records(Path::new("text"), text, |link| links.push(link));
+    (links, heads(Path::new("text"), text).unwrap_or_default())
+}
+
+fn opened(path: &Path) -> Result<File, ReadError> {
+    File::open(path).map_err(|error| ReadError::File { path: path.to_owned(), error })
+}
+
+fn lines(path: &Path, from: impl Read, mut take: impl FnMut(&str) -> Result<(), String>) -> Result<(), ReadError> {
     let named = |error| ReadError::File { path: path.to_owned(), error };
-    let mut file = BufReader::new(File::open(path).map_err(named)?);
+    let mut file = BufReader::new(from);
     let (mut bytes, mut line) = (Vec::new(), 0);
     loop {
         bytes.clear();

@@ -72,7 +72,7 @@ impl Verifier {
             earlier_heads: 0,
             complaints: Vec::new(),
         });
-        let (seq, expected) = (record.seq, found.last.seq + 1);
+        let (seq, expected) = (record.seq, found.last.seq.saturating_add(1));
         match &record.event {
             Event::Gap(gap) => {
                 let skipped = if gap.cause == Cause::Lost { gap.count.unwrap_or_default() } else { 0 };

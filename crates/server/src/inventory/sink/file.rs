@@ -77,6 +77,8 @@ impl FileSink {
                 let path = self.files.directory.join(name);
                 // One that is there holds nothing that was written whole.
                 let file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o640).open(&path);
+                // Its name has to outlive a power cut, too.
+                let file = file.and_then(|file| File::open(&self.files.directory)?.sync_all().map(|()| file));
                 let file = file.map_err(|error| named(&path, error))?;
                 self.last.insert(Last { file, len: 0, day })
             }
