@@ -1,28 +1,17 @@
 //! What a daemon says of its health over HTTP, to whoever supervises it: two paths, and JSON.
 
-use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use steeple_runtime::health::{Health, Question};
 use steeple_runtime::{Clock, Shutdown};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tracing::{debug, info, warn};
+use tokio::net::TcpListener;
+use tracing::{info, warn};
 
-/// From a connection to the end of its one answer.
-const LIMIT: Duration = Duration::from_secs(10);
-/// Connections at a time. Further ones wait.
-const CONNECTIONS: usize = 64;
-/// Bytes of a request's head.
-const HEAD: usize = 16 << 10;
+use crate::http1;
 
 /// Where health is told, and under which paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,33 +35,8 @@ pub async fn serve(place: Place, health: Health, clock: Clock, shutdown: Shutdow
         }
     };
     info!(target: "health", address = place.address, "Serving health checks");
-    let (place, free) = (Arc::new(place), Arc::new(Semaphore::new(CONNECTIONS)));
-    let accepting = async {
-        loop {
-            // Never closed.
-            let Ok(held) = Arc::clone(&free).acquire_owned().await else { return };
-            let Ok((stream, _)) = listener.accept().await else {
-                // Out of descriptors, most likely: trying again at once would only burn a core.
-                clock.sleep(Duration::from_millis(50)).await;
-                continue;
-            };
-            let (place, health, clock) = (Arc::clone(&place), health.clone(), clock.clone());
-            tokio::spawn(async move {
-                let served = clock.within(LIMIT, connection(stream, &place, &health)).await;
-                if let Some(Err(error)) = served {
-                    debug!(target: "health", error = %error, "Health check was not answered");
-                }
-                drop(held);
-            });
-        }
-    };
-    shutdown.unless_stopped(accepting).await;
-}
-
-/// One question and its answer.
-async fn connection(stream: TcpStream, place: &Place, health: &Health) -> Result<(), hyper::Error> {
-    let service = service_fn(async |request: Request<Incoming>| Ok::<_, Infallible>(answer(&request, place, health)));
-    http1::Builder::new().keep_alive(false).max_buf_size(HEAD).serve_connection(TokioIo::new(stream), service).await
+    let answering = Arc::new(move |request: &Request<Incoming>| answer(request, &place, &health));
+    http1::serve(listener, None, answering, clock, shutdown).await;
 }
 
 /// Of any method, as the reference answers.
@@ -103,30 +67,20 @@ fn of(status: StatusCode, content_type: &'static str, body: String) -> Response<
 #[cfg(test)]
 mod tests {
     use steeple_runtime::health::{Check, Found};
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
+    use crate::http1::tests::answered;
 
     const CHECK: Check = Check { name: "store", field: "store_err" };
 
-    /// What is answered to bytes on a connection of their own.
-    async fn answered(health: &Health, sent: &str) -> String {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let place =
-            Place { address: address.to_string(), live_path: "/live".to_owned(), ready_path: "/is/ready".to_owned() };
-        let mut client = TcpStream::connect(address).await.unwrap();
-        let (server, _) = listener.accept().await.unwrap();
-        client.write_all(sent.as_bytes()).await.unwrap();
-        // Bytes that make no sense end the connection with an error, which is the caller's.
-        let _ = connection(server, &place, health).await;
-        let mut answer = String::new();
-        client.read_to_string(&mut answer).await.unwrap();
-        answer
-    }
-
     async fn asked(health: &Health, method: &str, path: &str) -> String {
-        answered(health, &format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")).await
+        let place = Place {
+            address: "localhost:80".to_owned(),
+            live_path: "/live".to_owned(),
+            ready_path: "/is/ready".to_owned(),
+        };
+        let sent = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        answered(|request: &Request<Incoming>| answer(request, &place, health), &sent).await
     }
 
     #[tokio::test]
@@ -146,15 +100,5 @@ mod tests {
             assert!(none.starts_with("HTTP/1.1 404 Not Found\r\n"), "{none}");
             assert!(none.ends_with("\r\n\r\n404 page not found\n"), "{none}");
         }
-    }
-
-    #[tokio::test]
-    async fn what_is_no_request_or_too_long_is_refused() {
-        let health = Health::new(&[], Clock::system());
-        let refused = answered(&health, "\u{16}\u{3}\u{1}\r\n\r\n").await;
-        assert!(refused.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{refused}");
-        let endless = format!("GET /live HTTP/1.1\r\nA: {}", "a".repeat(HEAD));
-        let refused = answered(&health, &endless).await;
-        assert!(refused.starts_with("HTTP/1.1 431 "), "{refused}");
     }
 }

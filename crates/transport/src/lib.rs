@@ -13,6 +13,7 @@
 pub mod connection;
 pub mod dial;
 pub mod health;
+mod http1;
 pub mod id;
 pub mod listen;
 pub mod logger;
