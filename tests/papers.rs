@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 struct Configuration {
     path: &'static str,
     /// Where its structs are written.
-    sources: [&'static str; 2],
+    sources: [&'static str; 3],
     /// The daemon's own reader; an error as people see it.
     parse: fn(&str) -> Result<Vec<String>, String>,
 }
@@ -18,7 +18,11 @@ struct Configuration {
 const CONFIGURATIONS: [Configuration; 2] = [
     Configuration {
         path: "conf/server/server_full.conf",
-        sources: ["crates/server/src/config/file.rs", "crates/config/src/sections.rs"],
+        sources: [
+            "crates/server/src/config/file.rs",
+            "crates/config/src/sections.rs",
+            "crates/config/src/telemetry.rs",
+        ],
         parse: |text| {
             use steeple_server::config::{Config, Flags};
             let config = Config::parse(text, "server_full.conf", Flags::default());
@@ -27,7 +31,7 @@ const CONFIGURATIONS: [Configuration; 2] = [
     },
     Configuration {
         path: "conf/agent/agent_full.conf",
-        sources: ["crates/agent/src/config/file.rs", "crates/config/src/sections.rs"],
+        sources: ["crates/agent/src/config/file.rs", "crates/config/src/sections.rs", "crates/config/src/telemetry.rs"],
         parse: |text| {
             use steeple_agent::config::{Config, Flags};
             let config = Config::parse(text, "agent_full.conf", Flags::default());
@@ -214,6 +218,78 @@ fn the_limits_of_the_page_are_those_of_the_code() -> Result<()> {
     ensure!(constants > 20, "docs/limits.md names {constants} constants");
     println!("papers: {rows} limits, {constants} of {constants} constants as in the code");
     Ok(())
+}
+
+/// A row of the page is a kind of measurement, its names, and the rest. In the code a name is a text of its own.
+#[test]
+fn the_measurements_of_the_page_are_those_of_the_code() -> Result<()> {
+    const KINDS: [&str; 4] = ["| call |", "| counter |", "| gauge |", "| sample |"];
+    let (page, texts) = (read("docs/telemetry.md")?, texts_of_the_code()?);
+    let rows = page.lines().filter(|line| KINDS.iter().any(|kind| line.starts_with(kind)));
+    let names = rows.flat_map(|row| quoted(row.split('|').nth(2).unwrap_or_default()));
+    // Names of calls and connections are made of services and methods.
+    let named: BTreeSet<&str> = names.filter(|name| !name.ends_with('.') && !name.contains(".connection")).collect();
+    for name in &named {
+        ensure!(texts.contains(*name), "docs/telemetry.md: {name} is not in the code");
+    }
+    let is_name =
+        |text: &str| text.contains('.') && text.chars().all(|c| "._".contains(c) || c.is_ascii_alphanumeric());
+    let first = |text: &str| text.split('.').next().unwrap_or_default().to_owned();
+    let families: BTreeSet<String> = named.iter().filter(|name| name.contains('.')).map(|name| first(name)).collect();
+    let all: BTreeSet<&str> = quoted(&page).into_iter().collect();
+    for text in texts.iter().filter(|text| is_name(text) && families.contains(&first(text))) {
+        // `entry.v1.Entry` and the like are names of services, others of files and hosts.
+        let ends = [".rs", ".pem", ".json", ".sock", ".sqlite3", ".test", ".org"];
+        let is_elsewhere = text.contains(char::is_uppercase) || ends.iter().any(|end| text.ends_with(end));
+        ensure!(is_elsewhere || all.contains(text.as_str()), "docs/telemetry.md does not name {text}");
+    }
+    ensure!(named.len() > 80, "docs/telemetry.md names {} measurements", named.len());
+    println!("papers: {0} of {0} measurements as in the code", named.len());
+    Ok(())
+}
+
+/// What the alerts and the dashboard ask for is measured.
+#[test]
+fn the_queries_of_alerts_and_dashboard_name_measurements_of_the_page() -> Result<()> {
+    let page = read("docs/telemetry.md")?;
+    let named: BTreeSet<String> = quoted(&page).into_iter().map(|name| name.replace('.', "_")).collect();
+    let methods: BTreeSet<&str> = quoted(&page).into_iter().collect();
+    let mut asked = BTreeSet::new();
+    for path in ["deploy/prometheus/alerts.yml", "deploy/grafana/steeple.json"] {
+        let text = read(path)?;
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        // One that ends in an underscore is the beginning of a pattern.
+        let words = words.filter(|word| !word.ends_with('_'));
+        for word in words {
+            let prefixes = ["spire_server_", "spire_agent_"];
+            let Some(name) = prefixes.iter().find_map(|prefix| word.strip_prefix(prefix)) else { continue };
+            let base = ["_elapsed_time_sum", "_elapsed_time_count"].iter().find_map(|end| name.strip_suffix(end));
+            let base = base.unwrap_or(name);
+            let is_call = base.strip_prefix("rpc_").is_some_and(|rest| methods.iter().any(|it| rest.ends_with(it)));
+            ensure!(is_call || named.contains(base), "{path}: {word} is not measured");
+            asked.insert(word.to_owned());
+        }
+    }
+    ensure!(asked.len() > 10, "the queries name {} measurements", asked.len());
+    println!("papers: {0} of {0} names in queries are measured", asked.len());
+    Ok(())
+}
+
+/// What stands between quotation marks in the crates, but for tests.
+fn texts_of_the_code() -> Result<BTreeSet<String>> {
+    let mut texts = BTreeSet::new();
+    for path in files("crates", "rs")? {
+        let is_test =
+            |part: std::path::Component<'_>| ["tests", "tests.rs"].map(AsRef::as_ref).contains(&part.as_os_str());
+        let is_test = path.strip_prefix(root())?.components().any(is_test);
+        if !is_test {
+            let source = fs::read_to_string(&path)?;
+            let code = source.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+            let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+            texts.extend(lines.flat_map(|line| line.split('"').skip(1).step_by(2)).map(str::to_owned));
+        }
+    }
+    Ok(texts)
 }
 
 #[test]

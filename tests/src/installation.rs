@@ -69,6 +69,19 @@ impl Installation {
         Ok(port)
     }
 
+    /// Has Prometheus scrape it, with further keys of the section `telemetry`, from its next start on. Returns the port.
+    ///
+    /// # Errors
+    /// The file cannot be written, or there is no port.
+    pub fn tell_measurements(&self, keys: &str) -> Result<u16> {
+        let port = free_port()?;
+        let block = format!(
+            "telemetry {{\n    Prometheus {{\n        host = \"127.0.0.1\"\n        port = {port}\n    }}\n    {keys}\n}}\n"
+        );
+        self.reconfigure(|conf| format!("{conf}{block}"))?;
+        Ok(port)
+    }
+
     /// Starts it and waits until it says that it is healthy.
     ///
     /// # Errors

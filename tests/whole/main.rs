@@ -59,6 +59,8 @@ mod taint;
 #[cfg(test)]
 mod taken_over;
 #[cfg(test)]
+mod telemetry;
+#[cfg(test)]
 mod ten_days;
 #[cfg(test)]
 mod up;

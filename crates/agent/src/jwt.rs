@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use steeple_proto::spire::api::server::svid::v1::NewJwtsvidRequest;
 use steeple_proto::spire::api::server::svid::v1::svid_client::SvidClient;
 use steeple_proto::spire::api::types;
 use steeple_runtime::clock::from_unix_seconds;
 use steeple_runtime::logging::with_fields;
+use steeple_runtime::metrics::{called, gauge, sample};
 use steeple_runtime::{Clock, jitter};
 use steeple_spiffe::JwtSvid;
 use steeple_transport::status::describe;
@@ -144,11 +145,14 @@ impl JwtSvids {
         let Some(own) = known.own_bundle() else { return };
         let authorities = own.bundle.jwt_authorities.iter().filter(|authority| authority.tainted);
         let tainted: BTreeSet<_> = authorities.map(|authority| authority.key_id.clone()).collect();
+        let began = Instant::now();
         let (new, tainted_jwt_svids) =
             self.cache.lock().unwrap_or_else(PoisonError::into_inner).drop_signed_by(tainted);
         if new.is_empty() {
             return;
         }
+        called("cache_manager.workload.process_tainted_jwt_svids", "OK", began);
+        sample("cache_manager.tainted_jwt_svids.workload", tainted_jwt_svids as f64);
         let jwt_authority_key_ids = new.join(",");
         debug!(target: "manager", jwt_authority_key_ids, "New tainted JWT authorities found");
         if tainted_jwt_svids > 0 {
@@ -214,6 +218,11 @@ impl Tokens {
         let key = Arc::new(key);
         self.by_use.insert(self.uses, Arc::clone(&key));
         self.tokens.insert(key, Token { last_used: self.uses, ..token });
+        self.measure();
+    }
+
+    fn measure(&self) {
+        gauge("jwt_svid_cache_size", self.tokens.len() as f64);
     }
 
     /// Removes what the authorities have signed that were not among the tainted ones before; returns their key IDs and the
@@ -225,6 +234,7 @@ impl Tokens {
             self.tokens.iter().filter(|(_, token)| is_of_new(token)).map(|(key, _)| Arc::clone(key)).collect();
         dropped.iter().for_each(|key| self.remove(key));
         self.tainted = tainted;
+        self.measure();
         (new, dropped.len())
     }
 

@@ -12,12 +12,15 @@ use steeple_catalog::node_attestor::AgentPlugin;
 use steeple_catalog::{Host, KeyManager};
 use steeple_config::sections::REQUIRE_PQ_KEM;
 use steeple_runtime::logging::{Log, with_fields};
+use steeple_runtime::metrics::{Measured, Telemetry, TelemetryError};
 use steeple_runtime::os::reason;
 use steeple_runtime::signals::Signals;
 use steeple_runtime::tasks::{Cause, PartFailed, Parts as Tasks};
 use steeple_runtime::{Clock, Shutdown, jitter};
+use steeple_spiffe::TrustDomain;
 use steeple_transport::dial::{self, Proxy, Servers};
 use steeple_transport::listen::refuse_used;
+use steeple_transport::scrape::{self, Authorities, ScrapeError, Spiffe};
 use steeple_transport::tls::KeyExchange;
 use tokio::sync::{Mutex, oneshot};
 use tracing::{debug, info, warn};
@@ -58,6 +61,12 @@ pub enum RunError {
     /// The agent's data are not to be had.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// Measurements cannot go where the file wants them.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    /// Measurements cannot be scraped as the file says.
+    #[error(transparent)]
+    Scrape(#[from] ScrapeError),
     /// A plugin was not loaded.
     #[error(transparent)]
     Plugins(#[from] LoadError),
@@ -114,14 +123,14 @@ pub async fn run(
 ) -> Result<(), PartFailed<RunError>> {
     let Process { log, clock, signals, shutdown } = process;
     let not_started = |error| PartFailed { part: "start", cause: Cause::Error(error) };
-    let storage = open(&config).await.map_err(not_started)?;
+    let opened = open(&config, &clock).await.map_err(not_started)?;
     let token = config.join_token.take().map(join_token);
     let host = Host::new(clock.clone());
     let plugins = steeple_catalog::load::agent(&config.plugins, built_ins, token, &config.trust_domain, &host);
     let plugins = plugins.map_err(|error| not_started(error.into()))?;
     let loaded = plugins.loaded.clone();
     let reconfiguring = loaded.clone().run(signals, config.trust_domain.clone(), host, shutdown.clone());
-    let start = start(config, plugins, storage, log, clock, shutdown.clone());
+    let start = start(config, plugins, opened, log, clock, shutdown.clone());
     let ended = match shutdown.unless_stopped(Box::pin(start)).await {
         // Told to stop while starting: nothing has gone wrong.
         None => Ok(()),
@@ -156,7 +165,7 @@ impl Started {
 }
 
 /// Prepares the host, and reads what was kept.
-async fn open(config: &Config) -> Result<Storage, RunError> {
+async fn open(config: &Config, clock: &Clock) -> Result<(Storage, Telemetry), RunError> {
     if config.key_exchange == KeyExchange::RequirePostQuantum {
         debug!("{REQUIRE_PQ_KEM}");
     }
@@ -178,16 +187,20 @@ async fn open(config: &Config) -> Result<Storage, RunError> {
         warn!("Current umask 0{old:03o} is too permissive; setting umask 0{new:03o}");
     }
     info!(data_dir = %config.data_dir.display(), version = steeple_runtime::COMPATIBLE, "Starting agent");
+    let measured = Measured { service: "spire_agent", trust_domain: config.trust_domain.name() };
+    let telemetry = Telemetry::start(&config.telemetry, measured, clock).await?;
     // Before anything is written: a second agent would renew with the keys of the one that runs.
     refuse_used(&config.socket_path).await.map_err(EndpointError::Listen)?;
     create(config.data_dir.clone())?;
-    Ok(Storage::open(&config.data_dir)?)
+    let storage = Storage::open(&config.data_dir)?;
+    storage.measure();
+    Ok((storage, telemetry))
 }
 
 async fn start(
     config: Config,
     plugins: AgentPlugins,
-    mut storage: Storage,
+    (mut storage, telemetry): (Storage, Telemetry),
     log: Log,
     clock: Clock,
     shutdown: Shutdown,
@@ -212,6 +225,18 @@ async fn start(
         key_exchange: config.key_exchange,
     };
     let upstream = Upstream::new(trust_domain.clone(), place, clock.clone());
+    let (cache, store) = Cache::new(trust_domain, config.x509_cache_size);
+
+    // What it measures, beginning with its own attestation.
+    let spiffe = Spiffe {
+        credential: upstream.credential(),
+        authorities: authorities(upstream.clone(), cache.clone()),
+        key_exchange: config.key_exchange,
+    };
+    if let Some(listener) = scrape::Listener::of(&config.telemetry, &telemetry, spiffe, clock.clone())? {
+        tasks.start("Prometheus listener", listener.serve(clock.clone(), shutdown.clone()).map(Ok));
+    }
+    tasks.start("telemetry", telemetry.run(clock.clone(), shutdown.clone()).map(Ok));
     let attestation = || Attestation {
         upstream: upstream.clone(),
         keys: plugins.key_manager.clone(),
@@ -239,7 +264,6 @@ async fn start(
     let storage = Arc::new(Mutex::new(storage));
 
     // What it knows. Workloads are let in when that is complete.
-    let (cache, store) = Cache::new(trust_domain, config.x509_cache_size);
     let renewal = Renewal { availability_target: config.availability_target };
     let (ready, is_ready) = oneshot::channel();
     let jwt_svids = Arc::new(JwtSvids::new(
@@ -298,6 +322,16 @@ async fn start(
     let admin = config.admin_socket_path.map(|socket| (socket, debugged, log));
     tasks.start("APIs", serve((config.socket_path, parts), admin, is_ready, shutdown));
     Ok(Started { tasks, storage, keys })
+}
+
+/// Those of the own trust domain as the agent itself verifies with them, those of others once it has them.
+fn authorities(upstream: Upstream, cache: Cache) -> Authorities {
+    Arc::new(move |trust_domain: &TrustDomain| {
+        if trust_domain == upstream.trust_domain() {
+            return Some(upstream.authorities());
+        }
+        cache.snapshot().bundle(trust_domain).map(|it| it.bundle.x509_certificates().cloned().collect())
+    })
 }
 
 async fn part<E: Into<RunError>>(run: impl Future<Output = Result<(), E>>) -> Result<(), RunError> {

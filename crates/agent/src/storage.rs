@@ -9,6 +9,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use steeple_config::duration::printed;
+use steeple_runtime::clock::unix_seconds;
+use steeple_runtime::metrics::{gauge, gauge_of};
 use steeple_runtime::os::files::replace_private;
 use steeple_runtime::os::{reason, unread};
 use steeple_spiffe::x509::{self, Certificate};
@@ -31,6 +33,8 @@ const BUNDLE_SOURCES: &str = "TrustBundleSources";
 /// Values of `bootstrap_use`; 0 is a fresh agent.
 const BOOTSTRAP: i64 = 1;
 const REBOOTSTRAP: i64 = 2;
+/// In seconds since 1970: what the reference measures where there is no time.
+const GOS_ZERO_TIME: i64 = -62_135_596_800;
 
 /// Certificates are stored as base64 of their PEM.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -202,6 +206,15 @@ impl Storage {
         }
     }
 
+    /// Measures how far it is on that way.
+    pub(crate) fn measure(&self) {
+        let Bootstrapping { again, since, attempts } = self.bootstrapping();
+        let mode = [("mode", if again { "rebootstrap" } else { "bootstrap" })];
+        gauge("bootstrapped", if since.is_none() { 1.0 } else { 0.0 });
+        gauge_of("bootstrap_seconds", &mode, since.map_or(GOS_ZERO_TIME, unix_seconds) as f64);
+        gauge_of("bootstrap_attempts", &mode, attempts as f64);
+    }
+
     /// Counts an attempt to fetch the first bundle.
     ///
     /// # Errors
@@ -282,7 +295,11 @@ impl Storage {
         let failed = |error| StorageError::Write { path: self.path.clone(), error };
         let text = serde_json::to_vec(&data).map_err(|error| failed(std::io::Error::other(error)))?;
         replace_private(&self.path, &text).map_err(failed)?;
+        let before = self.bootstrapping();
         self.data = data;
+        if self.bootstrapping() != before {
+            self.measure();
+        }
         Ok(())
     }
 

@@ -5,11 +5,15 @@ use std::time::Duration;
 
 use steeple_pki::Signer;
 use steeple_runtime::Clock;
+use steeple_runtime::clock::unix_seconds;
+use steeple_runtime::metrics::gauge;
 use steeple_spiffe::x509::{Certificate, hex};
 use steeple_spiffe::{SpiffeId, TrustDomain};
 use steeple_transport::dial::{self, Proxy, Servers};
 use steeple_transport::status::retry_delay;
-use steeple_transport::tls::{Credential, Expect, KeyExchange, TlsError, client_config_with, credential_with_signer};
+use steeple_transport::tls::{
+    Credential, CredentialWatch, Expect, KeyExchange, TlsError, client_config_with, credential_with_signer,
+};
 use tokio::sync::watch;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -99,6 +103,8 @@ impl Upstream {
     /// When TLS cannot use its key.
     pub(crate) fn set_identity(&self, identity: Identity) -> Result<(), TlsError> {
         let credential = credential_with_signer(&identity.chain, Arc::clone(&identity.signer))?;
+        let end = identity.chain.first().map_or(0, |leaf| unix_seconds(leaf.not_after()));
+        gauge("steeple.agent_svid.expiration", end as f64);
         self.0.credential.send_replace(Some(credential));
         self.0.identity.send_replace(Some(identity));
         self.reconnect();
@@ -108,6 +114,16 @@ impl Upstream {
     /// Changes with each new identity.
     pub(crate) fn identities(&self) -> watch::Receiver<Option<Identity>> {
         self.0.identity.subscribe()
+    }
+
+    /// What the agent shows, once it has an identity.
+    pub(crate) fn credential(&self) -> CredentialWatch {
+        self.0.credential.subscribe()
+    }
+
+    /// Whom the agent believes.
+    pub(crate) fn authorities(&self) -> Arc<[Certificate]> {
+        Arc::clone(&self.0.authorities.borrow())
     }
 
     /// Whom to believe from now on; the next handshake asks for it.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use steeple_catalog::WorkloadAttestor;
-use steeple_runtime::metrics::{Coded, measure};
+use steeple_runtime::metrics::{Coded, measure, sample};
 use steeple_runtime::os::peer::{Peer, PeerError};
 use tracing::error;
 
@@ -79,6 +79,7 @@ impl Attestor {
         if !answered {
             return Err(WorkloadError::AllFailed);
         }
+        sample("workload_api.discovered_selectors", selectors.len() as f64);
         Ok(Selectors::new(selectors))
     }
 }

@@ -1,7 +1,6 @@
 //! What the files of both daemons share: sections of the same form, and what becomes of keys that mean nothing.
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use crate::decode::{UnknownKey, UnknownKeys};
 
@@ -35,61 +34,6 @@ impl<T: Into<String>> From<T> for Warning {
     }
 }
 
-/// `telemetry`
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Telemetry {
-    /// Scraped over HTTP.
-    #[serde(rename = "Prometheus")]
-    pub prometheus: Option<Prometheus>,
-    /// Sent to DogStatsD daemons.
-    #[serde(rename = "DogStatsd")]
-    pub dog_statsd: Vec<Address>,
-    /// Sent to statsd daemons.
-    #[serde(rename = "Statsd")]
-    pub statsd: Vec<Address>,
-    /// Sent to M3 collectors.
-    #[serde(rename = "M3")]
-    pub m3: Vec<M3>,
-    /// Kept in memory and dumped on SIGUSR1.
-    #[serde(rename = "InMem")]
-    pub in_mem: Option<Empty>,
-}
-
-/// `telemetry.Prometheus`
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Prometheus {
-    /// Where to listen.
-    pub host: Option<IgnoredAny>,
-    /// On which port.
-    pub port: Option<IgnoredAny>,
-    /// Served over TLS.
-    pub tls: Option<IgnoredAny>,
-}
-
-/// An element of `telemetry.Statsd` or `telemetry.DogStatsd`
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Address {
-    /// Where to send.
-    pub address: Option<IgnoredAny>,
-}
-
-/// An element of `telemetry.M3`
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct M3 {
-    /// Where to send.
-    pub address: Option<IgnoredAny>,
-    /// The tag `env`.
-    pub env: Option<IgnoredAny>,
-}
-
-/// A block without keys.
-#[derive(Debug, Default, Deserialize)]
-pub struct Empty {}
-
 /// `health_checks`
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -115,14 +59,6 @@ pub struct HealthListener {
     pub live_path: String,
     /// `ready_path`
     pub ready_path: String,
-}
-
-impl Telemetry {
-    /// Whether any sink is asked for.
-    pub fn asks(&self) -> bool {
-        let Self { prometheus, dog_statsd, statsd, m3, in_mem } = self;
-        prometheus.is_some() || !dog_statsd.is_empty() || !statsd.is_empty() || !m3.is_empty() || in_mem.is_some()
-    }
 }
 
 impl HealthChecks {

@@ -187,6 +187,45 @@ fn is_jump(expected: SystemTime, shown: SystemTime) -> bool {
     off >= JUMP
 }
 
+/// A clock that tests of this crate move, where those of others have one with a queue of sleepers.
+#[cfg(test)]
+pub(crate) mod by_hand {
+    use std::sync::{Mutex, PoisonError};
+
+    use super::*;
+
+    #[derive(Clone)]
+    pub(crate) struct Hand(Arc<Mutex<SystemTime>>);
+
+    impl Hand {
+        pub(crate) fn at(seconds: i64) -> Self {
+            Self(Arc::new(Mutex::new(from_unix_seconds(seconds))))
+        }
+
+        pub(crate) fn clock(&self) -> Clock {
+            Clock::new(Arc::new(self.clone()))
+        }
+
+        pub(crate) fn pass(&self, length: Duration) {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) += length;
+        }
+    }
+
+    impl Source for Hand {
+        fn now(&self) -> SystemTime {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        }
+
+        fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {
+            Box::pin(std::future::pending())
+        }
+
+        fn jumps(&self) -> watch::Receiver<()> {
+            watch::Sender::new(()).subscribe()
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,12 +10,14 @@ use steeple_catalog::{Host, IdentityProvider, PluginError};
 use steeple_config::sections::REQUIRE_PQ_KEM;
 use steeple_datastore::{DataStore, Error as StoreError, Feed};
 use steeple_runtime::logging::{Log, with_fields};
+use steeple_runtime::metrics::{Measured, Telemetry, TelemetryError, measure};
 use steeple_runtime::os::reason;
 use steeple_runtime::signals::Signals;
 use steeple_runtime::tasks::{Cause, PartFailed, Parts as Tasks};
 use steeple_runtime::{Clock, Shutdown};
 use steeple_spiffe::{Certificate, TrustDomain};
 use steeple_transport::listen::{Port, refuse_used};
+use steeple_transport::scrape::{self, ScrapeError, Spiffe};
 use steeple_transport::tls::KeyExchange;
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
@@ -28,7 +30,7 @@ use crate::ca::sign::Signing;
 use crate::ca::{Ca, CaError, Orders, Rotation};
 use crate::config::Config;
 use crate::endpoints::{Endpoints, EndpointsError, Listen};
-use crate::entries::{Follower, Index, Loading};
+use crate::entries::{Figures, Follower, Index, Loading};
 use crate::freshness::Freshness;
 use crate::health::{self, Looks};
 use crate::inventory::{Inventory, InventoryError};
@@ -65,6 +67,12 @@ pub enum RunError {
     /// The inventory cannot be gone on with.
     #[error(transparent)]
     Inventory(#[from] InventoryError),
+    /// Measurements cannot go where the file wants them.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    /// Measurements cannot be scraped as the file says.
+    #[error(transparent)]
+    Scrape(#[from] ScrapeError),
     /// A plugin was not loaded.
     #[error(transparent)]
     Plugins(#[from] LoadError),
@@ -113,29 +121,27 @@ impl Process {
 /// See [`RunError`].
 pub async fn run(config: Config, built_ins: &ServerBuiltIns, process: Process) -> Result<(), PartFailed<RunError>> {
     let not_started = |error| PartFailed { part: "start", cause: Cause::Error(error) };
-    let (port, store) = open(&config, &process.log, &process.clock).await.map_err(not_started)?;
-    let inventory = match config.inventory.clone() {
-        Some(inventory) => Inventory::start(inventory, &config.data_dir, process.clock.clone()).await,
-        None => Ok(Inventory::default()),
-    };
-    let ended = match inventory {
-        Ok(inventory) => {
-            let stands_on = (store.clone(), inventory.clone());
-            let ended = with_plugins(config, built_ins, port, stands_on, process).await;
-            // Nothing is signed any more.
-            inventory.close().await;
-            ended
-        }
-        Err(error) => Err(not_started(error.into())),
-    };
+    let opened = open(&config, &process.log, &process.clock).await.map_err(not_started)?;
+    let (store, inventory) = (opened.store.clone(), opened.inventory.clone());
+    let ended = with_plugins(config, built_ins, opened, process).await;
+    // Nothing is signed any more.
+    inventory.close().await;
     debug!(target: "catalog", "Closing DataStore");
     store.close().await;
     info!(target: "catalog", "DataStore closed");
     ended
 }
 
+/// What a server has of its host.
+struct Opened {
+    telemetry: Telemetry,
+    port: Port,
+    store: DataStore,
+    inventory: Inventory,
+}
+
 /// Prepares the host, and opens what is stored.
-async fn open(config: &Config, log: &Log, clock: &Clock) -> Result<(Port, DataStore), RunError> {
+async fn open(config: &Config, log: &Log, clock: &Clock) -> Result<Opened, RunError> {
     // Before anything listens: how many connections there can be follows from it.
     steeple_runtime::os::raise_open_files();
     if let Some((old, new)) = steeple_runtime::os::restrict_umask(0o027) {
@@ -153,6 +159,8 @@ async fn open(config: &Config, log: &Log, clock: &Clock) -> Result<(Port, DataSt
     if config.key_exchange == KeyExchange::RequirePostQuantum {
         debug!("{REQUIRE_PQ_KEM}");
     }
+    let measured = Measured { service: "spire_server", trust_domain: config.trust_domain.name() };
+    let telemetry = Telemetry::start(&config.telemetry, measured, clock).await?;
     // Before anything is written: whoever starts a second server by mistake is told about the one that runs.
     refuse_used(&config.socket_path).await.map_err(EndpointsError::Listen)?;
     let port = Port::claim(config.bind_address).map_err(EndpointsError::Listen)?;
@@ -163,23 +171,32 @@ async fn open(config: &Config, log: &Log, clock: &Clock) -> Result<(Port, DataSt
         .map_err(|error| RunError::DataDir { path: config.data_dir.clone(), error })?;
     let store = DataStore::open(config.datastore.clone(), clock.clone()).await?;
     info!(target: "catalog", reconfigurable = config.datastore_is_in_file, "Configured DataStore");
-    Ok((port, store))
+    let inventory = match config.inventory.clone() {
+        Some(inventory) => Inventory::start(inventory, &config.data_dir, clock.clone()).await,
+        None => Ok(Inventory::default()),
+    };
+    match inventory {
+        Ok(inventory) => Ok(Opened { telemetry, port, store, inventory }),
+        Err(error) => {
+            store.close().await;
+            Err(error.into())
+        }
+    }
 }
 
 async fn with_plugins(
     config: Config,
     built_ins: &ServerBuiltIns,
-    port: Port,
-    (store, inventory): (DataStore, Inventory),
+    opened: Opened,
     process: Process,
 ) -> Result<(), PartFailed<RunError>> {
     let not_started = |error| PartFailed { part: "start", cause: Cause::Error(error) };
     let host = Host::new(process.clock.clone());
-    check_trust_domain(&store, config.trust_domain.name()).await.map_err(not_started)?;
+    check_trust_domain(&opened.store, config.trust_domain.name()).await.map_err(not_started)?;
     let plugins = steeple_catalog::load::server(&config.plugins, built_ins, &config.trust_domain, &host);
     let plugins = plugins.map_err(|error| not_started(error.into()))?;
     let loaded = plugins.loaded.clone();
-    let start = start(config, plugins, host, port, (store, inventory), process);
+    let start = start(config, plugins, host, opened, process);
     let ended = match Box::pin(start).await {
         Ok(tasks) => {
             debug!(target: "health", "Initializing health checkers");
@@ -197,12 +214,12 @@ async fn start(
     config: Config,
     plugins: ServerPlugins,
     host: Host,
-    port: Port,
-    (store, inventory): (DataStore, Inventory),
+    opened: Opened,
     process: Process,
 ) -> Result<Tasks<RunError>, RunError> {
     let Process { log, clock, signals, reread, shutdown } = process;
     let ServerPlugins { key_manager, node_attestors, upstream_authority, loaded } = plugins;
+    let Opened { telemetry, port, store, inventory } = opened;
     let trust_domain = config.trust_domain;
     let health = health::unknown(clock.clone());
 
@@ -226,7 +243,8 @@ async fn start(
     let (differences, found) = watch::channel(0);
     let told_of_store = Told { feed: feed.status(), differences: found };
     let freshness = Freshness::new(feed.status(), clock.clone(), config.max_staleness);
-    let index = Arc::new(Index::new(Loading::read(&mut feed, &trust_domain).await?));
+    let loading = measure("entry.cache.reload", Loading::read(&mut feed, &trust_domain)).await?;
+    let index = Arc::new(Index::new(loading));
     info!(target: "endpoints", "Completed building in-memory entry cache");
 
     host.provide_identity(Arc::new(Own { trust_domain: trust_domain.clone(), index: Arc::clone(&index) }));
@@ -241,6 +259,16 @@ async fn start(
         clock: clock.clone(),
         health: health.clone(),
     };
+
+    let spiffe = Spiffe {
+        credential: credential.clone(),
+        authorities: {
+            let index = Arc::clone(&index);
+            Arc::new(move |trust_domain| index.bundle(trust_domain.name()).map(|it| Arc::clone(&it.authorities)))
+        },
+        key_exchange: config.key_exchange,
+    };
+    let scraped = scrape::Listener::of(&config.telemetry, &telemetry, spiffe, clock.clone())?;
 
     // Where it can be reached.
     let orders = rotation.orders();
@@ -289,6 +317,10 @@ async fn start(
     );
     let mut tasks = Tasks::new(shutdown.clone());
     tasks.start("freshness", part(freshness.watch(shutdown.clone())));
+    if telemetry.measures() {
+        let figures = Figures { index: Arc::clone(&index), feed: feed.status(), clock: clock.clone() };
+        tasks.start("figures", figures.run(shutdown.clone()).map(Ok));
+    }
     let follower = Follower::new(index, store, clock.clone());
     tasks.start("feed", follow(feed, follower, orders, differences, shutdown.clone()));
     tasks.start("CA rotation", part(rotation.run(shutdown.clone())));
@@ -296,6 +328,10 @@ async fn start(
     tasks.start("reconfiguration", reload.run(signals, shutdown.clone()).map(Ok));
     tasks.start("pruning", part(pruning.run(shutdown.clone())));
     tasks.start("health checks", looks.run(shutdown.clone()).map(Ok));
+    tasks.start("telemetry", telemetry.run(clock.clone(), shutdown.clone()).map(Ok));
+    if let Some(listener) = scraped {
+        tasks.start("Prometheus listener", listener.serve(clock.clone(), shutdown.clone()).map(Ok));
+    }
     if let Some(place) = config.health {
         tasks
             .start("health listener", steeple_transport::health::serve(place, health, clock, shutdown.clone()).map(Ok));

@@ -66,7 +66,7 @@ impl SvidRotation {
         let id = SpiffeId::new(trust_domain, "/spire/server").map_err(|error| SvidError::Key(error.to_string()))?;
         let (credential, watch) = watch::channel(None);
         let mut rotation = Self { id, key_type, ca, clock, credential, chain: Vec::new() };
-        rotation.rotate().await?;
+        measure("svid.rotate", rotation.rotate()).await?;
         Ok((rotation, watch))
     }
 

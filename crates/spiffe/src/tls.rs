@@ -32,6 +32,7 @@ use rustls::client::ResolvesClientCert;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::kx_group;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
@@ -98,7 +99,18 @@ pub struct Config {
     time: Arc<dyn TimeProvider>,
     versions: Vec<&'static SupportedProtocolVersion>,
     key_exchange: KeyExchange,
-    anonymous_clients: bool,
+    clients: Clients,
+}
+
+/// What a server wants of its clients.
+#[derive(Clone)]
+enum Clients {
+    /// A certificate that is accepted.
+    Known,
+    /// As [`Clients::Known`], or none.
+    KnownOrAnonymous,
+    /// What this says, whatever the peers are.
+    Other(Arc<dyn ClientCertVerifier>),
 }
 
 impl Config {
@@ -108,7 +120,7 @@ impl Config {
         let time = Arc::new(DefaultTimeProvider);
         let peers = Arc::new(peers);
         let key_exchange = KeyExchange::default();
-        Self { peers, identity: None, time, versions, key_exchange, anonymous_clients: false }
+        Self { peers, identity: None, time, versions, key_exchange, clients: Clients::Known }
     }
 
     /// Shows what `source` has at each handshake: a server must, a client may. Where it has nothing, a server's
@@ -140,7 +152,13 @@ impl Config {
     /// Lets a server accept clients that show no certificate. One that is shown is verified none the less.
     #[must_use]
     pub fn with_anonymous_clients(self) -> Self {
-        Self { anonymous_clients: true, ..self }
+        Self { clients: Clients::KnownOrAnonymous, ..self }
+    }
+
+    /// Has a server ask its clients for something else than an identity of SPIFFE, or for nothing.
+    #[must_use]
+    pub fn with_other_clients(self, verifier: Arc<dyn ClientCertVerifier>) -> Self {
+        Self { clients: Clients::Other(verifier), ..self }
     }
 
     /// The configuration of a server.
@@ -149,11 +167,16 @@ impl Config {
     /// [`TlsError::Configuration`].
     pub fn server(self) -> Result<ServerConfig, TlsError> {
         let versions = self.spoken();
-        let Self { peers, identity, time, versions: _, key_exchange, anonymous_clients } = self;
+        let Self { peers, identity, time, versions: _, key_exchange, clients } = self;
+        let verifier: Arc<dyn ClientCertVerifier> = match clients {
+            Clients::Known => Arc::new(verify::Verifier::new(peers, true)),
+            Clients::KnownOrAnonymous => Arc::new(verify::Verifier::new(peers, false)),
+            Clients::Other(verifier) => verifier,
+        };
         let mut config = ServerConfig::builder_with_details(key_exchange.provider(), time)
             .with_protocol_versions(&versions)
             .map_err(TlsError::Configuration)?
-            .with_client_cert_verifier(Arc::new(verify::Verifier::new(peers, !anonymous_clients)))
+            .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(Shown(identity)));
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
@@ -166,7 +189,7 @@ impl Config {
     /// [`TlsError::Configuration`].
     pub fn client(self) -> Result<ClientConfig, TlsError> {
         let versions = self.spoken();
-        let Self { peers, identity, time, versions: _, key_exchange, anonymous_clients: _ } = self;
+        let Self { peers, identity, time, versions: _, key_exchange, clients: _ } = self;
         let mut config = ClientConfig::builder_with_details(key_exchange.provider(), time)
             .with_protocol_versions(&versions)
             .map_err(TlsError::Configuration)?

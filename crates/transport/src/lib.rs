@@ -8,6 +8,7 @@
 //! * [`id`] writes SPIFFE IDs into messages.
 //! * [`logger`] is what both daemons' loggers answer.
 //! * [`health`] tells over HTTP whether the daemon is well.
+//! * [`scrape`] gives what was measured to Prometheus.
 //! * [`dial`] is the other side: channels to a server's API or to a local socket.
 
 pub mod connection;
@@ -18,6 +19,7 @@ pub mod id;
 pub mod listen;
 pub mod logger;
 pub mod rpc;
+pub mod scrape;
 pub mod security_header;
 pub mod shares;
 pub mod status;

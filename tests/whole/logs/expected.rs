@@ -13,8 +13,6 @@ pub(super) const ON_PURPOSE: &[Missing] = &[];
 
 /// Messages of what is not built yet.
 pub(super) const NOT_BUILT_YET: &[Missing] = &[
-    ("server", "warning", PROMETHEUS, TELEMETRY),
-    ("server", "info", "Starting prometheus exporter", TELEMETRY),
     ("server", "info", "Serving bundle endpoint", FEDERATION),
     ("server", "info", "Trust domain is now managed", FEDERATION),
     ("server", "debug", "Polling for bundle update", FEDERATION),
@@ -30,8 +28,6 @@ pub(super) const NOT_BUILT_YET: &[Missing] = &[
     ("server", "debug", "Done stopping stale updaters", FEDERATION),
     ("server", "info", "Shutting down", FEDERATION),
     ("agent", "info", "Creating admin UDS directory", ADMIN_SOCKET),
-    ("agent", "warning", PROMETHEUS, TELEMETRY),
-    ("agent", "info", "Starting prometheus exporter", TELEMETRY),
     ("agent", "info", "Logger service configured", ADMIN_SOCKET),
     ("agent", "info", "Starting Admin APIs", ADMIN_SOCKET),
     ("agent", "debug", "Sending FetchSecrets response", SDS),
@@ -52,10 +48,6 @@ pub(super) const NOT_BUILT_YET: &[Missing] = &[
 const ADMIN_SOCKET: &str = "the agent's administrative socket";
 const FEDERATION: &str = "federation";
 const SDS: &str = "SDS";
-const TELEMETRY: &str = "sinks of metrics";
-
-const PROMETHEUS: &str = "Agent is now configured to accept remote network connections for Prometheus stats collection. \
-                          Please ensure access to this port is tightly controlled";
 
 /// Fields of ours in lines that SPIRE has without: text, field, reason.
 pub(super) const FIELDS: &[(&str, &str, &str)] = &[

@@ -12,7 +12,7 @@ use steeple_proto::spire::api::server::svid::v1::{MintX509svidRequest, NewDownst
 use steeple_proto::workload::X509svidRequest;
 use steeple_proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
 use steeple_spiffe::SpiffeId;
-use steeple_tests::{Agent, AgentByHand, Domain, Port, Scratch, Server};
+use steeple_tests::{Agent, AgentByHand, Domain, Port, Scratch, Server, http};
 use steeple_transport::dial;
 
 use super::Line;
@@ -24,18 +24,21 @@ const STATIC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../cmd/steeple-server
 const NOWHERE: &str = "spiffe://missing.test";
 
 /// What the daemons told.
-pub(super) struct Told {
+pub(crate) struct Told {
     /// Program and line.
     pub(super) lines: Vec<(&'static str, Line)>,
     /// Whether the daemons were SPIRE's.
-    pub(super) is_reference: bool,
+    pub(crate) is_reference: bool,
+    /// What server and agent had measured before the server stopped.
+    pub(crate) scraped: [(&'static str, String); 2],
 }
 
-/// Runs it from the start of the server to the end of the agent.
-pub(super) async fn run(scratch: &Scratch) -> Result<Told> {
+/// Runs it from the start of the server to the end of the agent. `further` comes before the server stops.
+pub(crate) async fn run(scratch: &Scratch, further: impl AsyncFnOnce(&Domain) -> Result<()>) -> Result<Told> {
     let builder = Domain::builder().server_key("log_format", "json").server_text("audit_log_enabled = true");
     let mut domain = builder.agent_ttl("20s").write(scratch)?;
     domain.server.tell_health()?;
+    let server_port = domain.server.tell_measurements("")?;
     domain.server.start().await?;
     let server = &domain.server;
     bundles(server).await?;
@@ -47,6 +50,7 @@ pub(super) async fn run(scratch: &Scratch) -> Result<Told> {
     node1.socket = node1.socket.with_extension("d").join("api.sock");
     let told = node1.socket.display().to_string();
     node1.reconfigure(|conf| conf.lines().map(|line| with_socket(line, &told)).collect())?;
+    let agent_port = node1.tell_measurements("")?;
     let mut node2 = agent(&domain, "node2").await?;
     let mut refused = agent(&domain, "refused").await?;
     domain.attest(&mut node1).await?;
@@ -74,6 +78,10 @@ pub(super) async fn run(scratch: &Scratch) -> Result<Told> {
     node1.process()?.line("Bundle updated").await?;
     given_up(&mut domain, &mut node1).await?;
 
+    further(&domain).await?;
+    let scraped =
+        [("server", http(server_port, "GET /metrics", "").await?), ("agent", http(agent_port, "GET /", "").await?)];
+    let scraped = scraped.map(|(program, (_, text))| (program, text));
     domain.server.stop().await?;
     node1.process()?.line("Synchronize failed").await?;
     ensure!(node1.workload().jwt_svids("later").await.is_err(), "there is nobody who could sign");
@@ -88,7 +96,7 @@ pub(super) async fn run(scratch: &Scratch) -> Result<Told> {
             lines.push((program, serde_json::from_str(line).with_context(|| line.to_owned())?));
         }
     }
-    Ok(Told { lines, is_reference })
+    Ok(Told { lines, is_reference, scraped })
 }
 
 async fn agent(domain: &Domain, name: &str) -> Result<Agent> {

@@ -74,7 +74,6 @@ const LATER: &[(&str, &str)] = &[
     ("validate-server-plugin-bad-checksum", EXTERNAL),
     ("validate-server-plugin-short-checksum", EXTERNAL),
     ("validate-server-plugin-cmd-missing", EXTERNAL),
-    ("run-server-m3-single-block-two-keys", "sinks of metrics"),
 ];
 
 const EXTERNAL: &str = "external plugins";

@@ -20,14 +20,16 @@ use super::logger;
 const DEBUG: ServiceName = ServiceName {
     full: "spire.agent.debug.v1.Debug",
     log: "agent.debug.v1.Debug",
-    metric: "debug.v1.debug",
+    metric: "debug",
+    connections: Some("debug_api"),
     methods: &["GetInfo"],
 };
 
 const LOGGER: ServiceName = ServiceName {
     full: "spire.api.agent.logger.v1.Logger",
     log: "agent.logger.v1.Logger",
-    metric: "logger.v1.logger",
+    metric: "logger",
+    connections: Some("logger_api"),
     methods: &["GetLogger", "SetLogLevel", "ResetLogLevel"],
 };
 

@@ -22,6 +22,7 @@ pub(super) const WORKLOAD: ServiceName = ServiceName {
     full: "SpiffeWorkloadAPI",
     log: "WorkloadAPI",
     metric: "workload_api",
+    connections: Some("workload_api"),
     methods: &[
         "FetchX509SVID",
         "FetchX509Bundles",
@@ -38,5 +39,6 @@ pub(super) const HEALTH: ServiceName = ServiceName {
     full: "grpc.health.v1.Health",
     log: "Health",
     metric: "health",
+    connections: None,
     methods: &["Check", "List", "Watch"],
 };

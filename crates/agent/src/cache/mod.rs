@@ -3,6 +3,7 @@
 
 mod bundle;
 mod entry;
+mod measured;
 mod store;
 mod update;
 

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use steeple_spiffe::TrustDomain;
@@ -11,6 +11,7 @@ use steeple_spiffe::x509::{self, Certificate};
 use steeple_transport::rpc::Class;
 use tracing::{Level, debug, enabled, info, warn};
 
+use super::measured::{self, Changes, Sizes};
 use super::{Cache, CachedBundle, Entry, Selector, Selectors, Snapshot};
 
 /// A workload's X.509-SVID.
@@ -56,6 +57,7 @@ pub(crate) struct Store {
     /// When the first of the SVIDs ends.
     first_end: Option<SystemTime>,
     changed: bool,
+    changes: Changes,
 }
 
 impl Store {
@@ -73,6 +75,7 @@ impl Store {
             own_bundle_is_new: false,
             first_end: None,
             changed: false,
+            changes: Changes::default(),
         }
     }
 
@@ -105,6 +108,7 @@ impl Store {
             return;
         }
         tell_entry(known.map(|known| &**known), &entry);
+        *if known.is_some() { &mut self.changes.updated } else { &mut self.changes.added } += 1;
         if known.is_some_and(|known| known.spiffe_id != entry.spiffe_id) {
             // It is another identity's now.
             self.drop_svid(&entry.id);
@@ -119,6 +123,7 @@ impl Store {
     pub(crate) fn remove_entry(&mut self, id: &str) {
         if let Some(entry) = self.entries.remove(id) {
             debug!(target: "cache_manager", entry = %entry.id, spiffe_id = %entry.spiffe_id, "Entry removed");
+            self.changes.removed += 1;
             self.drop_svid(id);
             self.refused.remove(id);
             self.withdrawn.remove(id);
@@ -172,12 +177,16 @@ impl Store {
             |entry: &Entry| waited_on.iter().any(|selectors: &Selectors| selectors.contain(&entry.selectors));
         let mut room = self.size.saturating_sub(self.svids.len() + self.in_flight.len());
         let (mut new, mut due, mut early) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut expiring, mut outdated) = (0, 0);
         for entry in self.entries.values() {
             if entry.store_svid || self.in_flight.contains(&entry.id) || self.refused.contains_key(&entry.id) {
                 continue;
             }
             let is_held = match self.svids.get(&entry.id) {
-                Some(svid) if self.is_due(svid, entry, now) => true,
+                Some(svid) if self.is_due(svid, entry, now) => {
+                    *if svid.entry_digest == entry.digest { &mut expiring } else { &mut outdated } += 1;
+                    true
+                }
                 Some(_) => continue,
                 None => false,
             };
@@ -196,6 +205,9 @@ impl Store {
         let all = [(Class::New, new), (Class::Due, due), (Class::Early, early)];
         let first = all.into_iter().find(|(_, entries)| !entries.is_empty());
         let (class, mut entries) = first.unwrap_or((Class::Early, Vec::new()));
+        if matches!(class, Class::Due) {
+            measured::due(expiring, outdated);
+        }
         entries.truncate(most);
         self.in_flight.extend(entries.iter().map(|entry| Arc::clone(&entry.id)));
         (class, entries)
@@ -297,6 +309,7 @@ impl Store {
         if tainted.is_empty() {
             return;
         }
+        let began = Instant::now();
         let is_below = |svid: &Svid| x509::verify_chain(&svid.chain, &tainted, now).is_ok();
         let marked: Vec<_> =
             self.svids.iter().filter(|(_, svid)| is_below(svid)).map(|(id, _)| Arc::clone(id)).collect();
@@ -304,6 +317,7 @@ impl Store {
         self.tainted.extend(marked);
         let tainted_x509_svids = self.tainted.len() - before;
         if tainted_x509_svids > 0 {
+            measured::tainted(tainted_x509_svids, began);
             debug!(
                 target: "cache_manager",
                 count = tainted_x509_svids,
@@ -321,6 +335,12 @@ impl Store {
             return;
         }
         self.evict();
+        self.changes.tell(&Sizes {
+            entries: self.entries.len(),
+            svids: self.svids.len(),
+            bundles: self.bundles.len(),
+            first_end: self.svids.values().map(|svid| svid.ends_at()).min(),
+        });
         let mut by_selector: HashMap<Selector, Vec<Arc<Entry>>> = HashMap::new();
         for entry in self.entries.values().filter(|entry| !entry.store_svid) {
             if let Some(first) = entry.selectors.iter().next() {

@@ -14,6 +14,7 @@ use steeple_config::duration::Duration as GoDuration;
 use steeple_config::hcl::Body;
 use steeple_config::plugins::PluginBlock;
 use steeple_config::sections::{self, HealthChecks, HealthListener, UnknownSection, Warning};
+use steeple_config::telemetry::Telemetry;
 use steeple_config::{decode, hcl, plugins};
 use steeple_pki::KeyType;
 use steeple_runtime::logging;
@@ -82,6 +83,8 @@ pub struct Config {
     pub rate_limits: RateLimits,
     /// `health_checks`, where the listener is enabled.
     pub health: Option<health::Place>,
+    /// `telemetry`
+    pub telemetry: Telemetry,
     /// Every plugin, in the order of the file.
     pub plugins: Vec<PluginBlock>,
     /// What the file asks for and this program does not do yet, in words for the log.
@@ -206,8 +209,9 @@ impl Config {
         let decoded = decode::decode::<File>(&body).map_err(undecodable)?;
         let unknown = sections::refused(&decoded.unknown, error::CHECKED);
         let unbuilt = unbuilt::of(&decoded.value);
-        let File { agent, plugins, telemetry: _, health_checks } = decoded.value;
-        Self::build(merge(agent, flags), plugins.is_some(), &body, unknown, unbuilt, health_checks)
+        let File { agent, plugins, telemetry, health_checks } = decoded.value;
+        let telemetry = telemetry.unwrap_or_default();
+        Self::build(merge(agent, flags), plugins.is_some(), &body, unknown, unbuilt, health_checks, telemetry)
     }
 
     /// In the reference's order, which decides which of several errors is told.
@@ -218,6 +222,7 @@ impl Config {
         unknown: Vec<UnknownSection>,
         unbuilt: Vec<String>,
         health_checks: Option<HealthChecks>,
+        telemetry: Telemetry,
     ) -> Result<Self, ConfigError> {
         sections::check_feature_flags(&agent.experimental.feature_flags).map_err(ConfigError::FeatureFlags)?;
         if !has_plugins {
@@ -293,6 +298,7 @@ impl Config {
             rate_limits,
             allowed_foreign_jwt_claims: agent.allowed_foreign_jwt_claims,
             health,
+            telemetry,
             plugins: blocks,
             unbuilt,
             warnings,

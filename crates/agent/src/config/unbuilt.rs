@@ -1,16 +1,13 @@
 //! What a file may ask for and this agent does not do yet. It is accepted, since a configuration of the reference must
 //! start, and named in the log, since nobody should rely on what is not there.
 
-use steeple_config::sections::Telemetry;
-
 use super::file::File;
 
 /// In words for the log.
 pub(super) fn of(file: &File) -> Vec<String> {
-    let File { agent, plugins: _, telemetry, health_checks: _ } = file;
+    let File { agent, plugins: _, telemetry: _, health_checks: _ } = file;
     let experimental = &agent.experimental;
     [
-        (telemetry.as_ref().is_some_and(Telemetry::asks), "telemetry"),
         (!agent.authorized_delegates.is_empty(), "authorized_delegates"),
         (agent.profiling_enabled, "profiling_enabled"),
         (agent.sds.is_some(), "sds"),

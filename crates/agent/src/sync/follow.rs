@@ -1,7 +1,7 @@
 //! Changes that the server pushes (`steeple.agent.sync.v1`).
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prost::Message;
 use steeple_proto::spire::api::types;
@@ -10,12 +10,13 @@ use steeple_proto::steeple::agent::sync::v1::{
     Entries, FollowRequest, FollowResponse, Listing, Open, Removed, Status as SyncStatus, Want, follow_request,
     follow_response,
 };
+use steeple_runtime::metrics::called;
 use steeple_spiffe::TrustDomain;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use super::{put_bundle, put_entry};
+use super::{FETCH_ENTRIES, put_bundle, put_entry};
 use crate::cache::{Entry, Store};
 use crate::upstream::Upstream;
 
@@ -37,6 +38,8 @@ struct Progress {
     listed: HashSet<String>,
     /// Ids that were asked for and have not come.
     wanted: HashSet<String>,
+    /// When the first change came of those that are not a whole yet.
+    began: Option<Instant>,
 }
 
 impl Stream {
@@ -73,10 +76,11 @@ impl Stream {
 
 impl Progress {
     fn new(requests: mpsc::Sender<FollowRequest>) -> Self {
-        Self { requests, listed: HashSet::new(), wanted: HashSet::new() }
+        Self { requests, listed: HashSet::new(), wanted: HashSet::new(), began: None }
     }
 
     async fn apply(&mut self, change: Change, store: &mut Store) -> Result<bool, Status> {
+        let began = *self.began.get_or_insert_with(Instant::now);
         match change {
             Change::Bundle(bundle) => put_bundle(store, bundle),
             Change::RemovedBundle(name) => {
@@ -102,7 +106,14 @@ impl Progress {
                 }
             }
             Change::Listing(listing) => self.list(listing, store).await?,
-            Change::Status(SyncStatus { complete }) => return Ok(complete && self.wanted.is_empty()),
+            Change::Status(SyncStatus { complete }) => {
+                let is_whole = complete && self.wanted.is_empty();
+                if is_whole {
+                    self.began = None;
+                    called(FETCH_ENTRIES, "OK", began);
+                }
+                return Ok(is_whole);
+            }
         }
         Ok(false)
     }

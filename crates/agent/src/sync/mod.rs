@@ -5,13 +5,13 @@ mod follow;
 mod poll;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use steeple_proto::spire::api::server::agent::v1::PostStatusRequest;
 use steeple_proto::spire::api::server::agent::v1::agent_client::AgentClient;
 use steeple_runtime::clock::rfc3339;
 use steeple_runtime::logging::with_fields;
-use steeple_runtime::metrics::measure;
+use steeple_runtime::metrics::{called, measure};
 use steeple_runtime::{Clock, Shutdown, jitter};
 use steeple_transport::rpc::Class;
 use steeple_transport::status::{code_name, describe};
@@ -48,6 +48,9 @@ const STREAM_PAUSE: Duration = Duration::from_millis(200);
 const AFTER_JUMP: Duration = Duration::from_secs(5);
 /// A server that could not push is asked again whether it can.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
+
+/// What is counted for each time that the agent has all that the server has for it, and for each failure.
+const FETCH_ENTRIES: &str = "manager.sync.fetch_entries_updates";
 
 /// Why the agent stopped syncing.
 #[derive(Debug, thiserror::Error)]
@@ -237,9 +240,10 @@ impl Sync {
     /// One stream from its opening to its end, or one poll. Returns how long to wait before the next.
     async fn sync(&mut self) -> Result<Duration, Status> {
         let limit = std::mem::replace(&mut self.open_limit, CALL_LIMIT);
+        let began = Instant::now();
         match Stream::open(&self.upstream, &self.store, limit).await {
             Ok(stream) => {
-                let ended = self.follow(stream).await;
+                let ended = self.follow(stream).await.inspect_err(failed_at(Instant::now()));
                 if self.store.cache().synced_at() == SyncedAt::AllTheTime {
                     self.store.cache().set_synced_at(SyncedAt::Once(self.clock.now()));
                 }
@@ -249,7 +253,7 @@ impl Sync {
                 debug!(target: "manager", "The server cannot push changes; it is asked for them");
                 Box::pin(self.poll_for(ASK_AGAIN)).await
             }
-            Err(status) => Err(status),
+            Err(status) => Err(status).inspect_err(failed_at(began)),
         }
     }
 
@@ -300,9 +304,7 @@ impl Sync {
         let until = self.clock.now() + length;
         loop {
             let polled = Box::pin(poll::everything(&self.upstream, &mut self.store, self.by_stream));
-            measure("manager.sync.fetch_entries_updates", async { polled.await.map_err(Failed) })
-                .await
-                .map_err(|Failed(status)| status)?;
+            measure(FETCH_ENTRIES, async { polled.await.map_err(Failed) }).await.map_err(|Failed(status)| status)?;
             self.synced().await;
             self.store.cache().set_synced_at(SyncedAt::Once(self.clock.now()));
             self.store.publish(self.clock.now());
@@ -540,6 +542,11 @@ impl steeple_runtime::metrics::Coded for Failed {
     fn code(&self) -> &'static str {
         code_name(self.0.code())
     }
+}
+
+/// Counts a sync that has failed.
+fn failed_at(began: Instant) -> impl FnOnce(&Status) {
+    move |status| called(FETCH_ENTRIES, code_name(status.code()), began)
 }
 
 /// Entries and bundles that the server sent and that make no sense are left out, each with a warning.

@@ -34,6 +34,37 @@ pub fn open_files() -> u64 {
     getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft)
 }
 
+/// How many bytes this process may map. None: as many as it likes.
+pub fn address_space() -> Option<u64> {
+    use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
+    getrlimit(Resource::RLIMIT_AS).ok().map(|(soft, _)| soft).filter(|soft| *soft != RLIM_INFINITY)
+}
+
+/// Bytes that the C library's allocator has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heap {
+    /// Those that are in use.
+    pub allocated: u64,
+    /// Those that it has from the kernel.
+    pub from_system: u64,
+}
+
+/// The allocator's figures, where it has any: glibc's has.
+#[cfg(target_env = "gnu")]
+#[allow(unsafe_code, reason = "no safe wrapper knows this call")]
+pub fn heap() -> Option<Heap> {
+    // SAFETY: it takes nothing, returns a plain struct, and locks what it reads.
+    let told = unsafe { libc::mallinfo2() };
+    let (allocated, mapped) = (told.uordblks as u64, told.hblkhd as u64);
+    Some(Heap { allocated: allocated + mapped, from_system: told.arena as u64 + mapped })
+}
+
+/// The allocator's figures, where it has any: this one has none.
+#[cfg(not(target_env = "gnu"))]
+pub fn heap() -> Option<Heap> {
+    None
+}
+
 /// An error of the operating system in Go's words: `no such file or directory`.
 pub fn reason(error: &io::Error) -> String {
     let text = error.to_string();

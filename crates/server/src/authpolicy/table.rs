@@ -113,6 +113,7 @@ const SVID: ServiceName = ServiceName {
     full: "spire.api.server.svid.v1.SVID",
     log: "svid.v1.SVID",
     metric: "svid.v1.svid",
+    connections: None,
     methods: &[
         "MintX509SVID",
         "MintJWTSVID",
@@ -128,6 +129,7 @@ const BUNDLE: ServiceName = ServiceName {
     full: "spire.api.server.bundle.v1.Bundle",
     log: "bundle.v1.Bundle",
     metric: "bundle.v1.bundle",
+    connections: None,
     methods: &[
         "CountBundles",
         "GetBundle",
@@ -147,6 +149,7 @@ const ENTRY: ServiceName = ServiceName {
     full: "spire.api.server.entry.v1.Entry",
     log: "entry.v1.Entry",
     metric: "entry.v1.entry",
+    connections: None,
     methods: &[
         "CountEntries",
         "ListEntries",
@@ -163,6 +166,7 @@ const AGENTS: ServiceName = ServiceName {
     full: "spire.api.server.agent.v1.Agent",
     log: "agent.v1.Agent",
     metric: "agent.v1.agent",
+    connections: None,
     methods: &[
         "CountAgents",
         "ListAgents",
@@ -180,6 +184,7 @@ const TRUST_DOMAIN: ServiceName = ServiceName {
     full: "spire.api.server.trustdomain.v1.TrustDomain",
     log: "trustdomain.v1.TrustDomain",
     metric: "trustdomain.v1.trust_domain",
+    connections: None,
     methods: &[
         "ListFederationRelationships",
         "GetFederationRelationship",
@@ -194,6 +199,7 @@ const LOCAL_AUTHORITY: ServiceName = ServiceName {
     full: "spire.api.server.localauthority.v1.LocalAuthority",
     log: "localauthority.v1.LocalAuthority",
     metric: "localauthority.v1.local_authority",
+    connections: None,
     methods: &[
         "GetJWTAuthorityState",
         "PrepareJWTAuthority",
@@ -220,6 +226,7 @@ const SYNC: ServiceName = ServiceName {
     full: "steeple.agent.sync.v1.Sync",
     log: "agent.sync.v1.Sync",
     metric: "steeple.agent.sync.v1.sync",
+    connections: None,
     methods: &["Follow"],
 };
 
@@ -228,6 +235,7 @@ const LOGGER: ServiceName = ServiceName {
     log: "Logger",
     // Without the version, as the reference names it.
     metric: "logger",
+    connections: None,
     methods: &["GetLogger", "SetLogLevel", "ResetLogLevel"],
 };
 
@@ -235,6 +243,7 @@ const DEBUG: ServiceName = ServiceName {
     full: "spire.api.server.debug.v1.Debug",
     log: "debug.v1.Debug",
     metric: "debug.v1.debug",
+    connections: None,
     methods: &["GetInfo"],
 };
 
@@ -243,6 +252,7 @@ const STORE: ServiceName = ServiceName {
     full: "steeple.server.store.v1.Store",
     log: "server.store.v1.Store",
     metric: "steeple.server.store.v1.store",
+    connections: None,
     methods: &["GetStatus"],
 };
 
@@ -251,6 +261,7 @@ const CONFIGURATION: ServiceName = ServiceName {
     full: "steeple.server.configuration.v1.Configuration",
     log: "server.configuration.v1.Configuration",
     metric: "steeple.server.configuration.v1.configuration",
+    connections: None,
     methods: &["Reload"],
 };
 
@@ -258,6 +269,7 @@ const HEALTH: ServiceName = ServiceName {
     full: "grpc.health.v1.Health",
     log: "Health",
     metric: "health",
+    connections: None,
     methods: &["Check", "List", "Watch"],
 };
 

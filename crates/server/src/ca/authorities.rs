@@ -2,6 +2,7 @@
 
 #[cfg(fuzzing)]
 mod fuzzing;
+mod measured;
 mod wit;
 
 #[cfg(fuzzing)]
@@ -21,7 +22,7 @@ use steeple_proto::spire::common;
 use steeple_runtime::Clock;
 use steeple_runtime::clock::{from_unix_seconds, unix_seconds};
 use steeple_runtime::logging::{Field, with_fields};
-use steeple_runtime::metrics::{count, gauge, measure};
+use steeple_runtime::metrics::{count, gauge_of, measure};
 use steeple_spiffe::TrustDomain;
 use steeple_spiffe::x509::{self, Certificate};
 use tracing::{debug, info, warn};
@@ -109,7 +110,9 @@ impl Authorities {
         if !self.config.disable_jwt {
             self.rotate_jwt().await?;
         }
-        self.rotate_wit().await
+        let rotated = self.rotate_wit().await;
+        self.measure();
+        rotated
     }
 
     async fn rotate_jwt(&mut self) -> Result<(), CaError> {
@@ -188,8 +191,9 @@ impl Authorities {
         self.journal.x509_status(&id, Status::Active).await;
         self.publish();
         let left = active.not_after().duration_since(self.clock.now()).unwrap_or_default();
-        gauge("manager.x509_ca.rotate.expiration", unix_seconds(active.not_after()) as f64);
-        gauge("manager.x509_ca.rotate.ttl", left.as_secs_f64());
+        let of = [("trust_domain_id", self.trust_domain.name())];
+        gauge_of("manager.x509_ca.rotate.expiration", &of, unix_seconds(active.not_after()) as f64);
+        gauge_of("manager.x509_ca.rotate.ttl", &of, left.as_secs_f64());
         count("ca.manager.x509_ca.activate");
         let (trust_domain_id, ttl) = (self.trust_domain.id(), left.as_secs_f64());
         debug!(target: "ca_manager", %trust_domain_id, ttl, "Successfully rotated X.509 CA");

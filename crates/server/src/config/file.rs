@@ -2,7 +2,8 @@
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use steeple_config::sections::{HealthChecks, Telemetry};
+use steeple_config::sections::HealthChecks;
+use steeple_config::telemetry::Telemetry;
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]

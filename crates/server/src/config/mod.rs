@@ -17,6 +17,7 @@ use steeple_config::hcl::Body;
 use steeple_config::plugins::{PluginBlock, PluginData};
 use steeple_config::sections::{self, HealthChecks, HealthListener, UnknownSection, Warning};
 use steeple_config::stated::Stated;
+use steeple_config::telemetry::Telemetry;
 use steeple_config::{decode, hcl, plugins};
 use steeple_datastore::SqlConfig;
 use steeple_pki::KeyType;
@@ -85,6 +86,8 @@ pub struct Config {
     pub key_exchange: KeyExchange,
     /// `health_checks`, where the listener is enabled.
     pub health: Option<health::Place>,
+    /// `telemetry`
+    pub telemetry: Telemetry,
     /// Every plugin but the datastore, in the order of the file.
     pub plugins: Vec<PluginBlock>,
     /// `DataStore "sql"`
@@ -136,8 +139,9 @@ impl Config {
         let decoded = decode::decode::<File>(&body).map_err(undecodable)?;
         let unknown = sections::refused(&decoded.unknown, error::CHECKED);
         let unbuilt = unbuilt::of(&decoded.value);
-        let File { server, plugins, telemetry: _, health_checks } = decoded.value;
-        Self::build(merge(server, flags), plugins.is_some(), &body, unknown, unbuilt, health_checks)
+        let File { server, plugins, telemetry, health_checks } = decoded.value;
+        let telemetry = telemetry.unwrap_or_default();
+        Self::build(merge(server, flags), plugins.is_some(), &body, unknown, unbuilt, health_checks, telemetry)
     }
 
     /// In the reference's order, which decides which of several errors is told.
@@ -148,6 +152,7 @@ impl Config {
         unknown: Vec<UnknownSection>,
         unbuilt: Vec<String>,
         health_checks: Option<HealthChecks>,
+        telemetry: Telemetry,
     ) -> Result<Self, ConfigError> {
         sections::check_feature_flags(&server.experimental.feature_flags).map_err(ConfigError::FeatureFlags)?;
         if server.trust_domain.is_empty() {
@@ -229,6 +234,7 @@ impl Config {
             inventory,
             key_exchange: KeyExchange::post_quantum(server.experimental.require_pq_kem),
             health,
+            telemetry,
             plugins,
             datastore_is_in_file,
             datastore,

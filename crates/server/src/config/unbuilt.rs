@@ -1,16 +1,13 @@
 //! What a file may ask for and this server does not do yet. It is accepted, since a configuration of the reference must
 //! start, and named in the log, since nobody should rely on what is not there.
 
-use steeple_config::sections::Telemetry;
-
 use super::file::File;
 
 /// In words for the log.
 pub(super) fn of(file: &File) -> Vec<String> {
-    let File { server, plugins: _, telemetry, health_checks: _ } = file;
+    let File { server, plugins: _, telemetry: _, health_checks: _ } = file;
     let federation = server.federation.as_ref();
     [
-        (telemetry.as_ref().is_some_and(Telemetry::asks), "telemetry"),
         (federation.is_some_and(|it| it.bundle_endpoint.is_some()), "federation.bundle_endpoint"),
         (federation.is_some_and(|it| it.federates_with.is_some()), "federation.federates_with"),
         (server.profiling_enabled, "profiling_enabled"),

@@ -5,6 +5,7 @@ mod authorized;
 mod concerned;
 mod encode;
 mod entry;
+mod figures;
 mod follower;
 mod seen;
 mod streams;
@@ -21,6 +22,7 @@ use tokio::sync::watch;
 
 pub(crate) use encode::{FOR_AGENTS, api_bundle, entry as api_entry, id as api_id, selector as api_selector};
 pub(crate) use entry::IndexedEntry;
+pub(crate) use figures::Figures;
 pub(crate) use follower::Follower;
 use seen::Seen;
 use streams::Streams;

@@ -243,7 +243,7 @@ fn caller_of(connection: &Connection) -> Fields {
 }
 
 /// Whom the log lines of a call name.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Named {
     /// The request, by an ID of its own, and what the caller was let in as.
     Request,

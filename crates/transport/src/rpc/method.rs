@@ -11,6 +11,8 @@ pub struct ServiceName {
     pub log: &'static str,
     /// Middle of metric names: `entry.v1.entry`
     pub metric: &'static str,
+    /// What the names of the figures of its connections begin with, if there are any: `workload_api`.
+    pub connections: Option<&'static str>,
     /// `CountEntries`, …
     pub methods: &'static [&'static str],
 }
@@ -28,6 +30,17 @@ pub struct Method {
     pub metric: &'static str,
     /// `rateLimit.agent.v1.agent.attest_agent`
     pub limit_metric: &'static str,
+    /// What counts its connections, if anything does.
+    pub(super) connections: Option<Connections>,
+}
+
+/// Names of the figures of connections. The reference takes each call for one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Connections {
+    /// `workload_api.connection`: how many there have been.
+    pub(super) made: &'static str,
+    /// `workload_api.connections`: how many there are.
+    pub(super) open: &'static str,
 }
 
 /// The methods of a listener by path.
@@ -58,15 +71,18 @@ impl Methods {
 }
 
 fn method(service: &ServiceName, name: &'static str) -> &'static Method {
-    let metric = |family| -> &'static str {
-        Box::leak(format!("{family}.{}.{}", service.metric, snake_case(name)).into_boxed_str())
-    };
+    let kept = |text: String| -> &'static str { Box::leak(text.into_boxed_str()) };
+    let metric = |family| kept(format!("{family}.{}.{}", service.metric, snake_case(name)));
+    let connections = service
+        .connections
+        .map(|of| Connections { made: kept(format!("{of}.connection")), open: kept(format!("{of}.connections")) });
     Box::leak(Box::new(Method {
         path: format!("/{}/{name}", service.full),
         service: service.log,
         name,
         metric: metric("rpc"),
         limit_metric: metric("rateLimit"),
+        connections,
     }))
 }
 

@@ -21,6 +21,7 @@ use std::time::Instant;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
+use steeple_runtime::metrics;
 use tokio::sync::watch;
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -28,7 +29,7 @@ use tower::{Layer, Service};
 use tracing::{Instrument, Span, debug, error};
 
 use crate::connection::Connection;
-use crate::status::describe;
+use crate::status::{code_name, describe};
 pub use bounds::Bounds;
 #[cfg(fuzzing)]
 pub use bounds::message_sizes;
@@ -194,7 +195,12 @@ impl Layers {
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
     {
         // 2. metrics: counted when the last byte of the answer is out
-        let ending = Ending { method, started: Instant::now(), call: None, span: span.clone() };
+        let is_counted = self.named == Named::Request || !is_this_process(&connection);
+        let ending = Ending { method, started: Instant::now(), is_counted, call: None, span: span.clone() };
+        if let Some(connections) = method.connections {
+            metrics::count(connections.made);
+            metrics::move_gauge(connections.open, 1.0);
+        }
         // 3. authorization
         let authorized = match self.authorized(method, &connection, &mut request).await {
             Ok(authorized) => authorized,
@@ -239,19 +245,30 @@ impl Layers {
 struct Ending {
     method: &'static Method,
     started: Instant,
+    /// What a daemon asks of itself is not.
+    is_counted: bool,
     call: Option<Arc<Call>>,
     span: Span,
 }
 
 impl Ending {
     fn end(self, code: Code, message: &str) {
-        let Self { method, started, call, span } = self;
+        let Self { method, started, is_counted, call, span } = self;
         if let Some(call) = call
             && call.audit_is_on()
         {
             let _in_span = span.enter();
             call.write_records(code, message);
         }
-        steeple_runtime::metrics::called(method.metric, crate::status::code_name(code), started);
+        if let Some(connections) = method.connections {
+            metrics::move_gauge(connections.open, -1.0);
+        }
+        if is_counted {
+            metrics::called(method.metric, code_name(code), started);
+        }
     }
+}
+
+fn is_this_process(connection: &Connection) -> bool {
+    connection.peer().is_some_and(|peer| u32::try_from(peer.pid).is_ok_and(|pid| pid == std::process::id()))
 }

@@ -118,12 +118,12 @@ pub fn client_config_with(
     Ok(config)
 }
 
-fn shown(credential: CredentialWatch) -> impl Fn() -> Option<Credential> + Send + Sync + 'static {
+pub(crate) fn shown(credential: CredentialWatch) -> impl Fn() -> Option<Credential> + Send + Sync + 'static {
     move || credential.borrow().clone()
 }
 
 /// Who is let in by a listener.
-struct Admitted(Arc<dyn Admission>);
+pub(crate) struct Admitted(pub(crate) Arc<dyn Admission>);
 
 impl Peers for Admitted {
     fn accept(&self, chain: &[Certificate], now: SystemTime) -> Result<(), PeerError> {
@@ -159,8 +159,9 @@ fn claimed_id(chain: &[Certificate]) -> Result<SpiffeId, X509Error> {
     chain.first().ok_or(X509Error::EmptyChain)?.spiffe_id()
 }
 
+/// TLS' time is the clock's.
 #[derive(Debug)]
-struct Time(Clock);
+pub(crate) struct Time(pub(crate) Clock);
 
 impl TimeProvider for Time {
     fn current_time(&self) -> Option<UnixTime> {

@@ -46,6 +46,7 @@ const SERVICES: &[ServiceName] = &[
         full: "spire.api.server.bundle.v1.Bundle",
         log: "bundle.v1.Bundle",
         metric: "bundle.v1.bundle",
+        connections: None,
         // AppendBundle is left out: a method that the layers do not know.
         methods: &["GetBundle", "CountBundles", "BatchDeleteFederatedBundle"],
     },
@@ -53,6 +54,7 @@ const SERVICES: &[ServiceName] = &[
         full: "SpiffeWorkloadAPI",
         log: "WorkloadAPI",
         metric: "workload_api",
+        connections: None,
         methods: &["FetchX509SVID", "FetchX509Bundles"],
     },
 ];

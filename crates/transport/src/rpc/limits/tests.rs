@@ -11,7 +11,7 @@ use crate::connection::{Local, Remote};
 use crate::rpc::{Methods, ServiceName};
 
 const SERVICE: ServiceName =
-    ServiceName { full: "s.Service", log: "s", metric: "s", methods: &["Sign", "Renew", "List"] };
+    ServiceName { full: "s.Service", log: "s", metric: "s", connections: None, methods: &["Sign", "Renew", "List"] };
 
 struct Case {
     manual: ManualClock,
