@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Once};
 
 use metrics::{
-    Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, LocalRecorderGuard, Metadata, Recorder,
+    Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, LocalRecorderGuard, Metadata, Recorder,
     SharedString, Unit,
 };
 use steeple_runtime::logging::more_fields;
@@ -18,7 +18,7 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Counts counters and timers.
+/// Counts counters, gauges and timers.
 pub struct Counted {
     counts: &'static Counts,
     _guard: LocalRecorderGuard<'static>,
@@ -40,7 +40,7 @@ impl Counted {
         Self { counts, _guard: metrics::set_default_local_recorder(counts) }
     }
 
-    /// How often a counter was raised, or a timer was read: `rpc.entry.v1.entry.get_entry{status=OK}`.
+    /// How often a counter was raised, or a timer was read, or where a gauge is: `rpc.entry.v1.entry.get_entry{status=OK}`.
     pub fn of(&self, key: &str) -> u64 {
         self.counts.0.lock().unwrap().get(key).map_or(0, |count| count.0.load(Ordering::Relaxed))
     }
@@ -70,6 +70,21 @@ impl CounterFn for Count {
     }
 }
 
+/// Tests have gauges that count.
+impl GaugeFn for Count {
+    fn increment(&self, value: f64) {
+        self.0.fetch_add(value as i64 as u64, Ordering::Relaxed);
+    }
+
+    fn decrement(&self, value: f64) {
+        self.0.fetch_sub(value as i64 as u64, Ordering::Relaxed);
+    }
+
+    fn set(&self, value: f64) {
+        self.0.store(value as i64 as u64, Ordering::Relaxed);
+    }
+}
+
 impl HistogramFn for Count {
     fn record(&self, _: f64) {
         self.0.fetch_add(1, Ordering::Relaxed);
@@ -87,8 +102,8 @@ impl Recorder for Counts {
         Counter::from_arc(self.count(key))
     }
 
-    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
-        Gauge::noop()
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::from_arc(self.count(key))
     }
 
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {

@@ -31,7 +31,10 @@ impl Watched {
         match trailers.map(Status::from_header_map) {
             Some(Some(status)) => ending.end(status.code(), status.message()),
             Some(None) => ending.end(Code::Ok, ""),
-            None => ending.end(Code::Cancelled, "the caller is gone"),
+            None => {
+                let code = ending.given_up;
+                ending.end(code, "the caller is gone");
+            }
         }
     }
 }

@@ -36,6 +36,7 @@ pub use bounds::message_sizes;
 use call::Named;
 pub use call::{Audit, Authorized, Call, Fields};
 pub use limits::{Buckets, Limiter, Limits, Rate};
+use method::Connections;
 pub use method::{Method, Methods, ServiceName};
 pub use turns::{Class, Turn, Turns};
 
@@ -196,11 +197,11 @@ impl Layers {
     {
         // 2. metrics: counted when the last byte of the answer is out
         let is_counted = self.named == Named::Request || !is_this_process(&connection);
-        let ending = Ending { method, started: Instant::now(), is_counted, call: None, span: span.clone() };
-        if let Some(connections) = method.connections {
-            metrics::count(connections.made);
-            metrics::move_gauge(connections.open, 1.0);
-        }
+        // A workload's stream ends when the workload wants no more of it.
+        let given_up = if self.named == Named::Process { Code::Ok } else { Code::Cancelled };
+        let open = method.connections.map(Open::begin);
+        let ending =
+            Ending { method, started: Instant::now(), is_counted, given_up, call: None, span: span.clone(), open };
         // 3. authorization
         let authorized = match self.authorized(method, &connection, &mut request).await {
             Ok(authorized) => authorized,
@@ -247,22 +248,40 @@ struct Ending {
     started: Instant,
     /// What a daemon asks of itself is not.
     is_counted: bool,
+    /// As what it counts when the caller goes before the answer is complete.
+    given_up: Code,
     call: Option<Arc<Call>>,
     span: Span,
+    open: Option<Open>,
+}
+
+/// Counts a call as a connection for as long as it goes on.
+struct Open(Connections);
+
+impl Open {
+    fn begin(connections: Connections) -> Self {
+        metrics::count(connections.made);
+        metrics::move_gauge(connections.open, 1.0);
+        Self(connections)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        metrics::move_gauge(self.0.open, -1.0);
+    }
 }
 
 impl Ending {
     fn end(self, code: Code, message: &str) {
-        let Self { method, started, is_counted, call, span } = self;
+        let Self { method, started, is_counted, given_up: _, call, span, open } = self;
         if let Some(call) = call
             && call.audit_is_on()
         {
             let _in_span = span.enter();
             call.write_records(code, message);
         }
-        if let Some(connections) = method.connections {
-            metrics::move_gauge(connections.open, -1.0);
-        }
+        drop(open);
         if is_counted {
             metrics::called(method.metric, code_name(code), started);
         }

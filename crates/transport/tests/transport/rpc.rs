@@ -25,12 +25,14 @@ use steeple_proto::workload::{
     ValidateJwtsvidResponse, WitBundlesRequest, WitBundlesResponse, WitsvidRequest, WitsvidResponse,
     X509BundlesRequest, X509BundlesResponse, X509svidRequest, X509svidResponse,
 };
+use steeple_runtime::os::peer::Peer;
 use steeple_testkit::record::{Counted, Logged};
 use steeple_transport::connection::{Connection, Local};
 use steeple_transport::rpc::{
     Audit, Authorize, Authorized, Bounds, Call, Incoming, Layers, Limits, Methods, ServiceName,
 };
 use steeple_transport::status::{denial_reason, permission_denied};
+use tokio::net::UnixStream;
 use tonic::body::Body;
 use tonic::codegen::BoxStream;
 use tonic::service::Routes;
@@ -54,7 +56,7 @@ const SERVICES: &[ServiceName] = &[
         full: "SpiffeWorkloadAPI",
         log: "WorkloadAPI",
         metric: "workload_api",
-        connections: None,
+        connections: Some("workload_api"),
         methods: &["FetchX509SVID", "FetchX509Bundles"],
     },
 ];
@@ -188,6 +190,8 @@ struct Case {
     handlers: Handlers,
     audit: Audit,
     connection: Option<Arc<Connection>>,
+    /// Whether the layers are an agent's.
+    is_agents: bool,
 }
 
 impl Case {
@@ -198,6 +202,7 @@ impl Case {
             handlers: Handlers::default(),
             audit: Audit::new(true),
             connection: Some(Arc::new(Connection::Local(Local { peer: None }))),
+            is_agents: false,
         }
     }
 
@@ -218,6 +223,7 @@ impl Case {
             self.audit.clone(),
             Bounds::none(),
         );
+        let layers = if self.is_agents { layers.naming_processes() } else { layers };
         Wire { inner: layers.layer(routes.routes()), connection: self.connection.clone() }
     }
 
@@ -273,7 +279,7 @@ async fn a_stream_is_counted_when_it_ends_and_not_before() {
     let mut client = SpiffeWorkloadApiClient::new(case.wire());
     let mut open = client.fetch_x509svid(X509svidRequest {}).await.unwrap().into_inner();
     open.message().await.unwrap().unwrap();
-    assert_eq!(counted.keys(), Vec::<String>::new());
+    assert_eq!(counted.keys(), ["workload_api.connection", "workload_api.connections"]);
     // The caller goes.
     drop(open);
     assert_eq!(counted.of(&format!("{FETCH}{{status=Canceled}}")), 1);
@@ -282,6 +288,36 @@ async fn a_stream_is_counted_when_it_ends_and_not_before() {
     failing.message().await.unwrap().unwrap();
     assert_eq!(failing.message().await.unwrap_err().code(), Code::Aborted);
     assert_eq!(counted.of("rpc.workload_api.fetch_x509_bundles{status=Aborted}"), 1, "{:?}", counted.keys());
+}
+
+/// As the reference counts it: its handlers end well when their caller goes.
+#[tokio::test]
+async fn a_workloads_stream_is_a_connection_and_ends_well_when_the_workload_ends_it() {
+    let counted = Counted::new();
+    let case = Case { is_agents: true, ..Case::new(None) };
+    let mut client = SpiffeWorkloadApiClient::new(case.wire());
+    let mut open = client.fetch_x509svid(X509svidRequest {}).await.unwrap().into_inner();
+    open.message().await.unwrap().unwrap();
+    assert_eq!((counted.of("workload_api.connection"), counted.of("workload_api.connections")), (1, 1));
+    drop(open);
+    assert_eq!((counted.of("workload_api.connection"), counted.of("workload_api.connections")), (1, 0));
+    assert_eq!(counted.of(&format!("{FETCH}{{status=OK}}")), 1);
+}
+
+#[tokio::test]
+async fn what_an_agent_asks_of_itself_is_a_connection_and_no_call() {
+    let counted = Counted::new();
+    let (near, _far) = UnixStream::pair().unwrap();
+    let peer = Some(Arc::new(Peer::of(&near).unwrap()));
+    let connection = Some(Arc::new(Connection::Local(Local { peer })));
+    let case = Case { is_agents: true, connection: connection.clone(), ..Case::new(None) };
+    let mut client = SpiffeWorkloadApiClient::new(case.wire());
+    client.fetch_x509_bundles(X509BundlesRequest {}).await.unwrap().into_inner().message().await.unwrap().unwrap();
+    assert_eq!(counted.keys(), ["workload_api.connection", "workload_api.connections"]);
+    // A server does not ask who calls, and counts itself.
+    let servers = Case { connection, ..Case::new(None) };
+    BundleClient::new(servers.wire()).get_bundle(good()).await.unwrap();
+    assert_eq!(counted.of(&format!("{GET_BUNDLE}{{status=OK}}")), 1);
 }
 
 #[tokio::test]
