@@ -18,7 +18,7 @@ use crate::{cannot_run_here, foreign};
 /// It does not build or run, or nothing can build it where everything must run.
 pub fn opa(case: &str, policy: &Path, data: &Path, inputs: &[Value]) -> Result<Option<Vec<Value>>> {
     static BUILT: OnceLock<Result<Option<PathBuf>, String>> = OnceLock::new();
-    let build = || foreign::go_program("opa", ".");
+    let build = || foreign::go_program("opa", ".", "steeple-opa");
     let program = match BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}"))) {
         Ok(Some(program)) => program,
         Ok(None) => return cannot_run_here(case, "there is no `go` for OPA").map(|()| None),

@@ -23,7 +23,8 @@ impl Toxiproxy {
     /// It does not build or start, or nothing can build it where everything must run.
     pub async fn before(port: u16, case: &str, scratch: &Scratch) -> Result<Option<Self>> {
         static BUILT: OnceLock<Result<Option<PathBuf>, String>> = OnceLock::new();
-        let build = || foreign::go_program("toxiproxy", "github.com/Shopify/toxiproxy/v2/cmd/server");
+        let build =
+            || foreign::go_program("toxiproxy", "github.com/Shopify/toxiproxy/v2/cmd/server", "steeple-toxiproxy");
         let program = match BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}"))) {
             Ok(Some(program)) => program,
             Ok(None) => return cannot_run_here(case, "there is no `go` for Toxiproxy").map(|()| None),

@@ -12,7 +12,7 @@ use steeple_pki::{KeyType, PrivateKey};
 use steeple_proto::spire::api::server::bundle::v1::PublishJwtAuthorityRequest;
 use steeple_proto::spire::api::server::bundle::v1::bundle_client::BundleClient;
 use steeple_proto::spire::api::types::JwtKey;
-use steeple_tests::{Domain, Port, case, http, say, skipped_on_the_reference, until};
+use steeple_tests::{Domain, Port, Prometheus, case, http, say, skipped_on_the_reference, until};
 use steeple_transport::dial;
 
 use crate::hostile::call;
@@ -136,11 +136,12 @@ fn families(text: &str) -> BTreeMap<String, Family> {
 fn each_sink_gets_each_value_in_its_own_form() -> Result<()> {
     case(async |scratch| {
         let mut domain = Domain::builder().write(scratch)?;
-        let (statsd, dogstatsd) = (Receiver::new()?, Receiver::new()?);
+        let (statsd, dogstatsd, m3) = (Receiver::new()?, Receiver::new()?, Receiver::new()?);
         let keys = format!(
-            "Statsd = [{{ address = \"{}\" }}]\n    DogStatsd = [{{ address = \"{}\" }}]\n    InMem {{}}\n    \
+            "M3 = [{{ address = \"{}\", env = \"prod\" }}]\n    Statsd = [{{ address = \"{}\" }}]\n    DogStatsd = [{{ address = \"{}\" }}]\n    InMem {{}}\n    \
              EnableTrustDomainLabel = true\n    EnableHostnameLabel = false\n    BlockedPrefixes = [\"own.runtime\"]\n    \
              MetricPrefix = \"own\"",
+            m3.address()?,
             statsd.address()?,
             dogstatsd.address()?,
         );
@@ -151,6 +152,8 @@ fn each_sink_gets_each_value_in_its_own_form() -> Result<()> {
         for (receiver, line) in [
             (&statsd, "own.started.1_15_3.example_org.example_org:1.000000|g"),
             (&statsd, "own.rpc.bundle.v1.bundle.count_bundles.OK.example_org:1.000000|c"),
+            (&m3, "emitMetricBatchV2"),
+            (&m3, "rpc_bundle_v1_bundle_count_bundles"),
             (&dogstatsd, "own.started:1|g|#version:1_15_3,trust_domain_id:example_org,trust_domain:example_org"),
             (&dogstatsd, "own.rpc.bundle.v1.bundle.count_bundles:1|c|#status:OK,trust_domain:example_org"),
         ] {
@@ -170,6 +173,59 @@ fn each_sink_gets_each_value_in_its_own_form() -> Result<()> {
             process.log().ok()?.contains(dumped).then_some(())
         })
         .await
+    })
+}
+
+/// What it has against the names is SPIRE's.
+#[test]
+fn prometheus_own_check_reads_a_scrape_and_finds_nothing_but_spires_names() -> Result<()> {
+    const NAMES: [&str; 5] = [
+        "counter metrics should have \"_total\" suffix",
+        "metric names should be written in 'snake_case' not 'camelCase'",
+        "metric names should not contain abbreviated units",
+        "non-counter metrics should not have \"_total\" suffix",
+        "non-histogram and non-summary metrics should not have \"_count\" suffix",
+    ];
+    case(async |scratch| {
+        let Some(prometheus) = Prometheus::find("telemetry")? else { return Ok(()) };
+        let mut domain = Domain::builder().write(scratch)?;
+        let port = domain.server.tell_measurements("")?;
+        domain.server.start().await?;
+        let mut agent = domain.new_agent("node1").await?;
+        let agent_port = agent.tell_measurements("")?;
+        domain.attest(&mut agent).await?;
+        for port in [port, agent_port] {
+            let (_, text) = http(port, "GET /metrics", "").await?;
+            let problems = prometheus.problems(&text).await?;
+            let others: Vec<_> =
+                problems.iter().filter(|told| !NAMES.iter().any(|known| told.ends_with(known))).collect();
+            ensure!(others.is_empty(), "{others:?}");
+        }
+        ensure!(prometheus.problems("a{ 1").await.is_err(), "what is no scrape is read");
+        Ok(())
+    })
+}
+
+#[test]
+fn prometheus_receiver_of_statsd_takes_both_forms() -> Result<()> {
+    case(async |scratch| {
+        let Some(prometheus) = Prometheus::find("telemetry")? else { return Ok(()) };
+        let exporter = prometheus.statsd_exporter(scratch).await?;
+        let mut domain = Domain::builder().write(scratch)?;
+        let to = format!("[{{ address = \"{}\" }}]", exporter.address);
+        domain
+            .server
+            .tell_measurements(&format!("Statsd = {to}\n    DogStatsd = {to}\n    EnableHostnameLabel = false"))?;
+        domain.server.start().await?;
+        for series in [
+            "spire_server_started_1_15_3_example_org 1\n",
+            "spire_server_started{trust_domain_id=\"example_org\",version=\"1_15_3\"} 1\n",
+            "spire_server_svid_rotate_OK 1\n",
+            "spire_server_svid_rotate{status=\"OK\"} 1\n",
+        ] {
+            until(series, async || exporter.scrape().await.ok()?.contains(series).then_some(())).await?;
+        }
+        Ok(())
     })
 }
 
@@ -226,7 +282,7 @@ impl Receiver {
 
     /// All lines up to now.
     fn lines(&self) -> String {
-        let mut packet = [0; 1400];
+        let mut packet = [0; 64 << 10];
         while let Ok(length) = self.socket.recv(&mut packet) {
             self.received.borrow_mut().push_str(&String::from_utf8_lossy(&packet[..length]));
         }

@@ -47,6 +47,10 @@ const DIFFERENT: &[(&str, &str)] = &[
     ("run-server-sql-bad-type", ON_STANDARD_ERROR),
     ("run-server-sql-no-type", ON_STANDARD_ERROR),
     ("run-server-bad-full-cache-interval", ON_STANDARD_ERROR),
+    (
+        "run-server-m3-single-block-two-keys",
+        "the reference makes two collectors of a block with two keys, each with one",
+    ),
 ];
 
 const RECORDERS_ENTRIES: &str = "two entries less: those that the recorder had made for the agent are not here";
