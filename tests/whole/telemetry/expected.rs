@@ -17,15 +17,19 @@ pub(super) const ON_PURPOSE: &[(&str, &str)] = &[
     ("spire_server_datastore_node_selectors_", "selectors are read and written with their nodes"),
 ];
 
+/// Families of the agent's administrative socket, which has a case of its own.
+pub(super) const ELSEWHERE: &[(&str, &str)] = &[
+    ("spire_agent_debug_api_", ""),
+    ("spire_agent_logger_api_", ""),
+    ("spire_agent_rpc_debug_", ""),
+    ("spire_agent_rpc_logger_", ""),
+];
+
 /// Families of what is not built yet.
 pub(super) const NOT_BUILT_YET: &[(&str, &str)] = &[
     ("spire_server_bundle_manager_", FEDERATION),
-    ("spire_agent_debug_api_", ADMIN_SOCKET),
-    ("spire_agent_delegated_identity_api_", ADMIN_SOCKET),
-    ("spire_agent_logger_api_", ADMIN_SOCKET),
-    ("spire_agent_rpc_debug_", ADMIN_SOCKET),
-    ("spire_agent_rpc_delegated_identity_", ADMIN_SOCKET),
-    ("spire_agent_rpc_logger_", ADMIN_SOCKET),
+    ("spire_agent_delegated_identity_api_", DELEGATED),
+    ("spire_agent_rpc_delegated_identity_", DELEGATED),
     ("spire_agent_sds_api_", "SDS"),
     ("spire_agent_rpc_sds_", "SDS"),
     ("spire_agent_cache_manager_expiring_svids_svid_store", STORES),
@@ -33,7 +37,7 @@ pub(super) const NOT_BUILT_YET: &[(&str, &str)] = &[
     ("spire_agent_store_", STORES),
 ];
 
-const ADMIN_SOCKET: &str = "the agent's administrative socket";
+const DELEGATED: &str = "the Delegated Identity API";
 const FEDERATION: &str = "federation";
 const GARBAGE: &str = "there is no garbage collector";
 const HEAP: &str = "the allocator does not count";
