@@ -320,6 +320,52 @@ class Postgres:
         self.process.wait(60)
 
 
+class PgBouncer:
+    """Before a PostgreSQL: each transaction gets any of its connections, so that a server cannot LISTEN."""
+
+    def __init__(self, postgres, directory):
+        self.postgres, self.port, self.dir = postgres, free_port(), Path(directory).resolve()
+        self.dir.mkdir(parents=True, exist_ok=True)
+        users, settings = self.dir / "users", self.dir / "ini"
+        users.write_text('"steeple" ""\n')
+        settings.write_text(f"""[databases]
+* = host=127.0.0.1 port={postgres.port} user=steeple
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {self.port}
+unix_socket_dir =
+auth_type = any
+auth_file = {users}
+pool_mode = transaction
+default_pool_size = 100
+max_client_conn = 400
+ignore_startup_parameters = extra_float_digits
+""")
+        if postgres.user:
+            for path in (self.dir, users, settings):
+                os.chown(path, postgres.user["user"], postgres.user["group"])
+        log = open(self.dir / "log", "ab")
+        program = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
+        self.process = start([program, settings], stdout=log, stderr=log, **postgres.user)
+        address = ["-h", "127.0.0.1", "-p", str(self.port), "-U", "steeple"]
+        while subprocess.run([tool("pg_isready"), "-q", *address], **postgres.user).returncode != 0:
+            if self.process.poll() is not None:
+                raise SystemExit(f"PgBouncer does not start: see {log.name}")
+            time.sleep(0.05)
+
+    def database(self, name):
+        """The way to a database of the PostgreSQL behind it."""
+        kind, connection = self.postgres.database(name)
+        return (kind, connection.replace(f"port={self.postgres.port}", f"port={self.port}"))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait(60)
+
+
 def tool(name):
     """A program of PostgreSQL, of the newest release that is installed."""
     found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: float(path.parts[4]))

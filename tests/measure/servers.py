@@ -15,7 +15,7 @@ import statistics
 import subprocess
 from pathlib import Path
 
-from daemons import Postgres, Server, say, start, tool
+from daemons import PgBouncer, Postgres, Server, say, start, tool
 
 SLOW = ["commit_delay=5000", "commit_siblings=0"]
 # Calls under way at once.
@@ -23,11 +23,11 @@ AT_ONCE = 64
 
 
 @contextlib.contextmanager
-def several(count, postgres, directory):
-    """So many servers on one database."""
+def several(count, postgres, directory, way=None):
+    """So many servers on one database, by a way that may be another one."""
     postgres.drop("shared")
     shutil.rmtree(directory, ignore_errors=True)
-    database = postgres.database("shared")
+    database = (way or postgres).database("shared")
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(Server(directory / str(number), database)) for number in range(count)]
 
@@ -72,10 +72,11 @@ def calls(postgres, directory, seconds, agents):
 
 
 def listened(postgres, directory, seconds, rounds=5):
-    """Entries created one a call, with and without a session that has said LISTEN, in turns."""
+    """Entries created one a call, with and without a session that has said LISTEN, in turns. The server itself has none: it is
+    behind a PgBouncer."""
     found = {False: [], True: []}
-    with several(1, postgres, directory / "servers") as (server,):
-        _, address = server.database
+    with PgBouncer(postgres, directory / "pgbouncer") as way, several(1, postgres, directory / "servers", way) as (server,):
+        _, address = postgres.database("shared")
         for _ in range(rounds):
             for is_heard in found:
                 with listener(address) if is_heard else contextlib.nullcontext():
