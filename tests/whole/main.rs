@@ -17,6 +17,8 @@ mod crash;
 #[cfg(test)]
 mod disk;
 #[cfg(test)]
+mod explain;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod harness;
