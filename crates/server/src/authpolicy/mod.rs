@@ -26,6 +26,8 @@ use crate::freshness::{Freshness, come_again};
 use crate::settings::Settings;
 pub use agents::Agents;
 use rego::Contents;
+#[cfg(fuzzing)]
+pub use rego::told;
 pub use rego::{Files, PolicyError, Rego, Unanswered};
 use table::Classes;
 pub use table::Table;

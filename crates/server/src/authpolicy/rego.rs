@@ -209,6 +209,18 @@ fn engine(name: &str, text: String, data: Value) -> Result<Engine, PolicyError> 
     Ok(engine)
 }
 
+/// What a policy is told of a request of the method at `path`: a door of the fuzz target, which no other build has.
+///
+/// # Errors
+/// The bytes are no such request.
+#[cfg(fuzzing)]
+pub fn told(path: &str, bytes: &[u8]) -> Result<serde_json::Value, Status> {
+    static REQUESTS: std::sync::LazyLock<Option<Requests>> =
+        std::sync::LazyLock::new(|| Requests::new(DESCRIPTORS).ok());
+    let requests = REQUESTS.as_ref().ok_or_else(|| Status::internal("the descriptors are broken"))?;
+    requests.read(path, bytes)
+}
+
 /// The document that a policy is asked with.
 fn question(caller: &str, program: &str, method: &str, request: serde_json::Value) -> serde_json::Value {
     json!({"caller": caller, "caller_file_path": program, "full_method": method, "req": request})
