@@ -169,7 +169,9 @@ mod tests {
     fn the_longest_prefix_decides_whether_a_name_is_measured() {
         let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let allows = |allowed: &[&str], blocked: &[&str], name: &str| {
-            Filter { allowed: list(allowed), blocked: list(blocked) }.allows(name)
+            let (allowed_prefixes, blocked_prefixes) = (list(allowed), list(blocked));
+            let config = Telemetry { allowed_prefixes, blocked_prefixes, ..Telemetry::default() };
+            Naming::new(&config, "spire_server", "example.org", "").allows(name)
         };
         assert!(allows(&["spire_server.rpc"], &[], "spire_server.datastore.node.list"), "an exception to nothing");
         assert!(!allows(&[], &["spire_server.rpc"], "spire_server.rpc.health.check"));
