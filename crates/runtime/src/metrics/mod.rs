@@ -1,7 +1,6 @@
 //! What daemons measure of themselves, under the reference's names. Every call to a CA, a datastore, a plugin or an RPC
-//! passes [`measure`] (or [`measure_success`]): a counter and a timer. Where the file asks for no sink ([`Telemetry`]), a
-//! measurement costs a few nanoseconds; where it does, one of a series that is known allocates nothing, unless it has a
-//! label of its own.
+//! passes [`measure`] (or [`measure_success`]): a counter and a timer. Where the file asks for no sink ([`Telemetry`]), nothing
+//! is kept; where it does, a measurement of a series that is known allocates nothing, unless it has a label of its own.
 
 mod in_memory;
 mod m3;
