@@ -131,12 +131,28 @@ impl<T> Commands<T> {
         found
     }
 
+    /// Each group by the words that lead to it, none for the program itself, and the names below it, sorted.
+    pub fn groups(&self) -> Vec<(String, Vec<&'static str>)> {
+        let mut groups = Vec::new();
+        group(String::new(), &self.commands, &mut groups);
+        groups
+    }
+
     fn help(&self) -> String {
         let usage = format!("Usage: {} [--version] [--help] <command> [<args>]", self.program);
         let mut text = format!("{usage}\n\nAvailable commands are:\n");
         list(&sorted(&self.commands), &mut text);
         text.push('\n');
         text
+    }
+}
+
+fn group<T>(path: String, commands: &[Command<T>], groups: &mut Vec<(String, Vec<&'static str>)>) {
+    let commands = sorted(commands);
+    groups.push((path.clone(), commands.iter().map(|command| command.name).collect()));
+    for command in commands.iter().filter(|command| !command.children.is_empty()) {
+        let words = if path.is_empty() { command.name.to_owned() } else { format!("{path} {}", command.name) };
+        group(words, &command.children, groups);
     }
 }
 

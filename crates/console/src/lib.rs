@@ -3,6 +3,7 @@
 //! a daemon is, calls that failed, and the start of a daemon from its configuration file.
 #![warn(missing_docs)]
 
+pub mod completion;
 pub mod daemon;
 pub mod dialling;
 pub mod json;

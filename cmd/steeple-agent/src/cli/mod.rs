@@ -16,7 +16,7 @@ use steeple_config::commands::{Command, Commands};
 
 use steeple_console as console;
 use steeple_console::program::{self, Names, Program, Run};
-use steeple_console::{output, usage};
+use steeple_console::{completion, output, usage};
 
 /// What the program is called.
 const NAMES: Names = Names { own: "steeple-agent", reference: "spire-agent" };
@@ -40,17 +40,24 @@ fn commands(program: &Program) -> Commands<Run> {
     ];
     let validate = vec![asking("jwt", "validate jwt", "Has the Workload API validate a JWT-SVID", api::validate_jwt)];
     let watch = asking("watch", "watch", "Prints X509-SVIDs whenever the Workload API has new ones", api::watch);
-    Commands::new(
-        program.name(),
-        vec![
-            Command::group("api", vec![fetch, Command::group("validate", validate), watch]),
-            Command::group("debug", vec![info]),
-            Command::new("healthcheck", "health", "Tells whether the agent is healthy", Box::new(healthcheck::run)),
-            Command::group("logger", logger),
-            Command::new("run", "run", "Runs the agent", Box::new(run::run)),
-            Command::new("validate", "validate", "Checks a configuration file", Box::new(validate::run)),
-        ],
-    )
+    // The reference's list of commands is its own.
+    let completion = (!program.is_the_reference()).then(|| {
+        let what = "Prints what a shell completes command lines with: bash, zsh or fish";
+        Command::new("completion", "completion", what, Box::new(completed) as Run)
+    });
+    let always = vec![
+        Command::group("api", vec![fetch, Command::group("validate", validate), watch]),
+        Command::group("debug", vec![info]),
+        Command::new("healthcheck", "health", "Tells whether the agent is healthy", Box::new(healthcheck::run)),
+        Command::group("logger", logger),
+        Command::new("run", "run", "Runs the agent", Box::new(run::run)),
+        Command::new("validate", "validate", "Checks a configuration file", Box::new(validate::run)),
+    ];
+    Commands::new(program.name(), always.into_iter().chain(completion).collect())
+}
+
+fn completed(program: &Program, args: &[String]) -> ExitCode {
+    completion::run(program, args, &commands(program))
 }
 
 /// A command that asks an agent.

@@ -45,7 +45,7 @@ use steeple_config::commands::{Command, Commands};
 use localauthority::{Change, Of};
 use steeple_console as console;
 use steeple_console::program::{self, Names, Program, Run};
-use steeple_console::{output, usage};
+use steeple_console::{completion, output, usage};
 
 /// What the program is called.
 const NAMES: Names = Names { own: "steeple-server", reference: "spire-server" };
@@ -132,7 +132,8 @@ fn commands(program: &Program) -> Commands<Run> {
             ),
         ];
         let reload = asking("reload", "reload", "Has the server read its configuration again", reload::run);
-        [Command::group("inventory", inventory), reload, Command::group("store", vec![status])]
+        let completion = Command::new("completion", "completion", COMPLETION, Box::new(completed) as Run);
+        [completion, Command::group("inventory", inventory), reload, Command::group("store", vec![status])]
     });
     let always = vec![
         Command::group("agent", agent),
@@ -155,6 +156,12 @@ fn commands(program: &Program) -> Commands<Run> {
     ];
     let own = own.into_iter().flatten();
     Commands::new(program.name(), always.into_iter().chain(own).chain(wit).collect())
+}
+
+const COMPLETION: &str = "Prints what a shell completes command lines with: bash, zsh or fish";
+
+fn completed(program: &Program, args: &[String]) -> ExitCode {
+    completion::run(program, args, &commands(program))
 }
 
 /// The commands of `localauthority x509` and `localauthority jwt`, under the names that their usages have.
