@@ -3,7 +3,7 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use tempfile::TempDir;
 
 use crate::warden;
@@ -11,14 +11,18 @@ use crate::warden;
 /// How much of each log a failed case shows.
 const TAIL: usize = 40;
 
-/// Runs one case. Whatever way it fails, the end of each log in its directory is printed with it.
+/// How the line begins that a thread which panics leaves behind, after the thread's name.
+const PANIC: &str = "panicked at";
+
+/// Runs one case. Whatever way it fails, the end of each log in its directory is printed with it. It fails too if a daemon
+/// has panicked, even if nobody noticed.
 ///
 /// # Errors
-/// The case's.
+/// The case's, or there is a panic in a log.
 pub fn case(body: impl AsyncFnOnce(&Scratch) -> Result<()>) -> Result<()> {
     let scratch = Scratch::new()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let outcome = runtime.block_on(Box::pin(body(&scratch)));
+    let outcome = runtime.block_on(Box::pin(body(&scratch))).and_then(|()| no_panic(scratch.path()));
     scratch.passed.set(outcome.is_ok());
     outcome
 }
@@ -67,15 +71,30 @@ impl Drop for Scratch {
 
 #[allow(clippy::print_stdout, reason = "the test harness shows it below the name of the failed case")]
 fn print_logs(dir: &Path) {
-    for path in files(dir) {
-        if path.extension().is_some_and(|e| e == "log") {
-            let text = String::from_utf8_lossy(&fs::read(&path).unwrap_or_default()).into_owned();
-            let lines: Vec<&str> = text.lines().collect();
-            let shown = &lines[lines.len().saturating_sub(TAIL)..];
-            println!("--- {} (last {} of {} lines)", path.display(), shown.len(), lines.len());
-            shown.iter().for_each(|line| println!("{line}"));
+    for (path, text) in logs(dir) {
+        let lines: Vec<&str> = text.lines().collect();
+        let shown = &lines[lines.len().saturating_sub(TAIL)..];
+        println!("--- {} (last {} of {} lines)", path.display(), shown.len(), lines.len());
+        shown.iter().for_each(|line| println!("{line}"));
+    }
+}
+
+fn no_panic(dir: &Path) -> Result<()> {
+    for (path, text) in logs(dir) {
+        if let Some(line) = text.lines().find(|line| line.contains(PANIC)) {
+            bail!("there was a panic in {}: {line}", path.display());
         }
     }
+    Ok(())
+}
+
+/// Each log of a directory, and what it says.
+fn logs(dir: &Path) -> impl Iterator<Item = (PathBuf, String)> {
+    let logs = files(dir).into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "log"));
+    logs.map(|path| {
+        let text = String::from_utf8_lossy(&fs::read(&path).unwrap_or_default()).into_owned();
+        (path, text)
+    })
 }
 
 /// The files of a directory and of its folders.

@@ -37,6 +37,16 @@ fn says_so_when_a_daemon_ends_without_what_is_waited_for() -> Result<()> {
     })
 }
 
+#[test]
+fn fails_a_case_that_has_not_noticed_a_daemons_panic() {
+    let unnoticed = |said: &str| {
+        case(async |scratch| Ok(fs::write(scratch.folder()?.join("server.log"), format!("started\n{said}\nended\n"))?))
+    };
+    assert!(unnoticed("all is well").is_ok());
+    let error = unnoticed("thread 'main' panicked at src/main.rs:1:1:").unwrap_err().to_string();
+    assert!(error.ends_with("server.log: thread 'main' panicked at src/main.rs:1:1:"), "{error}");
+}
+
 /// `make test` must not find out after a quarter of an hour that it cannot have Go.
 #[test]
 fn says_at_once_that_go_is_missing_and_cannot_be_installed() -> Result<()> {
