@@ -29,6 +29,8 @@ mod hostile;
 #[cfg(test)]
 mod inventory;
 #[cfg(test)]
+mod key_exchange;
+#[cfg(test)]
 mod killed;
 #[cfg(test)]
 mod load;
