@@ -1,5 +1,8 @@
 use std::sync::Arc;
 
+use prost::Message;
+use steeple_proto::spire::api::server::svid::v1::NewJwtsvidResponse;
+use steeple_runtime::clock::unix_seconds;
 use steeple_spiffe::JwtSvid;
 use steeple_testkit::server::{Misbehaviour, entry};
 use tonic::Code;
@@ -128,6 +131,50 @@ async fn a_first_token_needs_the_server() {
     assert_eq!(case.fetch("a", &["db"]).await.unwrap_err().code(), Code::Unavailable);
     case.host.server.misbehave("NewJWTSVID", None);
     assert_eq!(case.fetch("unknown", &["db"]).await.unwrap_err().code(), Code::NotFound);
+}
+
+/// What a server that answers with this, in place of a token of this minute, leads to: an error where there is no token yet,
+/// the old one where there is one, and nothing that is kept.
+async fn is_refused(answer: impl Fn(types::Jwtsvid) -> Option<types::Jwtsvid>, error: &str) {
+    let case = Case::new(10).await;
+    let old = case.fetch("a", &["db"]).await.unwrap();
+    case.host.manual.advance(TTL * 60 / 100);
+    let now = unix_seconds(case.host.manual.now());
+    let token = "another".to_owned();
+    let sound = types::Jwtsvid { token, issued_at: now, expires_at: now + 300, ..types::Jwtsvid::default() };
+    let answer = NewJwtsvidResponse { svid: answer(sound) }.encode_to_vec();
+    case.host.server.misbehave("NewJWTSVID", Some(Misbehaviour::Answer(answer)));
+
+    let status = case.fetch("b", &["db"]).await.unwrap_err();
+    assert_eq!((status.code(), status.message()), (Code::Internal, error));
+    assert_eq!(case.fetch("a", &["db"]).await.unwrap(), old);
+    assert_eq!(case.svids.kept(), 1);
+    // Nor did the answer count as a renewal: the next fetch asks again.
+    case.host.server.misbehave("NewJWTSVID", None);
+    assert_ne!(case.fetch("a", &["db"]).await.unwrap(), old);
+    assert_eq!(case.asked(), 4);
+}
+
+const NO_SOUND_TIME: &str = "JWTSVID issued or expired at no sound time";
+
+#[tokio::test]
+async fn an_answer_without_a_token_is_refused() {
+    is_refused(|_| None, "JWTSVID response missing SVID").await;
+}
+
+#[tokio::test]
+async fn a_token_that_was_issued_at_no_time_is_refused() {
+    is_refused(|svid| Some(types::Jwtsvid { issued_at: 0, ..svid }), NO_SOUND_TIME).await;
+}
+
+#[tokio::test]
+async fn a_token_that_ends_at_no_time_is_refused() {
+    is_refused(|svid| Some(types::Jwtsvid { issued_at: -1, expires_at: 0, ..svid }), NO_SOUND_TIME).await;
+}
+
+#[tokio::test]
+async fn a_token_that_ends_before_it_was_issued_is_refused() {
+    is_refused(|svid| Some(types::Jwtsvid { expires_at: svid.issued_at - 1, ..svid }), NO_SOUND_TIME).await;
 }
 
 #[tokio::test]

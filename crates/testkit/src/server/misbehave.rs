@@ -1,14 +1,14 @@
 //! Stands in front of all services: writes down each call, and does to it what a test wants instead of an answer.
 
 use std::convert::Infallible;
-use std::future::pending;
+use std::future::{pending, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::Full;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http_body_util::{BodyExt, Full};
 use steeple_transport::connection::Connection;
 use tonic::Status;
 use tonic::body::Body;
@@ -25,6 +25,8 @@ pub enum Misbehaviour {
     Hang,
     /// It answers what is no message.
     Garbage,
+    /// It answers this encoded message, whatever it was asked.
+    Answer(Vec<u8>),
     /// It does what it is asked, and the answer is lost on the way.
     LoseAnswer,
 }
@@ -72,7 +74,9 @@ where
             None => Box::pin(self.inner.call(request)),
             Some(Misbehaviour::Refuse(status)) => Box::pin(async move { Ok(status.into_http()) }),
             Some(Misbehaviour::Hang) => Box::pin(pending()),
-            Some(Misbehaviour::Garbage) => Box::pin(async { Ok(garbage()) }),
+            // No message begins with these bytes.
+            Some(Misbehaviour::Garbage) => Box::pin(async { Ok(framed(&[0xff; 4])) }),
+            Some(Misbehaviour::Answer(message)) => Box::pin(async move { Ok(framed(&message)) }),
             Some(Misbehaviour::LoseAnswer) => {
                 let answering = self.inner.call(request);
                 Box::pin(async move {
@@ -84,10 +88,13 @@ where
     }
 }
 
-/// A sound frame around four bytes that no message begins with.
-fn garbage() -> Response<Body> {
-    let frame = Bytes::from_static(b"\x00\x00\x00\x00\x04\xff\xff\xff\xff");
-    let mut response = Response::new(Body::new(Full::new(frame)));
-    response.headers_mut().insert("content-type", http::HeaderValue::from_static("application/grpc"));
+/// An answer that ends well: a sound frame around these bytes.
+fn framed(message: &[u8]) -> Response<Body> {
+    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+    let frame = [&[0][..], &length, message].concat();
+    let ended = HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"))]);
+    let body = Full::new(Bytes::from(frame)).with_trailers(ready(Some(Ok(ended))));
+    let mut response = Response::new(Body::new(body));
+    response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
     response
 }
