@@ -1,27 +1,24 @@
-//! What the `Logger` services of both daemons do: the level of the whole process, at once.
+//! What the `Logger` services of both daemons do: the level of the whole process, at once. Each daemon tells of it itself,
+//! because only the server's lines have a subsystem.
 
 use steeple_proto::spire::api::types;
 use steeple_runtime::logging::{Level, Log};
-use tracing::info;
 
 /// Answers GetLogger.
 pub fn get(log: &Log) -> types::Logger {
-    info!(target: "api", "GetLogger Called");
-    levels(log)
+    types::Logger { current_level: log.level() as i32, launch_level: log.launch_level() as i32 }
 }
 
 /// Answers SetLogLevel.
 pub fn set(log: &Log, level: Level) -> types::Logger {
     log.set_level(level);
-    info!(target: "api", new_log_level = %level, "SetLogLevel Called");
-    levels(log)
+    get(log)
 }
 
 /// Answers ResetLogLevel.
 pub fn reset(log: &Log) -> types::Logger {
     log.set_level(log.launch_level());
-    info!(target: "api", launch_log_level = %log.launch_level(), "ResetLogLevel Called");
-    levels(log)
+    get(log)
 }
 
 /// The level that a request asks for.
@@ -40,8 +37,4 @@ pub fn asked(level: i32) -> Result<Level, &'static str> {
         Ok(types::LogLevel::Trace) => Ok(Level::Trace),
         Err(_) => Err("unsupported log level"),
     }
-}
-
-fn levels(log: &Log) -> types::Logger {
-    types::Logger { current_level: log.level() as i32, launch_level: log.launch_level() as i32 }
 }

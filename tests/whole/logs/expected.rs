@@ -27,25 +27,17 @@ pub(super) const NOT_BUILT_YET: &[Missing] = &[
     ("server", "info", "No longer polling for updates", FEDERATION),
     ("server", "debug", "Done stopping stale updaters", FEDERATION),
     ("server", "info", "Shutting down", FEDERATION),
-    ("agent", "info", "Creating admin UDS directory", ADMIN_SOCKET),
-    ("agent", "info", "Logger service configured", ADMIN_SOCKET),
-    ("agent", "info", "Starting Admin APIs", ADMIN_SOCKET),
     ("agent", "debug", "Sending FetchSecrets response", SDS),
     ("agent", "error", "Error building fetch secrets response", SDS),
     ("agent", "debug", "Received StreamSecrets request", SDS),
     ("agent", "debug", "Sending StreamSecrets response", SDS),
-    ("agent", "debug", "Caller authorized as delegate", ADMIN_SOCKET),
-    ("agent", "debug", "Subscribing to cache changes", ADMIN_SOCKET),
-    ("agent", "debug", "Fetched X.509 SVID for delegated identity", ADMIN_SOCKET),
-    ("agent", "error", "Missing required audience parameter", ADMIN_SOCKET),
-    ("agent", "info", "GetLogger Called", ADMIN_SOCKET),
-    ("agent", "info", "SetLogLevel Called", ADMIN_SOCKET),
-    ("agent", "info", "ResetLogLevel Called", ADMIN_SOCKET),
-    ("agent", "info", "Stopping Admin APIs", ADMIN_SOCKET),
-    ("agent", "info", "Admin APIs have stopped", ADMIN_SOCKET),
+    ("agent", "debug", "Caller authorized as delegate", DELEGATED),
+    ("agent", "debug", "Subscribing to cache changes", DELEGATED),
+    ("agent", "debug", "Fetched X.509 SVID for delegated identity", DELEGATED),
+    ("agent", "error", "Missing required audience parameter", DELEGATED),
 ];
 
-const ADMIN_SOCKET: &str = "the agent's administrative socket";
+const DELEGATED: &str = "the delegated identity API";
 const FEDERATION: &str = "federation";
 const SDS: &str = "SDS";
 

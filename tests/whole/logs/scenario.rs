@@ -1,6 +1,7 @@
 //! A server, an agent that stays, one that is banned and one that is refused, and what is asked of them.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -12,7 +13,7 @@ use steeple_proto::spire::api::server::svid::v1::{MintX509svidRequest, NewDownst
 use steeple_proto::workload::X509svidRequest;
 use steeple_proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
 use steeple_spiffe::SpiffeId;
-use steeple_tests::{Agent, AgentByHand, Domain, Port, Scratch, Server, http};
+use steeple_tests::{Agent, AgentByHand, Domain, Output, Port, Scratch, Server, http};
 use steeple_transport::dial;
 
 use super::Line;
@@ -50,6 +51,10 @@ pub(crate) async fn run(scratch: &Scratch, further: impl AsyncFnOnce(&Domain) ->
     node1.socket = node1.socket.with_extension("d").join("api.sock");
     let told = node1.socket.display().to_string();
     node1.reconfigure(|conf| conf.lines().map(|line| with_socket(line, &told)).collect())?;
+    // Its directory too, which is another one.
+    let admin = scratch.path().join("admin").join("admin.sock");
+    let key = format!("agent {{\n    admin_socket_path = \"{}\"\n", admin.display());
+    node1.reconfigure(|conf| conf.replacen("agent {\n", &key, 1))?;
     let agent_port = node1.tell_measurements("")?;
     let mut node2 = agent(&domain, "node2").await?;
     let mut refused = agent(&domain, "refused").await?;
@@ -62,6 +67,7 @@ pub(crate) async fn run(scratch: &Scratch, further: impl AsyncFnOnce(&Domain) ->
 
     let short = entries(&domain, &node1).await?;
     administration(server).await?;
+    administration_of(&node1, &admin).await?;
     let token = workload(&node1).await?;
     ensure!(node1.workload().validate_jwt("another", &token).await.is_err(), "a token for somebody else is valid");
     strangers(&domain).await?;
@@ -230,6 +236,17 @@ async fn administration(server: &Server) -> Result<()> {
     ensure!(svids.mint_x509svid(malformed).await.is_err());
     let mut entries = EntryClient::new(dial::local(&server.socket));
     ensure!(entries.get_entry(GetEntryRequest { id: String::new(), output_mask: None }).await.is_err());
+    Ok(())
+}
+
+/// What an agent does for those who may open its administrative socket. Its level stays as it is: its lines are waited for.
+async fn administration_of(agent: &Agent, socket: &Path) -> Result<()> {
+    let path = socket.to_string_lossy();
+    for args in [&["get"][..], &["set", "-level", "debug"], &["reset"]] {
+        let args = [&["logger"], args, &["-socketPath", &path]].concat();
+        Output::of(&agent.program.path, &args).await?.ok()?;
+    }
+    call(&dial::local(socket), "/spire.agent.debug.v1.Debug/GetInfo", &[]).await??;
     Ok(())
 }
 

@@ -17,14 +17,6 @@ pub(super) const ON_PURPOSE: &[(&str, &str)] = &[
     ("spire_server_datastore_node_selectors_", "selectors are read and written with their nodes"),
 ];
 
-/// Families of the agent's administrative socket, which has a case of its own.
-pub(super) const ELSEWHERE: &[(&str, &str)] = &[
-    ("spire_agent_debug_api_", ""),
-    ("spire_agent_logger_api_", ""),
-    ("spire_agent_rpc_debug_", ""),
-    ("spire_agent_rpc_logger_", ""),
-];
-
 /// Families of what is not built yet.
 pub(super) const NOT_BUILT_YET: &[(&str, &str)] = &[
     ("spire_server_bundle_manager_", FEDERATION),

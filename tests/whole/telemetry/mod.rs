@@ -18,7 +18,7 @@ use steeple_transport::dial;
 use crate::hostile::call;
 use crate::hostile::callers::workload_svid;
 use crate::logs::scenario;
-use expected::{ELSEWHERE, NOT_BUILT_YET, ON_PURPOSE};
+use expected::{NOT_BUILT_YET, ON_PURPOSE};
 
 /// A family a line: kind, name, and the names of labels.
 const RECORDED: [(&str, &str); 2] = [
@@ -34,7 +34,7 @@ fn each_family_has_the_name_the_kind_and_the_labels_of_spires() -> Result<()> {
         for (program, recorded) in RECORDED {
             let (_, text) = scraped.iter().find(|(by, _)| *by == program).context("no scrape")?;
             let (ours, recorded) = (families(text), of_record(recorded));
-            let lists = [("on purpose", ON_PURPOSE), ("not built yet", NOT_BUILT_YET), ("elsewhere", ELSEWHERE)];
+            let lists = [("on purpose", ON_PURPOSE), ("not built yet", NOT_BUILT_YET)];
             let listed = |name: &str| {
                 let is_in = |list: &[(&str, &str)]| list.iter().any(|(begin, _)| name.starts_with(begin));
                 lists.iter().find(|(_, list)| is_in(list)).map(|(why, _)| *why)
@@ -64,37 +64,6 @@ fn each_family_has_the_name_the_kind_and_the_labels_of_spires() -> Result<()> {
             return Ok(());
         }
         ensure!(failing.is_empty(), "{}", failing.join("\n"));
-        Ok(())
-    })
-}
-
-#[test]
-fn the_families_of_an_agents_administrative_socket_are_spires() -> Result<()> {
-    case(async |scratch| {
-        let domain = Domain::builder().start(scratch).await?;
-        let mut agent = domain.new_agent("node1").await?;
-        let (port, socket) = (agent.tell_measurements("")?, scratch.path().join("admin.sock"));
-        let key = format!("agent {{\n    admin_socket_path = \"{}\"\n", socket.display());
-        agent.reconfigure(|conf| conf.replacen("agent {\n", &key, 1))?;
-        domain.attest(&mut agent).await?;
-        let channel = dial::local(&socket);
-        let logger = "/spire.api.agent.logger.v1.Logger";
-        for path in [
-            "/spire.agent.debug.v1.Debug/GetInfo",
-            &format!("{logger}/GetLogger"),
-            &format!("{logger}/SetLogLevel"),
-            &format!("{logger}/ResetLogLevel"),
-        ] {
-            // An empty message has no level, which is refused, and counts as well.
-            let _ = call(&channel, path, &[]).await?;
-        }
-        let (ours, recorded) = (families(&http(port, "GET /metrics", "").await?.1), of_record(RECORDED[1].1));
-        let of_socket = |name: &str| ELSEWHERE.iter().any(|(begin, _)| name.starts_with(begin));
-        let wanted: Vec<_> = recorded.iter().filter(|(name, _)| of_socket(name)).collect();
-        ensure!(wanted.len() == 12, "{wanted:?}");
-        for (name, family) in wanted {
-            ensure!(ours.get(name) == Some(family), "{name} is {:?} and no {family:?}", ours.get(name));
-        }
         Ok(())
     })
 }

@@ -55,6 +55,7 @@ impl Admin {
     /// # Errors
     /// See [`EndpointError`].
     pub(crate) async fn bind(socket: PathBuf, agent: Agent, log: Log) -> Result<Self, EndpointError> {
+        info!(launch_log_level = %log.launch_level(), "Logger service configured");
         let mut routes = Routes::builder();
         routes.add_service(debug::service(agent)).add_service(logger::service(log));
         let socket = UnixSocket { path: socket, directory_mode: 0o750, mode: 0o770, tracking: Tracking::On };
@@ -76,7 +77,7 @@ impl Admin {
             .http2_max_header_list_size(HEADERS)
             .initial_connection_window_size(WINDOW)
             .initial_stream_window_size(WINDOW)
-            .layer(Layers::new(methods, Arc::new(Everybody), limits, audit, Bounds::none()))
+            .layer(Layers::new(methods, Arc::new(Everybody), limits, audit, Bounds::none()).naming_processes())
             .add_routes(routes)
             .serve_with_incoming(listener);
         match shutdown.unless_stopped(serving).await {

@@ -6,7 +6,7 @@ use steeple_proto::spire::api::types;
 use steeple_runtime::logging::Log;
 use steeple_transport::logger;
 use tonic::{Request, Response, Status};
-use tracing::error;
+use tracing::{error, info};
 
 struct Service(Log);
 
@@ -18,18 +18,23 @@ pub(super) fn service(log: Log) -> LoggerServer<impl Logger> {
 #[tonic::async_trait]
 impl Logger for Service {
     async fn get_logger(&self, _: Request<GetLoggerRequest>) -> Result<Response<types::Logger>, Status> {
+        info!("GetLogger Called");
         Ok(Response::new(logger::get(&self.0)))
     }
 
     async fn set_log_level(&self, request: Request<SetLogLevelRequest>) -> Result<Response<types::Logger>, Status> {
         let level = logger::asked(request.into_inner().new_level).map_err(|refused| {
-            error!(target: "api", "Invalid argument: {refused}");
+            error!("Invalid argument: {refused}");
             Status::invalid_argument(refused)
         })?;
-        Ok(Response::new(logger::set(&self.0, level)))
+        let answer = logger::set(&self.0, level);
+        info!(new_log_level = %level, "SetLogLevel Called");
+        Ok(Response::new(answer))
     }
 
     async fn reset_log_level(&self, _: Request<ResetLogLevelRequest>) -> Result<Response<types::Logger>, Status> {
-        Ok(Response::new(logger::reset(&self.0)))
+        let answer = logger::reset(&self.0);
+        info!(launch_log_level = %self.0.launch_level(), "ResetLogLevel Called");
+        Ok(Response::new(answer))
     }
 }

@@ -7,6 +7,7 @@ use steeple_runtime::logging::Log;
 use steeple_transport::logger;
 use steeple_transport::rpc::Call;
 use tonic::{Request, Response, Status};
+use tracing::info;
 
 use super::status;
 
@@ -20,6 +21,7 @@ pub(crate) fn service(log: Log) -> LoggerServer<impl Logger> {
 #[tonic::async_trait]
 impl Logger for Service {
     async fn get_logger(&self, _: Request<GetLoggerRequest>) -> Result<Response<types::Logger>, Status> {
+        info!(target: "api", "GetLogger Called");
         Ok(Response::new(logger::get(&self.0)))
     }
 
@@ -27,10 +29,14 @@ impl Logger for Service {
         let call = Call::of(&request)?;
         let level = logger::asked(request.into_inner().new_level).map_err(status::invalid_argument)?;
         call.audit("new_log_level", level.to_string().to_uppercase());
-        Ok(Response::new(logger::set(&self.0, level)))
+        let answer = logger::set(&self.0, level);
+        info!(target: "api", new_log_level = %level, "SetLogLevel Called");
+        Ok(Response::new(answer))
     }
 
     async fn reset_log_level(&self, _: Request<ResetLogLevelRequest>) -> Result<Response<types::Logger>, Status> {
-        Ok(Response::new(logger::reset(&self.0)))
+        let answer = logger::reset(&self.0);
+        info!(target: "api", launch_log_level = %self.0.launch_level(), "ResetLogLevel Called");
+        Ok(Response::new(answer))
     }
 }
