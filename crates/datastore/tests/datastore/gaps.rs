@@ -4,10 +4,13 @@
 use std::time::Duration;
 
 use steeple_datastore::entries::CreateEntry;
+use steeple_datastore::{Change, DataStore};
+use steeple_runtime::Clock;
+use steeple_testkit::ManualClock;
 use tokio::time::timeout;
 
 use crate::feed::compared;
-use crate::ids::{until, write};
+use crate::ids::{until, within, write};
 use crate::opened::{Opened, entry};
 
 pub(crate) async fn what_commits_late_comes_late(store: Opened) {
@@ -50,6 +53,46 @@ pub(crate) async fn a_feed_that_begins_before_the_oldest_event_misses_nothing(st
     assert_eq!(feed.snapshot().await.unwrap().entries.len(), 1);
     open.commit().await;
     assert_eq!(until(&mut feed, &["open"]).await, ["open"]);
+}
+
+/// However long that is: PostgreSQL tells of it in each snapshot, and on MariaDB its locks do.
+pub(crate) async fn an_id_is_asked_for_as_long_as_somebody_holds_it(store: Opened) {
+    const LONG: Duration = Duration::from_secs(120);
+    let clock = ManualClock::new(Clock::system().now());
+    let other = DataStore::open(store.options.clone(), clock.clock()).await.unwrap();
+    let mut feed = other.feed();
+    feed.snapshot().await.unwrap();
+    let status = feed.status();
+    let gaps = || status.borrow().open_gaps.len();
+    let brings = |change: Option<Change>, wanted: &str| match change {
+        Some(Change::Rows(rows)) => assert!(rows.entries.iter().any(|(id, _)| id == wanted), "{rows:?}"),
+        other => panic!("{wanted}: {other:?}"),
+    };
+    for is_kept in [true, false] {
+        let (held, later) = (format!("held-{is_kept}"), format!("later-{is_kept}"));
+        let mut open = store.transaction().await;
+        write(&mut open, &held).await;
+        store.create(entry(&later)).await;
+        brings(within(LONG, &clock, &mut feed).await, &later);
+        let change = within(LONG, &clock, &mut feed).await;
+        assert!(change.is_none(), "{change:?}");
+        assert_eq!(gaps(), 1, "{held} is given up");
+        if is_kept {
+            open.commit().await;
+            brings(within(LONG, &clock, &mut feed).await, &held);
+        } else {
+            open.roll_back().await;
+            let settled = async {
+                while gaps() > 0 {
+                    let change = within(LONG, &clock, &mut feed).await;
+                    assert!(change.is_none(), "{change:?}");
+                }
+            };
+            timeout(Duration::from_secs(30), settled).await.expect("it is given up in time");
+        }
+        assert_eq!(gaps(), 0);
+    }
+    other.close().await;
 }
 
 /// The older of two events is lost, and the newer one kept.

@@ -74,6 +74,7 @@ macro_rules! of_servers {
                 a_feed_that_begins_in_the_middle_misses_nothing
                 a_feed_that_begins_before_the_oldest_event_misses_nothing
                 an_older_event_that_is_gone_is_noticed
+                an_id_is_asked_for_as_long_as_somebody_holds_it
             }
             pruning {
                 servers_that_prune_at_once_are_in_nobodys_way
