@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use serde_json::Value;
-use steeple_datastore::archive::{Backup, Progress, Step, backup, check, migrate, restore};
+use steeple_datastore::archive::{Backup, Progress, Step, Watcher, backup, check, migrate, restore};
 use steeple_datastore::entries::EntryFilter;
 use steeple_datastore::federation::FederationRelationship;
 use steeple_datastore::nodes::NodeFilter;
@@ -45,10 +45,14 @@ pub(crate) async fn full() -> Opened {
 }
 
 pub(crate) async fn saved(options: &Options, keys: Option<Vec<u8>>) -> Result<Vec<u8>, Error> {
+    saved_before(options, keys, &mut |_| {}).await
+}
+
+async fn saved_before(options: &Options, keys: Option<Vec<u8>>, watcher: Watcher<'_>) -> Result<Vec<u8>, Error> {
     let mut archive = Vec::new();
     let trust_domain = TrustDomain::from_name("example.org").unwrap();
     let contents = Backup { trust_domain, addresses: vec!["127.0.0.1:8081".into()], keys };
-    backup(options.clone(), &Clock::system(), contents, &mut archive, &mut |_| {}).await?;
+    backup(options.clone(), &Clock::system(), contents, &mut archive, watcher).await?;
     Ok(archive)
 }
 
@@ -187,6 +191,30 @@ pub(crate) async fn what_writes_meanwhile_is_noticed(from: Unopened, to: Unopene
     }
     // Nothing of them is left.
     migrate(from.options.clone(), to.options.clone(), &Clock::system(), &mut |_| {}).await.unwrap();
+}
+
+/// Servers go on while a database is saved.
+pub(crate) async fn what_is_written_meanwhile_is_not_in_the_archive(from: Unopened, to: Unopened) {
+    let from = full_of(from).await;
+    let before = saved(&from.options, None).await.unwrap();
+    let mut is_done = false;
+    let mut watcher = |progress: Progress| {
+        if progress.table == "bundles" && !std::mem::replace(&mut is_done, true) {
+            for statement in [
+                "UPDATE bundles SET trust_domain = 'spiffe://other.test' WHERE id = 1",
+                "DELETE FROM join_tokens WHERE id = 9",
+                "INSERT INTO registered_entries (entry_id, spiffe_id, parent_id) VALUES ('new', 'spiffe://td/n', 'spiffe://td/a')",
+                "INSERT INTO registered_entries_events (entry_id) VALUES ('new')",
+            ] {
+                meanwhile(&from, statement);
+            }
+        }
+    };
+    let archive = saved_before(&from.options, None, &mut watcher).await.unwrap();
+    assert_eq!(from.sql("SELECT COUNT(*) FROM registered_entries WHERE entry_id = 'new'").await, [["1"]]);
+    assert_eq!(rows(&archive), rows(&before));
+    filled(&to.options, &archive, true).await.unwrap();
+    assert_eq!(rows(&saved(&to.options, None).await.unwrap()), rows(&before));
 }
 
 pub(crate) async fn what_cannot_be_whole_leaves_nothing(from: Unopened, to: Unopened) {

@@ -86,6 +86,7 @@ macro_rules! suite {
                     opening_changes_nothing_in_a_current_database
                     migrates_versions_23_and_24
                     keeps_to_the_rules_about_versions
+                    the_log_tells_what_an_old_schema_needs_and_of_a_newer_one
                     ten_servers_that_open_at_once_make_or_migrate_one_schema
                 }
                 journals {
@@ -152,6 +153,7 @@ macro_rules! pairs {
                 an_archive_brings_everything_back
                 a_copy_is_the_same
                 what_writes_meanwhile_is_noticed
+                what_is_written_meanwhile_is_not_in_the_archive
                 what_cannot_be_whole_leaves_nothing
             }
         })*

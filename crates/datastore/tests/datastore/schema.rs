@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use steeple_datastore::nodes::CreateNode;
-use steeple_datastore::{DataStore, Node, Options};
+use steeple_datastore::{DataStore, Error, Node, Options};
 use steeple_runtime::Clock;
+use steeple_testkit::record::Logged;
 
 use crate::opened::{Opened, entry};
 use crate::unopened::{Place, Unopened, fixture};
@@ -160,6 +161,32 @@ pub(crate) async fn keeps_to_the_rules_about_versions(opened: Opened) {
             }
         }
     }
+}
+
+pub(crate) async fn the_log_tells_what_an_old_schema_needs_and_of_a_newer_one(opened: Opened) {
+    let log = Logged::new();
+    opened.close().await;
+    let open = async |version: i64, code_version: &str| {
+        let update = format!("UPDATE migrations SET version = {version}, code_version = '{code_version}'");
+        opened.sql(&update).await;
+        DataStore::open(opened.options.clone(), Clock::system()).await
+    };
+    let told = |message: &str, fields: [&str; 2]| {
+        let lines = log.with(message);
+        lines.iter().map(|line| fields.map(|field| line[field].clone())).collect::<Vec<_>>()
+    };
+    let needs = "Stop all servers, start the newest SPIRE server of each of these releases on this database once, one after \
+                 the other, then this one";
+    let newer = "Database schema is ahead of code, upgrading code is recommended";
+
+    let too_old = open(20, "1.5.6").await.map(drop).unwrap_err();
+    assert!(matches!(too_old, Error::SchemaTooOld(20)), "{too_old}");
+    assert_eq!(told(needs, ["level", "releases"]), [["ERROR", "1.6, 1.7, 1.8"]]);
+    assert_eq!(told(newer, ["level", "schema"]), [[""; 2]; 0]);
+    open(26, "1.16.7").await.unwrap().close().await;
+    assert_eq!(told(newer, ["level", "schema"]), [["WARN", "26"]]);
+    open(25, "1.15.3").await.unwrap().close().await;
+    assert_eq!((told(needs, ["level", "releases"]).len(), told(newer, ["level", "schema"]).len()), (1, 1));
 }
 
 pub(crate) async fn ten_servers_that_open_at_once_make_or_migrate_one_schema(new: Opened) {
