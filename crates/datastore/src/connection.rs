@@ -440,3 +440,26 @@ where
     }
     Ok(read_rows)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_are_asked_for_locks_in_their_own_words() {
+        for (version, words) in [
+            ("10.11.6-MariaDB-0+deb12u1", "LOCK IN SHARE MODE NOWAIT"),
+            ("5.5.5-10.4.32-MariaDB-log", "LOCK IN SHARE MODE NOWAIT"),
+            ("8.0.36", "FOR SHARE NOWAIT"),
+            ("8.4.0-commercial", "FOR SHARE NOWAIT"),
+            ("10.0.1", "FOR SHARE NOWAIT"),
+            // These would wait.
+            ("5.7.44-log", ""),
+            ("5.6.51", ""),
+            ("", ""),
+            ("unknown", ""),
+        ] {
+            assert_eq!(share_lock(version), words, "{version}");
+        }
+    }
+}
