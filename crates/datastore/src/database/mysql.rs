@@ -237,6 +237,10 @@ impl Address {
                 Ok(Self::Tcp { host: host.to_owned(), port })
             }
             "unix" => Ok(Self::Socket(if address.is_empty() { "/tmp/mysql.sock" } else { address }.into())),
+            "cloudsql" => {
+                let instead = "name the address of its Auth Proxy, as tcp(host:port) or unix(/path)";
+                Err(format!("network 'cloudsql' is not dialled from here: {instead}"))
+            }
             other => Err(format!("default addr for network '{other}' unknown")),
         }
     }
@@ -319,6 +323,7 @@ mod tests {
             ("u@tcp(db/spire?parseTime=true", "missing closing brace"),
             ("u@tcp(db:x)/spire?parseTime=true", "invalid port"),
             ("u@pipe(db)/spire?parseTime=true", "default addr for network 'pipe' unknown"),
+            ("u@cloudsql(p:r:i)/spire?parseTime=true", "network 'cloudsql' is not dialled from here"),
             ("u@tcp(db)/spire?parseTime=yes", "invalid bool value: yes"),
             ("u@tcp(db)/spire?parseTime=true&tls=maybe", "unknown config name: maybe"),
             ("u@tcp(db)/spire?parseTime=true&loc=Nowhere", "unknown time zone Nowhere"),
