@@ -13,6 +13,7 @@ mod freshness;
 mod health;
 pub mod inventory;
 pub mod limits;
+mod owner;
 mod prune;
 mod reload;
 mod run;

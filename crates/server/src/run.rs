@@ -34,6 +34,7 @@ use crate::entries::{Figures, Follower, Index, Loading};
 use crate::freshness::Freshness;
 use crate::health::{self, Looks};
 use crate::inventory::{Inventory, InventoryError};
+use crate::owner;
 use crate::prune::Pruning;
 use crate::reload::{self, Reload, Reread};
 use crate::settings::Settings;
@@ -192,7 +193,7 @@ async fn with_plugins(
 ) -> Result<(), PartFailed<RunError>> {
     let not_started = |error| PartFailed { part: "start", cause: Cause::Error(error) };
     let host = Host::new(process.clock.clone());
-    check_trust_domain(&opened.store, config.trust_domain.name()).await.map_err(not_started)?;
+    owner::check(&opened.store, &config.trust_domain).await.map_err(not_started)?;
     let plugins = steeple_catalog::load::server(&config.plugins, built_ins, &config.trust_domain, &host);
     let plugins = plugins.map_err(|error| not_started(error.into()))?;
     let loaded = plugins.loaded.clone();
@@ -381,18 +382,4 @@ async fn follow(
     debug!(target: "endpoints", "Stopping in-memory entry cache hydrator");
     feed.close().await;
     Ok(())
-}
-
-/// One entry of another trust domain is enough to tell that the database is not this server's.
-async fn check_trust_domain(store: &DataStore, configured: &str) -> Result<(), RunError> {
-    let page = steeple_datastore::Page { size: 1, token: String::new() };
-    let listing = store.list_entries(&steeple_datastore::entries::EntryFilter::default(), &page).await?;
-    let Some(entry) = listing.rows.first() else { return Ok(()) };
-    match steeple_spiffe::SpiffeId::parse(&entry.spiffe_id) {
-        Ok(id) if id.trust_domain_name() != configured => Err(RunError::OtherTrustDomain {
-            found: id.trust_domain_name().to_owned(),
-            configured: configured.to_owned(),
-        }),
-        _ => Ok(()),
-    }
 }
