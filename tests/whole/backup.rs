@@ -72,12 +72,32 @@ fn a_server_restored_with_new_authorities_keeps_the_old_ones_in_its_bundle() -> 
 fn a_server_with_other_authorities_at_the_recorded_address_is_no_obstacle() -> Result<()> {
     ours("another server at the address", async |scratch| {
         let mut lost = Lost::new(scratch).await?;
-        lost.backup(&[]).await?.ok()?;
+        let saved = lost.backup(&["-output", "json"]).await?.json()?;
+        ensure!(saved["keys"] == Value::Bool(false), "keys nobody asked for: {saved}");
+        ensure!(!fs::read_to_string(&lost.archive)?.contains("{\"keys\":"), "there are keys in the archive");
         lost.lose().await?;
         lost.domain.server.start().await?;
         let (dir, _) = lost.beside(scratch)?;
         lost.restore(&[]).await?.ok()?;
         ensure!(dir.join("datastore.sqlite3").exists(), "nothing was restored");
+        ensure!(!dir.join("keys.json").exists(), "keys were restored");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_server_that_answers_at_a_named_address_alone_is_an_obstacle() -> Result<()> {
+    ours("another address", async |scratch| {
+        let lost = Lost::new(scratch).await?;
+        let server = &lost.domain.server;
+        let (bound, named) = (format!("127.0.0.2:{}", server.port), format!("localhost:{}", server.port));
+        // It goes on where it was started.
+        server.reconfigure(|conf| conf.replace("bind_address = \"127.0.0.1\"", "bind_address = \"127.0.0.2\""))?;
+        let saved = lost.backup(&["-address", &named, "-output", "json"]).await?.json()?;
+        ensure!(saved["addresses"] == serde_json::json!([bound, named]), "{saved}");
+        lost.beside(scratch)?;
+        let refusal = lost.restore(&[]).await?.refused()?;
+        ensure!(refusal.contains(&format!("still runs at {named}")), "{refusal}");
         Ok(())
     })
 }
@@ -216,9 +236,9 @@ impl Lost {
     /// The agent gets a new entry, without attesting. Returns the server's log.
     async fn goes_on(&mut self, new: &str) -> Result<String> {
         self.domain.entry(&self.agent.id, new, &[]).await?;
-        let mut follower = self.agent.workload().follow();
-        follower.until_id(&self.domain.id("/before")).await?;
-        let update = follower.until_id(&self.domain.id(new)).await?;
+        let update = self.agent.workload().follow().until_id(&self.domain.id(new)).await?;
+        let before = self.domain.id("/before");
+        ensure!(update.svids.iter().any(|svid| svid.spiffe_id == before), "{before} is gone");
         for svid in &update.svids {
             verified(svid)?;
         }
