@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use steeple_testkit::database::Place;
 use steeple_tests::{Domain, Server, case, until};
 
 use super::{Shared, is_ours};
@@ -9,6 +10,9 @@ use super::{Shared, is_ours};
 async fn status(server: &Server) -> Result<Value> {
     server.command(&["store", "status", "-output", "json"]).await?.json()
 }
+
+const ENTRY: [&str; 6] =
+    ["-parentID", "spiffe://example.org/a", "-spiffeID", "spiffe://example.org/b", "-selector", "a:b"];
 
 #[test]
 fn the_status_of_the_store_tells_of_other_writers_and_of_what_a_comparison_found() -> Result<()> {
@@ -24,8 +28,7 @@ fn the_status_of_the_store_tells_of_other_writers_and_of_what_a_comparison_found
         other.start().await?;
         let first = status(&domain.server).await?;
         ensure!(first["database_type"] == "postgres" && first["gaps"] == serde_json::json!([]), "{first}");
-        let flags = ["-parentID", "spiffe://example.org/a", "-spiffeID", "spiffe://example.org/b", "-selector", "a:b"];
-        other.create_entry(&flags).await?;
+        other.create_entry(&ENTRY).await?;
         until("the other's change", async || {
             let status = status(&domain.server).await.ok()?;
             (status["foreign_changes"].as_i64()? >= 1 && status["newest_entry_event"].as_i64()? >= 1).then_some(())
@@ -41,6 +44,36 @@ fn the_status_of_the_store_tells_of_other_writers_and_of_what_a_comparison_found
         ensure!(told.contains("Database:            postgres, ") && told.contains("Open gaps:           0"), "{told}");
         let shown = domain.server.command(&["entry", "show"]).await?.ok()?;
         shown.lines().find(|line| line.contains("quiet")).context("the changed row")?;
+        Ok(())
+    })
+}
+
+#[test]
+fn the_status_of_the_store_tells_of_what_a_transaction_holds_back() -> Result<()> {
+    case(async |scratch| {
+        if !is_ours("store status")? {
+            return Ok(());
+        }
+        for shared in [Shared::on_postgres(scratch).await?, Shared::on_mariadb(scratch).await?] {
+            let domain = Domain::builder().database(shared.database.clone()).start(scratch).await?;
+            let place = match shared.database.kind {
+                "postgres" => Place::of_postgres(&shared.name),
+                _ => Place::of_mariadb(&shared.name),
+            };
+            let mut open = place.transaction().await;
+            open.execute("INSERT INTO registered_entries_events (entry_id) VALUES ('held back')").await;
+            domain.server.create_entry(&ENTRY).await?;
+            let gap = async || status(&domain.server).await.ok()?["gaps"].as_array()?.first().cloned();
+            let first = until("a gap", gap).await?;
+            ensure!(first["of_nodes"] == false && first["first"] == first["last"], "{first}");
+            let age = first["age_ms"].as_i64().context("an age")?;
+            until("an older gap", async || (gap().await?["age_ms"].as_i64()? > age).then_some(())).await?;
+            let told = domain.server.command(&["store", "status"]).await?.ok()?;
+            let held = format!("Open gaps:           1\n  entry events {0} to {0}, for ", first["first"]);
+            ensure!(told.contains(&held), "{told}");
+            open.commit().await;
+            until("no gap", async || gap().await.is_none().then_some(())).await?;
+        }
         Ok(())
     })
 }
