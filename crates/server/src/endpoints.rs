@@ -260,16 +260,17 @@ where
     if let Some(age) = age {
         server = server.max_connection_age(age);
     }
-    let serving = server.add_routes(routes).serve_with_incoming_shutdown(connections, shutdown.stopped());
+    // What ends at once must not end unannounced.
+    let announced = Shutdown::new();
+    let serving = server.add_routes(routes).serve_with_incoming_shutdown(connections, announced.stopped());
     let drained = async {
         shutdown.stopped().await;
         info!(target: "endpoints", network, address, "Stopping Server APIs");
         info!(target: "endpoints", network, address, "Attempting graceful stop");
+        announced.stop();
         clock.sleep(DRAIN).await;
     };
     tokio::select! {
-        // What ends at once must not end unannounced.
-        biased;
         () = drained => {}
         served = serving => {
             served?;

@@ -3,7 +3,7 @@
 mod clock;
 mod files;
 mod identity;
-mod out_of_reach;
+pub(crate) mod out_of_reach;
 mod rebootstrap;
 
 use std::fs;
@@ -34,7 +34,12 @@ fn identity_on_disk(agent: &Agent) -> Result<(Value, Value)> {
 
 /// The SVID that an agent has on disk; null for none.
 pub(crate) fn stored_svid(agent: &Agent) -> Result<Value> {
-    Ok(json(&agent.data_dir.join("agent-data.json"))?["svid"].take())
+    stored(agent, "svid")
+}
+
+/// A member of what an agent has on disk; null for none.
+pub(crate) fn stored(agent: &Agent, member: &str) -> Result<Value> {
+    Ok(json(&agent.data_dir.join("agent-data.json"))?[member].take())
 }
 
 fn json(path: &Path) -> Result<Value> {

@@ -12,7 +12,7 @@ use crate::mistakes::ends_with;
 pub(super) const UNKNOWN_AUTHORITY: &str = "x509: certificate signed by unknown authority";
 
 /// The server loses everything and begins anew, with authorities that nobody knows.
-pub(super) async fn begin_anew(domain: &mut Domain) -> Result<()> {
+pub(crate) async fn begin_anew(domain: &mut Domain) -> Result<()> {
     domain.server.stop().await?;
     fs::remove_dir_all(&domain.server.data_dir)?;
     domain.server.start().await

@@ -152,7 +152,7 @@ async fn finish(agent: &mut Agent, trap: &Trap, outcome: Result<()>) -> Result<S
 }
 
 /// Waits until a workload of the agent has a sound SVID with this ID.
-async fn serves(agent: &mut Agent, id: &str) -> Result<()> {
+pub(super) async fn serves(agent: &mut Agent, id: &str) -> Result<()> {
     agent.healthy().await?;
     let mut follower = agent.workload().follow();
     tokio::select! {

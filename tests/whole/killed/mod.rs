@@ -6,6 +6,7 @@ mod authorities;
 mod calls;
 mod erased;
 mod given_up;
+mod kept;
 mod known;
 mod node;
 mod start;
