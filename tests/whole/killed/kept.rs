@@ -34,7 +34,8 @@ fn an_agent_that_is_killed_while_it_keeps_another_bundle_serves_again() -> Resul
                 let authorities = domain.server.bundle_pem().await?.matches("BEGIN").count();
                 until("the new bundle, or the end", async || {
                     let has_ended = agent.process().ok()?.exited().ok()?.is_some();
-                    let has_it = stored(&agent, "bundle").is_ok_and(|it| it.as_array().map(Vec::len) == Some(authorities));
+                    let has_it =
+                        stored(&agent, "bundle").is_ok_and(|it| it.as_array().map(Vec::len) == Some(authorities));
                     (has_ended || has_it).then_some(())
                 })
                 .await?;
