@@ -1,4 +1,4 @@
-//! `agent-data.json`, which either program may have written, or a crash.
+//! `agent-data.json`, which either program may have written, or a crash. What was read says the same when it is written back.
 #![no_main]
 
 use std::path::PathBuf;
@@ -15,5 +15,7 @@ static DIRECTORY: LazyLock<TempDir> = LazyLock::new(|| {
 
 fuzz_target!(|data: &[u8]| {
     std::fs::write(DIRECTORY.path().join("agent-data.json"), data).expect("a file");
-    let _ = steeple_agent::read_data(DIRECTORY.path());
+    if let Ok(said) = steeple_agent::rewrite_data(DIRECTORY.path()) {
+        assert_eq!(steeple_agent::rewrite_data(DIRECTORY.path()).expect("a file of our own"), said);
+    }
 });

@@ -25,13 +25,16 @@ mod tests;
 mod upstream;
 mod workload;
 
-/// Reads an agent's data file: the door of its fuzz target, which no other build has.
+/// Reads an agent's data file and writes it back: the door of its fuzz target, which no other build has. Returns what it
+/// says.
 ///
 /// # Errors
-/// The file is damaged.
+/// The file is damaged, or cannot be written.
 #[cfg(fuzzing)]
-pub fn read_data(data_dir: &std::path::Path) -> Result<(), storage::StorageError> {
-    storage::Storage::open(data_dir).map(drop)
+pub fn rewrite_data(data_dir: &std::path::Path) -> Result<String, storage::StorageError> {
+    let mut storage = storage::Storage::open(data_dir)?;
+    storage.write_back()?;
+    Ok(format!("{storage:?}"))
 }
 
 /// An entry as the server encodes it, read: its selectors, and whether the agent can use it at all. A door of the fuzz

@@ -290,6 +290,15 @@ impl Storage {
         self.write(Data { svid: None, reattestable: false, ..self.data.clone() })
     }
 
+    /// Writes what was read.
+    ///
+    /// # Errors
+    /// [`StorageError::Write`].
+    #[cfg(fuzzing)]
+    pub(crate) fn write_back(&mut self) -> Result<(), StorageError> {
+        self.write(self.data.clone())
+    }
+
     /// What is in memory is what is in the file.
     fn write(&mut self, data: Data) -> Result<(), StorageError> {
         let failed = |error| StorageError::Write { path: self.path.clone(), error };

@@ -7,6 +7,8 @@ mod unix;
 
 pub use authority::Authorities;
 pub use proxied::Proxies;
+#[cfg(fuzzing)]
+pub use proxied::told_owner;
 pub use tcp::{Port, TlsListener, TlsStream};
 pub use unix::{LocalStream, Tracking, UnixListener, UnixSocket, refuse_used};
 

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use ppp::{v1, v2};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpStream;
 
 /// The networks of proxies that are believed.
@@ -42,14 +42,31 @@ pub(super) async fn owner(stream: &mut TcpStream, proxy: SocketAddr) -> io::Resu
     // No message of TLS begins like either version.
     let mut first = [0];
     stream.peek(&mut first).await?;
-    match first[0] {
+    owner_behind(first[0], stream, proxy).await
+}
+
+/// The same for bytes in place of a connection: the door of the fuzz target, which no other build has. Returns what comes
+/// after the header as well.
+///
+/// # Errors
+/// As for a connection.
+#[cfg(fuzzing)]
+pub async fn told_owner(mut sent: &[u8], proxy: SocketAddr) -> io::Result<(SocketAddr, &[u8])> {
+    let first = sent.first().copied().unwrap_or_default();
+    let owner = owner_behind(first, &mut sent, proxy).await?;
+    Ok((owner, sent))
+}
+
+/// What comes next on `stream` is `first`.
+async fn owner_behind(first: u8, stream: &mut (impl AsyncRead + Unpin), proxy: SocketAddr) -> io::Result<SocketAddr> {
+    match first {
         b'P' => Ok(owner_v1(stream).await?.unwrap_or(proxy)),
         b'\r' => Ok(owner_v2(stream).await?.unwrap_or(proxy)),
         _ => Ok(proxy),
     }
 }
 
-async fn owner_v1(stream: &mut TcpStream) -> io::Result<Option<SocketAddr>> {
+async fn owner_v1(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<SocketAddr>> {
     let mut line = Vec::with_capacity(LONGEST_V1);
     while !line.ends_with(b"\r\n") {
         if line.len() == LONGEST_V1 {
@@ -66,7 +83,7 @@ async fn owner_v1(stream: &mut TcpStream) -> io::Result<Option<SocketAddr>> {
     })
 }
 
-async fn owner_v2(stream: &mut TcpStream) -> io::Result<Option<SocketAddr>> {
+async fn owner_v2(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<SocketAddr>> {
     let mut header = vec![0; HEAD_V2];
     stream.read_exact(&mut header).await?;
     let length = usize::from(u16::from_be_bytes([header[14], header[15]]));
