@@ -40,8 +40,12 @@ const AGENTS: &[&str] = &[
 ];
 
 /// Services that are not on the TCP port at all.
-const ELSEWHERE: &[&str] =
-    &["spire.api.server.debug.v1.Debug", "spire.api.server.logger.v1.Logger", "steeple.server.store.v1.Store"];
+const ELSEWHERE: &[&str] = &[
+    "spire.api.server.debug.v1.Debug",
+    "spire.api.server.logger.v1.Logger",
+    "steeple.server.configuration.v1.Configuration",
+    "steeple.server.store.v1.Store",
+];
 
 #[test]
 fn each_kind_of_caller_may_call_what_the_references_table_says_and_nothing_else() -> Result<()> {
