@@ -67,4 +67,33 @@ mod tests {
         let count = |attestation, signing| rates(RateLimits { attestation, signing }).len();
         assert_eq!((count(true, true), count(false, true), count(true, false), count(false, false)), (6, 5, 3, 2));
     }
+
+    /// As recorded of the reference: how many a second, who shares them, and how a refusal ends.
+    #[test]
+    fn buckets_are_the_references() {
+        let bucket = |rate: &Rate| {
+            let methods = rate.methods.iter().map(|(path, refusal)| {
+                let (_, method) = path.rsplit_once('/').unwrap();
+                format!("{method}: {}", refusal.strip_prefix("rejecting request due to ").unwrap())
+            });
+            (rate.per_second, methods.collect::<Vec<_>>().join(", "))
+        };
+        let buckets: Vec<_> = rates(RateLimits { attestation: true, signing: true }).iter().map(bucket).collect();
+        let expected = [
+            (1, "AttestAgent: attest agent rate limiting"),
+            (
+                500,
+                "BatchNewX509SVID: certificate signing rate limiting, NewDownstreamX509CA: downstream CA signing rate limit, \
+                 RenewAgent: renew agent rate limiting",
+            ),
+            (500, "NewJWTSVID: JWT signing request rate limiting"),
+            (500, "BatchNewWITSVID: certificate signing rate limiting"),
+            (
+                500,
+                "PublishJWTAuthority: key publishing rate limiting, PublishWITAuthority: key publishing rate limiting",
+            ),
+            (10, "PostStatus: post status rate limiting"),
+        ];
+        assert_eq!(buckets, expected.map(|(per_second, methods)| (per_second, methods.to_owned())));
+    }
 }
