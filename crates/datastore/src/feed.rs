@@ -333,8 +333,8 @@ impl Feed {
         }
         open.is_idle = false;
         let changed = if is_due {
-            let probe = Probe::of(&mut open.db).await?;
-            probe != std::mem::replace(&mut self.probe, probe.clone())
+            let before = std::mem::replace(&mut self.probe, Probe::of(&mut open.db).await?);
+            self.probe != before
         } else if is_server {
             let Position { entries, nodes } = self.known.tails.position();
             OF_ENTRIES.newest(&mut open.db).await? > entries || OF_NODES.newest(&mut open.db).await? > nodes

@@ -66,18 +66,14 @@ pub(crate) struct Reload(Arc<Inner>);
 
 struct Inner {
     reread: Reread,
-    running: Mutex<Running>,
+    /// What the server runs with.
+    running: Mutex<Stated>,
     settings: Settings,
     log: Log,
     loaded: Loaded,
     trust_domain: TrustDomain,
     host: Host,
     health: Health,
-}
-
-/// What the server runs with.
-struct Running {
-    stated: Stated,
 }
 
 /// What a reload works with.
@@ -96,7 +92,7 @@ pub(crate) struct Parts {
 impl Reload {
     pub(crate) fn new(parts: Parts) -> Self {
         let Parts { reread, stated, settings, log, loaded, trust_domain, host, health } = parts;
-        let running = Mutex::new(Running { stated });
+        let running = Mutex::new(stated);
         Self(Arc::new(Inner { reread, running, settings, log, loaded, trust_domain, host, health }))
     }
 
@@ -125,7 +121,7 @@ impl Reload {
         reloaded
     }
 
-    async fn reload_from(&self, running: &mut Running, dry_run: bool) -> Result<Vec<Change>, ReloadError> {
+    async fn reload_from(&self, running: &mut Stated, dry_run: bool) -> Result<Vec<Change>, ReloadError> {
         // Files are read, and keys and certificates in them.
         let this = self.clone();
         let read = tokio::task::spawn_blocking(move || {
@@ -141,7 +137,7 @@ impl Reload {
         let (config, rules, renewed) = read.await.map_err(|_| ReloadError::Ended)??;
 
         let plugins: Vec<_> = renewed.iter().map(|plugin| plugin.setting()).collect();
-        let mut changed = running.stated.changed(&config.stated);
+        let mut changed = running.changed(&config.stated);
         // A file of its own that a plugin has may say something else though the daemon's file does not.
         changed.extend(plugins.iter().filter(|plugin| !changed.contains(plugin)).cloned().collect::<Vec<_>>());
         // The same goes for the files of a policy.
@@ -183,7 +179,7 @@ impl Reload {
             plugin.put();
         }
         for Change { setting, .. } in changes.iter().filter(|change| !change.needs_restart) {
-            running.stated.take_over(setting, &config.stated);
+            running.take_over(setting, &config.stated);
         }
         Ok(changes)
     }

@@ -15,7 +15,7 @@ use tracing::warn;
 use crate::status::exhausted;
 
 /// What a call is for; the first ones come first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// An agent attests: before that it can do nothing.
     Attestation,
