@@ -329,6 +329,7 @@ impl Feed {
         let is_server = self.database.dialect().is_server();
         let is_due = is_server && self.since_look >= BETWEEN_LOOKS;
         if is_due && !Probe::suffices(&self.known.tails) {
+            self.probe = None;
             return Ok(true);
         }
         open.is_idle = false;
@@ -424,6 +425,10 @@ impl Feed {
 
         // From here on nothing waits: either all of this happens or nothing.
         open.is_idle = true;
+        if self.since_look < BETWEEN_LOOKS {
+            // A hint asked for it, and it may have read what the probe has not seen: the same probe again would say nothing.
+            self.probe = None;
+        }
         self.since_look = Duration::ZERO;
         self.uncompared |= is_written;
         if compare {

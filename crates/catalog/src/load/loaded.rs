@@ -91,8 +91,10 @@ impl Running {
         trust_domain: &TrustDomain,
         host: &Host,
     ) -> Result<Option<Renewed>, PluginError> {
-        let (now, hash) = read_now(data)?;
-        if hash == self.told().hash {
+        let ((now, hash), told) = (read_now(data)?, self.told());
+        // The same words in another file: that is the one to be read again from now on.
+        let has_moved = matches!(data, PluginData::File(_)) && told.data != *data;
+        if hash == told.hash && !has_moved {
             return Ok(None);
         }
         let stays = || PluginError::failed_precondition("it keeps its configuration until the daemon starts again");
