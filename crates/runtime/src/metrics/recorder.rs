@@ -2,8 +2,8 @@
 //! one table, and what the sinks do with it.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use metrics::{Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, SharedString, Unit};
 use tracing::warn;
@@ -62,7 +62,7 @@ impl Recorder {
     fn open(&self, kind: Kind, key: &Key) -> Cells {
         let series = self.naming.series(kind, key);
         let sinks = self.sinks.iter().filter(|sink| self.naming.allows(&sink.filtered_as(&series)));
-        Cells { cells: sinks.map(|sink| sink.open(&series)).collect(), gauge: AtomicU64::new(0) }
+        Cells { cells: sinks.map(|sink| sink.open(&series)).collect(), gauge: Mutex::new(0.0) }
     }
 }
 
@@ -89,8 +89,9 @@ impl metrics::Recorder for Recorder {
 /// One series, wherever it goes.
 struct Cells {
     cells: Box<[Box<dyn Cell>]>,
-    /// What a gauge is, in bits: some are moved up and down, and sinks want to know where they are.
-    gauge: AtomicU64,
+    /// What a gauge is: some are moved up and down, and sinks want to know where they are. Held until all of them have it, so
+    /// that the last one told is the last one.
+    gauge: Mutex<f64>,
 }
 
 impl Cells {
@@ -100,12 +101,10 @@ impl Cells {
         }
     }
 
-    fn move_gauge(&self, by: f64) {
-        let moved = |bits| (f64::from_bits(bits) + by).to_bits();
-        // It never gives up.
-        let (Ok(before) | Err(before)) =
-            self.gauge.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bits| Some(moved(bits)));
-        self.take(f64::from_bits(moved(before)));
+    fn change_gauge(&self, change: impl FnOnce(f64) -> f64) {
+        let mut gauge = self.gauge.lock().unwrap_or_else(PoisonError::into_inner);
+        *gauge = change(*gauge);
+        self.take(*gauge);
     }
 }
 
@@ -120,16 +119,15 @@ impl CounterFn for Cells {
 
 impl GaugeFn for Cells {
     fn increment(&self, value: f64) {
-        self.move_gauge(value);
+        self.change_gauge(|gauge| gauge + value);
     }
 
     fn decrement(&self, value: f64) {
-        self.move_gauge(-value);
+        self.change_gauge(|gauge| gauge - value);
     }
 
     fn set(&self, value: f64) {
-        self.gauge.store(value.to_bits(), Ordering::Relaxed);
-        self.take(value);
+        self.change_gauge(|_| value);
     }
 }
 

@@ -152,7 +152,7 @@ impl Rego {
         let data = data.as_deref().map_or_else(|| Ok(Value::new_object()), document)?;
         let mut engine = engine(name, text, data)?;
         for (caller, method, request) in samples() {
-            answer(&mut engine, &question(caller, "", method, request)).map_err(PolicyError::Sample)?;
+            answer(&mut engine, question(caller, "", method, request)).map_err(PolicyError::Sample)?;
         }
         let compiled = Compiled { engine, requests: Requests::new(DESCRIPTORS)? };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -188,7 +188,7 @@ impl Rego {
                 None => compiled.requests.unread(method),
             };
             let question = question(&caller, &program, method, request);
-            answer(&mut compiled.engine.clone(), &question).map_err(|why| Status::unknown(why.to_string()))
+            answer(&mut compiled.engine.clone(), question).map_err(|why| Status::unknown(why.to_string()))
         };
         let thought = tokio::task::spawn_blocking(think).await;
         thought.unwrap_or_else(|_| Err(Status::unknown("the policy engine has failed")))
@@ -227,9 +227,9 @@ fn question(caller: &str, program: &str, method: &str, request: serde_json::Valu
 }
 
 /// Asks.
-fn answer(engine: &mut Engine, question: &serde_json::Value) -> Result<Classes, Unanswered> {
+fn answer(engine: &mut Engine, question: serde_json::Value) -> Result<Classes, Unanswered> {
     let failed = |error| Unanswered::Failed(in_a_line(error));
-    engine.set_input(Value::from(question.clone()));
+    engine.set_input(Value::from(question));
     let QueryResults { result } = engine.eval_query(QUERY.to_owned(), false).map_err(failed)?;
     let found = result.first().and_then(|first| first.expressions.first()).ok_or(Unanswered::NoResult)?;
     let members = match &found.value {

@@ -99,6 +99,13 @@ impl Authorities {
     /// # Errors
     /// When an authority could not be made, or not be published again; the ones that sign go on.
     pub async fn rotate(&mut self) -> Result<(), CaError> {
+        let rotated = Box::pin(self.rotate_all()).await;
+        // Also when one kind fails: the others may have changed.
+        self.measure();
+        rotated
+    }
+
+    async fn rotate_all(&mut self) -> Result<(), CaError> {
         Box::pin(self.publish_again()).await?;
         let now = self.clock.now();
         if self.x509.prepare_is_due(now) {
@@ -110,9 +117,7 @@ impl Authorities {
         if !self.config.disable_jwt {
             self.rotate_jwt().await?;
         }
-        let rotated = self.rotate_wit().await;
-        self.measure();
-        rotated
+        self.rotate_wit().await
     }
 
     async fn rotate_jwt(&mut self) -> Result<(), CaError> {

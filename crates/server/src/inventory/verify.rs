@@ -1,6 +1,6 @@
 //! Whether records are those that were written: each fits the one before, and the heads that somebody has kept fit them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::chain::{Head, Link};
 use super::record::{Cause, Event, Gap};
@@ -12,7 +12,7 @@ const MOST_COMPLAINTS: usize = 20;
 #[derive(Debug, Default)]
 pub struct Verifier {
     /// By chain, then by place.
-    heads: HashMap<String, BTreeMap<u64, String>>,
+    heads: HashMap<String, BTreeMap<u64, BTreeSet<String>>>,
     chains: BTreeMap<String, Found>,
     unreadable: Vec<String>,
 }
@@ -54,7 +54,7 @@ impl Verifier {
     pub fn new(heads: impl IntoIterator<Item = Head>) -> Self {
         let mut verifier = Self::default();
         for Head { chain, seq, digest } in heads {
-            verifier.heads.entry(chain).or_default().insert(seq, digest);
+            verifier.heads.entry(chain).or_default().entry(seq).or_default().insert(digest);
         }
         verifier
     }
@@ -91,7 +91,9 @@ impl Verifier {
             }
             _ => {}
         }
-        if let Some(told) = self.heads.get_mut(&record.chain).and_then(|heads| heads.remove(&seq)) {
+        let told = self.heads.get_mut(&record.chain).and_then(|heads| heads.remove(&seq));
+        // Of one that was restored from a copy there may be two.
+        for told in told.into_iter().flatten() {
             if told == head.digest {
                 (found.heads, found.vouched) = (found.heads + 1, seq);
             } else {
@@ -113,7 +115,9 @@ impl Verifier {
         let mut strange = Vec::new();
         for (chain, heads) in heads {
             let Some(found) = chains.get_mut(&chain) else {
-                strange.extend(heads.into_iter().map(|(seq, digest)| Head { chain: chain.clone(), seq, digest }));
+                let each =
+                    heads.into_iter().flat_map(|(seq, digests)| digests.into_iter().map(move |digest| (seq, digest)));
+                strange.extend(each.map(|(seq, digest)| Head { chain: chain.clone(), seq, digest }));
                 continue;
             };
             for seq in heads.into_keys() {

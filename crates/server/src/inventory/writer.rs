@@ -42,6 +42,8 @@ pub(super) struct Writer {
     prune_at: SystemTime,
     /// What this run begins with.
     beginning: Vec<Event>,
+    /// Whether records of the end are lost.
+    given_up: bool,
 }
 
 impl Writer {
@@ -68,7 +70,9 @@ impl Writer {
         let prune_at = clock.now();
         let beginning = gaps.into_iter().map(Event::Gap).chain([Event::Start]).collect();
         let chain = Chain::behind(head);
-        let mut writer = Self { sink, chain, state, told: None, clock, counts, fail_closed, keep, prune_at, beginning };
+        let (told, given_up) = (None, false);
+        let mut writer =
+            Self { sink, chain, state, told, clock, counts, fail_closed, keep, prune_at, beginning, given_up };
         // The chain has to be known before anything of it could be missing.
         writer.remember(false).await?;
         Ok(writer)
@@ -90,9 +94,14 @@ impl Writer {
                     self.tell(&closing).await;
                     tell = Box::pin(clock.sleep(TELL_EVERY));
                 }
-                _ = ordered.recv_many(&mut orders, BATCH) => {
+                taken = ordered.recv_many(&mut orders, BATCH) => {
+                    if taken == 0 {
+                        // Nobody is left who signs.
+                        break;
+                    }
                     self.take(&mut orders, &closing).await;
-                    if !self.fail_closed {
+                    // A whole batch was there: more may be waiting, and there is only so much room.
+                    if !self.fail_closed && taken < BATCH {
                         closing.unless_stopped(clock.sleep(GATHER)).await;
                     }
                 }
@@ -112,6 +121,9 @@ impl Writer {
     /// Adds records to the chain, with a gap behind them for what was dropped meanwhile, and writes them. Returns whether
     /// they are written: they are, but at the end of the program.
     async fn take(&mut self, orders: &mut Vec<Order>, closing: &Shutdown) -> bool {
+        if self.given_up {
+            return false;
+        }
         let at = unix_seconds(self.clock.now());
         let (mut links, mut waiting) = (Vec::with_capacity(orders.len() + 1), Vec::new());
         let dropped = self.counts.dropped.swap(0, Ordering::Relaxed);
@@ -172,6 +184,8 @@ impl Writer {
             last_attempts += 1;
             if last_attempts > LAST_ATTEMPTS {
                 error!(target: "inventory", records = links.len(), "The inventory ends without its last records");
+                // What comes behind a hole would not fit the record before it.
+                self.given_up = true;
                 return false;
             }
         }

@@ -105,7 +105,8 @@ impl Candidate {
 
     /// Whether it gives agents another ID, and workloads none.
     fn is_alias(&self) -> bool {
-        self.parent_id.ends_with("/spire/server")
+        let path = self.parent_id.strip_prefix("spiffe://").and_then(|id| id.split_once('/'));
+        path.is_some_and(|(_, path)| path == "spire/server")
     }
 }
 

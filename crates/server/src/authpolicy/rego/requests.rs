@@ -60,9 +60,14 @@ enum Kind {
     Other,
 }
 
-/// Why the bytes are no message of a type. The decoder behind refuses all that is refused here.
+/// Fields of a request that a policy is told of: each takes far more room there than on the wire, and nobody has been let in
+/// yet.
+const MOST_FIELDS: usize = 100_000;
+
+/// Why the bytes are no message of a type. The decoder behind refuses all that is refused here, but for what is too much.
 #[derive(Debug)]
 enum Unreadable {
+    TooMuch,
     Wire(DecodeError),
     Field(String),
 }
@@ -131,12 +136,18 @@ impl Requests {
     /// The request of the method at `path`, which has one.
     ///
     /// # Errors
-    /// INTERNAL when the bytes are none.
+    /// INTERNAL when the bytes are none, RESOURCE_EXHAUSTED when they have more fields than a policy is told of.
     pub(super) fn read(&self, path: &str, bytes: &[u8]) -> Result<Value, Status> {
         let kind = self.kind(path).unwrap_or_default();
         let mut members = self.empty(kind);
-        self.merge(kind, bytes, &mut members).map_err(|unreadable| {
+        let mut left = MOST_FIELDS;
+        self.merge(kind, bytes, &mut members, &mut left).map_err(|unreadable| {
             let why = match unreadable {
+                Unreadable::TooMuch => {
+                    let why =
+                        format!("the request has more than {MOST_FIELDS} fields, and the policy is asked about each");
+                    return Status::resource_exhausted(why);
+                }
                 Unreadable::Wire(error) => error.to_string(),
                 Unreadable::Field(name) => format!("wrong kind of field {name}"),
             };
@@ -151,9 +162,17 @@ impl Requests {
         oneofs.map(|name| (name.clone(), Value::Null)).collect()
     }
 
-    fn merge(&self, kind: &str, mut bytes: &[u8], members: &mut Map<String, Value>) -> Result<(), Unreadable> {
+    /// `left` is how many fields there may still be.
+    fn merge(
+        &self,
+        kind: &str,
+        mut bytes: &[u8],
+        members: &mut Map<String, Value>,
+        left: &mut usize,
+    ) -> Result<(), Unreadable> {
         let message = self.messages.get(kind).ok_or_else(|| Unreadable::Field(kind.to_owned()))?;
         while bytes.has_remaining() {
+            *left = left.checked_sub(1).ok_or(Unreadable::TooMuch)?;
             let (number, wire) = decode_key(&mut bytes)?;
             let Some(field) = message.fields.get(&number) else {
                 skip_field(wire, number, &mut bytes, DecodeContext::default())?;
@@ -164,7 +183,7 @@ impl Requests {
                 WireType::LengthDelimited => {
                     let length = usize::try_from(decode_varint(&mut bytes)?).unwrap_or(usize::MAX);
                     let content = bytes.split_off(..length).ok_or_else(|| field.unreadable())?;
-                    self.take(field, content, members)?;
+                    self.take(field, content, members, left)?;
                 }
                 _ => return Err(field.unreadable()),
             }
@@ -172,7 +191,13 @@ impl Requests {
         Ok(())
     }
 
-    fn take(&self, field: &Field, mut content: &[u8], members: &mut Map<String, Value>) -> Result<(), Unreadable> {
+    fn take(
+        &self,
+        field: &Field,
+        mut content: &[u8],
+        members: &mut Map<String, Value>,
+        left: &mut usize,
+    ) -> Result<(), Unreadable> {
         match &field.kind {
             Kind::String => {
                 let text = std::str::from_utf8(content).map_err(|_| field.unreadable())?;
@@ -183,11 +208,12 @@ impl Requests {
                 // One that comes in several parts is put together.
                 let begun = field.take_begun(members);
                 let mut inner = begun.unwrap_or_else(|| self.empty(kind));
-                self.merge(kind, content, &mut inner)?;
+                self.merge(kind, content, &mut inner, left)?;
                 field.put(Value::Object(inner), members);
             }
             _ if matches!(field.place, Place::Repeated) => {
                 while content.has_remaining() {
+                    *left = left.checked_sub(1).ok_or(Unreadable::TooMuch)?;
                     field.put(field.number(decode_varint(&mut content)?)?, members);
                 }
             }

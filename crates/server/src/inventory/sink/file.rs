@@ -38,23 +38,26 @@ struct Last {
 const DAY: i64 = 24 * 60 * 60;
 
 impl FileSink {
-    /// Opens the last file of the chain, and cuts off what a crash has left of a record. Returns the head behind its last
-    /// record.
+    /// Opens the last file of the chain in which there is a record, and cuts off what a crash has left of another one. Returns
+    /// the head behind that record. A file behind it is one that was begun before a power cut and never written.
     pub(crate) fn open(files: Files, chain: &str) -> Result<(Self, Option<Head>), InventoryError> {
         let directory = &files.directory;
         DirBuilder::new().recursive(true).mode(0o750).create(directory).map_err(|error| named(directory, error))?;
-        let Some(path) = of_chain(directory, chain)?.pop() else { return Ok((Self { files, last: None }, None)) };
-        let opened = (|| {
-            let mut file = OpenOptions::new().read(true).write(true).open(&path)?;
-            let (link, len) = last_record(&mut file)?;
-            file.set_len(len)?;
-            file.seek(SeekFrom::End(0))?;
-            Ok((file, link, len))
-        })();
-        let (file, link, len) = opened.map_err(|error| named(&path, error))?;
-        let head = link.as_ref().map(|Link { record, text }| Head::behind(record, text));
-        let day = link.map_or(0, |link| link.record.at.div_euclid(DAY));
-        Ok((Self { files, last: Some(Last { file, len, day }) }, head))
+        for path in of_chain(directory, chain)?.into_iter().rev() {
+            let opened = (|| {
+                let mut file = OpenOptions::new().read(true).write(true).open(&path)?;
+                let (link, len) = last_record(&mut file)?;
+                file.set_len(len)?;
+                file.seek(SeekFrom::End(0))?;
+                Ok((file, link, len))
+            })();
+            let (file, link, len) = opened.map_err(|error| named(&path, error))?;
+            if let Some(Link { record, text }) = link {
+                let last = Last { file, len, day: record.at.div_euclid(DAY) };
+                return Ok((Self { files, last: Some(last) }, Some(Head::behind(&record, &text))));
+            }
+        }
+        Ok((Self { files, last: None }, None))
     }
 
     /// Writes records, all or none of them.
