@@ -220,6 +220,22 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_was_begun_and_never_written_hides_no_records_before_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = files(dir.path(), 1 << 20);
+        let (mut sink, _) = FileSink::open(files.clone(), "c").unwrap();
+        let mut chain = Chain::behind(Head::of_new("c".to_owned()));
+        let link = chain.add(1, Event::Start).unwrap();
+        sink.write(std::slice::from_ref(&link), true).unwrap();
+        fs::write(files.directory.join(format!("c-{:020}.jsonl", 2)), "").unwrap();
+        let (mut sink, head) = FileSink::open(files.clone(), "c").unwrap();
+        assert_eq!(head.as_ref(), Some(chain.head()));
+        sink.write(&[chain.add(DAY, Event::Start).unwrap()], true).unwrap();
+        assert_eq!(names(&files).len(), 2);
+        assert_eq!(FileSink::open(files, "c").unwrap().1.as_ref(), Some(chain.head()));
+    }
+
+    #[test]
     fn files_are_deleted_by_age_whatever_their_chain() {
         let dir = tempfile::tempdir().unwrap();
         let files = files(dir.path(), 1 << 20);

@@ -174,3 +174,14 @@ mod agreement {
         }
     }
 }
+
+/// Two bytes each on the wire, and hundreds in front of a policy.
+#[test]
+fn a_request_with_more_fields_than_a_policy_is_told_of_is_refused() {
+    let requests = Requests::new(DESCRIPTORS).unwrap();
+    let path = "/spire.api.server.trustdomain.v1.TrustDomain/BatchCreateFederationRelationship";
+    let empty = [0x0a, 0x00];
+    let read = |count| requests.read(path, &empty.repeat(count));
+    assert_eq!(read(MOST_FIELDS).unwrap()["federation_relationships"].as_array().unwrap().len(), MOST_FIELDS);
+    assert_eq!(read(MOST_FIELDS + 1).unwrap_err().code(), tonic::Code::ResourceExhausted);
+}
