@@ -72,6 +72,11 @@ impl IndexedEntry {
         }
     }
 
+    /// Whether it gives the same to the same.
+    pub(super) fn stands_as(&self, other: &Self) -> bool {
+        (&self.parent_id, &self.spiffe_id, &self.alias_of) == (&other.parent_id, &other.spiffe_id, &other.alias_of)
+    }
+
     /// Whether the row says the same.
     pub(super) fn is_of(&self, row: &Entry) -> bool {
         encode::entry(row).is_some_and(|whole| self.encoded == encoded(whole).0)

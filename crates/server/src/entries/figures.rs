@@ -35,10 +35,9 @@ impl Figures {
 
     fn measure(&self) {
         let now = self.clock.unix_seconds();
-        let (agents, entries, aliases, alias_selectors, first_end) = self.index.read(|tables| {
-            let aliases: usize = tables.aliases.values().map(Vec::len).sum();
-            (tables.agents.len(), tables.entries.len(), aliases, tables.aliases.len(), first_end(tables, now))
-        });
+        let tables = &self.index.tables;
+        let (agents, entries, alias_selectors) = (tables.agents.len(), tables.entries.len(), tables.aliases.len());
+        let aliases: usize = tables.aliases.iter().map(|aliases| aliases.len()).sum();
         let skipped = |of_nodes| -> i64 {
             let feed = self.feed.borrow();
             let gaps = feed.open_gaps.iter().filter(|gap| gap.of_nodes == of_nodes);
@@ -52,7 +51,7 @@ impl Figures {
             ("entry.nodealiases_by_entryid_cache.count", aliases as f64),
             ("entry.nodealiases_by_selector_cache.count", alias_selectors as f64),
             ("entry.skipped_entry_event_ids.count", skipped(false) as f64),
-            ("steeple.agent_svid.soonest_expiration", first_end as f64),
+            ("steeple.agent_svid.soonest_expiration", first_end(tables, now) as f64),
         ] {
             gauge(key, value);
         }
@@ -61,7 +60,6 @@ impl Figures {
 
 /// Seconds since 1970; 0 where no agent is in use. Those that are over have had their alert.
 fn first_end(tables: &Tables, now: i64) -> i64 {
-    let in_use = tables.agents.values().filter(|agent| !agent.is_banned());
-    let in_use = in_use.map(|agent| agent.new_expires_at.map_or(agent.expires_at, |end| end.max(agent.expires_at)));
-    in_use.filter(|end| *end > now).min().unwrap_or_default()
+    let in_use = tables.agents.iter().filter(|agent| !agent.is_banned());
+    in_use.map(|agent| agent.last_end()).filter(|end| *end > now).min().unwrap_or_default()
 }

@@ -101,7 +101,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 impl Index {
     pub(super) fn begin_comparison(&self) {
-        self.write(|tables| tables.round = tables.round.wrapping_add(1));
+        let mut writer = self.writer();
+        writer.round = writer.round.wrapping_add(1);
     }
 
     /// The agent as it is known, if it may go on but for this row, which is gone or knows of earlier SVIDs alone.
@@ -113,21 +114,18 @@ impl Index {
     /// Marks what is known as it stands there, and returns the rest.
     pub(super) fn differences(&self, slice: Slice) -> ChangedRows {
         let Slice { nodes, entries, is_first: _, is_last: _ } = slice;
+        let (tables, round) = (&self.tables, self.writer().round);
         let mut changed = ChangedRows::default();
         for node in nodes {
-            let is_known = self.read(|tables| {
-                let known = tables.agents.get(&*node.spiffe_id).filter(|known| known.is_of(&node));
-                known.inspect(|known| known.seen.mark(tables.round)).is_some()
-            });
+            let known = tables.agent(&node.spiffe_id).filter(|known| known.is_of(&node));
+            let is_known = known.inspect(|known| known.seen.mark(round)).is_some();
             if !is_known {
                 changed.nodes.push((node.spiffe_id.clone(), Some(node)));
             }
         }
         for entry in entries {
-            let is_known = self.read(|tables| {
-                let known = tables.entries.get(&*entry.entry_id).filter(|known| known.is_of(&entry));
-                known.inspect(|known| known.seen.mark(tables.round)).is_some() || !tables.takes(&entry)
-            });
+            let known = tables.entry(&entry.entry_id).filter(|known| known.is_of(&entry));
+            let is_known = known.inspect(|known| known.seen.mark(round)).is_some() || !tables.takes(&entry);
             if !is_known {
                 changed.entries.push((entry.entry_id.clone(), Some(entry)));
             }
@@ -137,13 +135,12 @@ impl Index {
 
     /// What has neither come by nor changed since the comparison began.
     pub(super) fn unseen(&self) -> Names {
-        self.read(|tables| {
-            let entries = tables.entries.values().filter(|entry| !entry.seen.is_marked(tables.round));
-            let agents = tables.agents.iter().filter(|(_, agent)| !agent.seen.is_marked(tables.round));
-            Names {
-                entries: entries.map(|entry| entry.id.to_string()).collect(),
-                nodes: agents.map(|(id, _)| id.to_string()).collect(),
-            }
-        })
+        let (tables, round) = (&self.tables, self.writer().round);
+        let entries = tables.entries.iter().filter(|entry| !entry.seen.is_marked(round));
+        let agents = tables.agents.iter().filter(|agent| !agent.seen.is_marked(round));
+        Names {
+            entries: entries.map(|entry| entry.id.to_string()).collect(),
+            nodes: agents.map(|agent| agent.key().to_string()).collect(),
+        }
     }
 }

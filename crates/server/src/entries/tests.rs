@@ -183,6 +183,39 @@ fn a_changed_entry_takes_its_new_place() {
     index.apply(remove("never there"));
 }
 
+/// Readers look at one map after the other while the writer changes them.
+#[test]
+fn an_entry_that_changes_is_never_missing_meanwhile() {
+    const ROUNDS: i64 = 2_000;
+    // It moves between the agent and an ID below it, is another ID now and then, and an alias brings it to another agent.
+    let below = "spiffe://example.org/a";
+    let index = index(
+        [entry("1", AGENT, "/a"), entry("2", AGENT, "/b"), alias("alias", "/a", &["zone:a"])],
+        [node(OTHER, &["zone:a"])],
+    );
+    index.apply(put(entry("2", below, "/b")));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut newest = 0;
+                while newest < ROUNDS {
+                    let found = index.authorized(AGENT);
+                    assert_eq!(ids(&found).iter().filter(|id| *id == "2").count(), 1, "after revision {newest}");
+                    let last = found.iter().map(|entry| entry.revision_number).max().unwrap_or_default();
+                    assert!(last >= newest, "revision {last} after {newest}");
+                    newest = last;
+                    assert!(index.authorized_entry(AGENT, "2").is_some());
+                }
+            });
+        }
+        for revision_number in 1..=ROUNDS {
+            let parent = if revision_number % 2 == 0 { AGENT } else { below };
+            let path = if revision_number % 3 == 0 { "/b" } else { "/c" };
+            index.apply(put(Entry { revision_number, ..entry("2", parent, path) }));
+        }
+    });
+}
+
 #[test]
 fn an_authority_of_several_certificates_verifies_with_each() {
     let new = || steeple_testkit::Ca::new("partner.org", crate::tests::manual().now()).root().der().to_vec();
