@@ -1,10 +1,12 @@
+use std::path::PathBuf;
+
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 use steeple_config::decode;
 use steeple_config::duration::Duration;
 use steeple_config::hcl::{Body, Item, Value};
 
-use crate::database::{MySqlServer, PostgresServer, TlsFiles, sqlite};
+use crate::database::{MySqlServer, PasswordFile, PostgresServer, TlsFiles, sqlite};
 use crate::store::READERS;
 use crate::{Error, Options, Source};
 
@@ -36,6 +38,24 @@ pub struct SqlConfig {
     pub disable_migration: bool,
     /// Log each statement at debug level.
     pub log_sql: bool,
+    /// What may change from release to release.
+    pub experimental: Experimental,
+}
+
+/// `experimental` of the block.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Experimental {
+    /// What the reference does not know, and ignores.
+    pub steeple: Steeple,
+}
+
+/// `experimental.steeple` of the block.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Steeple {
+    /// A file with the password of the account, and nothing else. It goes before all other passwords. SQLite has none.
+    pub password_path: String,
 }
 
 /// A block `database_type "aws_postgres" { ... }`, or what JSON has for it.
@@ -84,6 +104,7 @@ impl TryFrom<SqlConfig> for Options {
             conn_max_lifetime,
             disable_migration,
             log_sql,
+            experimental: Experimental { steeple: Steeple { password_path } },
         } = config;
         if database_type.is_empty() {
             return Err(Error::DatabaseTypeMissing);
@@ -100,7 +121,7 @@ impl TryFrom<SqlConfig> for Options {
                 lifetime.to_std().filter(|lifetime| !lifetime.is_zero())
             }
         };
-        let file = |path: String| (!path.is_empty()).then(|| path.into());
+        let file = |path: String| (!path.is_empty()).then(|| PathBuf::from(path));
         let (root_ca, client_certificate) = (file(root_ca_path), file(client_cert_path));
         let files = TlsFiles { root_ca, client_certificate, client_key: file(client_key_path) };
         let source_of = |text: &str| match database_type.as_str() {
@@ -110,7 +131,11 @@ impl TryFrom<SqlConfig> for Options {
             "aws_postgres" | "aws_mysql" => Err(Error::DatabaseTypeNotBuiltIn(database_type.clone())),
             _ => Err(Error::DatabaseTypeUnknown(database_type.clone())),
         };
-        let source = source_of(&connection_string)?;
+        let source = match (source_of(&connection_string)?, file(password_path).map(PasswordFile::at)) {
+            (Source::Postgres(server), Some(file)) => Source::Postgres(server.with_password_of(file)),
+            (Source::MySql(server), Some(file)) => Source::MySql(server.with_password_of(file)),
+            (source, _) => source,
+        };
         let is_file = matches!(source, Source::Sqlite { .. });
         let replica = !ro_connection_string.is_empty();
         if replica && !is_file {
@@ -173,6 +198,23 @@ mod tests {
         let error = Options::try_from(SqlConfig { conn_max_lifetime: lifetime, ..config }).unwrap_err();
         let text = "datastore-sql: failed to parse conn_max_lifetime \"soon\": time: invalid duration \"soon\"";
         assert_eq!(error.to_string(), text);
+    }
+
+    #[test]
+    fn the_file_with_the_password_is_a_key_that_the_reference_ignores() {
+        let read = |database_type: &str, connection_string: &str| {
+            let text = format!(
+                "database_type = {database_type:?}\nconnection_string = {connection_string:?}\n\
+                 experimental {{ steeple {{ password_path = \"/nowhere/password\" }} }}"
+            );
+            let config = SqlConfig::read(&steeple_config::hcl::parse(&text).unwrap()).unwrap();
+            Options::try_from(config).unwrap().source
+        };
+        let Source::MySql(server) = read("mysql", "u@tcp(db)/d?parseTime=true") else { panic!("not MySQL") };
+        let error = server.options().unwrap_err().to_string();
+        assert_eq!(error, "datastore-sql: open /nowhere/password: no such file or directory");
+        assert!(format!("{:?}", read("postgres", "host=db")).contains("/nowhere/password"));
+        assert!(matches!(read("sqlite3", "a.db"), Source::Sqlite { .. }));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Where the database is, and how it is connected to.
 
 pub(crate) mod mysql;
+mod password;
 pub(crate) mod postgres;
 pub(crate) mod sqlite;
 
@@ -16,6 +17,7 @@ use crate::dialect::Dialect;
 use crate::sql::Sql;
 
 pub use mysql::{MySqlServer, TlsFiles};
+pub use password::PasswordFile;
 pub use postgres::PostgresServer;
 
 /// A database and how to connect to it. Cheap to clone.

@@ -47,7 +47,7 @@ mod time;
 mod writer;
 
 pub use config::SqlConfig;
-pub use database::{MySqlServer, PostgresServer, TlsFiles};
+pub use database::{MySqlServer, PasswordFile, PostgresServer, TlsFiles};
 pub use entries::Entry;
 pub use error::Error;
 pub use feed::{Change, ChangedRows, Feed, FeedStatus, Names, OpenGap, Part, Position, Slice, Snapshot};

@@ -34,7 +34,8 @@ pub(crate) fn run(program: &Program, args: &[String]) -> ExitCode {
     let hangup = if config.reload_on_hup { Hangup::Reloads } else { Hangup::under_a_supervisor() };
     daemon::run("Server", &log.clone(), hangup, |shutdown, signals| async move {
         let process = Process { log, clock: Clock::system(), signals, reread, shutdown };
-        steeple_server::run(config, &SERVER, process).await.inspect_err(|failed| {
+        // On the heap: all of a server's start is in it.
+        Box::pin(steeple_server::run(config, &SERVER, process)).await.inspect_err(|failed| {
             error!(error = %failed, "Fatal run error");
         })
     })

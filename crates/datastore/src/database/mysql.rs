@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use sqlx::ConnectOptions;
 use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
 
-use super::percent_decoded;
+use super::{PasswordFile, percent_decoded};
 use crate::Error;
 
 /// A MySQL or MariaDB server.
@@ -19,6 +19,8 @@ pub struct MySqlServer(Arc<Settings>);
 struct Settings {
     user: String,
     password: String,
+    /// In place of `password`.
+    password_file: Option<PasswordFile>,
     address: Address,
     database: String,
     tls: MySqlSslMode,
@@ -92,6 +94,7 @@ impl MySqlServer {
         let mut settings = Settings {
             user: user.to_owned(),
             password: password.to_owned(),
+            password_file: None,
             address: Address::parse(address).map_err(wrong)?,
             database: percent_decoded(database),
             tls: MySqlSslMode::Disabled,
@@ -136,6 +139,12 @@ impl MySqlServer {
         Ok(Self(Arc::new(settings)))
     }
 
+    /// The same with the password that is in this file, in place of the string's.
+    #[must_use]
+    pub fn with_password_of(&self, file: PasswordFile) -> Self {
+        Self(Arc::new(Settings { password_file: Some(file), ..(*self.0).clone() }))
+    }
+
     pub(crate) fn logging(&self, log_statements: bool) -> Self {
         Self(Arc::new(Settings { log_statements, ..(*self.0).clone() }))
     }
@@ -164,11 +173,12 @@ impl MySqlServer {
         }
     }
 
-    /// How to connect.
+    /// How to connect, with the password as its file has it now.
     pub(crate) fn options(&self) -> Result<MySqlConnectOptions, Error> {
         let Settings {
             user,
             password,
+            password_file,
             address,
             database,
             tls,
@@ -184,8 +194,9 @@ impl MySqlServer {
             Address::Tcp { host, port } => options.host(host).port(*port),
             Address::Socket(path) => options.socket(path),
         };
+        let password = password_file.as_ref().map_or_else(|| Ok(password.clone()), PasswordFile::read)?;
         if !password.is_empty() {
-            options = options.password(password);
+            options = options.password(&password);
         }
         if !database.is_empty() {
             options = options.database(database);

@@ -1,7 +1,8 @@
 //! PostgreSQL's connection strings, as the reference's driver (lib/pq) reads them: `key=value` pairs or a URL.
 //!
 //! What a string leaves out comes from the environment (`PGHOST`, `PGUSER` and so on), the password last of all from the
-//! file that `PGPASSFILE` names. Both are asked at each new connection, so that a password that was changed is found.
+//! file that `PGPASSFILE` names, unless it has a file of its own. All are asked at each new connection, so that a password
+//! that was changed is found.
 
 mod hosts;
 mod passfile;
@@ -18,7 +19,7 @@ use steeple_runtime::Clock;
 use steeple_runtime::os::reason;
 
 use self::hosts::{Host, Wanted, is_balanced};
-use super::{CONNECT, TLS_OF_POSTGRES, unreachable, within};
+use super::{CONNECT, PasswordFile, TLS_OF_POSTGRES, unreachable, within};
 use crate::Error;
 use crate::connection::Lent;
 
@@ -27,6 +28,8 @@ use crate::connection::Lent;
 pub struct PostgresServer {
     /// By key, as the string gave them.
     settings: Arc<BTreeMap<String, String>>,
+    /// In place of what `settings` and the environment say.
+    password_file: Option<PasswordFile>,
     log_statements: bool,
     lent: Lent,
 }
@@ -81,7 +84,8 @@ impl PostgresServer {
         };
         // What people tell the reference's driver when such a thing is there.
         let told = settings.get("binary_parameters").is_some_and(|value| value == "yes");
-        let server = Self { settings: Arc::new(settings), log_statements: false, lent: Lent::new(told) };
+        let settings = Arc::new(settings);
+        let server = Self { settings, password_file: None, log_statements: false, lent: Lent::new(told) };
         // What is wrong with it is said now and not at the first connection.
         for (key, only) in FIXED {
             if let Some(other) = server.get(key).filter(|value| *value != only) {
@@ -99,6 +103,12 @@ impl PostgresServer {
             server.options(&host)?;
         }
         Ok(server)
+    }
+
+    /// The same with the password that is in this file, in place of what else there may be.
+    #[must_use]
+    pub fn with_password_of(self, file: PasswordFile) -> Self {
+        Self { password_file: Some(file), ..self }
     }
 
     pub(crate) fn logging(self, log_statements: bool) -> Self {
@@ -186,7 +196,7 @@ impl PostgresServer {
         if let Some(database) = self.get("dbname") {
             options = options.database(database);
         }
-        if let Some(password) = self.password(host, &options) {
+        if let Some(password) = self.password(host, &options)? {
             options = options.password(&password);
         }
         if let Some(name) = self.get("application_name").or_else(|| self.get("fallback_application_name")) {
@@ -202,21 +212,25 @@ impl PostgresServer {
     }
 
     /// None where there is none, and where the environment has one, which has been read.
-    fn password(&self, host: &Host, options: &PgConnectOptions) -> Option<String> {
+    fn password(&self, host: &Host, options: &PgConnectOptions) -> Result<Option<String>, Error> {
+        if let Some(file) = &self.password_file {
+            return file.read().map(Some);
+        }
         if let Some(password) = self.get("password") {
-            return Some(password.to_owned());
+            return Ok(Some(password.to_owned()));
         }
         if std::env::var_os("PGPASSWORD").is_some() {
-            return None;
+            return Ok(None);
         }
-        let path = self.get("passfile").map(PathBuf::from).or_else(passfile::default_path)?;
+        let path = self.get("passfile").map(PathBuf::from).or_else(passfile::default_path);
+        let Some(path) = path else { return Ok(None) };
         let login = passfile::Login {
             host: if host.is_socket() { "localhost" } else { &host.name },
             port: &host.port.to_string(),
             database: options.get_database().unwrap_or_else(|| options.get_username()),
             user: options.get_username(),
         };
-        passfile::password(&path, &login)
+        Ok(passfile::password(&path, &login))
     }
 
     /// Whether certificates and keys stand in the string itself, in place of paths.

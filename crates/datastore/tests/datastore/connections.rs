@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use steeple_datastore::nodes::CreateNode;
-use steeple_datastore::{DataStore, Error, MySqlServer, Node, Options, PostgresServer, Source, TlsFiles};
+use steeple_datastore::{DataStore, Error, MySqlServer, Node, Options, PasswordFile, PostgresServer, Source, TlsFiles};
 use steeple_runtime::Clock;
 use steeple_testkit::Ca;
 use steeple_testkit::database::{
@@ -195,6 +195,54 @@ async fn a_password_of_postgres_comes_from_the_string_or_from_the_file_of_passwo
     let store = DataStore::open(Options { idle_connections: 0, ..string("") }, Clock::system()).await.unwrap();
     opened.sql(&format!("ALTER ROLE {role} PASSWORD 'new'")).await;
     std::fs::write(&file, format!("*:*:*:{role}:new\n")).unwrap();
+    assert!(store.fetch_node("n").await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_password_of_postgres_is_read_from_its_own_file_at_each_connection() {
+    let (opened, port) = (on_postgres().await, postgres().port);
+    let database = opened.place.database();
+    let role = format!("in_file_{database}");
+    role_in(&opened, WITH_PASSWORD, &role, "PASSWORD 'first'").await;
+    let text =
+        format!("host=127.0.0.1 port={port} user={role} dbname={database} sslmode=disable password=of-the-string");
+    let of_file = |file| Source::Postgres(PostgresServer::parse(&text).unwrap().with_password_of(file));
+    let denied = format!("datastore-sql: pq: password authentication failed for user \"{role}\" (28P01)");
+    password_in_file(&opened, of_file, &format!("ALTER ROLE {role} PASSWORD 'second'"), &denied).await;
+}
+
+#[tokio::test]
+async fn a_password_of_mariadb_is_read_from_its_own_file_at_each_connection() {
+    let (opened, port) = (on_mariadb().await, mariadb().port);
+    let database = opened.place.database();
+    let user = format!("in_file_{database}");
+    opened.sql(&format!("CREATE USER {user}@127.0.0.1 IDENTIFIED BY 'first'")).await;
+    opened.sql(&format!("GRANT ALL ON {database}.* TO {user}@127.0.0.1")).await;
+    let dsn = format!("{user}:of-the-string@tcp(127.0.0.1:{port})/{database}?parseTime=true");
+    let of_file = |file| Source::MySql(MySqlServer::parse(&dsn, TlsFiles::default()).unwrap().with_password_of(file));
+    let denied =
+        format!("datastore-sql: Error 1045 (28000): Access denied for user '{user}'@'127.0.0.1' (using password: YES)");
+    let change = format!("ALTER USER {user}@127.0.0.1 IDENTIFIED BY 'second'");
+    password_in_file(&opened, of_file, &change, &denied).await;
+}
+
+/// An account with the password `first`, which `change` makes `second`.
+async fn password_in_file(opened: &Opened, of_file: impl Fn(PasswordFile) -> Source, change: &str, denied: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("password");
+    let hold = |password: &str| std::fs::write(&path, format!("{password}\n")).unwrap();
+    // Each use is a new connection.
+    let options = || Options { idle_connections: 0, ..Options::of(of_file(PasswordFile::at(path.clone()))) };
+    let missing = format!("datastore-sql: open {}: no such file or directory", path.display());
+    assert_eq!(refuses(options()).await, missing);
+    hold("wrong");
+    assert_eq!(refuses(options()).await, denied);
+    hold("first");
+    let store = opens(options()).await;
+    opened.sql(change).await;
+    let refused = store.fetch_node("n").await.unwrap_err();
+    assert_eq!(refused.to_string(), denied);
+    hold("second");
     assert!(store.fetch_node("n").await.unwrap().is_some());
 }
 

@@ -57,7 +57,11 @@ impl Site {
     }
 
     async fn of(builder: DomainBuilder, scratch: &Scratch) -> Result<Self> {
-        let mut domain = builder.write(scratch)?;
+        Self::begun(builder.write(scratch)?).await
+    }
+
+    /// Of a trust domain whose files are written.
+    async fn begun(mut domain: Domain) -> Result<Self> {
         let health = domain.server.tell_health()?;
         domain.server.start().await?;
         let agent = domain.agent("node1").await?;
