@@ -3,6 +3,7 @@
 mod driver;
 mod pooled;
 mod row;
+mod told;
 
 use std::time::{Duration, SystemTime};
 
@@ -18,6 +19,7 @@ pub(crate) use pooled::{Lent, find_out};
 pub(crate) use row::Row;
 
 use self::driver::{Driver, Statement};
+use self::told::Told;
 use crate::Error;
 use crate::dialect::Dialect;
 use crate::sql::{Sql, Value};
@@ -35,8 +37,8 @@ pub(crate) struct Connection {
     clock: Option<Clock>,
     /// Locks that are held and do not end with the transaction.
     locks: Vec<u64>,
-    /// MySQL: what asks for a lock without waiting, once that is known.
-    share_lock: Option<&'static str>,
+    /// MySQL: what the server has told, once it was asked.
+    told: Option<Told>,
     /// PostgreSQL: whether something lends connections to the server, to many, for one transaction at a time.
     lent: Lent,
     /// Whether it holds statements with names, which the driver would use again.
@@ -78,7 +80,7 @@ impl Connection {
             zone,
             clock,
             locks: Vec::new(),
-            share_lock: None,
+            told: None,
             lent: Lent::default(),
             has_named: false,
             in_transaction: false,
@@ -349,13 +351,7 @@ impl Connection {
     pub(crate) async fn is_held(&mut self, table: &str, first: i64, last: i64) -> Result<bool, Error> {
         let lock = match &self.inner {
             Inner::Sqlite(_) | Inner::Postgres(_) => return Ok(false),
-            Inner::MySql(_) => match self.share_lock {
-                Some(lock) => lock,
-                None => {
-                    let version = self.row(Sql::new(self.dialect().version()), |row| row.text(0)).await?;
-                    *self.share_lock.insert(share_lock(&version.unwrap_or_default()))
-                }
-            },
+            Inner::MySql(_) => self.told().await?.share_lock,
         };
         if lock.is_empty() {
             return Ok(false);
@@ -393,18 +389,6 @@ fn lock_name(key: u64) -> String {
     format!("steeple-{key:016x}")
 }
 
-/// What ends a SELECT that locks its rows or fails at once, in the server of this version. Empty before MySQL 8, which has
-/// no such thing.
-fn share_lock(version: &str) -> &'static str {
-    if version.contains("MariaDB") {
-        "LOCK IN SHARE MODE NOWAIT"
-    } else if version.split('.').next().and_then(|major| major.parse::<u32>().ok()).is_some_and(|major| major >= 8) {
-        "FOR SHARE NOWAIT"
-    } else {
-        ""
-    }
-}
-
 async fn within<T>(clock: Option<&Clock>, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     let Some(clock) = clock else { return work.await };
     let late = || Err(Error::Unavailable(format!("the database did not answer within {} s", STATEMENT.as_secs())));
@@ -439,27 +423,4 @@ where
         read_rows.push(read(&D::row(row, zone))?);
     }
     Ok(read_rows)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn servers_are_asked_for_locks_in_their_own_words() {
-        for (version, words) in [
-            ("10.11.6-MariaDB-0+deb12u1", "LOCK IN SHARE MODE NOWAIT"),
-            ("5.5.5-10.4.32-MariaDB-log", "LOCK IN SHARE MODE NOWAIT"),
-            ("8.0.36", "FOR SHARE NOWAIT"),
-            ("8.4.0-commercial", "FOR SHARE NOWAIT"),
-            ("10.0.1", "FOR SHARE NOWAIT"),
-            // These would wait.
-            ("5.7.44-log", ""),
-            ("5.6.51", ""),
-            ("", ""),
-            ("unknown", ""),
-        ] {
-            assert_eq!(share_lock(version), words, "{version}");
-        }
-    }
 }

@@ -37,11 +37,13 @@ impl View {
                 view.await?.ok_or(Error::NotFound)
             }
             Dialect::MySql => {
+                let started = db.told().await?.started;
                 let sql = "SELECT CONCAT(@@hostname, ':', @@port), @@read_only, @@innodb_lock_wait_timeout";
                 let view = db.row(Sql::new(sql), |row| {
                     let wait = Duration::from_secs(row.integer(2)?.unsigned_abs());
                     let horizon = Horizon::Time { after: wait + AFTER_A_WAIT };
-                    Ok(Self { source: row.text(0)?, is_writable: row.integer(1)? == 0, horizon })
+                    let source = format!("{} since {started}", row.text(0)?);
+                    Ok(Self { source, is_writable: row.integer(1)? == 0, horizon })
                 });
                 view.await?.ok_or(Error::NotFound)
             }

@@ -138,6 +138,29 @@ async fn a_mariadb_that_is_read_only_and_behind_is_refused_until_it_takes_over()
     store.close().await;
 }
 
+#[tokio::test]
+async fn a_mariadb_that_was_started_again_is_compared_though_its_events_are_what_they_were() {
+    let (server, site) = mariadb_with_site().await;
+    let dsn = format!("site@unix({}/socket)/site?parseTime=true", server.sockets.display());
+    let source = Source::MySql(MySqlServer::parse(&dsn, TlsFiles::default()).unwrap());
+    let store = DataStore::open(Options::of(source), Clock::system()).await.unwrap();
+    store.write(CreateEntry { entry: entry("kept") }).await.unwrap();
+    let mut feed = store.feed();
+    feed.snapshot().await.unwrap();
+    // It tells whole seconds.
+    let is_young =
+        "SELECT '1' FROM information_schema.global_status WHERE variable_name = 'uptime' AND variable_value < 2";
+    while !site.sql(is_young).await.is_empty() {}
+    site.sql("UPDATE registered_entries SET hint = 'of another moment'").await;
+    server.stop();
+    server.start_again();
+    let Change::Slice(slice) = next(&mut feed).await else { panic!("it is another process") };
+    let hints: Vec<_> = slice.entries.iter().map(|entry| entry.hint.as_str()).collect();
+    assert_eq!(hints, ["of another moment"]);
+    assert!(feed.has_moved_back());
+    store.close().await;
+}
+
 /// The next change, whatever goes wrong before it.
 async fn next(feed: &mut Feed) -> Change {
     let change = async {
