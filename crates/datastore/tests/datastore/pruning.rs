@@ -12,10 +12,11 @@ use crate::opened::{Opened, entry};
 
 const OLD: i64 = 100;
 const EACH: usize = 40;
+const SERVERS: usize = 10;
 
-pub(crate) async fn servers_that_prune_at_once_are_in_nobodys_way(store: Opened) {
+pub(crate) async fn ten_servers_that_prune_at_once_are_in_nobodys_way(store: Opened) {
     let mut servers = vec![store.store.clone()];
-    for _ in 0..4 {
+    for _ in 1..SERVERS {
         servers.push(store.another().await);
     }
     let over = (0..EACH).map(|i| Entry { expires_at: OLD, ..entry(&format!("over{i}")) }).collect();

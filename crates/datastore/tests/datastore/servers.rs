@@ -77,7 +77,7 @@ macro_rules! of_servers {
                 an_id_is_asked_for_as_long_as_somebody_holds_it
             }
             pruning {
-                servers_that_prune_at_once_are_in_nobodys_way
+                ten_servers_that_prune_at_once_are_in_nobodys_way
             }
             isolation {
                 what_is_written_at_once_is_right_at_each_level
