@@ -16,6 +16,7 @@ mod archive;
 mod bundles;
 mod connections;
 mod entries;
+mod everything;
 mod federation;
 mod feed;
 mod fixtures;
