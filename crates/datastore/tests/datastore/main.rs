@@ -25,6 +25,7 @@ mod journals;
 mod lists;
 mod nodes;
 mod opened;
+mod rows;
 mod schema;
 mod sqlite;
 mod tokens;
