@@ -25,8 +25,7 @@ struct Far {
     stream: Streaming<X509svidResponse>,
 }
 
-async fn far(scratch: &Scratch, builder: DomainBuilder) -> Result<Far> {
-    let shared = Shared::on_postgres(scratch).await?;
+async fn far(scratch: &Scratch, shared: Shared, builder: DomainBuilder) -> Result<Far> {
     let wire = Wire::to(shared.port).await?;
     let mut domain = builder.database(shared.through(wire.port)).write(scratch)?;
     let health = domain.server.tell_health()?;
@@ -46,66 +45,81 @@ fn staleness(length: &str) -> DomainBuilder {
 }
 
 #[test]
-fn what_is_known_counts_for_as_long_as_max_staleness_says_and_no_longer() -> Result<()> {
-    case(async |scratch| {
-        if !is_ours("max_staleness")? {
-            return Ok(());
-        }
-        let Far { shared: _, wire, mut domain, health, mut agent, mut stream } = far(scratch, staleness("10s")).await?;
-        wire.cut();
-        domain.server.process()?.line("Database could not be read for too long").await?;
-        let refused = agent.process()?.line("could not be read for more than 10s").await?;
-        let told = ["Synchronize failed", "SVID sync failed", "Failed to fetch authorized entries"];
-        ensure!(told.iter().any(|text| refused.contains(text)), "{refused}");
-        let refusal = agent.workload().jwt_svids("billing").await.err().context("a token of a stale server")?;
-        ensure!(refusal.code() == Code::Unavailable, "{refusal}");
-        let refused = domain.server.command(&["bundle", "show"]).await?.refused()?;
-        ensure!(refused.contains("code = Unavailable"), "{refused}");
-        // Now it has nothing left to give.
-        let is_dead = async || (http(health, "GET /live", "").await.ok()?.0 == 500).then_some(());
-        until("liveness to end", is_dead).await?;
-        // Streams stay.
-        while let Ok(message) = timeout(Duration::from_millis(20), stream.message()).await {
-            message?.context("the stream ended")?;
-        }
-
-        wire.mend();
-        domain.server.process()?.line("Database is read again").await?;
-        domain.entry(&agent.id, "/db", &[]).await?;
-        with(&mut stream, DB).await?;
-        agent.workload().jwt_svids("billing").await?;
-        Ok(())
-    })
+fn what_is_known_of_postgresql_counts_for_as_long_as_max_staleness_says_and_no_longer() -> Result<()> {
+    case(async |scratch| grows_stale(scratch, Shared::on_postgres(scratch).await?).await)
 }
 
 #[test]
-fn a_ban_holds_at_the_other_server_at_once_and_at_one_that_is_cut_off_within_the_bound() -> Result<()> {
-    case(async |scratch| {
-        if !is_ours("max_staleness")? {
-            return Ok(());
-        }
-        let Far { shared, wire, domain, health: _, mut agent, stream: _stream } =
-            far(scratch, staleness("10s")).await?;
-        let mut other = domain.another_server("other", Some(&shared.database))?;
-        other.start().await?;
-        let mut second = domain.agent("node2").await?;
-        let ban = async |id: &str| other.command(&["agent", "ban", "-spiffeID", id]).await?.ok();
+fn what_is_known_of_mariadb_counts_for_as_long_as_max_staleness_says_and_no_longer() -> Result<()> {
+    case(async |scratch| grows_stale(scratch, Shared::on_mariadb(scratch).await?).await)
+}
 
-        ban(&second.id).await?;
-        let status = second.process()?.exit().await?;
-        ensure!(!status.success(), "{status}");
+async fn grows_stale(scratch: &Scratch, shared: Shared) -> Result<()> {
+    if !is_ours("max_staleness")? {
+        return Ok(());
+    }
+    let site = far(scratch, shared, staleness("10s")).await?;
+    let Far { shared: _, wire, mut domain, health, mut agent, mut stream } = site;
+    wire.cut();
+    domain.server.process()?.line("Database could not be read for too long").await?;
+    let refused = agent.process()?.line("could not be read for more than 10s").await?;
+    let told = ["Synchronize failed", "SVID sync failed", "Failed to fetch authorized entries"];
+    ensure!(told.iter().any(|text| refused.contains(text)), "{refused}");
+    let refusal = agent.workload().jwt_svids("billing").await.err().context("a token of a stale server")?;
+    ensure!(refusal.code() == Code::Unavailable, "{refusal}");
+    let refused = domain.server.command(&["bundle", "show"]).await?.refused()?;
+    ensure!(refused.contains("code = Unavailable"), "{refused}");
+    // Now it has nothing left to give.
+    let is_dead = async || (http(health, "GET /live", "").await.ok()?.0 == 500).then_some(());
+    until("liveness to end", is_dead).await?;
+    // Streams stay.
+    while let Ok(message) = timeout(Duration::from_millis(20), stream.message()).await {
+        message?.context("the stream ended")?;
+    }
 
-        wire.cut();
-        ban(&agent.id).await?;
-        // Its server does not know it, and stops believing what it knows.
-        agent.process()?.line("could not be read for more than 10s").await?;
-        ensure!(agent.workload().jwt_svids("shipping").await.is_err(), "a token for an agent that is banned");
-        wire.mend();
-        let status = agent.process()?.exit().await?;
-        ensure!(!status.success(), "{status}");
-        ensure!(agent.process()?.log()?.contains("banned"), "it ended for another reason");
-        Ok(())
-    })
+    wire.mend();
+    domain.server.process()?.line("Database is read again").await?;
+    domain.entry(&agent.id, "/db", &[]).await?;
+    with(&mut stream, DB).await?;
+    agent.workload().jwt_svids("billing").await?;
+    Ok(())
+}
+
+#[test]
+fn a_ban_in_postgresql_holds_at_the_other_server_at_once_and_at_one_that_is_cut_off_within_the_bound() -> Result<()> {
+    case(async |scratch| banned(scratch, Shared::on_postgres(scratch).await?).await)
+}
+
+#[test]
+fn a_ban_in_mariadb_holds_at_the_other_server_at_once_and_at_one_that_is_cut_off_within_the_bound() -> Result<()> {
+    case(async |scratch| banned(scratch, Shared::on_mariadb(scratch).await?).await)
+}
+
+async fn banned(scratch: &Scratch, shared: Shared) -> Result<()> {
+    if !is_ours("max_staleness")? {
+        return Ok(());
+    }
+    let site = far(scratch, shared, staleness("10s")).await?;
+    let Far { shared, wire, domain, health: _, mut agent, stream: _stream } = site;
+    let mut other = domain.another_server("other", Some(&shared.database))?;
+    other.start().await?;
+    let mut second = domain.agent("node2").await?;
+    let ban = async |id: &str| other.command(&["agent", "ban", "-spiffeID", id]).await?.ok();
+
+    ban(&second.id).await?;
+    let status = second.process()?.exit().await?;
+    ensure!(!status.success(), "{status}");
+
+    wire.cut();
+    ban(&agent.id).await?;
+    // Its server does not know it, and stops believing what it knows.
+    agent.process()?.line("could not be read for more than 10s").await?;
+    ensure!(agent.workload().jwt_svids("shipping").await.is_err(), "a token for an agent that is banned");
+    wire.mend();
+    let status = agent.process()?.exit().await?;
+    ensure!(!status.success(), "{status}");
+    ensure!(agent.process()?.log()?.contains("banned"), "it ended for another reason");
+    Ok(())
 }
 
 #[test]

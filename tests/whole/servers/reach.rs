@@ -50,6 +50,11 @@ fn whichever_postgresql_server_is_killed_agents_go_on_at_another_one() -> Result
 }
 
 #[test]
+fn whichever_mariadb_server_is_killed_agents_go_on_at_another_one() -> Result<()> {
+    case(async |scratch| kill_each(scratch, Shared::on_mariadb(scratch).await?.database, Known::ByList).await)
+}
+
+#[test]
 fn whichever_sqlite_server_is_killed_agents_go_on_at_another_one() -> Result<()> {
     case(async |scratch| kill_each(scratch, Shared::on_sqlite(scratch).database, Known::ByList).await)
 }
