@@ -1,6 +1,8 @@
 //! The reference takes back a database after a day of our writes: rotations, taints, attestations, renewals, bans, entries,
 //! bundles and federation relationships that come, change and go, and prunes. It lists the same, its caches are whole, and it rotates on.
 
+mod pruned;
+
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use steeple_proto::spire::api::server::agent::v1::agent_client::AgentClient;
@@ -17,7 +19,7 @@ use crate::domain::{self, WEB};
 use crate::mixed::Side;
 use crate::mixed::writer::Writer;
 
-/// How often authorities are rotated by hand, and entries and bundles written between two rotations.
+/// How often authorities are rotated by hand, and entries and bundles written between two rotations and in the end.
 const ROTATIONS: usize = 4;
 const WRITES: usize = 60;
 
@@ -53,11 +55,11 @@ async fn taken_back(scratch: &Scratch, shared: &Shared, name: &str) -> Result<()
     // Events are pruned after ten seconds, in place of twelve hours.
     let experimental = "experimental {\n        cache_reload_interval = \"1s\"\n        events_based_cache = true\n        \
                         prune_events_older_than = \"10s\"\n    }";
-    let builder = Domain::builder().default_intervals().server_text(experimental).database(shared.database.clone());
+    let builder = Domain::builder().default_intervals().agent_ttl(pruned::AGENT_TTL).server_text(pruned::KEYS);
+    let builder = builder.server_text(experimental).database(shared.database.clone());
     let (mut domain, mut agent) = domain::of(builder, &theirs.server, &theirs.agent, scratch).await?;
     agent.stop().await?;
-    let fast = "agent {\n    experimental {\n        sync_interval = \"1s\"\n    }";
-    agent.reconfigure(|conf| conf.replacen("agent {", fast, 1))?;
+    domain::asks_each_second(&agent)?;
     agent.start().await?;
     let first = domain.entry(&agent.id, "/web", &[]).await?;
     agent.workload().follow().until_id(WEB).await?;
@@ -66,15 +68,13 @@ async fn taken_back(scratch: &Scratch, shared: &Shared, name: &str) -> Result<()
 
     domain.server.program = ours.server;
     domain.server.start().await?;
-    let by_hand = a_day(&domain, &mut agent, name).await?;
+    let (by_hand, mut writer) = a_day(&domain, &mut agent, name).await?;
     agent.stop().await?;
-    let oldest = async || {
-        let events = shared.column("SELECT entry_id FROM registered_entries_events ORDER BY id LIMIT 1").await.ok()?;
-        (events != [first.as_str()]).then_some(())
-    };
-    until("the first event to be pruned", oldest).await?;
-    let left = lists(&domain.server).await?;
     domain.server.stop().await?;
+    let inside = pruned::prunes(&domain, shared, &first).await?;
+    writer.write(WRITES).await?;
+    let left = lists(&domain.server).await?;
+    inside.stop().await?;
 
     domain.server.program = theirs.server;
     let metrics = free_port()?;
@@ -94,13 +94,18 @@ async fn taken_back(scratch: &Scratch, shared: &Shared, name: &str) -> Result<()
     agent.workload().follow().until_id(&domain.id("/after")).await?;
     let log = agent.process()?.log()?;
     ensure!(!log.contains("Node attestation was successful"), "the agent attested again");
+    let log = domain.server.process()?.log()?;
+    // Nobody answers where the relationships lead.
+    let is_bad = |line: &&str| line.contains("level=error") && !line.contains("subsystem_name=bundle_client");
+    let bad: Vec<_> = log.lines().filter(is_bad).collect();
+    ensure!(bad.is_empty(), "the reference says {bad:#?}");
     let entries = left[0].1["entries"].as_array().map_or(0, Vec::len);
     say(&format!("peer: {name}: taken back by the reference: {entries} entries listed alike, {told} told to an agent"));
     Ok(())
 }
 
-/// A day of our server; returns an agent that lives on.
-async fn a_day(domain: &Domain, agent: &mut Agent, name: &str) -> Result<AgentByHand> {
+/// A day of our server; returns an agent that lives on, and who writes on.
+async fn a_day(domain: &Domain, agent: &mut Agent, name: &str) -> Result<(AgentByHand, Writer)> {
     agent.start().await?;
     let mut random = Random::seeded(&format!("day, {name}"))?;
     let before = serial(domain).await?;
@@ -140,7 +145,7 @@ async fn a_day(domain: &Domain, agent: &mut Agent, name: &str) -> Result<AgentBy
     agent.workload().follow().until_id(WEB).await?;
     let mut lives_on = agents.swap_remove(0);
     lives_on.credential = credential;
-    Ok(lives_on)
+    Ok((lives_on, writer))
 }
 
 /// A relationship of each profile, one that has changed, and one that has gone.

@@ -37,6 +37,12 @@ mod domain {
         Ok((domain, attested))
     }
 
+    /// Has an agent that asks its server do so each second, from its next start on.
+    pub(super) fn asks_each_second(agent: &Agent) -> Result<()> {
+        let fast = "agent {\n    experimental {\n        sync_interval = \"1s\"\n    }";
+        agent.reconfigure(|conf| conf.replacen("agent {", fast, 1)).map(drop)
+    }
+
     /// The serial numbers of the next SVID for [`WEB`] on a stream and of its authority's key.
     pub(super) async fn next_svid(stream: &mut Streaming<X509svidResponse>) -> Result<(String, String)> {
         within("an SVID on the open stream", async {

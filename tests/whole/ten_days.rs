@@ -3,10 +3,8 @@
 //! hand. What is shown verifies at each step, for whoever has the bundle of now or of an hour ago.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::error::Error;
 use std::fs;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
@@ -15,18 +13,16 @@ use steeple_proto::spire::api::server::bundle::v1::GetBundleRequest;
 use steeple_proto::spire::api::server::bundle::v1::bundle_client::BundleClient;
 use steeple_proto::spire::api::server::debug::v1::GetInfoRequest;
 use steeple_proto::spire::api::server::debug::v1::debug_client::DebugClient;
+use steeple_runtime::Clock;
 use steeple_runtime::logging::Log;
 use steeple_runtime::signals::Signals;
-use steeple_runtime::{Clock, Shutdown};
-use steeple_server::Process;
 use steeple_spiffe::workload_api::{Answer, JwtBundles, X509Context};
 use steeple_spiffe::x509::{Certificate, hex};
 use steeple_spiffe::{Bundle, BundleSet, JwtSvid, TrustDomain, jwt, verify_x509_svid_in};
 use steeple_testkit::ManualClock;
-use steeple_tests::{Agent, Domain, Workload, case, say, until};
+use steeple_tests::{Agent, Domain, Inside, Workload, case, say, until};
 use steeple_transport::dial;
 use tokio::sync::watch;
-use tokio::task::spawn_blocking;
 
 use crate::taint::{step, stored_chain};
 
@@ -94,8 +90,7 @@ struct TenDays {
     domain: Domain,
     agent: Agent,
     clock: ManualClock,
-    shutdown: Shutdown,
-    daemons: [JoinHandle<Result<()>>; 2],
+    daemons: [Inside; 2],
     /// The last messages of two streams that never end.
     x509: watch::Receiver<Arc<X509Context>>,
     jwt: watch::Receiver<Arc<JwtBundles>>,
@@ -104,18 +99,7 @@ struct TenDays {
 impl TenDays {
     async fn begin(domain: Domain) -> Result<Self> {
         let clock = ManualClock::new(Clock::system().now());
-        let shutdown = Shutdown::new();
-        let config = steeple_server::config::Config::parse(
-            &fs::read_to_string(&domain.server.conf)?,
-            "server.conf",
-            steeple_server::config::Flags::default(),
-        )?;
-        let log = Log::open(config.log.clone(), clock.clock())?;
-        let server = {
-            let (clock, shutdown) = (clock.clock(), shutdown.clone());
-            let process = Process::without_file(log, clock, shutdown);
-            daemon(move || steeple_server::run(config, &steeple_plugins::SERVER, process))
-        };
+        let server = Inside::server(&domain.server, &clock)?;
         let token = until("a server", async || domain.server.token(&[]).await.ok()).await?;
         let mut agent = domain.new_agent("node1").await?;
         agent.id = domain.id(&format!("/spire/agent/join_token/{token}"));
@@ -125,22 +109,19 @@ impl TenDays {
             "agent.conf",
             steeple_agent::config::Flags { join_token: token, ..Default::default() },
         )?;
-        let running = {
-            let (clock, shutdown) = (clock.clock(), shutdown.clone());
-            let log = Log::open(config.log.clone(), clock.clone())?;
-            let process = steeple_agent::Process { log, clock, signals: Signals::none(), shutdown };
-            daemon(move || steeple_agent::run(config, &steeple_plugins::AGENT, with_token, process))
-        };
+        let (log, its_clock) = (Log::open(config.log.clone(), clock.clock())?, clock.clock());
+        let running = Inside::start(move |shutdown| {
+            let process = steeple_agent::Process { log, clock: its_clock, signals: Signals::none(), shutdown };
+            steeple_agent::run(config, &steeple_plugins::AGENT, with_token, process)
+        });
         let workload = agent.workload();
         let (x509, jwt) = (follow(&workload, &clock).await?, follow(&workload, &clock).await?);
-        Ok(Self { domain, agent, clock, shutdown, daemons: [server, running], x509, jwt })
+        Ok(Self { domain, agent, clock, daemons: [server, running], x509, jwt })
     }
 
     async fn end(self) -> Result<()> {
-        self.shutdown.stop();
         for daemon in self.daemons {
-            let ended = spawn_blocking(|| daemon.join()).await?;
-            ended.map_err(|_| anyhow::anyhow!("a daemon has panicked"))??;
+            daemon.stop().await?;
         }
         Ok(())
     }
@@ -224,7 +205,7 @@ impl TenDays {
 
     async fn until(&self, what: &str, look: impl AsyncFn() -> Option<()>) -> Result<()> {
         until(what, async || {
-            if self.daemons.iter().any(JoinHandle::is_finished) {
+            if self.daemons.iter().any(Inside::has_ended) {
                 return Some(Err(anyhow::anyhow!("a daemon has ended")));
             }
             let seen = look().await;
@@ -235,16 +216,6 @@ impl TenDays {
         })
         .await?
     }
-}
-
-/// Runs a daemon on a thread and a runtime of its own, as a process has them.
-fn daemon<E: Error + Send + Sync + 'static, F: Future<Output = Result<(), E>>>(
-    run: impl FnOnce() -> F + Send + 'static,
-) -> JoinHandle<Result<()>> {
-    std::thread::spawn(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(runtime.block_on(run())?)
-    })
 }
 
 /// A stream of the Workload API from its first message on. When it ends, so does whoever looks.
