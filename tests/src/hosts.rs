@@ -1,21 +1,42 @@
+//! Two servers behind one name.
+
 use std::fs;
 
 use anyhow::Result;
 
-use crate::Installation;
+use crate::{Agent, Server};
 
-/// Has a daemon find these addresses behind a name, and no other names, from its next start on. It sees its callers' users
+const NAME: &str = "servers.test";
+/// Where the first server listens, and where the other one does.
+const ADDRESSES: [&str; 2] = ["127.0.0.1", "127.0.0.2"];
+
+/// Has a server listen at the second address of the name, at the port that another one has at the first, from its next
+/// start on.
+///
+/// # Errors
+/// Its configuration cannot be changed.
+pub fn move_beside(server: &mut Server, first: &Server) -> Result<()> {
+    let (bind, port) = (|ip: &str| format!("bind_address = \"{ip}\""), |port: u16| format!("bind_port = {port}"));
+    let (from, to) = (port(server.port), port(first.port));
+    let [here, there] = ADDRESSES.map(bind);
+    server.reconfigure(|conf| conf.replace(&here, &there).replace(&from, &to))?;
+    server.port = first.port;
+    Ok(())
+}
+
+/// Has an agent find both servers by their name, and nobody else by any, from its next start on. It sees its callers' users
 /// as they are. Needs what [`SmallDisk`](crate::SmallDisk) needs.
 ///
 /// # Errors
-/// The file of names cannot be written.
-pub fn name_with_addresses(installation: &mut Installation, name: &str, addresses: &[&str]) -> Result<()> {
+/// Its configuration cannot be changed, or the file of names cannot be written.
+pub fn find_by_name(agent: &mut Agent) -> Result<()> {
     const BIND: &str = r#"mount --bind "$0" /etc/hosts && exec "$@""#;
-    let hosts = installation.conf.with_extension("hosts");
-    let lines = addresses.iter().map(|address| format!("{address} {name}\n"));
-    fs::write(&hosts, lines.collect::<String>())?;
+    let address = |name: &str| format!("server_address = \"{name}\"");
+    agent.reconfigure(|conf| conf.replace(&address(ADDRESSES[0]), &address(NAME)))?;
+    let hosts = agent.conf.with_extension("hosts");
+    fs::write(&hosts, ADDRESSES.map(|address| format!("{address} {NAME}\n")).concat())?;
     let hosts = hosts.to_string_lossy();
     let starter = ["unshare", "--user", "--map-current-user", "--keep-caps", "--mount", "sh", "-c", BIND, &hosts];
-    installation.starter = starter.map(str::to_owned).to_vec();
+    agent.starter = starter.map(str::to_owned).to_vec();
     Ok(())
 }

@@ -66,7 +66,7 @@ pub use clock::WallClock;
 pub use disk::{SmallDisk, heed_modes, read_only};
 pub use domain::{Bootstrap, Database, Domain, DomainBuilder, own_selector};
 pub use foreign::{ForeignWorkload, ForeignWorkloads, Language};
-pub use hosts::name_with_addresses;
+pub use hosts::{find_by_name, move_beside};
 pub use http::http;
 pub use inside::Inside;
 pub use installation::Installation;

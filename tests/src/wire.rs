@@ -1,5 +1,4 @@
-//! The wire between a server and its database, or agents and their servers, which a case can cut, or make swallow what is
-//! sent over it.
+//! The wire between a server and its database, which a case can cut, or make swallow what is sent over it.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -31,21 +30,11 @@ impl Wire {
     /// # Errors
     /// There is no port.
     pub async fn to(port: u16) -> Result<Self> {
-        Self::in_turn(&[port]).await
-    }
-
-    /// A good one, of whose connections each leads to the next of these ports, as behind a name with several addresses.
-    ///
-    /// # Errors
-    /// There is no port.
-    pub async fn in_turn(ports: &[u16]) -> Result<Self> {
-        let ports = ports.to_owned();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let state = watch::Sender::new(State::Good);
         let this = Self { port: listener.local_addr()?.port(), state: state.clone() };
         tokio::spawn(async move {
-            let mut ports = ports.iter().copied().cycle();
-            while let (Ok((client, _)), Some(port)) = (listener.accept().await, ports.next()) {
+            while let Ok((client, _)) = listener.accept().await {
                 let (mut changes, looked_at) = (state.subscribe(), state.subscribe());
                 tokio::spawn(async move {
                     tokio::select! {

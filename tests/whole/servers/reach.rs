@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use steeple_tests::{
-    Agent, Database, Domain, Scratch, Server, SmallDisk, cannot_run_here, case, free_port, name_with_addresses,
+    Agent, Database, Domain, Scratch, Server, SmallDisk, cannot_run_here, case, find_by_name, free_port, move_beside,
     own_selector, say, until_count,
 };
 
@@ -22,25 +22,10 @@ pub(super) async fn agent_of(domain: &Domain, name: &str, others: &[&Server]) ->
     Ok(agent)
 }
 
-const FIRST: &str = "127.0.0.1";
-const SECOND: &str = "127.0.0.2";
-
-/// Has a server listen at the second address, at the port that another one has at the first.
-fn move_beside(server: &mut Server, first: &Server) -> Result<()> {
-    let (bind, port) = (|ip: &str| format!("bind_address = \"{ip}\""), |port: u16| format!("bind_port = {port}"));
-    let (from, to) = (port(server.port), port(first.port));
-    server.reconfigure(|conf| conf.replace(&bind(FIRST), &bind(SECOND)).replace(&from, &to))?;
-    server.port = first.port;
-    Ok(())
-}
-
 /// The files of an agent that knows its servers by a name with both addresses.
 async fn agent_of_name(domain: &Domain, name: &str) -> Result<Agent> {
-    const SERVERS: &str = "servers.test";
     let mut agent = domain.new_agent(name).await?;
-    let address = |name: &str| format!("server_address = \"{name}\"");
-    agent.reconfigure(|conf| conf.replace(&address(FIRST), &address(SERVERS)))?;
-    name_with_addresses(&mut agent, SERVERS, &[FIRST, SECOND])?;
+    find_by_name(&mut agent)?;
     Ok(agent)
 }
 
