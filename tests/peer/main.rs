@@ -6,6 +6,8 @@ mod day;
 #[cfg(test)]
 mod mixed;
 #[cfg(test)]
+mod outage;
+#[cfg(test)]
 mod pair;
 #[cfg(test)]
 mod relay;
