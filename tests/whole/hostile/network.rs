@@ -2,7 +2,7 @@
 //!
 //! | Bound | Where it is kept |
 //! |---|---|
-//! | handshakes at a time and their length, connections | `crates/transport/src/listen/tcp.rs` |
+//! | handshakes at a time and their length, connections | `crates/transport/src/listen/entrance.rs` |
 //! | calls at a time, bytes of messages | `crates/transport/src/rpc/bounds.rs` |
 //! | streams and headers of a connection, its age | `crates/server/src/endpoints.rs` |
 

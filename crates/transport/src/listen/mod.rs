@@ -1,6 +1,7 @@
 //! Sockets that daemons listen on. Each connection that they yield carries its [`Connection`](crate::connection::Connection).
 
 mod authority;
+mod entrance;
 mod proxied;
 mod tcp;
 mod unix;

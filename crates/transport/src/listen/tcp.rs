@@ -8,28 +8,23 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::Stream;
 use futures::future::BoxFuture;
-use futures::{FutureExt, Stream};
 use rustls::ServerConfig;
 use steeple_runtime::Clock;
-use steeple_spiffe::x509::Certificate;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio_rustls::TlsAcceptor;
 use tonic::transport::server::Connected;
 use tracing::{debug, warn};
 
-use super::proxied::{self, Proxies};
-use super::{ListenError, connections};
-use crate::connection::{Connection, Holder, PeerSvid, Remote};
-use crate::shares::{Share, Shares};
+use super::ListenError;
+use super::entrance::{Entrance, HANDSHAKE_LIMIT};
+use super::proxied::Proxies;
+use crate::connection::Connection;
+use crate::shares::Share;
 
-/// Handshakes in flight that addresses share.
-const HANDSHAKES: usize = 1024;
-/// From the first byte to the last of a handshake.
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(20);
 /// Connections that wait to be accepted: what Linux allows at most if it is not told otherwise.
 const BACKLOG: u32 = 4096;
 
@@ -94,7 +89,8 @@ impl TlsListener {
         let Port { socket, address } = port;
         let listener = socket.listen(BACKLOG).map_err(|error| refused(address, error))?;
         let (sender, accepted) = mpsc::channel(64);
-        let accepting = tokio::spawn(accept(listener, config, proxies, longest, sender, clock));
+        let entrance = Arc::new(Entrance::new(proxies, longest, clock.clone()));
+        let accepting = tokio::spawn(accept(listener, config, entrance, sender, clock));
         Ok(Self { address, accepted, accepting })
     }
 
@@ -121,12 +117,10 @@ impl Stream for TlsListener {
 async fn accept(
     listener: TcpListener,
     config: impl Fn() -> Arc<ServerConfig>,
-    proxies: Proxies,
-    longest: Option<Duration>,
+    entrance: Arc<Entrance>,
     accepted: mpsc::Sender<TlsStream>,
     clock: Clock,
 ) {
-    let (connections, handshakes) = (connections(1), Shares::new("handshakes at a time", HANDSHAKES));
     loop {
         let (stream, address) = match listener.accept().await {
             Ok(connection) => connection,
@@ -137,30 +131,9 @@ async fn accept(
                 continue;
             }
         };
-        let Some(shaking) = handshakes.take(Holder::at(address), 1) else {
-            // Closed. What the address has open goes on.
-            continue;
-        };
-        let (acceptor, accepted, clock) = (TlsAcceptor::from(config()), accepted.clone(), clock.clone());
-        let (connections, by_proxy) = (Arc::clone(&connections), proxies.has(address.ip()));
+        let (entrance, config, accepted, clock) = (Arc::clone(&entrance), config(), accepted.clone(), clock.clone());
         tokio::spawn(async move {
-            let end = clock.clone();
-            let end = async move {
-                match longest {
-                    Some(longest) => end.sleep(longest).await,
-                    None => std::future::pending().await,
-                }
-            };
-            let shaken = async move {
-                let mut stream = stream;
-                let owner = if by_proxy { proxied::owner(&mut stream, address).await? } else { address };
-                let held = connections.take(Holder::at(owner), 1);
-                let held = held.ok_or_else(|| io::Error::other("the address has too many connections"))?;
-                handshake(stream, owner, acceptor, held, end.boxed()).await
-            };
-            let finished = clock.within(HANDSHAKE_LIMIT, shaken).await;
-            drop(shaking);
-            match finished {
+            match clock.within(HANDSHAKE_LIMIT, entrance.admit(stream, address, config)).await {
                 // The receiver is gone when the listener stops.
                 Some(Ok(stream)) => drop(accepted.send(stream).await),
                 Some(Err(error)) => {
@@ -172,26 +145,6 @@ async fn accept(
     }
 }
 
-async fn handshake(
-    stream: TcpStream,
-    address: SocketAddr,
-    acceptor: TlsAcceptor,
-    held: Share,
-    end: BoxFuture<'static, ()>,
-) -> io::Result<TlsStream> {
-    stream.set_nodelay(true)?;
-    let stream = acceptor.accept(stream).await?;
-    let (_, session) = stream.get_ref();
-    let leaf = session.peer_certificates().and_then(|chain| chain.first());
-    // Both were checked in the handshake.
-    let svid = leaf
-        .map(|leaf| Certificate::from_der(leaf).and_then(PeerSvid::of))
-        .transpose()
-        .map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
-    let connection = Arc::new(Connection::Remote(Remote { address, svid }));
-    Ok(TlsStream { stream, connection, end, _held: held })
-}
-
 /// A TLS connection from the network.
 pub struct TlsStream {
     stream: tokio_rustls::server::TlsStream<TcpStream>,
@@ -199,6 +152,18 @@ pub struct TlsStream {
     /// When it is over, reading fails, and with that the connection ends.
     end: BoxFuture<'static, ()>,
     _held: Share,
+}
+
+impl TlsStream {
+    /// One that holds this share and is closed at `end`.
+    pub(super) fn new(
+        stream: tokio_rustls::server::TlsStream<TcpStream>,
+        connection: Arc<Connection>,
+        end: BoxFuture<'static, ()>,
+        held: Share,
+    ) -> Self {
+        Self { stream, connection, end, _held: held }
+    }
 }
 
 impl std::fmt::Debug for TlsStream {

@@ -237,6 +237,81 @@ async fn a_connection_of_a_trusted_proxy_is_that_of_whoever_it_names_and_nobody_
     }
 }
 
+/// Connects as a proxy that speaks for this host, and says what the host says first.
+async fn through_proxy(network: &Network, host: u16, said: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(network.listener.address()).await.unwrap();
+    let [third, fourth] = host.to_be_bytes();
+    let header = format!("PROXY TCP4 198.18.{third}.{fourth} 192.0.2.1 4660 8081\r\n");
+    stream.write_all(&[header.as_bytes(), said].concat()).await.unwrap();
+    stream
+}
+
+/// A listener that believes this host, and room for many connections.
+fn listening_behind_this_host() -> Network {
+    steeple_runtime::os::raise_open_files();
+    let port = Port::claim(([127, 0, 0, 1], 0).into()).unwrap();
+    listening_behind(port, Proxies::new(vec!["127.0.0.0/8".parse().unwrap()])).unwrap()
+}
+
+/// The first bytes of a handshake, which is not going on.
+const HALF_A_HELLO: [u8; 2] = [0x16, 3];
+/// Handshakes at a time.
+const HANDSHAKES: u16 = 1024;
+
+async fn is_closed(stream: &mut TcpStream) {
+    // The end, or a reset.
+    assert!(matches!(stream.read(&mut [0]).await, Ok(0) | Err(_)));
+}
+
+#[tokio::test]
+async fn behind_a_proxy_each_host_has_its_own_share_of_handshakes() {
+    let mut network = listening_behind_this_host();
+    let mut greedy = Vec::new();
+    for _ in 0..HANDSHAKES / 4 * 3 {
+        greedy.push(through_proxy(&network, 7, &HALF_A_HELLO).await);
+    }
+    // One more is one too many.
+    is_closed(&mut through_proxy(&network, 7, &HALF_A_HELLO).await).await;
+    let other = through_proxy(&network, 8, &[]).await;
+    let name = rustls::pki_types::ServerName::try_from("anything").unwrap();
+    let connected = network.connector(None).connect(name, other);
+    let (client, accepted) = tokio::join!(connected, network.listener.next());
+    assert!(client.is_ok() && accepted.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn handshakes_of_ever_more_hosts_wait_and_who_says_nothing_is_not_waited_for() {
+    let mut network = listening_behind_this_host();
+    let mut silent = Vec::new();
+    for host in 0..HANDSHAKES {
+        silent.push(through_proxy(&network, host, &[]).await);
+    }
+    let name = || rustls::pki_types::ServerName::try_from("anything").unwrap();
+    let early = through_proxy(&network, HANDSHAKES, &[]).await;
+    let connected = network.connector(None).connect(name(), early);
+    let (client, accepted) = tokio::join!(connected, network.listener.next());
+    assert!(client.is_ok() && accepted.unwrap().is_ok());
+
+    for stream in &mut silent {
+        stream.write_all(&HALF_A_HELLO).await.unwrap();
+    }
+    let late = through_proxy(&network, HANDSHAKES + 1, &[]).await;
+    let mut late = Box::pin(network.connector(None).connect(name(), late));
+    // Time enough for a handshake that does not wait: connections that come after it are closed.
+    let others_pass = async {
+        for _ in 0..8 {
+            is_closed(&mut through_proxy(&network, 0, &[]).await).await;
+        }
+    };
+    tokio::select! {
+        _ = &mut late => panic!("it has not waited"),
+        () = others_pass => {}
+    }
+    silent.pop();
+    let (client, accepted) = tokio::join!(late, network.listener.next());
+    assert!(client.is_ok() && accepted.unwrap().is_ok());
+}
+
 #[tokio::test]
 async fn a_connection_is_closed_after_its_longest_life_however_much_its_peer_says() {
     let mut network = network().await;

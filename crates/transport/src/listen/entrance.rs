@@ -1,0 +1,89 @@
+//! What a connection from the network passes before it is one: whose it is, what its owner has already, and TLS.
+
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use steeple_runtime::Clock;
+use steeple_spiffe::x509::Certificate;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+
+use super::connections;
+use super::proxied::{self, Proxies};
+use super::tcp::TlsStream;
+use crate::connection::{Connection, Holder, PeerSvid, Remote};
+use crate::shares::{Share, Shares};
+
+/// Handshakes in flight. Addresses share them; when more addresses come than there are handshakes, the others wait.
+const HANDSHAKES: usize = 1024;
+/// From the first byte to the last of a handshake, waiting included.
+pub(super) const HANDSHAKE_LIMIT: Duration = Duration::from_secs(20);
+
+/// The door of one listener.
+pub(super) struct Entrance {
+    proxies: Proxies,
+    connections: Arc<Shares>,
+    handshakes: Arc<Shares>,
+    /// A share is for whoever has none, however many those are. What handshakes take is bounded here: who waits has neither
+    /// state nor work of TLS, so that those before him come to their end.
+    room: Semaphore,
+    longest: Option<Duration>,
+    clock: Clock,
+}
+
+impl Entrance {
+    pub(super) fn new(proxies: Proxies, longest: Option<Duration>, clock: Clock) -> Self {
+        let (connections, handshakes) = (connections(1), Shares::new("handshakes at a time", HANDSHAKES));
+        Self { proxies, connections, handshakes, room: Semaphore::new(HANDSHAKES), longest, clock }
+    }
+
+    /// The connection once its handshake is done.
+    ///
+    /// # Errors
+    /// It is closed: its owner has too much already, or the handshake failed.
+    pub(super) async fn admit(
+        &self,
+        mut stream: TcpStream,
+        address: SocketAddr,
+        config: Arc<ServerConfig>,
+    ) -> io::Result<TlsStream> {
+        // A proxy's, until it has said whose.
+        let (mut owner, mut held) = (address, self.connection(address)?);
+        if self.proxies.has(address.ip()) {
+            owner = proxied::owner(&mut stream, address).await?;
+            held = self.connection(owner)?;
+        }
+        let shaking = self.handshakes.take(Holder::at(owner), 1);
+        let _shaking = shaking.ok_or_else(|| io::Error::other("the address has too many handshakes"))?;
+        // Who says nothing takes no room from those who do.
+        stream.peek(&mut [0]).await?;
+        let _room = self.room.acquire().await.map_err(io::Error::other)?;
+        stream.set_nodelay(true)?;
+        let stream = TlsAcceptor::from(config).accept(stream).await?;
+        let (_, session) = stream.get_ref();
+        let leaf = session.peer_certificates().and_then(|chain| chain.first());
+        // Both were checked in the handshake.
+        let svid = leaf
+            .map(|leaf| Certificate::from_der(leaf).and_then(PeerSvid::of))
+            .transpose()
+            .map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
+        let connection = Arc::new(Connection::Remote(Remote { address: owner, svid }));
+        let (clock, longest) = (self.clock.clone(), self.longest);
+        let end = async move {
+            match longest {
+                Some(longest) => clock.sleep(longest).await,
+                None => std::future::pending().await,
+            }
+        };
+        Ok(TlsStream::new(stream, connection, Box::pin(end), held))
+    }
+
+    fn connection(&self, address: SocketAddr) -> io::Result<Share> {
+        let share = self.connections.take(Holder::at(address), 1);
+        share.ok_or_else(|| io::Error::other("the address has too many connections"))
+    }
+}
