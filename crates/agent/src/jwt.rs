@@ -12,6 +12,7 @@ use steeple_runtime::logging::with_fields;
 use steeple_runtime::metrics::{called, gauge, sample};
 use steeple_runtime::{Clock, jitter};
 use steeple_spiffe::JwtSvid;
+use steeple_transport::rpc::Class;
 use steeple_transport::status::describe;
 use tonic::Status;
 use tracing::{debug, error, info, warn};
@@ -95,8 +96,8 @@ impl JwtSvids {
             return Ok(token.clone());
         }
         let still_good = held.as_ref().is_some_and(|(_, _, expires_at)| now < *expires_at);
-        let limit = if still_good { self.options.hit_timeout } else { LIMIT };
-        match self.new_token(entry, audience, limit).await {
+        let (limit, class) = if still_good { (self.options.hit_timeout, Class::Due) } else { (LIMIT, Class::New) };
+        match self.new_token(entry, audience, limit, class).await {
             Ok(svid) => Ok(self.keep(key, svid)),
             Err(status) => match held {
                 Some((token, _, expires_at)) if self.clock.now() < expires_at => {
@@ -118,10 +119,17 @@ impl JwtSvids {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner).tokens.len()
     }
 
-    async fn new_token(&self, entry: &Entry, audience: &[String], limit: Duration) -> Result<types::Jwtsvid, Status> {
+    async fn new_token(
+        &self,
+        entry: &Entry,
+        audience: &[String],
+        limit: Duration,
+        class: Class,
+    ) -> Result<types::Jwtsvid, Status> {
         let request = NewJwtsvidRequest { entry_id: entry.id.to_string(), audience: audience.to_vec() };
         let call = |channel| {
-            let request = request.clone();
+            let mut request = tonic::Request::new(request.clone());
+            class.mark(&mut request);
             async move { SvidClient::new(channel).new_jwtsvid(request).await }
         };
         let answer = self.upstream.call_again(limit, call).await.map_err(|status| {

@@ -107,6 +107,20 @@ async fn a_token_is_renewed_at_about_half_of_its_life() {
 }
 
 #[tokio::test]
+async fn a_token_that_a_workload_waits_for_comes_before_one_that_is_renewed() {
+    let case = Case::new(10).await;
+    case.fetch("a", &["db"]).await.unwrap();
+    case.host.manual.advance(TTL * 6 / 10);
+    case.fetch("a", &["db"]).await.unwrap();
+    // The one that is held has ended meanwhile: nothing else would do.
+    case.host.manual.advance(TTL);
+    case.fetch("a", &["db"]).await.unwrap();
+    let seen = case.host.server.seen();
+    let urgencies: Vec<_> = seen.of("NewJWTSVID").map(|call| call.urgency.as_deref()).collect();
+    assert_eq!(urgencies, [Some("new"), None, Some("new")]);
+}
+
+#[tokio::test]
 async fn a_token_that_cannot_be_renewed_is_given_until_it_ends() {
     let case = Case::new(10).await;
     let token = case.fetch("a", &["db"]).await.unwrap();

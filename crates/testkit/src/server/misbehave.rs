@@ -69,7 +69,8 @@ where
         let serial = connection.and_then(|it| it.svid()).map(|svid| svid.certificate.serial_decimal());
         let name = method.rsplit('/').next().unwrap_or_default();
         let misbehaviour = self.shared.script().misbehaviour.get(name).cloned();
-        self.shared.see(|seen| seen.calls.push(Called { method, serial }));
+        let urgency = request.headers().get("steeple-urgency").and_then(|said| said.to_str().ok()).map(str::to_owned);
+        self.shared.see(|seen| seen.calls.push(Called { method, serial, urgency }));
         match misbehaviour {
             None => Box::pin(self.inner.call(request)),
             Some(Misbehaviour::Refuse(status)) => Box::pin(async move { Ok(status.into_http()) }),

@@ -71,6 +71,8 @@ pub struct Called {
     pub method: String,
     /// Serial number of the caller's certificate, decimal; None when it showed none.
     pub serial: Option<String>,
+    /// `steeple-urgency`, if it said so.
+    pub urgency: Option<String>,
 }
 
 /// What the agents have done; see [`FakeServer::seen`].
