@@ -121,16 +121,16 @@ pub async fn run(
     join_token: JoinToken,
     process: Process,
 ) -> Result<(), PartFailed<RunError>> {
-    let Process { log, clock, signals, shutdown } = process;
     let not_started = |error| PartFailed { part: "start", cause: Cause::Error(error) };
-    let opened = open(&config, &clock).await.map_err(not_started)?;
+    let (signals, shutdown) = (process.signals.clone(), process.shutdown.clone());
+    let opened = open(&config, &process.clock).await.map_err(not_started)?;
     let token = config.join_token.take().map(join_token);
-    let host = Host::new(clock.clone());
+    let host = Host::new(process.clock.clone());
     let plugins = steeple_catalog::load::agent(&config.plugins, built_ins, token, &config.trust_domain, &host);
     let plugins = plugins.map_err(|error| not_started(error.into()))?;
     let loaded = plugins.loaded.clone();
     let reconfiguring = loaded.clone().run(signals, config.trust_domain.clone(), host, shutdown.clone());
-    let start = start(config, plugins, opened, log, clock, shutdown.clone());
+    let start = start(config, plugins, opened, process);
     let ended = match shutdown.unless_stopped(Box::pin(start)).await {
         // Told to stop while starting: nothing has gone wrong.
         None => Ok(()),
@@ -201,10 +201,9 @@ async fn start(
     config: Config,
     plugins: AgentPlugins,
     (mut storage, telemetry): (Storage, Telemetry),
-    log: Log,
-    clock: Clock,
-    shutdown: Shutdown,
+    process: Process,
 ) -> Result<Started, RunError> {
+    let Process { log, clock, signals, shutdown } = process;
     let trust_domain = config.trust_domain.clone();
 
     // How it is. Told from the beginning, since whoever supervises it wants to know that it is starting.
@@ -236,7 +235,7 @@ async fn start(
     if let Some(listener) = scrape::Listener::of(&config.telemetry, &telemetry, spiffe, clock.clone())? {
         tasks.start("Prometheus listener", listener.serve(clock.clone(), shutdown.clone()).map(Ok));
     }
-    tasks.start("telemetry", telemetry.run(clock.clone(), shutdown.clone()).map(Ok));
+    tasks.start("telemetry", telemetry.run(clock.clone(), signals, shutdown.clone()).map(Ok));
     let attestation = || Attestation {
         upstream: upstream.clone(),
         keys: plugins.key_manager.clone(),

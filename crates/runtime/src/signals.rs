@@ -49,7 +49,7 @@ impl Signals {
 /// A signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
-    /// SIGUSR1: plugins are to read their own files again.
+    /// SIGUSR1: plugins are to read their own files again, and what is measured in memory is to be told.
     Reconfigure,
     /// SIGHUP, where it does not end the process: the configuration is to be read again.
     Reload,

@@ -326,10 +326,10 @@ async fn start(
     tasks.start("feed", follow(feed, follower, orders, differences, shutdown.clone()));
     tasks.start("CA rotation", part(rotation.run(shutdown.clone())));
     tasks.start("SVID rotation", part(svid_rotation.run(shutdown.clone())));
-    tasks.start("reconfiguration", reload.run(signals, shutdown.clone()).map(Ok));
+    tasks.start("reconfiguration", reload.run(signals.clone(), shutdown.clone()).map(Ok));
     tasks.start("pruning", part(pruning.run(shutdown.clone())));
     tasks.start("health checks", looks.run(shutdown.clone()).map(Ok));
-    tasks.start("telemetry", telemetry.run(clock.clone(), shutdown.clone()).map(Ok));
+    tasks.start("telemetry", telemetry.run(clock.clone(), signals, shutdown.clone()).map(Ok));
     if let Some(listener) = scraped {
         tasks.start("Prometheus listener", listener.serve(clock.clone(), shutdown.clone()).map(Ok));
     }

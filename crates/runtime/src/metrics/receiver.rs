@@ -65,21 +65,18 @@ impl Address {
         }
         let missing = || format!("address {text}: missing port in address");
         let (host, port) = text.rsplit_once(':').ok_or_else(missing)?;
-        // Go takes no host for this one.
-        let host = if host.is_empty() { "localhost" } else { host };
         let port: u16 = port.parse().map_err(|_| format!("address {port}: invalid port"))?;
-        let found = lookup_host((host.trim_matches(['[', ']']), port)).await;
-        let unknown = || format!("lookup {host}: no such host");
-        found.map_err(|_| unknown())?.next().map(Self::Found).ok_or_else(unknown)
+        resolved(host, port).await.map(Self::Found).map_err(|_| format!("lookup {host}: no such host"))
     }
 
     async fn connect(&self) -> io::Result<Socket> {
         let to = match self {
             Self::Found(to) => *to,
-            Self::Name(name) => lookup_host(name.as_str())
-                .await?
-                .next()
-                .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such host"))?,
+            Self::Name(name) => {
+                let not_one = |_| io::Error::new(io::ErrorKind::InvalidInput, "not HOST:PORT");
+                let (host, port) = name.rsplit_once(':').unwrap_or((name, ""));
+                resolved(host, port.parse().map_err(not_one)?).await?
+            }
             Self::Socket(path) => {
                 let socket = UnixDatagram::unbound()?;
                 socket.connect(path)?;
@@ -100,6 +97,15 @@ impl std::fmt::Display for Address {
             Self::Found(address) => address.fmt(f),
         }
     }
+}
+
+/// Where a host is, at its first address of version 4 if it has one, as Go does: `localhost` may have both, and receivers
+/// listen on that one. No host is this one.
+async fn resolved(host: &str, port: u16) -> io::Result<SocketAddr> {
+    let host = if host.is_empty() { "localhost" } else { host };
+    let found: Vec<_> = lookup_host((host.trim_matches(['[', ']']), port)).await?.collect();
+    let address = found.iter().find(|address| address.is_ipv4()).or(found.first());
+    address.copied().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such host"))
 }
 
 /// A way to a receiver of packets.
@@ -129,5 +135,21 @@ mod tests {
         {
             assert_eq!(Address::find(text).await.unwrap_err(), error);
         }
+    }
+
+    #[tokio::test]
+    async fn no_host_is_this_one_and_version_4_of_it_comes_first() {
+        let receiver = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let port = receiver.local_addr().unwrap().port();
+        for address in [format!(":{port}"), format!("localhost:{port}"), format!("127.0.0.1:{port}")] {
+            let found = Address::find(&address).await.unwrap();
+            for at in [found, Address::Name(address.clone())] {
+                assert!(Receiver::at(at).send(["x"].into_iter()).await);
+                let mut packet = [0; 2];
+                assert_eq!(receiver.recv(&mut packet).await.unwrap(), 1, "{address}");
+            }
+        }
+        // An address of version 6 is one all the same.
+        assert_eq!(Address::find("[::1]:9").await.unwrap().to_string(), "[::1]:9");
     }
 }

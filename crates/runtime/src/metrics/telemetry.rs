@@ -5,8 +5,6 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use steeple_config::telemetry;
-use tokio::signal::unix::{SignalKind, signal};
-use tracing::warn;
 
 use super::in_memory::InMemory;
 use super::m3::M3;
@@ -16,6 +14,7 @@ use super::receiver::Address;
 use super::recorder::{Recorder, Sink};
 use super::statsd::{Dialect, Lines};
 use super::{gauge, gauge_of, process};
+use crate::signals::{Sent, Signals};
 use crate::{Clock, Shutdown};
 
 const UPTIME_EVERY: Duration = Duration::from_secs(10);
@@ -116,8 +115,9 @@ impl Telemetry {
         prometheus.is_some() || in_memory.is_some() || !lines.is_empty() || !m3.is_empty()
     }
 
-    /// Measures the process itself, and sends, until it is told to stop; then it sends what there is.
-    pub async fn run(self, clock: Clock, shutdown: Shutdown) {
+    /// Measures the process itself, and sends, until it is told to stop; then it sends what there is. At SIGUSR1 what is kept
+    /// in memory goes to the log.
+    pub async fn run(self, clock: Clock, signals: Signals, shutdown: Shutdown) {
         if !self.measures() {
             return;
         }
@@ -125,7 +125,7 @@ impl Telemetry {
         let mut parts: Vec<BoxFuture<'static, ()>> = Vec::new();
         parts.extend(lines.into_iter().map(|(lines, to)| lines.send(to, clock.clone(), shutdown.clone()).boxed()));
         parts.extend(m3.into_iter().map(|(m3, to)| m3.send(to, clock.clone(), shutdown.clone()).boxed()));
-        parts.extend(in_memory.map(|kept| dump_when_asked(kept, shutdown.clone()).boxed()));
+        parts.extend(in_memory.map(|kept| dump_when_asked(kept, signals, shutdown.clone()).boxed()));
         parts.push(measure(clock, shutdown).boxed());
         join_all(parts).await;
     }
@@ -160,16 +160,11 @@ async fn measure(clock: Clock, shutdown: Shutdown) {
     shutdown.unless_stopped(async { tokio::join!(uptime, runtime) }).await;
 }
 
-async fn dump_when_asked(kept: InMemory, shutdown: Shutdown) {
-    let mut asked = match signal(SignalKind::user_defined1()) {
-        Ok(asked) => asked,
-        Err(error) => {
-            warn!(target: "telemetry", error = %error, "Measurements cannot be asked for by a signal");
-            return;
+async fn dump_when_asked(kept: InMemory, mut signals: Signals, shutdown: Shutdown) {
+    while let Some(sent) = shutdown.unless_stopped(signals.next()).await {
+        if sent == Sent::Reconfigure {
+            kept.dump();
         }
-    };
-    while shutdown.unless_stopped(asked.recv()).await.flatten().is_some() {
-        kept.dump();
     }
 }
 
