@@ -1,8 +1,10 @@
 //! What the commands `logger get`, `logger set` and `logger reset` of both daemons say and understand.
 
-use anyhow::{bail, ensure};
+use anyhow::{anyhow, ensure};
 use serde_json::Value;
 use steeple_proto::spire::api::types::{LogLevel, Logger};
+use steeple_runtime::logging::Level;
+use steeple_transport::logger::asked;
 
 use crate::json::object;
 use crate::output::{Format, print_json};
@@ -17,16 +19,8 @@ pub const LEVEL_HELP: &str = "The least severe `level` in the log: panic, fatal,
 /// None was given, or one that there is not.
 pub fn level(word: &str) -> anyhow::Result<LogLevel> {
     ensure!(!word.is_empty(), "a value (-level) must be set");
-    Ok(match word.to_lowercase().as_str() {
-        "panic" => LogLevel::Panic,
-        "fatal" => LogLevel::Fatal,
-        "error" => LogLevel::Error,
-        "warn" | "warning" => LogLevel::Warn,
-        "info" => LogLevel::Info,
-        "debug" => LogLevel::Debug,
-        "trace" => LogLevel::Trace,
-        _ => bail!("the value {word:?} is not a valid setting"),
-    })
+    let level: Level = word.parse().map_err(|_| anyhow!("the value {word:?} is not a valid setting"))?;
+    Ok(LogLevel::try_from(level as i32)?)
 }
 
 /// Prints how much a daemon logs, and how much it did when it was started.
@@ -46,15 +40,6 @@ pub fn json(logger: &Logger) -> Value {
     object([("current_level", name(logger.current_level())), ("launch_level", name(logger.launch_level()))])
 }
 
-fn word_of(level: LogLevel) -> &'static str {
-    match level {
-        LogLevel::Unspecified => "unspecified",
-        LogLevel::Panic => "panic",
-        LogLevel::Fatal => "fatal",
-        LogLevel::Error => "error",
-        LogLevel::Warn => "warning",
-        LogLevel::Info => "info",
-        LogLevel::Debug => "debug",
-        LogLevel::Trace => "trace",
-    }
+fn word_of(level: LogLevel) -> String {
+    asked(level as i32).map_or_else(|_| "unspecified".to_owned(), |level| level.to_string())
 }
