@@ -14,9 +14,9 @@ mod change;
 mod comparison;
 mod events;
 mod gaps;
+mod glance;
 mod listen;
 mod open;
-mod probe;
 mod read;
 mod status;
 mod tail;
@@ -36,8 +36,8 @@ pub use self::status::{FeedStatus, OpenGap};
 
 use self::comparison::Comparison;
 use self::events::{OF_ENTRIES, OF_NODES};
+use self::glance::Glance;
 use self::open::Open;
-use self::probe::Probe;
 use self::read::{Found, Known, Tails, Tasks};
 use self::view::View;
 use self::watch::{Watch, Woken};
@@ -77,7 +77,7 @@ pub struct Feed {
     /// Since the last look.
     since_look: Duration,
     /// What the server showed before the last look that a tick asked for.
-    probe: Option<Probe>,
+    glance: Option<Glance>,
     /// Since the events that are remembered were compared with those that there are.
     since_compared: Duration,
     /// Whether somebody has written to the file since then.
@@ -125,7 +125,7 @@ impl Feed {
             bundles_stale: false,
             since_bundles: Duration::ZERO,
             since_look: Duration::ZERO,
-            probe: None,
+            glance: None,
             since_compared: Duration::ZERO,
             uncompared: false,
             tick: None,
@@ -328,14 +328,14 @@ impl Feed {
         let Some(open) = self.open.as_mut().filter(|open| open.is_idle) else { return Ok(true) };
         let is_server = self.database.dialect().is_server();
         let is_due = is_server && self.since_look >= BETWEEN_LOOKS;
-        if is_due && !Probe::suffices(&self.known.tails) {
-            self.probe = None;
+        if is_due && !Glance::suffices(&self.known.tails) {
+            self.glance = None;
             return Ok(true);
         }
         open.is_idle = false;
         let changed = if is_due {
-            let before = std::mem::replace(&mut self.probe, Probe::of(&mut open.db).await?);
-            self.probe != before
+            let before = std::mem::replace(&mut self.glance, Glance::of(&mut open.db).await?);
+            self.glance != before
         } else if is_server {
             let Position { entries, nodes } = self.known.tails.position();
             OF_ENTRIES.newest(&mut open.db).await? > entries || OF_NODES.newest(&mut open.db).await? > nodes
@@ -426,8 +426,8 @@ impl Feed {
         // From here on nothing waits: either all of this happens or nothing.
         open.is_idle = true;
         if self.since_look < BETWEEN_LOOKS {
-            // A hint asked for it, and it may have read what the probe has not seen: the same probe again would say nothing.
-            self.probe = None;
+            // A hint asked for it, and it may have read what the glance has not seen: the same one again would say nothing.
+            self.glance = None;
         }
         self.since_look = Duration::ZERO;
         self.uncompared |= is_written;

@@ -9,7 +9,7 @@ use crate::sql::Sql;
 /// What a look hangs on: source, newest events, bundles. As long as a server shows the same, a look that has seen all there
 /// was sees nothing new.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Probe([String; 4]);
+pub(super) struct Glance([String; 4]);
 
 /// What of the database is told by its server: which one it is, and whether it takes writes.
 const POSTGRES: &str = "SELECT CONCAT(pg_postmaster_start_time(), ' ', pg_is_in_recovery())";
@@ -26,7 +26,7 @@ const POSTGRES_BUNDLES: &str = "(SELECT string_agg(CONCAT(id, ' ', trust_domain,
 const MYSQL_BUNDLES: &str = "(SELECT CONCAT(COUNT(*), ' ', BIT_XOR(CAST(CONV(LEFT(SHA2(CONCAT(id, ' ', trust_domain, ' ', \
                              SHA2(data, 256)), 256), 16), 16, 10) AS UNSIGNED))) FROM bundles)";
 
-impl Probe {
+impl Glance {
     /// Of what the server shows now, outside of any transaction.
     pub(super) async fn of(db: &mut Connection) -> Result<Option<Self>, Error> {
         let sql = match db.dialect() {
