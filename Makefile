@@ -61,6 +61,7 @@ measure: ## What daemons cost, into docs/performance.md: forty minutes on an idl
 	cargo build $(LOCKED) -p steeple-tests --test whole
 	mkdir -p $(MEASURED)
 	tests/measure/side_by_side.py $(MEASURED)/side_by_side > $(MEASURED)/side_by_side.md
+	tests/measure/all_on.py $(MEASURED)/all_on > $(MEASURED)/all_on.md
 	tests/measure/sizes.py $(MEASURED)/sizes > $(MEASURED)/sizes.md
 	tests/measure/servers.py $(MEASURED)/servers > $(MEASURED)/servers.md
 	tests/measure/latency.sh > $(MEASURED)/latency.md

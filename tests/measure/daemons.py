@@ -22,6 +22,10 @@ STEEPLE = BIN / "steeple"
 TRUST_DOMAIN = "example.org"
 STARTED = []
 
+# Limits for each address.
+UNLIMITED = "ratelimit { attestation = false signing = false }"
+LIMITED = "ratelimit { attestation = true signing = true }"
+
 SERVER = """
 server {
     trust_domain = "%(domain)s"
@@ -30,7 +34,7 @@ server {
     socket_path = "%(dir)s/server.sock"
     data_dir = "%(dir)s/data"
     log_level = "WARN"
-    ratelimit { attestation = false signing = false }
+    %(guards)s
 }
 plugins {
     DataStore "sql" { plugin_data { database_type = "%(kind)s" connection_string = "%(connection)s" } }
@@ -130,15 +134,16 @@ class Daemon:
 
 
 class Server(Daemon):
-    """A server on a database: ours, or the one in another directory of programs."""
+    """A server on a database: ours, or the one in another directory of programs. `guards` are further keys of its block."""
 
-    def __init__(self, directory, database, programs=None):
+    def __init__(self, directory, database, programs=None, guards=UNLIMITED):
         directory = Path(directory)
         (directory / "data").mkdir(parents=True, exist_ok=True)
         self.port, self.database = free_port(), database
         program, self.is_ours = programs_of(programs, "server")
         kind, connection = database
-        values = {"dir": directory, "domain": TRUST_DOMAIN, "port": self.port, "kind": kind, "connection": connection}
+        values = {"dir": directory, "domain": TRUST_DOMAIN, "port": self.port, "kind": kind, "connection": connection,
+                  "guards": guards}
         config = directory / "server.conf"
         config.write_text(SERVER % values)
         super().__init__(program, directory, ["-config", config], "server")

@@ -18,7 +18,7 @@ fn each_operation_tells_what_it_costs_the_daemon() -> Result<()> {
         let server = [
             "mint -count 20 -warmUp 2",
             "mint-jwt -count 20 -warmUp 2 -concurrency 1",
-            "batch -count 20 -warmUp 2 -size 3",
+            "batch -count 20 -warmUp 2 -size 3 -agents 3",
             "jwt -count 20 -warmUp 2 -rate 200",
             "authorized -count 20 -warmUp 2 -size 30",
             "entries -count 20 -size 1 -parents 3",
@@ -31,9 +31,12 @@ fn each_operation_tells_what_it_costs_the_daemon() -> Result<()> {
             "arrival -count 2 -pause 0",
             "change -count 20 -warmUp 2 -size 3",
             "agents -count 3 -duration 0 -size 2",
+            "return -count 3 -duration 0 -size 2",
         ];
         for line in server {
-            if ["agents", "change"].iter().any(|held| line.starts_with(held)) && domain.server.program.is_reference {
+            if ["agents", "change", "return"].iter().any(|held| line.starts_with(held))
+                && domain.server.program.is_reference
+            {
                 skipped_on_the_reference(line, "it has no stream for agents");
                 continue;
             }
@@ -156,7 +159,7 @@ impl Load<'_> {
         if is_agents || operation == "arrival" {
             put("-agentSocketPath", self.agent.socket.display().to_string());
         }
-        if ["batch", "jwt", "authorized", "change", "attest", "renew", "agents"].contains(&operation) {
+        if ["batch", "jwt", "authorized", "change", "attest", "renew", "agents", "return"].contains(&operation) {
             put("-serverAddress", format!("127.0.0.1:{}", self.domain.server.port));
         }
         Output::of(&steeple()?, &args.iter().map(String::as_str).collect::<Vec<_>>()).await

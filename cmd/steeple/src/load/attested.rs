@@ -36,7 +36,8 @@ pub(super) struct Site<'a> {
     pub(super) clock: &'a Clock,
 }
 
-/// An agent that has attested, and its connection to the server.
+/// An agent that has attested, and its connection to the server. A clone is the same agent.
+#[derive(Clone)]
 pub(super) struct Attested {
     pub(super) id: SpiffeId,
     pub(super) channel: Channel,

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use anyhow::{Result, bail};
+use futures::future::try_join_all;
 use steeple_runtime::{Clock, Shutdown};
 use tokio::time::Instant;
 
@@ -11,6 +12,7 @@ use super::arrival::Arrival;
 use super::attest::{Attest, Renew};
 use super::attested::Site;
 use super::change::Change;
+use super::comeback::{self, Comeback};
 use super::entries::Entries;
 use super::fetch::{Fetch, FetchHeld, FetchJwt};
 use super::hold::{Agents, Held};
@@ -21,7 +23,7 @@ use super::pace::{self, Pace, Run, Work};
 use super::process::{Process, Processes, Usages};
 use super::report::Report;
 use super::server::Server;
-use super::sign::{Authorized, Batch, Jwt};
+use super::sign::{Authorized, Batch, InTurns, Jwt};
 
 /// What came of a run. There may be both: what was measured before it failed is told.
 pub(super) struct Outcome {
@@ -101,7 +103,7 @@ impl Measuring<'_> {
                 // What the agent needs for the first streams, but not for each.
                 self.warmed_up(&held, &Pace { count: 5, duration: None, ..self.options.pace }).await?;
                 held.close();
-                self.held(processes, &held).await
+                self.held(processes, &held, self.options.pace.concurrency).await
             }
         }
     }
@@ -110,20 +112,24 @@ impl Measuring<'_> {
         let Self { options, clock, stop: _, report: _ } = self;
         let site = Site { server, places: &options.places, clock };
         let attest = || self.unless_stopped(site.attested(0));
+        let several = || self.unless_stopped(site.several(options.agents));
         let count = options.pace.count;
         match options.operation {
             Operation::MintJwt => self.paced(processes, &MintJwt::new(server)?, None).await,
             Operation::Batch => {
-                let agent = attest().await?;
-                let batch = self.unless_stopped(Batch::new(&agent, server, options.size, clock)).await?;
-                self.paced(processes, &batch, Some(("SVIDs", options.size))).await?;
+                let agents = several()
+                    .await?
+                    .into_iter()
+                    .map(async |agent| Batch::new(&agent, server, options.size, clock).await);
+                let batches = self.unless_stopped(try_join_all(agents)).await?;
+                self.paced(processes, &InTurns(batches), Some(("SVIDs", options.size))).await?;
                 self.note_limits(options.size);
                 Ok(())
             }
             Operation::Jwt => {
-                let agent = attest().await?;
-                let jwt = self.unless_stopped(Jwt::new(&agent, server, clock)).await?;
-                self.paced(processes, &jwt, None).await?;
+                let agents = several().await?.into_iter().map(async |agent| Jwt::new(&agent, server, clock).await);
+                let tokens = self.unless_stopped(try_join_all(agents)).await?;
+                self.paced(processes, &InTurns(tokens), None).await?;
                 self.note_limits(1);
                 Ok(())
             }
@@ -153,7 +159,17 @@ impl Measuring<'_> {
             Operation::Agents => {
                 few_enough(count)?;
                 let agents = self.unless_stopped(Agents::new(site, count, options.size)).await?;
-                self.held(processes, &agents).await
+                self.held(processes, &agents, options.pace.concurrency).await
+            }
+            Operation::Return => {
+                few_enough(count)?;
+                let agents = self.unless_stopped(Comeback::new(site, count, options.size)).await?;
+                self.unless_stopped(comeback::entered(count)).await?;
+                // The server may be another process by now.
+                let process = Process::find(options.pid, &options.server_socket, Daemon::Server).await?;
+                self.held(self.beside(process)?, &agents, usize::try_from(count)?).await?;
+                self.note(format!("{} calls were put off or not answered, and made again", agents.again()));
+                Ok(())
             }
             Operation::Arrival => self.arrival(server, processes).await,
             _ => self.paced(processes, &Mint::new(server)?, None).await,
@@ -183,22 +199,20 @@ impl Measuring<'_> {
     }
 
     /// Opens what stays open, and waits before it looks at the process: so long, what is needed to open goes away again.
-    async fn held(&self, processes: Processes, work: &impl Work) -> Result<()> {
-        let Pace { duration, .. } = self.options.pace;
+    async fn held(&self, processes: Processes, work: &impl Work, concurrency: usize) -> Result<()> {
+        let pace = self.options.pace;
         let before = processes.usages()?;
         let begin = Instant::now();
-        let mut run = pace::run(work, &Pace { duration: None, ..self.options.pace }, self.stop).await;
+        let mut run = pace::run(work, &Pace { concurrency, duration: None, ..pace }, self.stop).await;
         let opened = begin.elapsed();
         if run.failed.is_empty() && !run.interrupted {
-            let hold = self.clock.sleep(duration.unwrap_or_default());
+            let hold = self.clock.sleep(pace.duration.unwrap_or_default());
             run.interrupted = self.stop.unless_stopped(hold).await.is_none();
         }
         run.elapsed = begin.elapsed();
         let note = format!("all were there after {:.2} s", opened.as_secs_f64());
         self.tell(Told { processes, pace: None, run, before, items: None, held: true })?;
-        if let Some(report) = self.report.borrow_mut().as_mut() {
-            report.notes.push(note);
-        }
+        self.note(note);
         Ok(())
     }
 
@@ -254,9 +268,15 @@ impl Measuring<'_> {
         Ok(())
     }
 
+    fn note(&self, note: String) {
+        if let Some(report) = self.report.borrow_mut().as_mut() {
+            report.notes.push(note);
+        }
+    }
+
     fn note_limits(&self, svids_a_call: u64) {
         if let Some(report) = self.report.borrow_mut().as_mut() {
-            report.note_limits(svids_a_call);
+            report.note_limits(svids_a_call, self.options.agents);
         }
     }
 }

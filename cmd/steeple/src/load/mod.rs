@@ -7,7 +7,7 @@
 //! | [`pace`] | how operations follow each other |
 //! | [`server`], [`attested`], [`follow`] | what a run needs at the server: entries, agents, their streams |
 //! | [`mint`], [`sign`], [`fetch`], [`entries`], [`list`], [`change`], [`attest`] | operations, made at some pace |
-//! | [`hold`], [`arrival`] | those that are different |
+//! | [`hold`], [`comeback`], [`arrival`] | those that are different |
 //! | [`measure`] | a run from its beginning to its report |
 //! | [`advice`] | what went wrong, and what to do |
 //!
@@ -18,6 +18,7 @@ mod arrival;
 mod attest;
 mod attested;
 mod change;
+mod comeback;
 mod entries;
 mod fetch;
 mod follow;

@@ -41,6 +41,8 @@ pub(super) struct Options {
     pub(super) warm_up: u64,
     /// SVIDs or entries a call, entries that an agent may have, agents that take turns.
     pub(super) size: u64,
+    /// Agents that sign in turns.
+    pub(super) agents: u64,
     /// Nodes among which entries are divided.
     pub(super) parents: u64,
     /// How entries are listed.
@@ -69,6 +71,7 @@ pub(super) enum Operation {
     Attest,
     Renew,
     Agents,
+    Return,
     Fetch,
     FetchHeld,
     FetchJwt,
@@ -160,6 +163,7 @@ impl Traits {
         let mut size = Number { value: default, range: default.min(1)..=most };
         let (mut parent, mut keep, mut pause, mut output) =
             (Id(None), false, Length(Duration::from_millis(100)), Output::Text);
+        let mut agents = Number { value: 1, range: 1..=1000 };
         let (mut parents, mut by, mut others) = (Number { value: 1, range: 1..=1_000_000 }, By::Page, Pids(Vec::new()));
 
         let count_help =
@@ -215,7 +219,10 @@ impl Traits {
                     "`Nodes` below which the entries stand, in turns",
                 );
             }
-            Operation::Agents => flags = flags.flag("keep", &mut keep, "Leave the agents there"),
+            Operation::Batch | Operation::Jwt => {
+                flags = flags.flag("agents", &mut agents, "`Agents` that take turns, each from an address of its own");
+            }
+            Operation::Agents | Operation::Return => flags = flags.flag("keep", &mut keep, "Leave the agents there"),
             Operation::List => {
                 flags =
                     flags.flag("by", &mut by, "`What` is asked for: page (one after the other), parent, id, selector");
@@ -257,6 +264,7 @@ impl Traits {
             },
             warm_up: warm_up.value,
             size: size.value,
+            agents: agents.value,
             parents: parents.value,
             by,
             parent: parent.0,
@@ -281,13 +289,13 @@ const CALL: Traits = Traits {
     size: None,
 };
 
-const TABLE: [Traits; 17] = [
+const TABLE: [Traits; 18] = [
     Traits { operation: Operation::Mint, name: "mint", what: "MintX509SVID over the server's socket", ..CALL },
     Traits { operation: Operation::MintJwt, name: "mint-jwt", what: "MintJWTSVID over the server's socket", ..CALL },
     Traits {
         operation: Operation::Batch,
         name: "batch",
-        what: "BatchNewX509SVID over mTLS, as an agent that this attests with a join token",
+        what: "BatchNewX509SVID over mTLS, as agents that this attests with join tokens",
         as_agent: true,
         size: Some(("`SVIDs` a call", 10, 500)),
         ..CALL
@@ -295,7 +303,7 @@ const TABLE: [Traits; 17] = [
     Traits {
         operation: Operation::Jwt,
         name: "jwt",
-        what: "NewJWTSVID over mTLS, as an agent that this attests with a join token",
+        what: "NewJWTSVID over mTLS, as agents that this attests with join tokens",
         as_agent: true,
         ..CALL
     },
@@ -367,6 +375,19 @@ const TABLE: [Traits; 17] = [
         count: Some(("`Agents`", 200)),
         duration: Duration::from_secs(5),
         size: Some(("`Entries` that each may have", 0, 500)),
+        ..CALL
+    },
+    Traits {
+        operation: Operation::Return,
+        name: "return",
+        what: "Attests agents and, at Enter, has all of them come back at once, as after an outage: entries, SVIDs, renewal \
+               (Steeple's servers alone)",
+        as_agent: true,
+        paced: None,
+        concurrency: None,
+        count: Some(("`Agents`", 200)),
+        duration: Duration::from_secs(5),
+        size: Some(("`Entries` that each may have", 3, 500)),
         ..CALL
     },
     Traits {

@@ -133,17 +133,19 @@ impl Report {
 
     /// Says so when a server's limit of 500 SVIDs a second and address is what was measured: such a server delays calls,
     /// and refuses none.
-    pub(super) fn note_limits(&mut self, svids_a_call: u64) {
+    pub(super) fn note_limits(&mut self, svids_a_call: u64, addresses: u64) {
+        let limit = LIMIT * addresses as f64;
         let svids = (self.run.samples.count() * svids_a_call) as f64;
         let seconds = self.run.elapsed.as_secs_f64();
         // The first 500 come at once, if nobody has asked before.
-        let slowest = LIMIT * seconds;
-        let as_limited = svids >= slowest * 0.95 && svids <= (slowest + LIMIT) * 1.05;
+        let slowest = limit * seconds;
+        let as_limited = svids >= slowest * 0.95 && svids <= (slowest + limit) * 1.05;
         let closed = self.pace.is_some_and(|pace| pace.rate.is_none());
         if closed && seconds >= 1.0 && as_limited {
             let rate = svids / seconds;
             self.notes.push(format!(
-                "{rate:.0} SVIDs a second is what a server allows to one address: {}",
+                "{rate:.0} SVIDs a second is what a server allows to {}: {}",
+                if addresses == 1 { "one address".to_owned() } else { format!("{addresses} addresses") },
                 advice::RATE_LIMITS
             ));
         }

@@ -22,11 +22,15 @@ pub(super) struct Batch {
 impl Batch {
     /// Each call asks for `size` SVIDs, one of each entry.
     pub(super) async fn new(agent: &Attested, server: &Server, size: u64, clock: &Clock) -> Result<Self> {
+        Self::of(agent, agent.authorize(server, size, clock).await?)
+    }
+
+    /// Each call asks for one SVID of each of these entries, which the agent has.
+    pub(super) fn of(agent: &Attested, entries: Vec<String>) -> Result<Self> {
         let param = |entry_id| {
             let csr = request(&PrivateKey::generate(KeyType::EcP256)?)?;
             Ok(NewX509svidParams { entry_id, csr })
         };
-        let entries = agent.authorize(server, size, clock).await?;
         let params = entries.into_iter().map(param).collect::<Result<_>>()?;
         Ok(Self { client: SvidClient::new(agent.channel.clone()), params })
     }
@@ -65,6 +69,17 @@ impl Work for Jwt {
     async fn once(&self, number: u64) -> Result<(), Status> {
         let request = NewJwtsvidRequest { entry_id: self.entry.clone(), audience: vec![audience(number)] };
         svid_in(self.client.clone().new_jwtsvid(request).await?.into_inner().svid)
+    }
+}
+
+/// The same by several agents in turns, each from an address of its own: a server's limits are for one address.
+pub(super) struct InTurns<W>(pub(super) Vec<W>);
+
+impl<W: Work> Work for InTurns<W> {
+    async fn once(&self, number: u64) -> Result<(), Status> {
+        let turn = usize::try_from(number).ok().and_then(|number| number.checked_rem(self.0.len()));
+        let next = turn.and_then(|turn| self.0.get(turn)).ok_or_else(|| Status::out_of_range("no agent"))?;
+        next.once(number).await
     }
 }
 

@@ -97,16 +97,19 @@ fn an_open_loop_says_its_rate() {
 
 #[test]
 fn a_run_at_the_speed_of_the_servers_limit_says_how_to_switch_it_off() {
-    let noted = |svids_a_call| {
+    let noted = |svids_a_call, addresses| {
         let mut report = report();
-        report.note_limits(svids_a_call);
+        report.note_limits(svids_a_call, addresses);
         report.notes
     };
     // A thousand or, with those that come at once, fifteen hundred SVIDs in two seconds are what is allowed.
-    assert!(noted(1)[0].contains("signing = false"));
-    assert_eq!(noted(2), Vec::<String>::new());
+    assert!(noted(1, 1)[0].contains("signing = false"));
+    assert_eq!(noted(2, 1), Vec::<String>::new());
+    // Two addresses are allowed twice as many.
+    assert_eq!(noted(1, 2), Vec::<String>::new());
+    assert!(noted(2, 2)[0].contains("to 2 addresses"));
     let mut slow = report();
     slow.run.elapsed = Duration::from_secs(4);
-    slow.note_limits(1);
+    slow.note_limits(1, 1);
     assert_eq!(slow.notes, Vec::<String>::new());
 }
