@@ -45,7 +45,7 @@ fuzz: ## Each parser of foreign bytes for two minutes, with inputs that grow out
 	@.ci/tools fuzz
 	FUZZ_SECONDS=$(FUZZ_SECONDS) .ci/fuzz
 
-soak: fuzz ## All of fuzz, servers at random on one database for 500 rounds, benches with 2000 and 1000 tries, rotation for six minutes, kills in each write, then the whole daemons again and again; ROUNDS=5
+soak: fuzz ## All of fuzz, servers at random on one database for 500 rounds, benches with 2000 and 1000 tries, rotation for six minutes, kills in each write, 2000 agents that come back at once, then the whole daemons again and again; ROUNDS=5
 	@.ci/tools test
 	cargo build $(LOCKED) $(PROGRAMS)
 	STEEPLE_MODEL_ROUNDS=500; export STEEPLE_MODEL_ROUNDS; $(MODEL)
@@ -53,6 +53,7 @@ soak: fuzz ## All of fuzz, servers at random on one database for 500 rounds, ben
 	STEEPLE_TRIES=1000; export STEEPLE_TRIES; $(WHOLE) servers::latency::
 	STEEPLE_ROTATION_SECONDS=360; export STEEPLE_ROTATION_SECONDS; $(WHOLE) rotation::
 	STEEPLE_EVERY_WRITE=1; export STEEPLE_EVERY_WRITE; $(WHOLE) killed::
+	STEEPLE_WHOLE_STORM=1; export STEEPLE_WHOLE_STORM; $(WHOLE) storm::
 	@for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; ($(WHOLE)) || exit 1; done
 
 measure: ## What daemons cost, into docs/performance.md: forty minutes on an idle machine; STEEPLE_PEER_BIN=/opt/spire/bin for SPIRE's figures

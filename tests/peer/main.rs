@@ -12,6 +12,8 @@ mod pair;
 #[cfg(test)]
 mod relay;
 #[cfg(test)]
+mod storm;
+#[cfg(test)]
 mod swap;
 
 #[cfg(test)]

@@ -23,6 +23,7 @@
 //! | `STEEPLE_TRIES` | how often a bench measures |
 //! | `STEEPLE_ROTATION_SECONDS` | how long the case of rotation goes on |
 //! | `STEEPLE_EVERY_WRITE` | kills in the middle of each write to a database |
+//! | `STEEPLE_WHOLE_STORM` | 2,000 agents come back at once, in place of 300 |
 //! | `STEEPLE_MIXED_SECONDS` | how long servers of both kinds write to one database; for `make peer` alone |
 //! | `CI` | `true`: what cannot run on this machine fails |
 //!
@@ -42,6 +43,7 @@ mod http;
 mod inside;
 mod installation;
 mod line;
+mod memory;
 mod opa;
 mod peer;
 mod port;
@@ -52,6 +54,7 @@ mod report;
 mod server;
 mod shared;
 mod shim;
+mod storm;
 mod toxiproxy;
 mod wait;
 mod warden;
@@ -71,6 +74,7 @@ pub use http::http;
 pub use inside::Inside;
 pub use installation::Installation;
 pub use line::Line;
+pub use memory::Memory;
 pub use opa::opa;
 pub use peer::{Peer, begin, connect, echo, serial};
 pub use port::free_port;
@@ -82,6 +86,7 @@ pub use server::Server;
 pub use shared::{Shared, at_mariadb, at_postgres, mysql_url, postgres_url};
 pub use shim::{Kill, Shim, Trap};
 pub use steeple_testkit::report::{say, skipped_on_the_reference};
+pub use storm::{Force, Storm};
 pub use toxiproxy::Toxiproxy;
 pub use wait::{DEADLINE, POLL, passed, until, within};
 pub use wire::Wire;

@@ -59,6 +59,8 @@ mod signals;
 #[cfg(test)]
 mod slice;
 #[cfg(test)]
+mod storm;
+#[cfg(test)]
 mod taint;
 #[cfg(test)]
 mod taken_over;
