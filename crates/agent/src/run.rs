@@ -122,6 +122,7 @@ pub async fn run(
     process: Process,
 ) -> Result<(), PartFailed<RunError>> {
     let not_started = |error| PartFailed { part: "start", cause: Cause::Error(error) };
+    built_ins.cover(&config.plugins, config.join_token.is_some()).map_err(|error| not_started(error.into()))?;
     let (signals, shutdown) = (process.signals.clone(), process.shutdown.clone());
     let opened = open(&config, &process.clock).await.map_err(not_started)?;
     let token = config.join_token.take().map(join_token);

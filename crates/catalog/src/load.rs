@@ -2,6 +2,7 @@
 
 mod loaded;
 mod loading;
+mod missing;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use async_trait::async_trait;
 use steeple_config::plugins::{PluginBlock, PluginData};
 use steeple_spiffe::TrustDomain;
 use steeple_transport::status::code_name;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use crate::in_use::InUse;
 use crate::{
@@ -20,6 +21,8 @@ use crate::{
 pub use loaded::{Loaded, Renewed};
 use loaded::{Told, read_now};
 use loading::Loading;
+pub use missing::Missing;
+use missing::{Known, overrides_join_token};
 
 /// Looks at a plugin's configuration without making it.
 pub type Check = fn(&Configuration) -> Result<(), PluginError>;
@@ -95,14 +98,9 @@ pub enum LoadError {
         /// The name.
         name: String,
     },
-    /// The plugin is known, but not built in yet.
-    #[error("plugin {name:?} of type {kind:?} is not built in yet")]
-    NotBuiltInYet {
-        /// The type.
-        kind: &'static str,
-        /// The name.
-        name: String,
-    },
+    /// There cannot be these plugins yet.
+    #[error("{}", missing::in_words(.0))]
+    Missing(Vec<Missing>),
     /// There are too few or too many of a type.
     #[error("plugin type {kind:?} constraint not satisfied: expected {expected} but got {count}")]
     Count {
@@ -133,9 +131,6 @@ pub enum LoadError {
         /// The key.
         setting: String,
     },
-    /// External plugins are not there yet.
-    #[error("plugin {0:?}: external plugins (plugin_cmd) are not supported yet")]
-    External(String),
     /// What join tokens are checked with is the server's own, and stays it.
     #[error("the built-in join_token node attestor cannot be overridden by an external plugin")]
     JoinTokenOverridden,
@@ -210,7 +205,7 @@ fn load_server(loading: &mut Loading<'_>, built_ins: &ServerBuiltIns) -> Result<
     Ok((key_manager::KeyManager::of_server(&name, plugin), node_attestors, upstream_authorities.pop()))
 }
 
-/// All that is wrong with a server's plugins. Those that can be made on their own host alone are asked about their keys; the
+/// All that is wrong with a server's plugins; if there cannot be some yet, these alone. Those that can be made on their own host alone are asked about their keys; the
 /// others are made, and dropped again.
 pub fn check_server(
     blocks: &[PluginBlock],
@@ -222,6 +217,9 @@ pub fn check_server(
         Ok(blocks) => (blocks, Daemon { trust_domain, host }),
         Err(error) => return vec![error],
     };
+    if let Err(missing) = built_ins.cover(blocks.enabled.iter().copied()) {
+        return vec![missing];
+    }
     let mut wrong = blocks.check(key_manager::TYPE, built_ins.key_managers, daemon);
     wrong.extend(one(key_manager::TYPE, blocks.of(key_manager::TYPE).count()).err());
     wrong.extend(blocks.join_token_is_built_in().err());
@@ -300,9 +298,10 @@ fn load_agent(
 /// See [`LoadError`].
 pub fn check_agent(blocks: &[PluginBlock], built_ins: &AgentBuiltIns, has_join_token: bool) -> Result<(), LoadError> {
     let blocks = Blocks::new(blocks, OF_AN_AGENT)?;
+    built_ins.cover(blocks.enabled.iter().copied(), has_join_token)?;
     one(key_manager::TYPE, blocks.find(key_manager::TYPE, built_ins.key_managers)?.len())?;
     match blocks.find(node_attestor::TYPE, built_ins.node_attestors) {
-        Err(LoadError::NotBuiltInYet { .. } | LoadError::External(_)) if has_join_token => {}
+        Err(LoadError::Missing(_)) if has_join_token => {}
         named => drop(named?),
     }
     one(node_attestor::TYPE, blocks.of(node_attestor::TYPE).count())?;
@@ -313,7 +312,7 @@ pub fn check_agent(blocks: &[PluginBlock], built_ins: &AgentBuiltIns, has_join_t
 }
 
 /// The types of a server's plugins, and names that the reference has of each.
-const OF_A_SERVER: &[(&str, &[&str])] = &[
+const OF_A_SERVER: Known = &[
     ("DataStore", &["sql"]),
     (key_manager::TYPE, &["aws_kms", "azure_key_vault", "gcp_kms", "hashicorp_vault"]),
     (node_attestor::TYPE, NODE_ATTESTORS),
@@ -336,7 +335,7 @@ const UNCONFIGURED_OF_A_SERVER: &[(&str, &str)] = &[(key_manager::TYPE, "memory"
 const UNCONFIGURED_OF_AN_AGENT: &[(&str, &str)] = &[(key_manager::TYPE, "memory"), (node_attestor::TYPE, JOIN_TOKEN)];
 
 /// The types of an agent's plugins, and names that the reference has of each.
-const OF_AN_AGENT: &[(&str, &[&str])] = &[
+const OF_AN_AGENT: Known = &[
     (key_manager::TYPE, &[]),
     (node_attestor::TYPE, NODE_ATTESTORS),
     (workload_attestor::TYPE, &["docker", "k8s", "slurm", "systemd"]),
@@ -366,8 +365,7 @@ trait Absent: Send + Sync {}
 /// The enabled blocks of a daemon.
 struct Blocks<'a> {
     enabled: Vec<&'a PluginBlock>,
-    /// Types, and names that the reference has.
-    known: &'static [(&'static str, &'static [&'static str])],
+    known: Known,
 }
 
 /// For whom plugins are made.
@@ -385,10 +383,7 @@ impl Daemon<'_> {
 }
 
 impl<'a> Blocks<'a> {
-    fn new(
-        blocks: &'a [PluginBlock],
-        known: &'static [(&'static str, &'static [&'static str])],
-    ) -> Result<Self, LoadError> {
+    fn new(blocks: &'a [PluginBlock], known: Known) -> Result<Self, LoadError> {
         if let Some(block) = blocks.iter().find(|block| known.iter().all(|(kind, _)| *kind != block.kind)) {
             return Err(LoadError::UnsupportedType(block.kind.clone()));
         }
@@ -439,7 +434,7 @@ impl<'a> Blocks<'a> {
     }
 
     fn join_token_is_built_in(&self) -> Result<(), LoadError> {
-        let overridden = self.of(node_attestor::TYPE).any(|block| block.cmd.is_some() && block.name == JOIN_TOKEN);
+        let overridden = self.enabled.iter().any(|block| overrides_join_token(block));
         if overridden { Err(LoadError::JoinTokenOverridden) } else { Ok(()) }
     }
 
@@ -475,21 +470,11 @@ impl<'a> Blocks<'a> {
         built_ins: &'static [BuiltIn<T>],
         block: &PluginBlock,
     ) -> Result<&'static BuiltIn<T>, LoadError> {
-        if block.cmd.is_some() {
-            return Err(LoadError::External(block.name.clone()));
-        }
         let found = built_ins.iter().find(|built_in| built_in.name == block.name);
-        found.ok_or_else(|| self.unknown(kind, &block.name))
-    }
-
-    fn unknown(&self, kind: &'static str, name: &str) -> LoadError {
-        let name = name.to_owned();
-        let known = self.known.iter().any(|(known, names)| *known == kind && names.contains(&name.as_str()));
-        if known {
-            warn!(target: "catalog", plugin_name = name, plugin_type = kind, "Plugin is not built in yet");
-            return LoadError::NotBuiltInYet { kind, name };
+        match Missing::of(block, self.known, |_, _| found.is_some()) {
+            Some(missing) => Err(LoadError::Missing(vec![missing])),
+            None => found.ok_or_else(|| LoadError::NoBuiltIn { kind, name: block.name.clone() }),
         }
-        LoadError::NoBuiltIn { kind, name }
     }
 }
 

@@ -307,21 +307,50 @@ fn plugins_of_the_reference_that_are_not_built_in_yet_are_told_apart_from_unknow
         ("CredentialComposer", "uniqueid"),
     ] {
         let error = server(&format!("{MEMORY}\n{kind} \"{name}\" {{}}")).unwrap_err();
-        assert_eq!(error.to_string(), format!("plugin {name:?} of type {kind:?} is not built in yet"));
+        assert_eq!(error.to_string(), format!("these plugins are not built in yet: {kind} {name:?}"));
     }
     let error = agent(&OF_AN_AGENT.replace("\"unix\"", "\"k8s\"")).err().unwrap();
-    assert_eq!(error.to_string(), r#"plugin "k8s" of type "WorkloadAttestor" is not built in yet"#);
+    assert_eq!(error.to_string(), r#"these plugins are not built in yet: WorkloadAttestor "k8s""#);
     let store = format!("{OF_AN_AGENT}\nSVIDStore \"aws_secretsmanager\" {{}}");
-    assert_eq!(refusal(agent(&store)), r#"plugin "aws_secretsmanager" of type "SVIDStore" is not built in yet"#);
+    assert_eq!(refusal(agent(&store)), r#"these plugins are not built in yet: SVIDStore "aws_secretsmanager""#);
+}
+
+#[test]
+fn all_plugins_that_there_cannot_be_yet_are_told_at_once() {
+    let several = r#"
+        NodeAttestor "k8s_psat" {}
+        NodeAttestor "join_token" {}
+        NodeAttestor "aws_iid" { enabled = false }
+        NodeAttestor "nobodys" {}
+        CredentialComposer "cel" { plugin_cmd = "/opt/cel" }
+        Notifier "k8sbundle" {}
+    "#;
+    let told = r#"these plugins are not built in yet: NodeAttestor "k8s_psat", Notifier "k8sbundle"; external plugins (plugin_cmd) are not supported yet: CredentialComposer "cel""#;
+    let blocks = blocks(&format!("{MEMORY}\n{several}"));
+    assert_eq!(refusal(SERVER.cover(&blocks)), told);
+    let wrong = load::check_server(&blocks, &SERVER, &trust_domain(), &host());
+    assert_eq!(wrong.iter().map(ToString::to_string).collect::<Vec<_>>(), [told]);
+}
+
+#[test]
+fn a_join_token_stands_in_for_a_node_attestor_that_there_cannot_be_yet_and_for_nothing_else() {
+    let text = OF_AN_AGENT.replace("\"join_token\"", "\"k8s_psat\"").replace("\"unix\"", "\"k8s\"");
+    let blocks = blocks(&text);
+    let both = r#"these plugins are not built in yet: NodeAttestor "k8s_psat", WorkloadAttestor "k8s""#;
+    let one = r#"these plugins are not built in yet: WorkloadAttestor "k8s""#;
+    for (has_join_token, told) in [(false, both), (true, one)] {
+        assert_eq!(refusal(AGENT.cover(&blocks, has_join_token)), told);
+        assert_eq!(refusal(load::check_agent(&blocks, &AGENT, has_join_token)), told);
+    }
 }
 
 #[test]
 fn external_plugins_are_refused_until_they_can_be_started() {
     let external = r#"KeyManager "hsm" { plugin_cmd = "/opt/hsm" }"#;
-    assert_eq!(refusal(server(external)), r#"plugin "hsm": external plugins (plugin_cmd) are not supported yet"#);
+    assert_eq!(refusal(server(external)), r#"external plugins (plugin_cmd) are not supported yet: KeyManager "hsm""#);
     // Also where nothing of the type is built in.
     let external = format!("{MEMORY}\nNotifier \"mine\" {{ plugin_cmd = \"/opt/mine\" }}");
-    assert_eq!(refusal(server(&external)), r#"plugin "mine": external plugins (plugin_cmd) are not supported yet"#);
+    assert_eq!(refusal(server(&external)), r#"external plugins (plugin_cmd) are not supported yet: Notifier "mine""#);
 }
 
 #[test]

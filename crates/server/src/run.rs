@@ -122,6 +122,8 @@ impl Process {
 /// See [`RunError`].
 pub async fn run(config: Config, built_ins: &ServerBuiltIns, process: Process) -> Result<(), PartFailed<RunError>> {
     let not_started = |error| PartFailed { part: "start", cause: Cause::Error(error) };
+    // Before a database is migrated: whoever runs it today must be able to go on.
+    built_ins.cover(&config.plugins).map_err(|error| not_started(error.into()))?;
     let opened = open(&config, &process.log, &process.clock).await.map_err(not_started)?;
     let (store, inventory) = (opened.store.clone(), opened.inventory.clone());
     let ended = with_plugins(config, built_ins, opened, process).await;

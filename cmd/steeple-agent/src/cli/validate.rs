@@ -11,7 +11,7 @@ use steeple_plugins::AGENT;
 use super::config::{ConfigFlags, prepare};
 
 /// Says whether an agent would start with a configuration, as far as that can be said without starting it. The reference
-/// does not look at plugins: under its name neither do we.
+/// does not look at plugins: under its name only those are told that it would have, and this agent does not.
 pub(crate) fn run(program: &Program, args: &[String]) -> ExitCode {
     let flags = match ConfigFlags::parse("validate", args) {
         Ok(flags) => flags,
@@ -33,8 +33,11 @@ pub(crate) fn run(program: &Program, args: &[String]) -> ExitCode {
 fn check(program: &Program, flags: ConfigFlags) -> anyhow::Result<()> {
     let (config, _log) = prepare(program, flags)?;
     log_warnings(&config.warnings);
-    if !program.is_the_reference() {
-        load::check_agent(&config.plugins, &AGENT, config.join_token.is_some())?;
+    let has_join_token = config.join_token.is_some();
+    if program.is_the_reference() {
+        AGENT.cover(&config.plugins, has_join_token)?;
+    } else {
+        load::check_agent(&config.plugins, &AGENT, has_join_token)?;
     }
     Ok(())
 }

@@ -109,8 +109,7 @@ fn not_loaded(error: &LoadError) -> Result<Note, String> {
     match error {
         LoadError::NoBuiltIn { .. }
         | LoadError::UnsupportedType(_)
-        | LoadError::NotBuiltInYet { .. }
-        | LoadError::External(_)
+        | LoadError::Missing(_)
         | LoadError::JoinTokenOverridden => Err(error.to_string()),
         LoadError::Count { kind, expected, count } => Ok(Note {
             of: (*kind).to_owned(),

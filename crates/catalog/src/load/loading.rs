@@ -79,7 +79,7 @@ impl<'a> Loading<'a> {
         block: &PluginBlock,
     ) -> Result<String, LoadError> {
         match self.blocks.make(node_attestor::TYPE, built_ins, block, self.daemon) {
-            Ok(_) | Err(LoadError::NotBuiltInYet { .. } | LoadError::External(_)) => {
+            Ok(_) | Err(LoadError::Missing(_)) => {
                 self.is_there(node_attestor::TYPE, JOIN_TOKEN, Told::default(), None);
                 Ok(JOIN_TOKEN.to_owned())
             }
