@@ -25,6 +25,8 @@ mod harness;
 #[cfg(test)]
 mod health;
 #[cfg(test)]
+mod helm;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod inventory;

@@ -156,9 +156,9 @@ fn no_handshake_fails_while_an_upstream_authority_is_given_up() -> Result<()> {
     })
 }
 
-/// Files of an authority above a server.
-struct Above {
-    dir: std::path::PathBuf,
+/// Files of an authority above a server: `above.pem` and `above.key`.
+pub(crate) struct Above {
+    pub(crate) dir: std::path::PathBuf,
 }
 
 impl Above {
@@ -169,7 +169,7 @@ impl Above {
     }
 
     /// Makes another authority. Returns its subject key ID.
-    fn put(&self) -> Result<String> {
+    pub(crate) fn put(&self) -> Result<String> {
         let signer = LocalSigner(Arc::new(PrivateKey::generate(KeyType::EcP256)?));
         let subject = Subject { common_name: "above".to_owned(), ..Subject::default() };
         let (now, hour) = (Clock::system().now(), Duration::from_secs(3600));
