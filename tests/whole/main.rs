@@ -33,6 +33,8 @@ mod inventory;
 #[cfg(test)]
 mod key_exchange;
 #[cfg(test)]
+mod keys;
+#[cfg(test)]
 mod killed;
 #[cfg(test)]
 mod load;

@@ -22,6 +22,8 @@ pub(super) struct File {
 pub(super) struct Sds {
     pub(super) default_all_bundles_name: String,
     pub(super) default_bundle_name: String,
+    pub(super) default_svid_name: String,
+    pub(super) disable_spiffe_cert_validation: bool,
 }
 
 impl Sds {
@@ -30,7 +32,7 @@ impl Sds {
         fn or<'a>(name: &'a str, default: &'a str) -> &'a str {
             if name.is_empty() { default } else { name }
         }
-        let Self { default_all_bundles_name, default_bundle_name } = self;
+        let Self { default_all_bundles_name, default_bundle_name, .. } = self;
         or(default_bundle_name, "ROOTCA") == or(default_all_bundles_name, "ALL")
     }
 }

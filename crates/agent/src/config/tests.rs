@@ -201,3 +201,32 @@ fn flags_stand_above_the_file() {
     let config = Config::parse(&format!("agent {{\n{LEAST}\n}}\nplugins {{}}"), "agent.conf", flags).unwrap();
     assert_eq!(config.join_token.as_ref().map(|token| token.as_str()), Some("abc"));
 }
+
+#[test]
+fn keys_for_windows_are_refused_by_the_agent() {
+    for (key, place) in [("named_pipe_name", "socket_path"), ("admin_named_pipe_name", "admin_socket_path")] {
+        let keys = format!("{LEAST}insecure_bootstrap = true\nexperimental {{ {key} = \"a\" }}");
+        let told =
+            format!("invalid configuration: {key} is not supported in this platform; please use {place} instead");
+        assert_eq!(refusal(&keys), told);
+    }
+}
+
+#[test]
+fn what_the_file_says_is_what_the_agent_has() {
+    let keys = r#"
+        insecure_bootstrap = true
+        allowed_foreign_jwt_claims = ["role"]
+        availability_target = "30h"
+        experimental {
+            jwt_svid_cache_hit_timeout = "7s"
+            sync_interval = "11s"
+            use_sync_authorized_entries = false
+        }
+    "#;
+    let config = parse(&format!("{LEAST}{keys}")).unwrap();
+    assert_eq!(config.allowed_foreign_jwt_claims, ["role"]);
+    assert_eq!(config.availability_target, Some(Duration::from_secs(30 * 60 * 60)));
+    assert_eq!((config.jwt_hit_timeout, config.sync_interval), (Duration::from_secs(7), Duration::from_secs(11)));
+    assert!(!config.sync_by_stream);
+}

@@ -54,7 +54,8 @@ mod tests {
         for (own, all, is_told) in
             [("", "", false), ("x", "x", true), ("ALL", "", true), ("", "ROOTCA", true), ("ALL", "ROOTCA", false)]
         {
-            let sds = Some(Sds { default_bundle_name: own.into(), default_all_bundles_name: all.into() });
+            let (default_bundle_name, default_all_bundles_name) = (own.into(), all.into());
+            let sds = Some(Sds { default_bundle_name, default_all_bundles_name, ..Sds::default() });
             let told = of(&Agent { sds, ..Agent::default() });
             assert_eq!(told == [SAME_NAMES.into()], is_told, "{own:?} {all:?}");
         }

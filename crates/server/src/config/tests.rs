@@ -206,3 +206,10 @@ fn the_datastore_is_one_sql_block() {
         other => panic!("{other}"),
     }
 }
+
+#[test]
+fn keys_for_windows_are_refused_by_the_server() {
+    let told =
+        "invalid configuration: named_pipe_name is not supported in this platform; please use socket_path instead";
+    assert_eq!(refusal(&format!("{LEAST}experimental {{ named_pipe_name = \"a\" }}")), told);
+}

@@ -1,6 +1,9 @@
 //! The papers say what is there: configurations, plugin pages, conformance, faults, links, targets. Needs no daemon.
 
-use std::collections::BTreeSet;
+#[cfg(test)]
+mod configuration;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -503,27 +506,35 @@ fn shown_keys(text: &str) -> Vec<(usize, String)> {
     shown
 }
 
-/// The keys that the structs of a source text read out of a configuration.
-fn keys_of(source: &str) -> BTreeSet<String> {
-    let (mut keys, mut derives, mut inside, mut renamed) = (BTreeSet::new(), false, false, None);
+/// The structs of a source text that are read out of a configuration: keys and types of their fields.
+type Structs = BTreeMap<String, Vec<(String, String)>>;
+
+fn structs_of(source: &str) -> Structs {
+    let (mut structs, mut derives, mut inside, mut renamed) = (Structs::new(), false, None, None);
     for line in source.lines() {
         let line = line.trim();
         if line.starts_with("#[derive(") {
             derives = line.contains("Deserialize");
-        } else if line.contains("struct ") && line.ends_with('{') {
-            inside = derives;
+        } else if let Some((_, rest)) = line.split_once("struct ").filter(|_| line.ends_with(['{', '}'])) {
+            let name: String = rest.chars().take_while(|c| c.is_alphanumeric()).collect();
+            inside = derives.then(|| structs.entry(name).or_default()).filter(|_| line.ends_with('{'));
         } else if line == "}" {
-            inside = false;
+            inside = None;
         } else if let Some(name) = line.strip_prefix("#[serde(rename = \"").and_then(|rest| rest.split('"').next()) {
             renamed = Some(name.to_owned());
-        } else if inside && !line.starts_with(['/', '#']) {
+        } else if let Some(fields) = inside.as_mut().filter(|_| !line.starts_with(['/', '#'])) {
             let field = line.trim_start_matches("pub(super) ").trim_start_matches("pub ");
-            if let Some((name, _)) = field.split_once(": ") {
-                keys.insert(renamed.take().unwrap_or_else(|| name.to_owned()));
+            if let Some((name, kind)) = field.split_once(": ") {
+                fields.push((renamed.take().unwrap_or_else(|| name.to_owned()), kind.to_owned()));
             }
         }
     }
-    keys
+    structs
+}
+
+/// The keys of all of them.
+fn keys_of(source: &str) -> BTreeSet<String> {
+    structs_of(source).into_values().flatten().map(|(key, _)| key).collect()
 }
 
 fn not_named<'a>(keys: &'a BTreeSet<String>, text: &str) -> Vec<&'a str> {
