@@ -18,6 +18,10 @@ fn main() -> Result<()> {
         packaged = rest;
         compile(&root, &own, name)?;
     }
+    // What is sent and never described needs no descriptors in the daemons.
+    let (sent, packaged): (Vec<_>, Vec<_>) =
+        packaged.into_iter().partition(|file| file.starts_with(root.join("opentelemetry")));
+    compile(&root, &sent, "opentelemetry")?;
     compile(&root, &packaged, "packaged")
 }
 

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 struct Configuration {
     path: &'static str,
     /// Where its structs are written.
-    sources: [&'static str; 3],
+    sources: [&'static str; 4],
     /// The daemon's own reader; an error as people see it.
     parse: fn(&str) -> Result<Vec<String>, String>,
 }
@@ -25,6 +25,7 @@ const CONFIGURATIONS: [Configuration; 2] = [
             "crates/server/src/config/file.rs",
             "crates/config/src/sections.rs",
             "crates/config/src/telemetry.rs",
+            "crates/config/src/otlp.rs",
         ],
         parse: |text| {
             use steeple_server::config::{Config, Flags};
@@ -34,7 +35,12 @@ const CONFIGURATIONS: [Configuration; 2] = [
     },
     Configuration {
         path: "conf/agent/agent_full.conf",
-        sources: ["crates/agent/src/config/file.rs", "crates/config/src/sections.rs", "crates/config/src/telemetry.rs"],
+        sources: [
+            "crates/agent/src/config/file.rs",
+            "crates/config/src/sections.rs",
+            "crates/config/src/telemetry.rs",
+            "crates/config/src/otlp.rs",
+        ],
         parse: |text| {
             use steeple_agent::config::{Config, Flags};
             let config = Config::parse(text, "agent_full.conf", Flags::default());

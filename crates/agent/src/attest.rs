@@ -19,11 +19,11 @@ use steeple_runtime::Clock;
 use steeple_runtime::metrics::{Coded, measure, measure_of};
 use steeple_spiffe::X509Error;
 use steeple_spiffe::x509::Certificate;
+use steeple_transport::dial::Traced;
 use steeple_transport::status::{code_name, describe};
 use steeple_transport::tls::{TlsError, is_unknown_authority};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 use tracing::{debug, info, warn};
 
@@ -265,7 +265,7 @@ impl Attestation {
     }
 
     /// Believes the server's bundle from here on, also after a restart.
-    async fn take_bundle(&self, storage: &mut Storage, channel: Channel) -> Result<(), AttestError> {
+    async fn take_bundle(&self, storage: &mut Storage, channel: Traced) -> Result<(), AttestError> {
         let bundle = BundleClient::new(channel).get_bundle(GetBundleRequest { output_mask: None }).await;
         let bundle = bundle
             .map_err(|status| AttestError::Server { what: "failed to get updated bundle", status: Box::new(status) })?;
@@ -364,7 +364,7 @@ pub(crate) fn authorities_of(bundle: &types::Bundle) -> Result<Vec<Certificate>,
 
 /// The server, as the node attestor talks to it: the stream is opened with its first message.
 struct ServerStream {
-    client: AgentClient<Channel>,
+    client: AgentClient<Traced>,
     kind: String,
     csr: Vec<u8>,
     requests: Option<mpsc::Sender<AttestAgentRequest>>,
@@ -379,7 +379,7 @@ enum Refusal {
 }
 
 impl ServerStream {
-    fn open(client: AgentClient<Channel>, kind: &str, csr: Vec<u8>) -> Self {
+    fn open(client: AgentClient<Traced>, kind: &str, csr: Vec<u8>) -> Self {
         Self { client, kind: kind.to_owned(), csr, requests: None, answers: None, result: None, refused: None }
     }
 

@@ -16,10 +16,12 @@ use steeple_runtime::metrics::{Measured, Telemetry, TelemetryError};
 use steeple_runtime::os::reason;
 use steeple_runtime::signals::Signals;
 use steeple_runtime::tasks::{Cause, PartFailed, Parts as Tasks};
+use steeple_runtime::trace::Tracer;
 use steeple_runtime::{Clock, Shutdown, jitter};
 use steeple_spiffe::TrustDomain;
 use steeple_transport::dial::{self, Proxy, Servers};
 use steeple_transport::listen::refuse_used;
+use steeple_transport::otlp::{Export, OtlpError, Sender};
 use steeple_transport::scrape::{self, Authorities, ScrapeError, Spiffe};
 use steeple_transport::tls::KeyExchange;
 use tokio::sync::{Mutex, oneshot};
@@ -67,6 +69,9 @@ pub enum RunError {
     /// Measurements cannot be scraped as the file says.
     #[error(transparent)]
     Scrape(#[from] ScrapeError),
+    /// Traces and measurements cannot be sent as the file says.
+    #[error(transparent)]
+    Otlp(#[from] OtlpError),
     /// A plugin was not loaded.
     #[error(transparent)]
     Plugins(#[from] LoadError),
@@ -124,7 +129,7 @@ pub async fn run(
     let not_started = |error| PartFailed { part: "start", cause: Cause::Error(error) };
     built_ins.cover(&config.plugins, config.join_token.is_some()).map_err(|error| not_started(error.into()))?;
     let (signals, shutdown) = (process.signals.clone(), process.shutdown.clone());
-    let opened = open(&config, &process.clock).await.map_err(not_started)?;
+    let (opened, export) = open(&config, &process.clock).await.map_err(not_started)?;
     let token = config.join_token.take().map(join_token);
     let host = Host::new(process.clock.clone());
     let plugins = steeple_catalog::load::agent(&config.plugins, built_ins, token, &config.trust_domain, &host);
@@ -142,7 +147,15 @@ pub async fn run(
         }
     };
     loaded.close();
+    export.close().await;
     ended
+}
+
+/// What an agent has of its host.
+struct Opened {
+    storage: Storage,
+    telemetry: Telemetry,
+    tracer: Option<Tracer>,
 }
 
 struct Started {
@@ -166,7 +179,7 @@ impl Started {
 }
 
 /// Prepares the host, and reads what was kept.
-async fn open(config: &Config, clock: &Clock) -> Result<(Storage, Telemetry), RunError> {
+async fn open(config: &Config, clock: &Clock) -> Result<(Opened, Export), RunError> {
     if config.key_exchange == KeyExchange::RequirePostQuantum {
         debug!("{REQUIRE_PQ_KEM}");
     }
@@ -188,20 +201,28 @@ async fn open(config: &Config, clock: &Clock) -> Result<(Storage, Telemetry), Ru
         warn!("Current umask 0{old:03o} is too permissive; setting umask 0{new:03o}");
     }
     info!(data_dir = %config.data_dir.display(), version = steeple_runtime::COMPATIBLE, "Starting agent");
-    let measured = Measured { service: "spire_agent", trust_domain: config.trust_domain.name() };
+    let trust_domain = config.trust_domain.name();
+    let is_pushed = config.otlp.as_ref().is_some_and(|otlp| otlp.interval.is_some());
+    let measured = Measured { service: "spire_agent", trust_domain, is_pushed };
     let telemetry = Telemetry::start(&config.telemetry, measured, clock).await?;
+    let export = match &config.otlp {
+        Some(otlp) => {
+            Export::start(otlp, Sender { program: "steeple-agent", trust_domain }, &telemetry, clock.clone())?
+        }
+        None => Export::none(clock.clone()),
+    };
     // Before anything is written: a second agent would renew with the keys of the one that runs.
     refuse_used(&config.socket_path).await.map_err(EndpointError::Listen)?;
     create(config.data_dir.clone())?;
     let storage = Storage::open(&config.data_dir)?;
     storage.measure();
-    Ok((storage, telemetry))
+    Ok((Opened { storage, telemetry, tracer: export.tracer.clone() }, export))
 }
 
 async fn start(
     config: Config,
     plugins: AgentPlugins,
-    (mut storage, telemetry): (Storage, Telemetry),
+    Opened { mut storage, telemetry, tracer }: Opened,
     process: Process,
 ) -> Result<Started, RunError> {
     let Process { log, clock, signals, shutdown } = process;
@@ -278,6 +299,7 @@ async fn start(
         by_stream: config.sync_by_stream,
         rebootstrap,
         jwt_svids: Arc::clone(&jwt_svids),
+        tracer: tracer.clone(),
     };
     let sync = Sync::new(upstream.clone(), store, Arc::clone(&storage), clock.clone(), options, attestation(), ready);
     let keys = plugins.key_manager.clone();
@@ -300,6 +322,7 @@ async fn start(
         jwt_svids,
         cache,
         clock,
+        tracer,
         options: api::Options {
             disabled: config.disable_workload_api,
             allow_unauthenticated_verifiers: config.allow_unauthenticated_verifiers,

@@ -9,13 +9,12 @@ use steeple_runtime::clock::unix_seconds;
 use steeple_runtime::metrics::gauge;
 use steeple_spiffe::x509::{Certificate, hex};
 use steeple_spiffe::{SpiffeId, TrustDomain};
-use steeple_transport::dial::{self, Proxy, Servers};
+use steeple_transport::dial::{self, Proxy, Servers, Traced};
 use steeple_transport::status::retry_delay;
 use steeple_transport::tls::{
     Credential, CredentialWatch, Expect, KeyExchange, TlsError, client_config_with, credential_with_signer,
 };
 use tokio::sync::watch;
-use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tracing::debug;
 
@@ -66,7 +65,7 @@ struct Inner {
     authorities: watch::Sender<Arc<[Certificate]>>,
     tainted: watch::Sender<Arc<[Certificate]>>,
     /// The live connection; a draining one lives on in the calls that use it.
-    channel: Mutex<Option<Channel>>,
+    channel: Mutex<Option<Traced>>,
 }
 
 impl Upstream {
@@ -181,7 +180,7 @@ impl Upstream {
     ///
     /// # Errors
     /// When TLS cannot be configured.
-    pub(crate) fn channel(&self) -> Result<Channel, TlsError> {
+    pub(crate) fn channel(&self) -> Result<Traced, TlsError> {
         let mut channel = self.0.channel.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(channel) = &*channel {
             return Ok(channel.clone());
@@ -196,7 +195,7 @@ impl Upstream {
     ///
     /// # Errors
     /// When TLS cannot be configured.
-    pub(crate) fn anonymous_channel(&self, insecure: bool) -> Result<Channel, TlsError> {
+    pub(crate) fn anonymous_channel(&self, insecure: bool) -> Result<Traced, TlsError> {
         let expect =
             if insecure { Expect::DangerouslyUnverified { id: self.server_id() } } else { self.expect_verified() };
         self.dial(false, expect)
@@ -215,7 +214,7 @@ impl Upstream {
     ///
     /// # Errors
     /// As [`Upstream::call`].
-    pub(crate) async fn call_again<T, F>(&self, limit: Duration, call: impl Fn(Channel) -> F) -> Result<T, Status>
+    pub(crate) async fn call_again<T, F>(&self, limit: Duration, call: impl Fn(Traced) -> F) -> Result<T, Status>
     where
         F: Future<Output = Result<T, Status>>,
     {
@@ -247,10 +246,11 @@ impl Upstream {
         answer.inspect_err(|status| self.after(status))
     }
 
-    fn dial(&self, with_identity: bool, expect: Expect) -> Result<Channel, TlsError> {
+    fn dial(&self, with_identity: bool, expect: Expect) -> Result<Traced, TlsError> {
         let credential = with_identity.then(|| self.0.credential.subscribe());
         let tls = client_config_with(self.0.key_exchange, credential, expect, self.0.clock.clone())?;
-        Ok(dial::servers(self.0.servers.clone(), Arc::new(tls), self.0.proxy.clone(), self.0.clock.clone()))
+        let channel = dial::servers(self.0.servers.clone(), Arc::new(tls), self.0.proxy.clone(), self.0.clock.clone());
+        Ok(channel.into())
     }
 
     fn expect_verified(&self) -> Expect {

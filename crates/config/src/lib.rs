@@ -10,7 +10,7 @@
 //! | from HCL or JSON text to a tree with places, and back to text | [`hcl`] |
 //! | from the tree to structs, and the keys that have no field | [`decode`] |
 //! | the `plugins` section, whose inside only the plugins know | [`plugins`] |
-//! | sections that both daemons have | [`sections`], [`telemetry`] |
+//! | sections that both daemons have | [`sections`], [`telemetry`], [`otlp`] |
 //! | durations in files and flags | [`duration`] |
 //! | Go's integer literals, its quotes around texts, and its URLs | [`integer`], [`quote`], [`url`] |
 //!
@@ -27,6 +27,7 @@ pub mod env;
 pub mod flags;
 pub mod hcl;
 pub mod integer;
+pub mod otlp;
 pub mod plugins;
 pub mod quote;
 pub mod sections;

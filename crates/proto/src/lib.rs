@@ -4,6 +4,7 @@
 #![allow(missing_docs, clippy::all, unreachable_pub, reason = "generated code")]
 
 include!(concat!(env!("OUT_DIR"), "/packaged/mod.rs"));
+include!(concat!(env!("OUT_DIR"), "/opentelemetry/mod.rs"));
 
 /// The SPIFFE Workload API, which has no package.
 pub mod workload {

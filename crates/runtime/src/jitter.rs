@@ -20,12 +20,16 @@ pub fn below(end: usize) -> usize {
 }
 
 /// From 0 to 1, evenly. Not for secrets.
-fn fraction() -> f64 {
+pub(crate) fn fraction() -> f64 {
+    (random() >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+/// Any number, evenly. Not for secrets.
+pub(crate) fn random() -> u64 {
     use std::collections::hash_map::RandomState;
     use std::hash::{BuildHasher, Hasher};
     // Each hasher of the standard library has keys of its own.
-    let random = RandomState::new().build_hasher().finish();
-    (random >> 11) as f64 / (1_u64 << 53) as f64
+    RandomState::new().build_hasher().finish()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::Stream;
 use steeple_catalog::ServerNodeAttestor;
 use steeple_runtime::logging::Log;
+use steeple_runtime::trace::Tracer;
 use steeple_runtime::{Clock, Shutdown};
 use steeple_spiffe::x509::Certificate;
 use steeple_spiffe::{SpiffeId, TrustDomain};
@@ -68,6 +69,8 @@ pub(crate) struct Listen {
     pub told_of_store: api::store::Told,
     /// What reads the configuration again.
     pub reload: Reload,
+    /// What begins traces, where they are wanted.
+    pub tracer: Option<Tracer>,
 }
 
 /// Why the server cannot listen, or stopped.
@@ -98,6 +101,7 @@ pub(crate) struct Endpoints {
     agent_id_as_selector: bool,
     told_of_store: api::store::Told,
     reload: Reload,
+    tracer: Option<Tracer>,
 }
 
 impl Endpoints {
@@ -117,6 +121,7 @@ impl Endpoints {
             proxies,
             told_of_store,
             reload,
+            tracer,
         } = listen;
         let clock = parts.clock.clone();
         let (store, index, freshness) = (parts.store.clone(), Arc::clone(&parts.index), parts.freshness.clone());
@@ -155,6 +160,7 @@ impl Endpoints {
             agent_id_as_selector,
             told_of_store,
             reload,
+            tracer,
         })
     }
 
@@ -176,6 +182,7 @@ impl Endpoints {
             agent_id_as_selector,
             told_of_store,
             reload,
+            tracer,
         } = self;
         debug!(target: "endpoints", "Initializing API endpoints");
         info!(target: "endpoints", address = %network.address(), network = "tcp", "Starting Server APIs");
@@ -183,7 +190,7 @@ impl Endpoints {
         let clock = parts.clock.clone();
         let layers = |services: &[_], bounds| {
             let (policy, limits) = (Arc::clone(&policy) as _, settings.limits.subscribe());
-            Layers::new(Methods::new(services), policy, limits, audit.clone(), bounds)
+            Layers::new(Methods::new(services), policy, limits, audit.clone(), bounds).traced(tracer.clone())
         };
         // Whoever may open the admin socket may do everything.
         let (bounded, unbounded) = (Bounds::new(CALLS, CALLS_OF_ONE, BYTES), Bounds::none());

@@ -14,9 +14,11 @@ use steeple_runtime::metrics::{Measured, Telemetry, TelemetryError, measure};
 use steeple_runtime::os::reason;
 use steeple_runtime::signals::Signals;
 use steeple_runtime::tasks::{Cause, PartFailed, Parts as Tasks};
+use steeple_runtime::trace::Tracer;
 use steeple_runtime::{Clock, Shutdown};
 use steeple_spiffe::{Certificate, TrustDomain};
 use steeple_transport::listen::{Port, refuse_used};
+use steeple_transport::otlp::{Export, OtlpError, Sender};
 use steeple_transport::scrape::{self, ScrapeError, Spiffe};
 use steeple_transport::tls::KeyExchange;
 use tokio::sync::watch;
@@ -74,6 +76,9 @@ pub enum RunError {
     /// Measurements cannot be scraped as the file says.
     #[error(transparent)]
     Scrape(#[from] ScrapeError),
+    /// Traces and measurements cannot be sent as the file says.
+    #[error(transparent)]
+    Otlp(#[from] OtlpError),
     /// A plugin was not loaded.
     #[error(transparent)]
     Plugins(#[from] LoadError),
@@ -124,27 +129,29 @@ pub async fn run(config: Config, built_ins: &ServerBuiltIns, process: Process) -
     let not_started = |error| PartFailed { part: "start", cause: Cause::Error(error) };
     // Before a database is migrated: whoever runs it today must be able to go on.
     built_ins.cover(&config.plugins).map_err(|error| not_started(error.into()))?;
-    let opened = open(&config, &process.log, &process.clock).await.map_err(not_started)?;
+    let (opened, export) = open(&config, &process.log, &process.clock).await.map_err(not_started)?;
     let (store, inventory) = (opened.store.clone(), opened.inventory.clone());
-    let ended = with_plugins(config, built_ins, opened, process).await;
+    let ended = Box::pin(with_plugins(config, built_ins, opened, process)).await;
     // Nothing is signed any more.
     inventory.close().await;
     debug!(target: "catalog", "Closing DataStore");
     store.close().await;
     info!(target: "catalog", "DataStore closed");
+    export.close().await;
     ended
 }
 
 /// What a server has of its host.
 struct Opened {
     telemetry: Telemetry,
+    tracer: Option<Tracer>,
     port: Port,
     store: DataStore,
     inventory: Inventory,
 }
 
 /// Prepares the host, and opens what is stored.
-async fn open(config: &Config, log: &Log, clock: &Clock) -> Result<Opened, RunError> {
+async fn open(config: &Config, log: &Log, clock: &Clock) -> Result<(Opened, Export), RunError> {
     // Before anything listens: how many connections there can be follows from it.
     steeple_runtime::os::raise_open_files();
     if let Some((old, new)) = steeple_runtime::os::restrict_umask(0o027) {
@@ -162,8 +169,17 @@ async fn open(config: &Config, log: &Log, clock: &Clock) -> Result<Opened, RunEr
     if config.key_exchange == KeyExchange::RequirePostQuantum {
         debug!("{REQUIRE_PQ_KEM}");
     }
-    let measured = Measured { service: "spire_server", trust_domain: config.trust_domain.name() };
+    let trust_domain = config.trust_domain.name();
+    let is_pushed = config.otlp.as_ref().is_some_and(|otlp| otlp.interval.is_some());
+    let measured = Measured { service: "spire_server", trust_domain, is_pushed };
     let telemetry = Telemetry::start(&config.telemetry, measured, clock).await?;
+    let export = match &config.otlp {
+        Some(otlp) => {
+            let sender = Sender { program: "steeple-server", trust_domain };
+            Export::start(otlp, sender, &telemetry, clock.clone())?
+        }
+        None => Export::none(clock.clone()),
+    };
     // Before anything is written: whoever starts a second server by mistake is told about the one that runs.
     refuse_used(&config.socket_path).await.map_err(EndpointsError::Listen)?;
     let port = Port::claim(config.bind_address).map_err(EndpointsError::Listen)?;
@@ -179,7 +195,10 @@ async fn open(config: &Config, log: &Log, clock: &Clock) -> Result<Opened, RunEr
         None => Ok(Inventory::default()),
     };
     match inventory {
-        Ok(inventory) => Ok(Opened { telemetry, port, store, inventory }),
+        Ok(inventory) => {
+            let tracer = export.tracer.clone();
+            Ok((Opened { telemetry, tracer, port, store, inventory }, export))
+        }
         Err(error) => {
             store.close().await;
             Err(error.into())
@@ -222,7 +241,7 @@ async fn start(
 ) -> Result<Tasks<RunError>, RunError> {
     let Process { log, clock, signals, reread, shutdown } = process;
     let ServerPlugins { key_manager, node_attestors, upstream_authority, loaded } = plugins;
-    let Opened { telemetry, port, store, inventory } = opened;
+    let Opened { telemetry, tracer, port, store, inventory } = opened;
     let trust_domain = config.trust_domain;
     let health = health::unknown(clock.clone());
 
@@ -306,6 +325,7 @@ async fn start(
         proxies: config.proxies,
         told_of_store,
         reload: reload.clone(),
+        tracer,
     };
     info!(launch_log_level = %log.launch_level(), "Logger service configured");
     let endpoints = Endpoints::bind(listen, parts).await?;

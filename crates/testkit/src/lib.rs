@@ -15,6 +15,7 @@
 pub mod ca;
 pub mod calls;
 pub mod clock;
+pub mod collector;
 pub mod commands;
 pub mod database;
 pub mod keys;

@@ -2,6 +2,7 @@
 
 mod proxy;
 mod servers;
+mod traced;
 
 use std::error::Error;
 use std::io;
@@ -22,6 +23,7 @@ use tower::service_fn;
 
 pub use proxy::Proxy;
 pub use servers::{NoPlace, Place, Servers};
+pub use traced::Traced;
 
 /// A peer that vanished without a word is noticed within this and the next figure.
 const KEEPALIVE: Duration = Duration::from_secs(300);

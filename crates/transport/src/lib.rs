@@ -9,6 +9,7 @@
 //! * [`logger`] is what both daemons' loggers answer.
 //! * [`health`] tells over HTTP whether the daemon is well.
 //! * [`scrape`] gives what was measured to Prometheus.
+//! * [`otlp`] sends that, and traces, to a collector of OpenTelemetry.
 //! * [`dial`] is the other side: channels to a server's API or to a local socket.
 
 pub mod connection;
@@ -18,6 +19,7 @@ mod http1;
 pub mod id;
 pub mod listen;
 pub mod logger;
+pub mod otlp;
 pub mod rpc;
 pub mod scrape;
 pub mod security_header;

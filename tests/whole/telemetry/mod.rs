@@ -2,6 +2,7 @@
 //! and each sink with a receiver.
 
 mod expected;
+mod otlp;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::UdpSocket;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use steeple_proto::descriptors;
 use steeple_runtime::logging::with_fields;
+use steeple_runtime::trace::Tracer;
 use steeple_runtime::{Clock, Shutdown};
 use steeple_transport::listen::{ListenError, Tracking, UnixListener, UnixSocket};
 use steeple_transport::rpc::{self, Audit, Bounds, Layers, Methods};
@@ -42,6 +43,8 @@ pub(crate) struct Parts {
     pub jwt_svids: Arc<JwtSvids>,
     /// The time.
     pub clock: Clock,
+    /// What begins traces, where they are wanted.
+    pub tracer: Option<Tracer>,
     /// The rest.
     pub options: Options,
 }
@@ -82,6 +85,7 @@ pub(crate) struct Endpoint {
     listener: UnixListener,
     routes: Routes,
     methods: Methods,
+    tracer: Option<Tracer>,
 }
 
 impl Endpoint {
@@ -90,7 +94,7 @@ impl Endpoint {
     /// # Errors
     /// See [`EndpointError`].
     pub(crate) async fn bind(socket: PathBuf, parts: Parts) -> Result<Self, EndpointError> {
-        let Parts { cache, attestor, jwt_svids, clock, options } = parts;
+        let Parts { cache, attestor, jwt_svids, clock, tracer, options } = parts;
         let Options {
             disabled,
             allow_unauthenticated_verifiers,
@@ -136,7 +140,7 @@ impl Endpoint {
             .add_service(reflection().build_v1alpha()?);
         let socket = UnixSocket { path: socket, directory_mode: 0o755, mode: 0o777, tracking: Tracking::On };
         let listener = UnixListener::bind(socket).await?;
-        Ok(Self { listener, routes: routes.routes(), methods: Methods::new(&services) })
+        Ok(Self { listener, routes: routes.routes(), methods: Methods::new(&services), tracer })
     }
 
     /// Serves until it is told to stop. Calls under way are dropped then: a workload's stream never ends by itself.
@@ -144,14 +148,15 @@ impl Endpoint {
     /// # Errors
     /// [`EndpointError::Serve`].
     pub(crate) async fn run(self, shutdown: Shutdown) -> Result<(), EndpointError> {
-        let Self { listener, routes, methods } = self;
+        let Self { listener, routes, methods, tracer } = self;
         let path = listener.path().display().to_string();
         with_fields(vec![log_fields::socket("address", &path)], || {
             info!(target: "endpoints", network = "unix", apis = "Workload API", "Starting agent APIs");
         });
         let bounds = Bounds::new(CALLS, CALLS, BYTES);
-        let layers =
-            Layers::new(methods, Arc::new(Gate), rpc::Limits::none(), Audit::new(false), bounds).naming_processes();
+        let layers = Layers::new(methods, Arc::new(Gate), rpc::Limits::none(), Audit::new(false), bounds)
+            .naming_processes()
+            .traced(tracer);
         let serving = Server::builder()
             .max_concurrent_streams(STREAMS)
             .http2_max_header_list_size(HEADERS)

@@ -92,6 +92,7 @@ impl Case {
             )),
             cache,
             clock: host.manual.clock(),
+            tracer: None,
             options,
         };
         let endpoint = Endpoint::bind(host.dir.path().join("api.sock"), parts).await.unwrap();

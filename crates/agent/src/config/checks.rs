@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use steeple_config::duration::Duration as GoDuration;
+use steeple_config::otlp::Otlp;
 use steeple_spiffe::{SpiffeId, TrustDomain};
 use steeple_transport::dial::{NoPlace, Place};
 
@@ -62,7 +63,7 @@ const SERVERS: usize = 64;
 /// Servers beside the one that `server_address` and `server_port` name. Each is named once: one that is named twice would
 /// be asked twice as often, which nobody means.
 pub(super) fn server_addresses(steeple: Option<&Steeple>, host: &str, port: u16) -> Result<Vec<Place>, ConfigError> {
-    let Some(Steeple { server_addresses }) = steeple else { return Ok(Vec::new()) };
+    let Some(Steeple { server_addresses, otlp: _ }) = steeple else { return Ok(Vec::new()) };
     let bad = |text: &str, why: String| ConfigError::ServerAddresses(text.to_owned(), why);
     if server_addresses.len() > SERVERS {
         return Err(bad(&server_addresses[SERVERS], format!("there are {SERVERS} at most")));
@@ -76,6 +77,11 @@ pub(super) fn server_addresses(steeple: Option<&Steeple>, host: &str, port: u16)
         places.push(place);
     }
     Ok(places.split_off(1))
+}
+
+pub(super) fn otlp(steeple: Option<&Steeple>) -> Result<Option<Otlp>, ConfigError> {
+    let section = steeple.and_then(|steeple| steeple.otlp.as_ref());
+    section.map(|section| section.checked().map_err(ConfigError::Otlp)).transpose()
 }
 
 pub(super) fn hit_timeout(experimental: &Experimental) -> Result<Duration, ConfigError> {

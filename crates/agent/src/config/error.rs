@@ -133,6 +133,9 @@ pub enum ConfigError {
     /// An element of `experimental.steeple.server_addresses`, and what is wrong with it.
     #[error("experimental.steeple.server_addresses: {0:?}: {1}")]
     ServerAddresses(String, String),
+    /// `experimental.steeple.otlp`
+    #[error("experimental.steeple.otlp.{0}")]
+    Otlp(String),
     /// A plugin block.
     #[error(transparent)]
     Plugins(#[from] steeple_config::Error),

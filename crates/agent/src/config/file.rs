@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use steeple_config::otlp;
 use steeple_config::sections::HealthChecks;
 use steeple_config::telemetry::Telemetry;
 
@@ -105,6 +106,7 @@ pub(super) struct Experimental {
 #[derive(Debug, Default, Deserialize, PartialEq)]
 #[serde(default)]
 pub(super) struct Steeple {
+    pub(super) otlp: Option<otlp::Section>,
     pub(super) server_addresses: Vec<String>,
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use steeple_config::duration::Duration as GoDuration;
 use steeple_config::hcl::Body;
+use steeple_config::otlp::Otlp;
 use steeple_config::plugins::PluginBlock;
 use steeple_config::sections::{self, HealthChecks, HealthListener, UnknownSection, Warning};
 use steeple_config::telemetry::Telemetry;
@@ -85,6 +86,8 @@ pub struct Config {
     pub health: Option<health::Place>,
     /// `telemetry`
     pub telemetry: Telemetry,
+    /// `experimental.steeple.otlp`
+    pub otlp: Option<Otlp>,
     /// Every plugin, in the order of the file.
     pub plugins: Vec<PluginBlock>,
     /// What the file asks for and this program does not do yet, in words for the log.
@@ -270,6 +273,7 @@ impl Config {
         checks::delegates(&agent.authorized_delegates, &trust_domain)?;
         checks::broker(agent.experimental.broker.as_ref())?;
         let availability_target = checks::availability_target(&agent.availability_target)?;
+        let otlp = checks::otlp(agent.experimental.steeple.as_ref())?;
         let rate_limits = checks::limits(agent.experimental.ratelimit.as_ref())?;
         Ok(Self {
             trust_domain,
@@ -299,6 +303,7 @@ impl Config {
             allowed_foreign_jwt_claims: agent.allowed_foreign_jwt_claims,
             health,
             telemetry,
+            otlp,
             plugins: blocks,
             unbuilt,
             warnings,

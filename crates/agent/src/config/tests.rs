@@ -196,6 +196,17 @@ fn more_servers_are_a_list_of_different_places() {
 }
 
 #[test]
+fn a_collector_is_read_and_a_mistake_told_by_its_key() {
+    let with = |keys: &str| {
+        let otlp = format!("experimental {{ steeple {{ otlp {{ endpoint = \"http://c.test\" {keys} }} }} }}");
+        parse(&format!("{LEAST}insecure_bootstrap = true\n{otlp}"))
+    };
+    assert_eq!(with("traces { ratio = 0.5 }").unwrap().otlp.and_then(|otlp| otlp.ratio), Some(0.5));
+    let refused = with("traces { ratio = 2 }").unwrap_err().to_string();
+    assert_eq!(refused, "experimental.steeple.otlp.traces.ratio must be from 0 to 1, not 2");
+}
+
+#[test]
 fn flags_stand_above_the_file() {
     let flags = Flags { join_token: "abc".into(), insecure_bootstrap: true, ..Flags::default() };
     let config = Config::parse(&format!("agent {{\n{LEAST}\n}}\nplugins {{}}"), "agent.conf", flags).unwrap();

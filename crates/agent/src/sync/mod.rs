@@ -11,7 +11,8 @@ use steeple_proto::spire::api::server::agent::v1::PostStatusRequest;
 use steeple_proto::spire::api::server::agent::v1::agent_client::AgentClient;
 use steeple_runtime::clock::rfc3339;
 use steeple_runtime::logging::with_fields;
-use steeple_runtime::metrics::{called, measure};
+use steeple_runtime::metrics::{Coded, called, measure};
+use steeple_runtime::trace::{self, Kind, Tracer};
 use steeple_runtime::{Clock, Shutdown, jitter};
 use steeple_transport::rpc::Class;
 use steeple_transport::status::{code_name, describe};
@@ -88,6 +89,7 @@ pub(crate) struct Sync {
     by_stream: bool,
     rebootstrap: Rebootstrap,
     jwt_svids: Arc<JwtSvids>,
+    tracer: Option<Tracer>,
     /// For a server that has forgotten an agent that can prove itself again.
     attestation: Attestation,
     /// Told once, when the first sync is complete.
@@ -120,6 +122,8 @@ pub(crate) struct Options {
     pub rebootstrap: Rebootstrap,
     /// Where tokens of tainted authorities are taken away.
     pub jwt_svids: Arc<JwtSvids>,
+    /// What begins traces, where they are wanted.
+    pub tracer: Option<Tracer>,
 }
 
 /// What the select loop does next.
@@ -142,7 +146,7 @@ impl Sync {
         attestation: Attestation,
         ready: oneshot::Sender<()>,
     ) -> Self {
-        let Options { mint, interval, by_stream, rebootstrap, jwt_svids } = options;
+        let Options { mint, interval, by_stream, rebootstrap, jwt_svids, tracer } = options;
         Self {
             upstream,
             store,
@@ -153,6 +157,7 @@ impl Sync {
             by_stream,
             rebootstrap,
             jwt_svids,
+            tracer,
             attestation,
             ready: Some(ready),
             minted: mpsc::channel(4),
@@ -425,9 +430,15 @@ impl Sync {
         }
         let (upstream, clock) = (self.upstream.clone(), self.clock.clone());
         let (options, ended) = (self.mint, self.minted.0.clone());
+        let traced = self.tracer.as_ref().and_then(|tracer| tracer.begin("mint", Kind::Internal, None));
         tokio::spawn(async move {
             let minting = async { mint::mint(&upstream, &clock, options, class, &due).await.map_err(Failed) };
-            let result = measure("manager.sync.fetch_svids_updates", minting).await.map_err(|Failed(status)| status);
+            let minting = trace::inside(traced.as_ref(), measure("manager.sync.fetch_svids_updates", minting));
+            let result = minting.await;
+            if let Some(traced) = traced {
+                traced.end(result.as_ref().err().map_or("OK", Failed::code));
+            }
+            let result = result.map_err(|Failed(status)| status);
             // Nobody waits for it when the agent stops.
             let _ = ended.send(Batch { asked: due, result }).await;
         });
@@ -539,7 +550,7 @@ enum GoesOn {
 /// A status, as an error that the metrics can label.
 struct Failed(Status);
 
-impl steeple_runtime::metrics::Coded for Failed {
+impl Coded for Failed {
     fn code(&self) -> &'static str {
         code_name(self.0.code())
     }

@@ -14,10 +14,10 @@ use steeple_proto::spire::api::server::entry::v1::{
 };
 use steeple_proto::spire::api::types;
 use steeple_spiffe::TrustDomain;
+use steeple_transport::dial::Traced;
 use steeple_transport::sync::MASK;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 use tracing::warn;
 
@@ -39,14 +39,14 @@ pub(super) async fn everything(upstream: &Upstream, store: &mut Store, by_stream
     upstream.call(bundles(channel, store, upstream)).await
 }
 
-async fn all_entries(mut client: EntryClient<Channel>, store: &mut Store) -> Result<(), Status> {
+async fn all_entries(mut client: EntryClient<Traced>, store: &mut Store) -> Result<(), Status> {
     let request = GetAuthorizedEntriesRequest { output_mask: Some(MASK) };
     let entries = client.get_authorized_entries(request).await?.into_inner().entries;
     put_all(store, entries)
 }
 
 /// Either everything at once, or revisions first and then the entries that differ.
-async fn entries_by_stream(mut client: EntryClient<Channel>, store: &mut Store) -> Result<(), Status> {
+async fn entries_by_stream(mut client: EntryClient<Traced>, store: &mut Store) -> Result<(), Status> {
     let (requests, stream) = mpsc::channel(1);
     let first = SyncAuthorizedEntriesRequest { output_mask: Some(MASK), ids: Vec::new() };
     let _ = requests.try_send(first);
@@ -115,7 +115,7 @@ fn is_news(store: &Store, revision: &EntryRevision) -> bool {
     })
 }
 
-async fn bundles(channel: Channel, store: &mut Store, upstream: &Upstream) -> Result<(), Status> {
+async fn bundles(channel: Traced, store: &mut Store, upstream: &Upstream) -> Result<(), Status> {
     let mut client = BundleClient::new(channel);
     let own = client.get_bundle(GetBundleRequest { output_mask: None }).await?.into_inner();
     let federated = store.federated_trust_domains();
@@ -133,7 +133,7 @@ async fn bundles(channel: Channel, store: &mut Store, upstream: &Upstream) -> Re
 }
 
 /// A federated bundle that the server does not have is no error.
-async fn federated_bundle(mut client: BundleClient<Channel>, name: String) -> Result<Option<types::Bundle>, Status> {
+async fn federated_bundle(mut client: BundleClient<Traced>, name: String) -> Result<Option<types::Bundle>, Status> {
     let request = GetFederatedBundleRequest { trust_domain: name.clone(), output_mask: None };
     match client.get_federated_bundle(request).await {
         Ok(bundle) => Ok(Some(bundle.into_inner())),

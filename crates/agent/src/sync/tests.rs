@@ -81,7 +81,7 @@ impl Case {
         let jwt_svids = Arc::new(JwtSvids::new(upstream.clone(), cache.clone(), clock.clone(), of_tokens));
         let tokens = Arc::clone(&jwt_svids);
         let by_stream = way == Way::AskedByStream;
-        let options = Options { mint, interval: INTERVAL, by_stream, rebootstrap, jwt_svids };
+        let options = Options { mint, interval: INTERVAL, by_stream, rebootstrap, jwt_svids, tracer: None };
         let attestation = host.attestation(&upstream, Bootstrap::Insecure, By::Answering("a"));
         let sync = Sync::new(upstream.clone(), store, Arc::clone(&storage), clock, options, attestation, told);
         let shutdown = Shutdown::new();

@@ -112,6 +112,7 @@ impl Running {
             by_stream: false,
             rebootstrap: crate::rebootstrap::Rebootstrap::default(),
             jwt_svids: Arc::clone(&tokens),
+            tracer: None,
         };
         let attestation = || host.attestation(&upstream, Bootstrap::Insecure, By::Answering("a"));
         let shutdown = Shutdown::new();

@@ -7,6 +7,7 @@ mod m3;
 mod naming;
 mod process;
 mod prometheus;
+pub mod pushed;
 mod receiver;
 mod recorder;
 mod statsd;
@@ -17,6 +18,7 @@ use std::time::Instant;
 
 use metrics::{Key, Label, Level, Metadata, with_recorder};
 
+use crate::trace::within;
 pub use telemetry::{Measured, Scraped, Telemetry, TelemetryError};
 
 /// The facade wants to know where a measurement comes from, and nobody here asks it.
@@ -29,10 +31,10 @@ pub trait Coded {
 }
 
 /// Runs `call` and counts it under `key`, a dotted name such as `datastore.bundle.fetch`: counter `key` and timer
-/// `key.elapsed_time` in milliseconds, both with the label `status`.
+/// `key.elapsed_time` in milliseconds, both with the label `status`. In a [trace](crate::trace) it is a span of that name.
 pub async fn measure<T, E: Coded>(key: &'static str, call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     let started = Instant::now();
-    let result = call.await;
+    let result = within(key, call, Coded::code).await;
     let status = result.as_ref().err().map_or("OK", Coded::code);
     called(key, status, started);
     result
@@ -45,7 +47,7 @@ pub async fn measure_of<T, E: Coded>(
     call: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
     let started = Instant::now();
-    let result = call.await;
+    let result = within(key, call, Coded::code).await;
     let status = result.as_ref().err().map_or("OK", Coded::code);
     let labels = vec![Label::new(label, value.to_owned()), Label::new("status", status)];
     counted(&Key::from_parts(key, labels.clone()), &Key::from_parts(elapsed_time_of(key), labels), started);
@@ -54,7 +56,7 @@ pub async fn measure_of<T, E: Coded>(
 
 /// As [`measure`], for calls that the reference only counts, without labels, and only when they succeed.
 pub async fn measure_success<T, E>(key: &'static str, call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-    let result = call.await;
+    let result = within(key, call, |_| "Unknown").await;
     if result.is_ok() {
         count(key);
     }

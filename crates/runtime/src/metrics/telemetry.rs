@@ -10,10 +10,12 @@ use super::in_memory::InMemory;
 use super::m3::M3;
 use super::naming::Naming;
 use super::prometheus::Prometheus;
+use super::pushed::Pushed;
 use super::receiver::Address;
 use super::recorder::{Recorder, Sink};
 use super::statsd::{Dialect, Lines};
 use super::{gauge, gauge_of, process};
+use crate::os::host_name;
 use crate::signals::{Sent, Signals};
 use crate::{Clock, Shutdown};
 
@@ -41,12 +43,15 @@ pub struct Measured<'a> {
     pub service: &'a str,
     /// Its trust domain.
     pub trust_domain: &'a str,
+    /// Whether its measurements are sent to a collector of OpenTelemetry, which the section does not say.
+    pub is_pushed: bool,
 }
 
 /// Measurements on their way. Without a sink none are taken, and this is empty.
 #[derive(Default)]
 pub struct Telemetry {
     prometheus: Option<Prometheus>,
+    pushed: Option<Pushed>,
     in_memory: Option<InMemory>,
     lines: Vec<(Lines, Address)>,
     m3: Vec<(M3, Address)>,
@@ -94,8 +99,13 @@ impl Telemetry {
             sinks.push(Box::new(m3.clone()));
             started.m3.push((m3, address));
         }
+        if measured.is_pushed {
+            let all = Pushed::default();
+            sinks.push(Box::new(all.clone()));
+            started.pushed = Some(all);
+        }
         if !sinks.is_empty() {
-            let naming = Naming::new(config, measured.service, measured.trust_domain, &host());
+            let naming = Naming::new(config, measured.service, measured.trust_domain, &host_name());
             let installed = metrics::set_global_recorder(Recorder::new(naming, sinks));
             installed.map_err(|_| TelemetryError::Taken)?;
             let labels = [("version", crate::COMPATIBLE), ("trust_domain_id", measured.trust_domain)];
@@ -109,10 +119,15 @@ impl Telemetry {
         self.prometheus.clone().map(Scraped)
     }
 
+    /// What is to be sent to a collector of OpenTelemetry, if it is.
+    pub fn pushed(&self) -> Option<Pushed> {
+        self.pushed.clone()
+    }
+
     /// Whether anybody wants measurements.
     pub fn measures(&self) -> bool {
-        let Self { prometheus, in_memory, lines, m3 } = self;
-        prometheus.is_some() || in_memory.is_some() || !lines.is_empty() || !m3.is_empty()
+        let Self { prometheus, pushed, in_memory, lines, m3 } = self;
+        prometheus.is_some() || pushed.is_some() || in_memory.is_some() || !lines.is_empty() || !m3.is_empty()
     }
 
     /// Measures the process itself, and sends, until it is told to stop; then it sends what there is. At SIGUSR1 what is kept
@@ -121,7 +136,7 @@ impl Telemetry {
         if !self.measures() {
             return;
         }
-        let Self { prometheus: _, in_memory, lines, m3 } = self;
+        let Self { prometheus: _, pushed: _, in_memory, lines, m3 } = self;
         let mut parts: Vec<BoxFuture<'static, ()>> = Vec::new();
         parts.extend(lines.into_iter().map(|(lines, to)| lines.send(to, clock.clone(), shutdown.clone()).boxed()));
         parts.extend(m3.into_iter().map(|(m3, to)| m3.send(to, clock.clone(), shutdown.clone()).boxed()));
@@ -170,8 +185,4 @@ async fn dump_when_asked(kept: InMemory, mut signals: Signals, shutdown: Shutdow
 
 async fn found(address: &str) -> Result<Address, TelemetryError> {
     Address::find(address).await.map_err(TelemetryError::Address)
-}
-
-fn host() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
 }

@@ -40,6 +40,11 @@ pub fn address_space() -> Option<u64> {
     getrlimit(Resource::RLIMIT_AS).ok().map(|(soft, _)| soft).filter(|soft| *soft != RLIM_INFINITY)
 }
 
+/// What this host calls itself; empty where that is not to be found.
+pub fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
+}
+
 /// Bytes that the C library's allocator has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heap {

@@ -114,6 +114,9 @@ pub enum ConfigError {
     /// `cache_reload_interval` and `full_cache_reload_interval`
     #[error("full cache reload interval must be greater than cache reload interval")]
     ReloadIntervals,
+    /// `experimental.steeple.otlp`
+    #[error("experimental.steeple.otlp.{0}")]
+    Otlp(String),
     /// A plugin block.
     #[error(transparent)]
     Plugins(#[from] steeple_config::Error),

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use steeple_config::otlp;
 use steeple_config::sections::HealthChecks;
 use steeple_config::telemetry::Telemetry;
 
@@ -118,6 +119,7 @@ pub(super) struct PolicyFiles {
 pub(super) struct Steeple {
     pub(super) inventory: Option<Inventory>,
     pub(super) max_staleness: String,
+    pub(super) otlp: Option<otlp::Section>,
     pub(super) reload_on_hup: bool,
 }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use steeple_config::duration::Duration as GoDuration;
 use steeple_config::hcl::Body;
+use steeple_config::otlp::Otlp;
 use steeple_config::plugins::{PluginBlock, PluginData};
 use steeple_config::sections::{self, HealthChecks, HealthListener, UnknownSection, Warning};
 use steeple_config::stated::Stated;
@@ -88,6 +89,8 @@ pub struct Config {
     pub health: Option<health::Place>,
     /// `telemetry`
     pub telemetry: Telemetry,
+    /// `experimental.steeple.otlp`
+    pub otlp: Option<Otlp>,
     /// Every plugin but the datastore, in the order of the file.
     pub plugins: Vec<PluginBlock>,
     /// `DataStore "sql"`
@@ -199,6 +202,8 @@ impl Config {
         let warnings = warnings::of(&server, &ca, &lifetimes);
         let (prune_events_older_than, compare_every) = experimental_durations(&server.experimental)?;
         let max_staleness = max_staleness(&server.experimental)?;
+        let otlp = server.experimental.steeple.as_ref().and_then(|steeple| steeple.otlp.as_ref());
+        let otlp = otlp.map(|section| section.checked().map_err(ConfigError::Otlp)).transpose()?;
         let reload_on_hup = server.experimental.steeple.as_ref().is_some_and(|steeple| steeple.reload_on_hup);
         if stores.is_empty() {
             let rest = WithoutDataStore { trust_domain, log, plugins, warnings };
@@ -235,6 +240,7 @@ impl Config {
             key_exchange: KeyExchange::post_quantum(server.experimental.require_pq_kem),
             health,
             telemetry,
+            otlp,
             plugins,
             datastore_is_in_file,
             datastore,

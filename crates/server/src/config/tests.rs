@@ -190,6 +190,17 @@ fn unknown_keys_are_named_with_section_and_line() {
 }
 
 #[test]
+fn a_collector_is_read_and_a_mistake_told_by_its_key() {
+    let with = |keys: &str| {
+        let otlp = format!("experimental {{ steeple {{ otlp {{ endpoint = \"http://c.test\" {keys} }} }} }}");
+        parse(&format!("{LEAST}{otlp}"))
+    };
+    assert_eq!(with("traces { ratio = 0.5 }").unwrap().otlp.and_then(|otlp| otlp.ratio), Some(0.5));
+    let refused = with("metrics { interval = \"0s\" }").unwrap_err().to_string();
+    assert_eq!(refused, "experimental.steeple.otlp.metrics.interval must be at least 1s");
+}
+
+#[test]
 fn what_is_not_built_yet_is_told() {
     let config = parse(&format!("{LEAST}profiling_enabled = true")).unwrap();
     assert_eq!(config.unbuilt, ["profiling_enabled"]);

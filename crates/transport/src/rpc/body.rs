@@ -50,11 +50,19 @@ impl HttpBody for Watched {
     type Error = Status;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
+        // Of a stream, what is done for its answers is part of the call, too.
+        let Self { inner, ending } = &mut *self;
+        let frame = match ending.as_ref().and_then(|ending| ending.traced.as_ref()) {
+            Some(traced) => traced.enter(|| Pin::new(inner).poll_frame(context)),
+            None => Pin::new(inner).poll_frame(context),
+        };
+        let frame = ready!(frame);
         match &frame {
             Some(Ok(frame)) => {
                 if let Some(trailers) = frame.trailers_ref() {
                     self.end(Some(trailers));
+                } else if let Some(ending) = &mut self.ending {
+                    ending.answered();
                 }
             }
             Some(Err(status)) => {

@@ -1,6 +1,7 @@
 //! The layers around every service, outermost first: log, metrics, authorization, limits, audit. [`Layers::call`] is all
 //! five, read from top to bottom; a call that authorization refuses meets neither limits nor audit nor handler. Around
-//! them stand the [`Bounds`] of what one peer's calls may take, which hold for calls of unknown methods too.
+//! them stand the [`Bounds`] of what one peer's calls may take, which hold for calls of unknown methods too. Where traces
+//! are asked for, a call is a span, and what the layers and the handler do is inside of it.
 
 mod body;
 mod bounds;
@@ -9,6 +10,7 @@ mod limits;
 mod message;
 mod method;
 mod oversize;
+mod traced;
 mod turns;
 
 use std::convert::Infallible;
@@ -22,6 +24,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use steeple_runtime::metrics;
+use steeple_runtime::trace::{self, Tracer};
 use tokio::sync::watch;
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -81,6 +84,8 @@ pub struct Layers {
     turns: Option<Arc<Turns>>,
     /// Whom a call's log lines name.
     named: Named,
+    /// None where nothing is traced.
+    tracer: Option<Tracer>,
 }
 
 impl Layers {
@@ -92,7 +97,8 @@ impl Layers {
         audit: Audit,
         bounds: Bounds,
     ) -> Self {
-        Self { methods: Arc::new(methods), authorize, limits, audit, bounds, turns: None, named: Named::Request }
+        let methods = Arc::new(methods);
+        Self { methods, authorize, limits, audit, bounds, turns: None, named: Named::Request, tracer: None }
     }
 
     /// Handlers that ask for their turn get it one after the other, by what their calls are for.
@@ -103,6 +109,11 @@ impl Layers {
     /// Log lines name the process that calls, as an agent's do, and not the request and what it was let in as.
     pub fn naming_processes(self) -> Self {
         Self { named: Named::Process, ..self }
+    }
+
+    /// Calls are spans of their callers' traces, or begin traces.
+    pub fn traced(self, tracer: Option<Tracer>) -> Self {
+        Self { tracer, ..self }
     }
 }
 
@@ -197,13 +208,19 @@ impl Layers {
     {
         // 2. metrics: counted when the last byte of the answer is out
         let is_counted = self.named == Named::Request || !is_this_process(&connection);
+        let tracer = self.tracer.as_ref().filter(|_| is_counted);
+        let traced = traced::begin(tracer, method, &connection, request.headers());
         // A workload's stream ends when the workload wants no more of it.
         let given_up = if self.named == Named::Process { Code::Ok } else { Code::Cancelled };
         let open = method.connections.map(Open::begin);
-        let ending =
-            Ending { method, started: Instant::now(), is_counted, given_up, call: None, span: span.clone(), open };
+        let started = Instant::now();
+        let ending = Ending { method, started, is_counted, given_up, call: None, span: span.clone(), open, traced };
         // 3. authorization
-        let authorized = match self.authorized(method, &connection, &mut request).await {
+        let authorizing = async {
+            let authorizing = self.authorized(method, &connection, &mut request);
+            trace::within("authorization", authorizing, |status| code_name(status.code())).await
+        };
+        let authorized = match trace::inside(ending.traced.as_ref(), authorizing).await {
             Ok(authorized) => authorized,
             Err(status) => {
                 match self.named {
@@ -225,7 +242,7 @@ impl Layers {
         let call = Arc::new(Call::new(method, connection, host, authorized, limiter, turns, self.audit));
         request.extensions_mut().insert(Arc::clone(&call));
 
-        let Ok(response) = inner.call(request).await;
+        let Ok(response) = trace::inside(ending.traced.as_ref(), inner.call(request)).await;
         let response = named(response, &method.path, &self.methods);
         body::watch(oversize::in_the_references_words(response), Ending { call: Some(call), ..ending })
     }
@@ -253,6 +270,7 @@ struct Ending {
     call: Option<Arc<Call>>,
     span: Span,
     open: Option<Open>,
+    traced: Option<trace::Open>,
 }
 
 /// Counts a call as a connection for as long as it goes on.
@@ -273,8 +291,15 @@ impl Drop for Open {
 }
 
 impl Ending {
+    /// An answer is out, and others may come.
+    fn answered(&mut self) {
+        if let Some(traced) = self.traced.take_if(|_| traced::ends_with_the_first_answer(self.method)) {
+            traced.end("OK");
+        }
+    }
+
     fn end(self, code: Code, message: &str) {
-        let Self { method, started, is_counted, given_up: _, call, span, open } = self;
+        let Self { method, started, is_counted, given_up: _, call, span, open, traced } = self;
         if let Some(call) = call
             && call.audit_is_on()
         {
@@ -282,6 +307,9 @@ impl Ending {
             call.write_records(code, message);
         }
         drop(open);
+        if let Some(traced) = traced {
+            traced.end(code_name(code));
+        }
         if is_counted {
             metrics::called(method.metric, code_name(code), started);
         }

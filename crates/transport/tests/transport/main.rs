@@ -4,6 +4,7 @@
 
 mod dial;
 mod listen;
+mod otlp;
 mod proxy;
 mod rpc;
 mod servers;

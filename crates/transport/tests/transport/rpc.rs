@@ -26,8 +26,9 @@ use steeple_proto::workload::{
     X509BundlesRequest, X509BundlesResponse, X509svidRequest, X509svidResponse,
 };
 use steeple_runtime::os::peer::Peer;
+use steeple_runtime::trace::{Kind, Span, Tracer};
 use steeple_testkit::record::{Counted, Logged};
-use steeple_transport::connection::{Connection, Local};
+use steeple_transport::connection::{Connection, Local, PeerSvid, Remote};
 use steeple_transport::rpc::{
     Audit, Authorize, Authorized, Bounds, Call, Incoming, Layers, Limits, Methods, ServiceName,
 };
@@ -38,6 +39,8 @@ use tonic::codegen::BoxStream;
 use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
 use tower::{Layer, Service};
+
+use crate::{HOUR, world};
 
 /// GetBundle, as the log and the metrics call it.
 const GET_BUNDLE: &str = "rpc.bundle.v1.bundle.get_bundle";
@@ -192,6 +195,7 @@ struct Case {
     connection: Option<Arc<Connection>>,
     /// Whether the layers are an agent's.
     is_agents: bool,
+    tracer: Option<Tracer>,
 }
 
 impl Case {
@@ -203,6 +207,7 @@ impl Case {
             audit: Audit::new(true),
             connection: Some(Arc::new(Connection::Local(Local { peer: None }))),
             is_agents: false,
+            tracer: None,
         }
     }
 
@@ -223,7 +228,7 @@ impl Case {
             self.audit.clone(),
             Bounds::none(),
         );
-        let layers = if self.is_agents { layers.naming_processes() } else { layers };
+        let layers = if self.is_agents { layers.naming_processes() } else { layers }.traced(self.tracer.clone());
         Wire { inner: layers.layer(routes.routes()), connection: self.connection.clone() }
     }
 
@@ -391,4 +396,61 @@ async fn a_handler_outside_of_the_layers_is_told_so() {
     let mut client = BundleClient::new(BundleServer::new(Handlers::default()));
     let status = client.get_bundle(good()).await.unwrap_err();
     assert_eq!((status.code(), status.message()), (Code::Internal, "call passed no layers"));
+}
+
+/// The header of a trace that is written down, and its trace.
+const TRACEPARENT: (&str, [u8; 16]) = ("00-07070707070707070707070707070707-0808080808080808-01", [7; 16]);
+
+/// The spans of one call of this method of the Bundle service by this caller, when so many calls begin a trace.
+async fn traced(ratio: f64, connection: Connection, request: GetBundleRequest) -> Vec<Span> {
+    let (clock, _) = world();
+    let (tracer, mut spans) = Tracer::new(ratio, clock.clock());
+    let case = Case { tracer: Some(tracer), connection: Some(Arc::new(connection)), ..Case::new(None) };
+    let mut request = tonic::Request::new(request);
+    request.metadata_mut().insert("traceparent", TRACEPARENT.0.parse().unwrap());
+    let _ = BundleClient::new(case.wire()).get_bundle(request).await;
+    spans.close();
+    let mut list = Vec::new();
+    while spans.next(&mut list, 100).await > 0 {}
+    list
+}
+
+fn of_network(svid: Option<&str>) -> Connection {
+    let (clock, ca) = world();
+    let svid = svid.map(|path| ca.svid(path, clock.now()..clock.now() + HOUR));
+    let svid = svid.map(|svid| PeerSvid::of(svid.leaf().clone()).unwrap());
+    Connection::Remote(Remote { address: ([127, 0, 0, 1], 1).into(), svid })
+}
+
+#[tokio::test]
+async fn an_agents_trace_is_gone_on_with_and_others_begin_none_unless_it_is_their_turn() {
+    let spans = traced(0.0, of_network(Some("/spire/agent/a")), good()).await;
+    let told: Vec<_> = spans.iter().map(|span| (&*span.name, span.parent_is_remote, span.code)).collect();
+    let call = "spire.api.server.bundle.v1.Bundle/GetBundle";
+    assert_eq!(told, [("authorization", false, "OK"), (call, true, "OK")]);
+    let [authorization, call] = &spans[..] else { panic!("{spans:?}") };
+    assert_eq!((call.trace, call.parent, authorization.parent), (TRACEPARENT.1, Some([8; 8]), Some(call.id)));
+    assert_eq!((call.kind, authorization.kind), (Kind::Server, Kind::Internal));
+
+    for path in [None, Some("/workload"), Some("/spire/server")] {
+        assert_eq!(traced(0.0, of_network(path), good()).await, [], "{path:?}");
+    }
+    assert_eq!(traced(0.0, Connection::Local(Local { peer: None }), good()).await, []);
+    let spans = traced(1.0, of_network(None), bad()).await;
+    assert_eq!((spans[1].trace, spans[1].code), (TRACEPARENT.1, "NotFound"));
+}
+
+#[tokio::test]
+async fn the_span_of_a_workloads_stream_ends_with_the_first_answer() {
+    let (clock, _) = world();
+    let (tracer, mut spans) = Tracer::new(1.0, clock.clock());
+    let case = Case { tracer: Some(tracer), is_agents: true, ..Case::new(None) };
+    let mut open =
+        SpiffeWorkloadApiClient::new(case.wire()).fetch_x509svid(X509svidRequest {}).await.unwrap().into_inner();
+    open.message().await.unwrap().unwrap();
+    let mut list = Vec::new();
+    while list.len() < 2 {
+        spans.next(&mut list, 100).await;
+    }
+    assert_eq!((&*list[1].name, list[1].code), ("SpiffeWorkloadAPI/FetchX509SVID", "OK"));
 }

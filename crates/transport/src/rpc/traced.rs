@@ -1,0 +1,35 @@
+//! The span of a call that is answered.
+
+use http::HeaderMap;
+use steeple_runtime::trace::{HEADER, Kind, Open, Parent, Tracer};
+
+use super::Method;
+use crate::connection::Connection;
+
+/// Methods whose answers come for as long as somebody listens. Their spans end with the first of them: what comes later
+/// answers no call, and a span that ends in a month is of no use to anybody.
+const FOLLOWED: &[&str] =
+    &["FetchX509SVID", "FetchX509Bundles", "FetchJWTBundles", "FetchWITSVID", "FetchWITBundles", "Follow", "Watch"];
+
+/// Begins the span of a call, if the call is in a trace, or is to begin one. Agents are believed whether theirs is to be
+/// gone on with; anybody else could have each call written down.
+pub(super) fn begin(
+    tracer: Option<&Tracer>,
+    method: &'static Method,
+    connection: &Connection,
+    headers: &HeaderMap,
+) -> Option<Open> {
+    let tracer = tracer?;
+    let name = method.path.trim_start_matches('/');
+    let parent = headers.get(HEADER).and_then(|text| Parent::parse(text.to_str().ok()?));
+    let is_agent = connection.svid().is_some_and(|svid| svid.id.path().starts_with("/spire/agent/"));
+    match parent {
+        Some(parent) if is_agent => tracer.go_on(name, Kind::Server, parent),
+        parent => tracer.begin(name, Kind::Server, parent),
+    }
+}
+
+/// Whether the span of a call ends with the first answer.
+pub(super) fn ends_with_the_first_answer(method: &Method) -> bool {
+    FOLLOWED.contains(&method.name)
+}
