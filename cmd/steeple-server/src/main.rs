@@ -2,6 +2,12 @@
 
 use std::process::ExitCode;
 
+use steeple_runtime::os::allocator::Counting;
+
+/// What it counts is among the measurements.
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
 fn main() -> ExitCode {
     steeple_server_cmd::main(std::env::args_os())
 }

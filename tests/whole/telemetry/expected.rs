@@ -3,15 +3,9 @@
 /// Differences on purpose, each of which is in `docs/differences.md`.
 pub(super) const ON_PURPOSE: &[(&str, &str)] = &[
     ("go_", "there is no Go in these programs"),
-    ("spire_server_runtime_free_count", HEAP),
     ("spire_server_runtime_gc_", GARBAGE),
-    ("spire_server_runtime_heap_objects", HEAP),
-    ("spire_server_runtime_malloc_count", HEAP),
     ("spire_server_runtime_total_gc_", GARBAGE),
-    ("spire_agent_runtime_free_count", HEAP),
     ("spire_agent_runtime_gc_", GARBAGE),
-    ("spire_agent_runtime_heap_objects", HEAP),
-    ("spire_agent_runtime_malloc_count", HEAP),
     ("spire_agent_runtime_total_gc_", GARBAGE),
     ("spire_server_datastore_join_token_fetch", "a token is looked for and used up in one step"),
     ("spire_server_datastore_node_selectors_", "selectors are read and written with their nodes"),
@@ -32,5 +26,4 @@ pub(super) const NOT_BUILT_YET: &[(&str, &str)] = &[
 const DELEGATED: &str = "the Delegated Identity API";
 const FEDERATION: &str = "federation";
 const GARBAGE: &str = "there is no garbage collector";
-const HEAP: &str = "the allocator does not count";
 const STORES: &str = "SVID stores";

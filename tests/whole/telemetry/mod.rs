@@ -1,6 +1,7 @@
 //! What the daemons measure, and where it goes: names, kinds and labels against what Prometheus scraped of SPIRE 1.15.3,
 //! and each sink with a receiver.
 
+mod dashboard;
 mod expected;
 mod otlp;
 
@@ -60,10 +61,15 @@ fn each_family_has_the_name_the_kind_and_the_labels_of_spires() -> Result<()> {
                 more.len(),
             ));
         }
+        let is_there = |name: &&str| scraped.iter().any(|(_, text)| text.lines().any(|line| is_of(line, name)));
+        let lacking: Vec<_> = dashboard::ASKED_FOR.iter().filter(|name| !is_there(name)).collect();
+        ensure!(lacking.is_empty(), "SPIRE's dashboard asks in vain for {lacking:?}");
         if is_reference {
             skipped_on_the_reference("which families are there", "the lists are those of what ours lacks");
             return Ok(());
         }
+        let new: Vec<_> = dashboard::NOT_BUILT_YET.iter().filter(|name| is_there(name)).collect();
+        ensure!(new.is_empty(), "strike them out of what SPIRE's dashboard asks for in vain: {new:?}");
         ensure!(failing.is_empty(), "{}", failing.join("\n"));
         Ok(())
     })
@@ -100,6 +106,11 @@ async fn further(domain: &Domain) -> Result<()> {
     let request = PublishJwtAuthorityRequest { jwt_authority: Some(jwt_authority) };
     BundleClient::new(below).publish_jwt_authority(request).await?;
     Ok(())
+}
+
+/// Whether a line of a scrape is a value of this series.
+fn is_of(line: &str, name: &str) -> bool {
+    line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
 }
 
 /// Kind, and the names of labels of all series together.

@@ -7,6 +7,7 @@ use std::path::Path;
 use super::gauge;
 use super::prometheus::{head, line};
 use crate::os;
+use crate::os::allocator::{Counted, counted};
 
 /// A limit that there is not.
 const UNLIMITED: f64 = u64::MAX as f64;
@@ -72,6 +73,10 @@ pub(super) fn measure(tasks: usize) {
         gauge("runtime.alloc_bytes", allocated as f64);
         gauge("runtime.sys_bytes", from_system as f64);
     }
+    let Counted { given, returned } = counted();
+    gauge("runtime.malloc_count", given as f64);
+    gauge("runtime.free_count", returned as f64);
+    gauge("runtime.heap_objects", given.saturating_sub(returned) as f64);
 }
 
 /// proc_pid_stat(5)

@@ -1,5 +1,6 @@
 //! What only the operating system knows. The one room with unsafe code, each block with its reason.
 
+pub mod allocator;
 pub mod files;
 pub mod peer;
 pub mod touches;

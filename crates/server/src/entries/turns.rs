@@ -21,7 +21,7 @@ impl Turns {
     pub(super) fn steady<T>(&self, look: impl Fn() -> T) -> T {
         for _ in 0..LOOKS {
             let before = self.departures.load(Ordering::Acquire);
-            if before % 2 == 0 {
+            if before.is_multiple_of(2) {
                 let found = look();
                 // What was looked at is read before the number.
                 fence(Ordering::Acquire);
