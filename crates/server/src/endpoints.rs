@@ -27,8 +27,9 @@ use crate::entries::Index;
 use crate::reload::Reload;
 use crate::settings::Settings;
 
-/// After this a connection is asked to go, so that agents spread over servers that were added.
-const CONNECTION_AGE: Duration = Duration::from_secs(180);
+/// After this a connection is asked to go, so that agents spread over servers that were added, unless
+/// `experimental.steeple.connection_age` says something else.
+pub(crate) const CONNECTION_AGE: Duration = Duration::from_secs(180);
 /// Calls that are under way at a stop get this long to end.
 const DRAIN: Duration = Duration::from_secs(10);
 /// And after this it is closed: each of our streams ends by itself long before.
@@ -65,6 +66,8 @@ pub(crate) struct Listen {
     pub credential: CredentialWatch,
     /// `proxy_protocol_trusted_cidrs`
     pub proxies: Proxies,
+    /// `experimental.steeple.connection_age`
+    pub connection_age: Duration,
     /// How far the database is read.
     pub told_of_store: api::store::Told,
     /// What reads the configuration again.
@@ -99,6 +102,7 @@ pub(crate) struct Endpoints {
     audit: Audit,
     node_attestors: Arc<[ServerNodeAttestor]>,
     agent_id_as_selector: bool,
+    connection_age: Duration,
     told_of_store: api::store::Told,
     reload: Reload,
     tracer: Option<Tracer>,
@@ -119,6 +123,7 @@ impl Endpoints {
             agent_id_as_selector,
             credential,
             proxies,
+            connection_age,
             told_of_store,
             reload,
             tracer,
@@ -146,7 +151,7 @@ impl Endpoints {
         let tracking = if audit { Tracking::On } else { Tracking::Off };
         let local =
             UnixListener::bind(UnixSocket { path: socket, directory_mode: 0o750, mode: 0o770, tracking }).await?;
-        let network = TlsListener::on(port, tls, proxies, Some(CONNECTION_AGE + CONNECTION_GRACE), clock)?;
+        let network = TlsListener::on(port, tls, proxies, Some(connection_age + CONNECTION_GRACE), clock)?;
         Ok(Self {
             network,
             local,
@@ -158,6 +163,7 @@ impl Endpoints {
             audit: Audit::new(audit),
             node_attestors,
             agent_id_as_selector,
+            connection_age,
             told_of_store,
             reload,
             tracer,
@@ -180,6 +186,7 @@ impl Endpoints {
             audit,
             node_attestors,
             agent_id_as_selector,
+            connection_age,
             told_of_store,
             reload,
             tracer,
@@ -208,7 +215,7 @@ impl Endpoints {
                 .add_service(api::svid::service(parts.clone()))
                 .add_service(api::trust_domain::service(parts.clone()))
                 .add_service(api::local_authority::service(parts.clone()))
-                .add_service(api::sync::service(parts.clone(), Arc::clone(&agents), shutdown.clone()));
+                .add_service(api::sync::service(parts.clone(), Arc::clone(&agents), connection_age, shutdown.clone()));
             routes
         };
         let told = [network.address().to_string(), local.path().display().to_string()];
@@ -226,7 +233,7 @@ impl Endpoints {
             network,
             network_routes,
             layers(&network_services(), bounded).in_turns(Turns::new(AT_ONCE)),
-            Some(CONNECTION_AGE),
+            Some(connection_age),
             &shutdown,
             &clock,
         );

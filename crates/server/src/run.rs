@@ -323,6 +323,7 @@ async fn start(
         agent_id_as_selector: config.agent_id_as_selector,
         credential,
         proxies: config.proxies,
+        connection_age: config.connection_age,
         told_of_store,
         reload: reload.clone(),
         tracer,

@@ -111,6 +111,41 @@ async fn kill_each(scratch: &Scratch, database: Database, known: Known) -> Resul
 }
 
 #[test]
+fn agents_spread_over_a_server_that_was_added_as_their_connections_age() -> Result<()> {
+    case(async |scratch| {
+        if !is_ours("the age of connections")? {
+            return Ok(());
+        }
+        let mut domain = Domain::builder().write(scratch)?;
+        let mut other = domain.another_server("other", None)?;
+        let age = "experimental {\n        steeple {\n            connection_age = \"1s\"\n        }";
+        for server in [&domain.server, &other] {
+            server.reconfigure(|conf| conf.replacen("experimental {", age, 1))?;
+        }
+        domain.server.start().await?;
+        let mut agents = Vec::new();
+        for name in ["one", "two", "three"] {
+            let mut agent = agent_of(&domain, name, &[&other]).await?;
+            domain.attest(&mut agent).await?;
+            domain.entry(&agent.id, "/stays", &[]).await?;
+            let mut follower = agent.workload().follow();
+            follower.until_id(STAYS).await?;
+            agents.push((agent, follower.into_stream()?));
+        }
+        other.start().await?;
+        // Of two servers a new connection leads to any.
+        other.process()?.line("Agent follows changes").await?;
+        for (agent, stream) in &mut agents {
+            domain.entry(&agent.id, "/new", &[]).await?;
+            until_count(stream, 2).await?;
+            let log = agent.process()?.log()?;
+            ensure!(!log.contains("Synchronize failed"), "{log}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
 fn an_agent_attests_and_renews_though_its_first_server_is_not_there() -> Result<()> {
     case(async |scratch| {
         if !is_ours("an agent that knows several servers")? {

@@ -24,8 +24,6 @@ use super::streams::Streams;
 use crate::authpolicy::Agents;
 use following::{Ended, Following};
 
-/// As long as a connection lives, give or take a tenth, so that agents spread over servers that were added.
-const AGE: Duration = Duration::from_secs(180);
 /// An agent that opens a stream says at once what it holds.
 const FIRST_MESSAGE: Duration = Duration::from_secs(30);
 /// Messages on their way to an agent that does not read.
@@ -34,13 +32,15 @@ const AHEAD: usize = 4;
 struct Service {
     parts: Parts,
     agents: Arc<Agents>,
+    /// How long a stream lives, give or take a tenth: as long as its connection.
+    age: Duration,
     shutdown: Shutdown,
     streams: Streams,
 }
 
 /// The service.
-pub(crate) fn service(parts: Parts, agents: Arc<Agents>, shutdown: Shutdown) -> SyncServer<impl Sync> {
-    SyncServer::new(Service { parts, agents, shutdown, streams: Streams::default() })
+pub(crate) fn service(parts: Parts, agents: Arc<Agents>, age: Duration, shutdown: Shutdown) -> SyncServer<impl Sync> {
+    SyncServer::new(Service { parts, agents, age, shutdown, streams: Streams::default() })
 }
 
 #[tonic::async_trait]
@@ -53,7 +53,7 @@ impl Sync for Service {
         let mut newer = self.streams.open(call.agent()?.as_str());
         let (answers, stream) = mpsc::channel(AHEAD);
         let following = Following::new(self.parts.clone(), Arc::clone(&self.agents), call, answers.clone());
-        let (clock, shutdown) = (self.parts.clock.clone(), self.shutdown.clone());
+        let (clock, age, shutdown) = (self.parts.clock.clone(), self.age, self.shutdown.clone());
         let mut requests = request.into_inner();
         let follow = async move {
             let work = async {
@@ -70,7 +70,7 @@ impl Sync for Service {
             // has one, so that what it costs is bounded; the newest is the one that it reads.
             let ended = tokio::select! {
                 ended = work => ended,
-                () = clock.sleep(jitter(AGE)) => Ok(()),
+                () = clock.sleep(jitter(age)) => Ok(()),
                 () = shutdown.stopped() => Ok(()),
                 () = newer.opened() => Ok(()),
             };

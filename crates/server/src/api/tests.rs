@@ -43,6 +43,7 @@ use crate::authpolicy::{Policy, Rules, local_services};
 use crate::ca::authorities::Authorities;
 use crate::ca::sign::{Lifetimes, Signing};
 use crate::ca::{CaConfig, CaSubject, Rotation};
+use crate::endpoints::CONNECTION_AGE;
 use crate::entries::Follower;
 use crate::freshness::Freshness;
 use crate::limits::RateLimits;
@@ -201,7 +202,7 @@ impl Served {
             .add_service(super::entry::service(parts.clone()))
             .add_service(super::local_authority::service(parts.clone()))
             .add_service(super::svid::service(parts.clone()))
-            .add_service(super::sync::service(parts, agents, shutdown.clone()));
+            .add_service(super::sync::service(parts, agents, CONNECTION_AGE, shutdown.clone()));
         let methods = Methods::new(&local_services());
         let layers =
             Layers::new(methods, Arc::new(policy), settings.limits.subscribe(), Audit::new(audited), Bounds::none());

@@ -120,6 +120,9 @@ pub enum ConfigError {
     /// A plugin block.
     #[error(transparent)]
     Plugins(#[from] steeple_config::Error),
+    /// `experimental.steeple.connection_age`
+    #[error("experimental.steeple.connection_age: {0}")]
+    ConnectionAge(String),
     /// `experimental.steeple.max_staleness`
     #[error("experimental.steeple.max_staleness: {0}")]
     MaxStaleness(String),

@@ -117,6 +117,7 @@ pub(super) struct PolicyFiles {
 #[derive(Debug, Default, Deserialize, PartialEq)]
 #[serde(default)]
 pub(super) struct Steeple {
+    pub(super) connection_age: String,
     pub(super) inventory: Option<Inventory>,
     pub(super) max_staleness: String,
     pub(super) otlp: Option<otlp::Section>,

@@ -31,12 +31,13 @@ use steeple_transport::tls::KeyExchange;
 use crate::authpolicy::{Files, Source};
 use crate::ca::sign::Lifetimes;
 use crate::ca::{CaConfig, CaSubject};
+use crate::endpoints::CONNECTION_AGE;
 use crate::freshness::MAX_STALENESS;
 use crate::inventory::InventoryConfig;
 use crate::limits::RateLimits;
 pub use crate::prune::NodePruning;
 pub use error::{ConfigError, WithoutDataStore};
-use file::{Experimental, File, PolicyEngine, PolicyFiles, Server};
+use file::{Experimental, File, PolicyEngine, PolicyFiles, Server, Steeple};
 
 /// A server's configuration.
 #[derive(Debug)]
@@ -75,6 +76,8 @@ pub struct Config {
     pub prune_nodes: Option<NodePruning>,
     /// `experimental.full_cache_reload_interval`
     pub compare_every: Duration,
+    /// `experimental.steeple.connection_age`
+    pub connection_age: Duration,
     /// `experimental.steeple.max_staleness`
     pub max_staleness: Duration,
     /// `proxy_protocol_trusted_cidrs`
@@ -130,6 +133,8 @@ pub struct Flags {
 
 /// A database that answers slowly is not away: what is known may always be so old.
 const LEAST_STALENESS: Duration = Duration::from_secs(10);
+/// Whoever connects anew all the time does nothing else.
+const LEAST_CONNECTION_AGE: Duration = Duration::from_secs(1);
 
 impl Config {
     /// Reads the text of a configuration file at `path`, which is only named in errors.
@@ -201,10 +206,14 @@ impl Config {
         });
         let warnings = warnings::of(&server, &ca, &lifetimes);
         let (prune_events_older_than, compare_every) = experimental_durations(&server.experimental)?;
-        let max_staleness = max_staleness(&server.experimental)?;
-        let otlp = server.experimental.steeple.as_ref().and_then(|steeple| steeple.otlp.as_ref());
-        let otlp = otlp.map(|section| section.checked().map_err(ConfigError::Otlp)).transpose()?;
-        let reload_on_hup = server.experimental.steeple.as_ref().is_some_and(|steeple| steeple.reload_on_hup);
+        let none = Steeple::default();
+        let own = server.experimental.steeple.as_ref().unwrap_or(&none);
+        let connection_age = own_length(&own.connection_age, LEAST_CONNECTION_AGE, CONNECTION_AGE);
+        let connection_age = connection_age.map_err(ConfigError::ConnectionAge)?;
+        let max_staleness = own_length(&own.max_staleness, LEAST_STALENESS, MAX_STALENESS);
+        let max_staleness = max_staleness.map_err(ConfigError::MaxStaleness)?;
+        let otlp = own.otlp.as_ref().map(|section| section.checked().map_err(ConfigError::Otlp)).transpose()?;
+        let reload_on_hup = own.reload_on_hup;
         if stores.is_empty() {
             let rest = WithoutDataStore { trust_domain, log, plugins, warnings };
             return Err(ConfigError::NoDataStore(Box::new(rest)));
@@ -233,6 +242,7 @@ impl Config {
             prune_events_older_than,
             prune_nodes,
             compare_every,
+            connection_age,
             max_staleness,
             proxies,
             reload_on_hup,
@@ -327,15 +337,14 @@ fn node_pruning(server: &Server) -> Result<Option<NodePruning>, ConfigError> {
     }))
 }
 
-/// How long what is known counts while the database is away. Nothing else than a positive length is meant by anybody.
-fn max_staleness(experimental: &Experimental) -> Result<Duration, ConfigError> {
-    let text = experimental.steeple.as_ref().map_or("", |steeple| steeple.max_staleness.as_str());
+/// A length under one of our own keys. Nothing else than one that is long enough is meant by anybody.
+fn own_length(text: &str, least: Duration, default: Duration) -> Result<Duration, String> {
     if text.is_empty() {
-        return Ok(MAX_STALENESS);
+        return Ok(default);
     }
-    let parsed: GoDuration = text.parse().map_err(|error| ConfigError::MaxStaleness(format!("{error}")))?;
-    let length = parsed.to_std().filter(|length| *length >= LEAST_STALENESS);
-    length.ok_or_else(|| ConfigError::MaxStaleness(format!("it must be at least {}s", LEAST_STALENESS.as_secs())))
+    let parsed: GoDuration = text.parse().map_err(|error| format!("{error}"))?;
+    let length = parsed.to_std().filter(|length| *length >= least);
+    length.ok_or_else(|| format!("it must be at least {}s", least.as_secs()))
 }
 
 /// Each is checked, though most of them tune what works otherwise here. Returns how long events are kept, and how often all

@@ -118,6 +118,23 @@ fn each_mistake_is_told_in_the_references_words() {
 }
 
 #[test]
+fn lengths_of_our_own_keys_have_defaults_and_are_long_enough() {
+    let own = |keys: &str| parse(&format!("{LEAST}experimental {{ steeple {{ {keys} }} }}"));
+    let lengths =
+        |keys: &str| own(keys).map(|config| (config.connection_age.as_secs(), config.max_staleness.as_secs()));
+    assert_eq!(lengths("").unwrap(), (180, 3600));
+    assert_eq!(lengths("connection_age = \"1s\" max_staleness = \"10s\"").unwrap(), (1, 10));
+    for (keys, expected) in [
+        ("connection_age = \"999ms\"", "experimental.steeple.connection_age: it must be at least 1s"),
+        ("connection_age = \"-1h\"", "experimental.steeple.connection_age: it must be at least 1s"),
+        ("connection_age = \"soon\"", "experimental.steeple.connection_age: time: invalid duration \"soon\""),
+        ("max_staleness = \"9s\"", "experimental.steeple.max_staleness: it must be at least 10s"),
+    ] {
+        assert_eq!(own(keys).unwrap_err().to_string(), expected, "{keys}");
+    }
+}
+
+#[test]
 fn agents_are_pruned_only_when_they_have_been_over_for_some_time() {
     let pruning = |keys: &str| parse(&format!("{LEAST}{keys}")).unwrap().prune_nodes;
     let pruned = |expired_for, include_tofu, batch| {
