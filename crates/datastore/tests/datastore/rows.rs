@@ -14,7 +14,7 @@ use crate::opened::{Opened, on_sqlite};
 
 /// In the order of their rows, which is that of reading.
 const TRUST_DOMAINS: [&str; 3] = ["spiffe://c.test", "spiffe://a.test", "spiffe://b.test"];
-const TRIES: u32 = 200;
+const TRIES: u32 = 100;
 
 /// Marks of SQL and of other scripts among others, and nothing at all.
 fn text() -> impl Strategy<Value = String> {
