@@ -1,5 +1,6 @@
 //! A server of each kind on one database, agents of each kind at each of them, and both sides write at random: whatever
-//! any of them shows ends equal to the store, and who is banned or forgotten by one side is refused by both.
+//! any of them shows equals the store within an interval of the reference, and who is banned or forgotten by one side is refused
+//! by both, and stays so.
 
 mod bans;
 pub(crate) mod views;
@@ -19,13 +20,19 @@ use steeple_transport::dial;
 
 use self::views::{Store, View};
 use self::writer::Writer;
+use crate::domain;
 
 /// How long they write, in seconds; `STEEPLE_MIXED_SECONDS` is for more.
 const SECONDS: u64 = 30;
 /// The writes of each side before all is compared.
 const WRITES: usize = 12;
 /// Each so many rounds one of the servers is killed.
-const KILLED_EACH: usize = 5;
+const KILLED_EACH: usize = 4;
+/// So long after the reference has read its caches it reads them anew (`cache_reload_interval`, by default), and so long
+/// what is written may take until it is seen.
+const RELOAD: Duration = Duration::from_secs(5);
+/// At the reference's server it takes its reading besides, and an agent's second.
+const READING: Duration = Duration::from_secs(3);
 
 #[test]
 fn servers_of_both_kinds_share_a_postgresql_database() -> Result<()> {
@@ -88,11 +95,9 @@ impl Side {
 impl Cluster {
     async fn start(scratch: &Scratch, shared: &Shared, variant: Variant) -> Result<Self> {
         let (ours, theirs) = (Binaries::find()?.clone(), Binaries::peers()?);
-        let mut builder = Domain::builder().database(shared.database.clone());
+        let mut builder = Domain::builder().default_intervals().database(shared.database.clone());
         if variant == Variant::Events {
-            let experimental =
-                "experimental {\n        cache_reload_interval = \"1s\"\n        events_based_cache = true\n    }";
-            builder = builder.default_intervals().server_text(experimental);
+            builder = builder.server_text("experimental {\n        events_based_cache = true\n    }");
         }
         let mut domain = builder.write(scratch)?;
         domain.server.program = theirs.server;
@@ -119,6 +124,7 @@ impl Cluster {
     async fn attested(&self, name: &str, program: &Program, side: Side) -> Result<Agent> {
         let mut agent = self.domain.new_agent(name).await?;
         agent.program = program.clone();
+        domain::asks_each_second(&agent)?;
         if side == Side::Ours {
             let port = |server: &Server| format!("server_port = {}", server.port);
             let (from, to) = (port(&self.domain.server), port(&self.ours));
@@ -182,7 +188,7 @@ async fn mixed(scratch: &Scratch, name: &str, shared: &Shared, variant: Variant)
         let leaves_bundles = side == Side::Theirs && variant == Variant::Events;
         writers.push(if leaves_bundles { writer.without_deleting_bundles() } else { writer });
     }
-    let (start, mut rounds, mut kills, mut refused) = (Instant::now(), 0, 0, 0);
+    let (start, mut rounds, mut kills, mut refused) = (Instant::now(), 0, 0, Vec::new());
     let (mut lags, mut after_kills) = (Lags::new(), Lags::new());
     while start.elapsed() < length || rounds < 2 {
         let [theirs, ours] = &mut *writers else { anyhow::bail!("two sides") };
@@ -196,16 +202,19 @@ async fn mixed(scratch: &Scratch, name: &str, shared: &Shared, variant: Variant)
             cluster.server_mut(side).start().await?;
             kills += 1;
         }
-        let lags = if killed { &mut after_kills } else { &mut lags };
-        all_views_equal_the_store(&cluster, shared, written, lags).await?;
-        refused += bans::hold(&cluster, &mut random, lags).await?;
+        // Who has lost its server takes what it takes.
+        let (limited, lags) = if killed { (false, &mut after_kills) } else { (true, &mut lags) };
+        all_views_equal_the_store(&cluster, shared, written, limited, lags).await?;
+        refused.extend(bans::take_hold(&cluster, &mut random, lags).await?);
     }
+    bans::hold(&cluster, &refused).await?;
     let store = Store::at(dial::local(&cluster.domain.server.socket)).await?;
     let counts: Vec<_> = writers.iter().map(Writer::told).collect();
     say(&format!(
-        "{what}: {rounds} rounds in {} s; {}; {kills} kills; {refused} agents refused; {} entries and {} bundles are left",
+        "{what}: {rounds} rounds in {} s; {}; {kills} kills; {} agents refused to the end; {} entries and {} bundles are left",
         start.elapsed().as_secs(),
         counts.join("; "),
+        refused.len(),
         store.entries.len(),
         store.bundles.len()
     ));
@@ -218,11 +227,12 @@ async fn mixed(scratch: &Scratch, name: &str, shared: &Shared, variant: Variant)
     bans::end_real_agents(&mut cluster).await
 }
 
-/// Waits until all views equal the store at the same time.
+/// Waits until all views equal the store at the same time; where it is limited, each in the time that it may take.
 async fn all_views_equal_the_store(
     cluster: &Cluster,
     shared: &Shared,
     written: Instant,
+    limited: bool,
     lags: &mut Lags,
 ) -> Result<()> {
     let store = Store::at(dial::local(&cluster.domain.server.socket)).await?;
@@ -236,18 +246,23 @@ async fn all_views_equal_the_store(
     // A view may show by chance what it should, and go on to what was written before.
     let (mut equal_since, mut difference) = (vec![None; views.len()], String::new());
     let looked = async || {
-        for (view, since) in join_all(views.iter().map(|view| view.equals(&store))).await.iter().zip(&mut equal_since) {
-            match view {
-                Ok(()) => _ = since.get_or_insert_with(|| written.elapsed()),
+        let begun = written.elapsed();
+        let looks = views.iter().map(async |view| (view.equals(&store).await, written.elapsed()));
+        for ((view, since), (outcome, seen)) in views.iter().zip(&mut equal_since).zip(join_all(looks).await) {
+            match outcome {
+                Ok(()) => _ = since.get_or_insert(seen),
+                Err(error) if limited && begun > view.may_take() => {
+                    return Some(Err(error.context(format!("{} s after the last write", begun.as_secs_f32()))));
+                }
                 Err(error) => {
                     *since = None;
                     difference = format!("{error:#}");
                 }
             }
         }
-        equal_since.iter().all(Option::is_some).then_some(())
+        equal_since.iter().all(Option::is_some).then_some(Ok(()))
     };
-    until("all views to equal the store", looked).await.with_context(|| difference.clone())?;
+    until("all views to equal the store", looked).await.with_context(|| difference.clone())??;
     for (view, lag) in views.iter().zip(equal_since) {
         lags.entry(view.kind).or_default().extend(lag);
     }

@@ -11,18 +11,21 @@ use steeple_tests::{AgentByHand, Port, Random, until};
 use steeple_transport::dial;
 use steeple_transport::id::on_wire;
 use steeple_transport::tls::Credential;
-use tonic::Code;
+use tokio::time::timeout;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
 
-use super::{Cluster, Lags, SIDES, Side};
+use super::{Cluster, Lags, RELOAD, SIDES, Side};
 
-/// New agents attest at each side, one renews, and then one is banned and one forgotten at either side. Returns how many
-/// were refused.
-pub(super) async fn hold(cluster: &Cluster, random: &mut Random, lags: &mut Lags) -> Result<usize> {
+/// New agents attest at each side, one renews, and then one is banned and one forgotten at either side, and both refuse them
+/// within an interval of the reference. Returns what they show.
+pub(super) async fn take_hold(cluster: &Cluster, random: &mut Random, lags: &mut Lags) -> Result<Vec<Credential>> {
     let ports = [cluster.port(Side::Theirs).await?, cluster.port(Side::Ours).await?];
     let at = |side| match side {
         Side::Theirs => &ports[0],
         Side::Ours => &ports[1],
     };
+    let mut refused = Vec::new();
     for is_banned in [true, false] {
         let (home, enemy) = (*random.one_of(&SIDES), *random.one_of(&SIDES));
         let agent = AgentByHand::attest(&cluster.domain, at(home)).await?;
@@ -53,21 +56,39 @@ pub(super) async fn hold(cluster: &Cluster, random: &mut Random, lags: &mut Lags
             };
             lags.entry(kind).or_default().push(done.elapsed());
         }
+        refused.push(renewed);
     }
-    Ok(2)
+    Ok(refused)
 }
 
-/// Waits until a server answers an agent with this code.
+/// Whom one side has banned or forgotten both refuse for good, whatever was killed since.
+pub(super) async fn hold(cluster: &Cluster, refused: &[Credential]) -> Result<()> {
+    for side in SIDES {
+        let port = cluster.port(side).await?;
+        for credential in refused {
+            let answer = answer(port.channel(Some(credential.clone()))?).await;
+            let is_refused = answer.as_ref().is_err_and(|status| status.code() == Code::PermissionDenied);
+            ensure!(is_refused, "{side:?}: {answer:?}");
+        }
+    }
+    Ok(())
+}
+
+/// Waits until a server answers an agent with this code, which it has to do within an interval of the reference.
 async fn becomes(port: &Port, credential: &Credential, code: Code) -> Result<()> {
-    let mut entries = EntryClient::new(port.channel(Some(credential.clone()))?);
-    let mut last = None;
-    let answered = async || {
-        let answer = entries.get_authorized_entries(GetAuthorizedEntriesRequest { output_mask: None }).await;
-        let is_it = answer.as_ref().map_or_else(|status| status.code(), |_| Code::Ok) == code;
+    let (channel, mut last) = (port.channel(Some(credential.clone()))?, None);
+    let answered = until("the answer", async || {
+        let answer = answer(channel.clone()).await;
+        let is_it = answer.as_ref().map_or_else(Status::code, |()| Code::Ok) == code;
         last = answer.err();
         is_it.then_some(())
-    };
-    until(&format!("the answer {code:?}"), answered).await.with_context(|| format!("{last:?}"))
+    });
+    timeout(RELOAD, answered).await.with_context(|| format!("no {code:?} in time: {last:?}"))?
+}
+
+async fn answer(channel: Channel) -> Result<(), Status> {
+    let request = GetAuthorizedEntriesRequest { output_mask: None };
+    EntryClient::new(channel).get_authorized_entries(request).await.map(drop)
 }
 
 /// Each of the agents is banned by the side that is not its server's, and ends.

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tonic::Code;
 use tonic::transport::Channel;
 
-use super::{Cluster, SIDES, Side};
+use super::{Cluster, READING, RELOAD, SIDES, Side};
 
 /// Entries and bundles, as a server lists them.
 #[derive(Debug, PartialEq)]
@@ -83,6 +83,8 @@ pub(super) struct View {
     /// Whose it is, without numbers.
     pub(super) kind: &'static str,
     name: String,
+    /// Whose server it hangs on.
+    at: Side,
     of: Of,
 }
 
@@ -95,14 +97,15 @@ enum Of {
     Workload { agent: String, workload: Workload },
 }
 
-/// How long a workload may wait for an answer. An agent that has none yet says nothing.
-const ANSWER: Duration = Duration::from_secs(2);
+/// How long a workload waits for an answer at each look. An agent that has none yet says nothing.
+const ANSWER: Duration = Duration::from_millis(500);
 
 impl View {
     /// Everybody's.
     pub(super) async fn all(cluster: &Cluster) -> Result<Vec<Self>> {
         let listing = Of::Listing(dial::local(&cluster.ours.socket));
-        let mut views = vec![Self { kind: "our `entry show`", name: "our server".to_owned(), of: listing }];
+        let mut views =
+            vec![Self { kind: "our `entry show`", name: "our server".to_owned(), at: Side::Ours, of: listing }];
         for side in SIDES {
             let port = cluster.port(side).await?;
             let kind = match side {
@@ -111,20 +114,28 @@ impl View {
             };
             for agent in &cluster.by_hand {
                 let (id, channel) = (agent.id.to_string(), port.channel(Some(agent.credential.clone()))?);
-                views.push(Self { kind, name: format!("{id} at {side:?}"), of: Of::Agent { id, channel } });
+                views.push(Self { kind, name: format!("{id} at {side:?}"), at: side, of: Of::Agent { id, channel } });
             }
         }
         let kinds = [
-            "workload, their agent, their server",
-            "workload, our agent, their server",
-            "workload, their agent, our server",
-            "workload, our agent, our server",
+            ("workload, their agent, their server", Side::Theirs),
+            ("workload, our agent, their server", Side::Theirs),
+            ("workload, their agent, our server", Side::Ours),
+            ("workload, our agent, our server", Side::Ours),
         ];
-        views.extend(cluster.agents.iter().zip(kinds).map(|(agent, kind)| {
+        views.extend(cluster.agents.iter().zip(kinds).map(|(agent, (kind, at))| {
             let of = Of::Workload { agent: agent.id.clone(), workload: agent.workload() };
-            Self { kind, name: agent.name.clone(), of }
+            Self { kind, name: agent.name.clone(), at, of }
         }));
         Ok(views)
+    }
+
+    /// How long it may take until it equals the store.
+    pub(super) fn may_take(&self) -> Duration {
+        match self.at {
+            Side::Theirs => RELOAD + READING,
+            Side::Ours => RELOAD,
+        }
     }
 
     /// Fails with the difference.
