@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Several servers on one PostgreSQL whose commits take 5 ms: attestations and renewals a second at one server and at ten,
-agents that return at once, and writes with and without somebody who listens. Tables on the standard output.
+"""Several servers on one PostgreSQL whose commits take 5 ms: attestations and renewals a second at one server and at ten, as
+many as they can and at a pace that both keep, agents that return at once, and writes with and without somebody who listens. Tables on the standard output.
 
     tests/measure/servers.py DIRECTORY [-seconds 15] [-agents 2000]
 
@@ -20,6 +20,8 @@ from daemons import PgBouncer, Postgres, Server, say, start, tool
 SLOW = ["commit_delay=5000", "commit_siblings=0"]
 # Calls under way at once.
 AT_ONCE = 64
+# Calls a second, whether or not others have ended.
+PACE = 300
 
 
 @contextlib.contextmanager
@@ -58,11 +60,11 @@ def calls(postgres, directory, seconds, agents):
             at_once = ["-concurrency", AT_ONCE]
             # Tokens are made before; of those that are left nothing is told.
             attest = ["-count", 500 * seconds, "-duration", f"{seconds}s", *at_once]
-            lines.append(row("attestation", count, load(servers, postgres, "attest", *attest)))
-            say(lines[-1])
             renew = ["-size", 500, "-duration", f"{seconds}s", *at_once]
-            lines.append(row("renewal", count, load(servers, postgres, "renew", *renew)))
-            say(lines[-1])
+            for what, pace in (("", []), (f", {PACE} a second", ["-rate", PACE])):
+                for name, flags in (("attestation", ["attest", *attest]), ("renewal", ["renew", *renew])):
+                    lines.append(row(name + what, count, load(servers, postgres, *flags, *pace)))
+                    say(lines[-1])
             flags = ["-count", agents, "-concurrency", agents, "-size", 100, "-duration", "1ms"]
             latency = load(servers, postgres, "agents", *flags)["latency_ms"]
             returned.append(f"| {count} | {agents:,} | {latency['max'] / 1e3:.2f} s | {latency['p50'] / 1e3:.2f} s | "
