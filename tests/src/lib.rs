@@ -70,7 +70,7 @@ pub use disk::{SmallDisk, heed_modes, read_only};
 pub use domain::{Bootstrap, Database, Domain, DomainBuilder, own_selector};
 pub use foreign::{ForeignWorkload, ForeignWorkloads, Language};
 pub use hosts::{find_by_name, move_beside};
-pub use http::http;
+pub use http::{http, http_bytes};
 pub use inside::Inside;
 pub use installation::Installation;
 pub use line::Line;

@@ -22,6 +22,7 @@ use steeple_spiffe::TrustDomain;
 use steeple_transport::dial::{self, Proxy, Servers};
 use steeple_transport::listen::refuse_used;
 use steeple_transport::otlp::{Export, OtlpError, Sender};
+use steeple_transport::profiling;
 use steeple_transport::scrape::{self, Authorities, ScrapeError, Spiffe};
 use steeple_transport::tls::KeyExchange;
 use tokio::sync::{Mutex, oneshot};
@@ -234,6 +235,9 @@ async fn start(
     if let Some(place) = config.health {
         let telling = steeple_transport::health::serve(place, health.clone(), clock.clone(), shutdown.clone());
         tasks.start("health listener", telling.map(Ok));
+    }
+    if let Some(wanted) = config.profiling {
+        tasks.start("profiling", profiling::run(wanted, "agent", clock.clone(), shutdown.clone()).map(Ok));
     }
     let looks = health::watch(config.socket_path.clone(), health, clock.clone(), shutdown.clone());
     tasks.start("health checks", looks.map(Ok));

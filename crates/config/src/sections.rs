@@ -1,5 +1,7 @@
 //! What the files of both daemons share: sections of the same form, and what becomes of keys that mean nothing.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 
 use crate::decode::{UnknownKey, UnknownKeys};
@@ -83,6 +85,26 @@ impl HealthChecks {
         let host = host.trim_matches(['[', ']']);
         let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         Ok(Some(HealthListener { address, live_path, ready_path }))
+    }
+}
+
+/// `profiling_*`, where profiling is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profiling {
+    /// `profiling_port`: where profiles can be asked for on this host.
+    pub port: Option<i64>,
+    /// `profiling_freq`: how often they are written to files.
+    pub every: Option<Duration>,
+    /// `profiling_names`: which of them.
+    pub names: Vec<String>,
+}
+
+impl Profiling {
+    /// What the keys say; 0 and less say nothing, as in the reference.
+    pub fn of(is_enabled: bool, port: i64, seconds: i64, names: &[String]) -> Option<Self> {
+        let every = u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs);
+        let port = Some(port).filter(|port| *port > 0);
+        is_enabled.then(|| Self { port, every, names: names.to_owned() })
     }
 }
 
@@ -171,6 +193,16 @@ mod tests {
             listener("listener_enabled = true\nlive_path = \"/a\"\nready_path = \"/b\""),
             of("localhost:80", "/a", "/b")
         );
+    }
+
+    #[test]
+    fn profiles_are_told_and_written_where_that_is_asked_for() {
+        let names = ["heap".to_owned()];
+        assert_eq!(Profiling::of(false, 1, 1, &names), None);
+        let of = |port, seconds| Profiling::of(true, port, seconds, &names).unwrap();
+        let (port, every) = (Some(6060), Some(Duration::from_secs(30)));
+        assert_eq!(of(6060, 30), Profiling { port, every, names: names.to_vec() });
+        assert_eq!((of(0, -1).port, of(0, -1).every), (None, None));
     }
 
     #[test]

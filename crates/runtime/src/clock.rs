@@ -100,6 +100,12 @@ pub fn rfc3339(at: SystemTime) -> String {
     jiff::Timestamp::try_from(at).unwrap_or_default().to_string()
 }
 
+/// For names of files: `2026-11-30_222500`, in the zone of this host, to which the reference keeps as well.
+pub fn stamp(at: SystemTime) -> String {
+    let at = jiff::Timestamp::try_from(at).unwrap_or_default().to_zoned(jiff::tz::TimeZone::system());
+    at.strftime("%Y-%m-%d_%H%M%S").to_string()
+}
+
 /// Whole seconds since 1970, negative before it.
 pub fn unix_seconds(at: SystemTime) -> i64 {
     match at.duration_since(SystemTime::UNIX_EPOCH) {

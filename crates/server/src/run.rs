@@ -19,6 +19,7 @@ use steeple_runtime::{Clock, Shutdown};
 use steeple_spiffe::{Certificate, TrustDomain};
 use steeple_transport::listen::{Port, refuse_used};
 use steeple_transport::otlp::{Export, OtlpError, Sender};
+use steeple_transport::profiling;
 use steeple_transport::scrape::{self, ScrapeError, Spiffe};
 use steeple_transport::tls::KeyExchange;
 use tokio::sync::watch;
@@ -355,6 +356,9 @@ async fn start(
     tasks.start("telemetry", telemetry.run(clock.clone(), signals, shutdown.clone()).map(Ok));
     if let Some(listener) = scraped {
         tasks.start("Prometheus listener", listener.serve(clock.clone(), shutdown.clone()).map(Ok));
+    }
+    if let Some(wanted) = config.profiling {
+        tasks.start("profiling", profiling::run(wanted, "server", clock.clone(), shutdown.clone()).map(Ok));
     }
     if let Some(place) = config.health {
         tasks

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Request, Response, Uri};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
@@ -18,17 +18,29 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
-/// From a connection to the end of its one answer.
-const LIMIT: Duration = Duration::from_secs(10);
+/// From a connection to the end of its one answer, where that takes no time of its own.
+pub(crate) const LIMIT: Duration = Duration::from_secs(10);
 /// Connections at a time. Further ones wait.
 const CONNECTIONS: usize = 64;
 /// Bytes of a request's head.
 const HEAD: usize = 16 << 10;
 
-/// Makes the answers.
-pub(crate) trait Answer: Fn(&Request<Incoming>) -> Response<Full<Bytes>> + Send + Sync {}
+/// Makes the answers, to requests of any method.
+pub(crate) trait Answer: Send + Sync {
+    /// From a connection to the end of its answer.
+    fn limit(&self) -> Duration {
+        LIMIT
+    }
 
-impl<F: Fn(&Request<Incoming>) -> Response<Full<Bytes>> + Send + Sync> Answer for F {}
+    /// What is at this place.
+    fn answer(&self, uri: Uri) -> impl Future<Output = Response<Full<Bytes>>> + Send;
+}
+
+impl<F: Fn(&Uri) -> Response<Full<Bytes>> + Send + Sync> Answer for F {
+    async fn answer(&self, uri: Uri) -> Response<Full<Bytes>> {
+        self(&uri)
+    }
+}
 
 /// TLS as it is at the moment, asked for each connection.
 pub(crate) type Tls = Arc<dyn Fn() -> Arc<ServerConfig> + Send + Sync>;
@@ -53,7 +65,7 @@ pub(crate) async fn serve(
             };
             let (tls, answer, clock) = (tls.clone(), Arc::clone(&answer), clock.clone());
             tokio::spawn(async move {
-                let served = clock.within(LIMIT, connection(stream, tls, &*answer)).await;
+                let served = clock.within(answer.limit(), connection(stream, tls, &*answer)).await;
                 if let Some(Err(error)) = served {
                     debug!(target: "endpoints", error = %error, "An HTTP request was not answered");
                 }
@@ -75,7 +87,9 @@ async fn connection(
 
 /// One request and its answer.
 pub(crate) async fn one(stream: impl AsyncRead + AsyncWrite + Unpin, answer: &impl Answer) -> Result<(), hyper::Error> {
-    let service = service_fn(async |request: Request<Incoming>| Ok::<_, Infallible>(answer(&request)));
+    let service = service_fn(async |request: Request<Incoming>| {
+        Ok::<_, Infallible>(answer.answer(request.into_parts().0.uri).await)
+    });
     http1::Builder::new().keep_alive(false).max_buf_size(HEAD).serve_connection(TokioIo::new(stream), service).await
 }
 
@@ -97,7 +111,7 @@ pub(crate) mod tests {
         answer
     }
 
-    fn hello(_: &Request<Incoming>) -> Response<Full<Bytes>> {
+    fn hello(_: &Uri) -> Response<Full<Bytes>> {
         let mut response = Response::new(Full::new(Bytes::from("hello")));
         response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static("text/plain"));
         response

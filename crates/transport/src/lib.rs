@@ -10,6 +10,7 @@
 //! * [`health`] tells over HTTP whether the daemon is well.
 //! * [`scrape`] gives what was measured to Prometheus.
 //! * [`otlp`] sends that, and traces, to a collector of OpenTelemetry.
+//! * [`profiling`] makes profiles of the daemon.
 //! * [`dial`] is the other side: channels to a server's API or to a local socket.
 
 pub mod connection;
@@ -20,6 +21,7 @@ pub mod id;
 pub mod listen;
 pub mod logger;
 pub mod otlp;
+pub mod profiling;
 pub mod rpc;
 pub mod scrape;
 pub mod security_header;

@@ -4,6 +4,7 @@
 mod dashboard;
 mod expected;
 mod otlp;
+mod profiling;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::UdpSocket;

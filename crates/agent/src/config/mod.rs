@@ -14,7 +14,7 @@ use steeple_config::duration::Duration as GoDuration;
 use steeple_config::hcl::Body;
 use steeple_config::otlp::Otlp;
 use steeple_config::plugins::PluginBlock;
-use steeple_config::sections::{self, HealthChecks, HealthListener, UnknownSection, Warning};
+use steeple_config::sections::{self, HealthChecks, HealthListener, Profiling, UnknownSection, Warning};
 use steeple_config::telemetry::Telemetry;
 use steeple_config::{decode, hcl, plugins};
 use steeple_pki::KeyType;
@@ -86,6 +86,8 @@ pub struct Config {
     pub health: Option<health::Place>,
     /// `telemetry`
     pub telemetry: Telemetry,
+    /// `profiling_*`, where it is enabled.
+    pub profiling: Option<Profiling>,
     /// `experimental.steeple.otlp`
     pub otlp: Option<Otlp>,
     /// Every plugin, in the order of the file.
@@ -273,6 +275,8 @@ impl Config {
         checks::delegates(&agent.authorized_delegates, &trust_domain)?;
         checks::broker(agent.experimental.broker.as_ref())?;
         let availability_target = checks::availability_target(&agent.availability_target)?;
+        let profiling =
+            Profiling::of(agent.profiling_enabled, agent.profiling_port, agent.profiling_freq, &agent.profiling_names);
         let otlp = checks::otlp(agent.experimental.steeple.as_ref())?;
         let rate_limits = checks::limits(agent.experimental.ratelimit.as_ref())?;
         Ok(Self {
@@ -303,6 +307,7 @@ impl Config {
             allowed_foreign_jwt_claims: agent.allowed_foreign_jwt_claims,
             health,
             telemetry,
+            profiling,
             otlp,
             plugins: blocks,
             unbuilt,

@@ -9,7 +9,6 @@ pub(super) fn of(file: &File) -> Vec<String> {
     let experimental = &agent.experimental;
     [
         (!agent.authorized_delegates.is_empty(), "authorized_delegates"),
-        (agent.profiling_enabled, "profiling_enabled"),
         (agent.sds.is_some(), "sds"),
         (experimental.broker.is_some(), "experimental.broker"),
     ]

@@ -3,6 +3,7 @@
 pub mod allocator;
 pub mod files;
 pub mod peer;
+pub mod sampling;
 pub mod touches;
 
 use std::io;

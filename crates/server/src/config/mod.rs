@@ -16,7 +16,7 @@ use steeple_config::duration::Duration as GoDuration;
 use steeple_config::hcl::Body;
 use steeple_config::otlp::Otlp;
 use steeple_config::plugins::{PluginBlock, PluginData};
-use steeple_config::sections::{self, HealthChecks, HealthListener, UnknownSection, Warning};
+use steeple_config::sections::{self, HealthChecks, HealthListener, Profiling, UnknownSection, Warning};
 use steeple_config::stated::Stated;
 use steeple_config::telemetry::Telemetry;
 use steeple_config::{decode, hcl, plugins};
@@ -92,6 +92,8 @@ pub struct Config {
     pub health: Option<health::Place>,
     /// `telemetry`
     pub telemetry: Telemetry,
+    /// `profiling_*`, where it is enabled.
+    pub profiling: Option<Profiling>,
     /// `experimental.steeple.otlp`
     pub otlp: Option<Otlp>,
     /// Every plugin but the datastore, in the order of the file.
@@ -213,6 +215,12 @@ impl Config {
         let max_staleness = own_length(&own.max_staleness, LEAST_STALENESS, MAX_STALENESS);
         let max_staleness = max_staleness.map_err(ConfigError::MaxStaleness)?;
         let otlp = own.otlp.as_ref().map(|section| section.checked().map_err(ConfigError::Otlp)).transpose()?;
+        let profiling = Profiling::of(
+            server.profiling_enabled,
+            server.profiling_port,
+            server.profiling_freq,
+            &server.profiling_names,
+        );
         let reload_on_hup = own.reload_on_hup;
         if stores.is_empty() {
             let rest = WithoutDataStore { trust_domain, log, plugins, warnings };
@@ -250,6 +258,7 @@ impl Config {
             key_exchange: KeyExchange::post_quantum(server.experimental.require_pq_kem),
             health,
             telemetry,
+            profiling,
             otlp,
             plugins,
             datastore_is_in_file,

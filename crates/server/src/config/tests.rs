@@ -219,8 +219,8 @@ fn a_collector_is_read_and_a_mistake_told_by_its_key() {
 
 #[test]
 fn what_is_not_built_yet_is_told() {
-    let config = parse(&format!("{LEAST}profiling_enabled = true")).unwrap();
-    assert_eq!(config.unbuilt, ["profiling_enabled"]);
+    let config = parse(&format!("{LEAST}federation {{ bundle_endpoint {{}} }}")).unwrap();
+    assert_eq!(config.unbuilt, ["federation.bundle_endpoint"]);
 }
 
 #[test]

@@ -10,7 +10,6 @@ pub(super) fn of(file: &File) -> Vec<String> {
     [
         (federation.is_some_and(|it| it.bundle_endpoint.is_some()), "federation.bundle_endpoint"),
         (federation.is_some_and(|it| it.federates_with.is_some()), "federation.federates_with"),
-        (server.profiling_enabled, "profiling_enabled"),
     ]
     .into_iter()
     .filter(|(asked, _)| *asked)

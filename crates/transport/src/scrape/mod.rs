@@ -5,9 +5,9 @@ mod tls;
 use std::sync::Arc;
 
 use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{Request, Response};
+use http::{Response, Uri};
 use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Bytes;
 use steeple_config::telemetry::{self, Prometheus};
 use steeple_runtime::metrics::{Scraped, Telemetry};
 use steeple_runtime::{Clock, Shutdown};
@@ -88,7 +88,7 @@ impl Listener {
         if let Ok(at) = listener.local_addr() {
             info!(target: "telemetry", address = %at, "Serving measurements");
         }
-        let answering = Arc::new(move |_: &Request<Incoming>| answer(&scraped));
+        let answering = Arc::new(move |_: &Uri| answer(&scraped));
         http1::serve(listener, tls, answering, clock, shutdown).await;
     }
 }
