@@ -20,6 +20,7 @@ mod open;
 mod read;
 mod status;
 mod tail;
+mod torn;
 mod view;
 mod watch;
 
@@ -39,6 +40,7 @@ use self::events::{OF_ENTRIES, OF_NODES};
 use self::glance::Glance;
 use self::open::Open;
 use self::read::{Found, Known, Tails, Tasks};
+use self::torn::Torn;
 use self::view::View;
 use self::watch::{Watch, Woken};
 use crate::Error;
@@ -67,6 +69,8 @@ pub struct Feed {
     slice: Option<Slice>,
     /// Rows to be read though no event names them.
     again: Names,
+    /// Entries that may not be in the database as they were read.
+    torn: Torn,
     /// Kept open while all goes well; SQLite tells a connection whether others have written since it looked last.
     open: Option<Open>,
     /// Whether there may be something to see. It stays so until a look has ended well.
@@ -120,6 +124,7 @@ impl Feed {
             comparison: Comparison::default(),
             slice: None,
             again: Names::default(),
+            torn: Torn::default(),
             open: None,
             due: false,
             bundles_stale: false,
@@ -457,7 +462,7 @@ impl Feed {
             self.comparison.hurry();
         }
         let (more, events) = (found.more(), found.events());
-        let rows = self.known.follow(found, &mut self.again, &self.clock);
+        let mut rows = self.known.follow(found, &mut self.again, &self.clock);
         // Looked at after the rows were read: a commit of this process that they can show has begun by then.
         let is_quiet = self.hints.borrow().is_quiet_since(&self.followed);
         if events > 0 && is_quiet {
@@ -474,6 +479,7 @@ impl Feed {
         }
         let was_hurried = self.comparison.is_hurried();
         self.slice = self.sliced(read);
+        self.again.entries.extend(self.torn.take_out(&mut rows.entries, self.slice.as_mut()));
         let is_last = self.slice.as_ref().is_some_and(|slice| slice.is_last);
         // After the last slice there are rows to look at again, mostly.
         self.due = more || is_last;

@@ -38,6 +38,7 @@ mod standby;
 mod statements;
 mod times;
 mod tokens;
+mod torn;
 mod unopened;
 mod writes;
 
