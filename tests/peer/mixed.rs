@@ -31,7 +31,7 @@ const KILLED_EACH: usize = 4;
 /// So long after the reference has read its caches it reads them anew (`cache_reload_interval`, by default), and so long
 /// what is written may take until it is seen.
 const RELOAD: Duration = Duration::from_secs(5);
-/// At the reference's server it takes its reading besides, and an agent's second.
+/// What the reference takes besides: its server for the reading, and its agent for a second until it asks.
 const READING: Duration = Duration::from_secs(3);
 
 #[test]

@@ -83,8 +83,8 @@ pub(super) struct View {
     /// Whose it is, without numbers.
     pub(super) kind: &'static str,
     name: String,
-    /// Whose server it hangs on.
-    at: Side,
+    /// Whether a daemon of the reference has a part in it.
+    is_theirs: bool,
     of: Of,
 }
 
@@ -105,7 +105,7 @@ impl View {
     pub(super) async fn all(cluster: &Cluster) -> Result<Vec<Self>> {
         let listing = Of::Listing(dial::local(&cluster.ours.socket));
         let mut views =
-            vec![Self { kind: "our `entry show`", name: "our server".to_owned(), at: Side::Ours, of: listing }];
+            vec![Self { kind: "our `entry show`", name: "our server".to_owned(), is_theirs: false, of: listing }];
         for side in SIDES {
             let port = cluster.port(side).await?;
             let kind = match side {
@@ -114,28 +114,30 @@ impl View {
             };
             for agent in &cluster.by_hand {
                 let (id, channel) = (agent.id.to_string(), port.channel(Some(agent.credential.clone()))?);
-                views.push(Self { kind, name: format!("{id} at {side:?}"), at: side, of: Of::Agent { id, channel } });
+                views.push(Self {
+                    kind,
+                    name: format!("{id} at {side:?}"),
+                    is_theirs: side == Side::Theirs,
+                    of: Of::Agent { id, channel },
+                });
             }
         }
         let kinds = [
-            ("workload, their agent, their server", Side::Theirs),
-            ("workload, our agent, their server", Side::Theirs),
-            ("workload, their agent, our server", Side::Ours),
-            ("workload, our agent, our server", Side::Ours),
+            ("workload, their agent, their server", true),
+            ("workload, our agent, their server", true),
+            ("workload, their agent, our server", true),
+            ("workload, our agent, our server", false),
         ];
-        views.extend(cluster.agents.iter().zip(kinds).map(|(agent, (kind, at))| {
+        views.extend(cluster.agents.iter().zip(kinds).map(|(agent, (kind, is_theirs))| {
             let of = Of::Workload { agent: agent.id.clone(), workload: agent.workload() };
-            Self { kind, name: agent.name.clone(), at, of }
+            Self { kind, name: agent.name.clone(), is_theirs, of }
         }));
         Ok(views)
     }
 
     /// How long it may take until it equals the store.
     pub(super) fn may_take(&self) -> Duration {
-        match self.at {
-            Side::Theirs => RELOAD + READING,
-            Side::Ours => RELOAD,
-        }
+        if self.is_theirs { RELOAD + READING } else { RELOAD }
     }
 
     /// Fails with the difference.
