@@ -75,7 +75,9 @@ impl Mutation for PruneCaJournals {
     const KEY: &'static str = "datastore.ca_journal.prune";
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<u64, Error> {
-        let all = tx.db.rows(Sql::new("SELECT id, data, active_x509_authority_id FROM ca_journals"), read).await?;
+        // A server that writes to its journal comes first.
+        let all = Sql::new("SELECT id, data, active_x509_authority_id FROM ca_journals");
+        let all = tx.db.rows(all.push(tx.db.dialect().row_lock()), read).await?;
         let expired: Vec<i64> = all.iter().filter(|it| is_expired(it, self.expired_by)).map(|it| it.id).collect();
         tx.db.delete_in("DELETE FROM ca_journals WHERE id IN ", &expired).await?;
         Ok(u64::try_from(expired.len()).unwrap_or(u64::MAX))

@@ -47,7 +47,16 @@ impl Mutation for PruneEntries {
 }
 
 async fn delete_where(tx: &mut Tx<'_>, conditions: Conditions) -> Result<Vec<Entry>, Error> {
-    let entries = super::load(tx.db, conditions, None).await?;
+    // Whoever is changing one of these comes first, and then it may not be one of them any more.
+    let lock = conditions.append_to(Sql::new("SELECT e.id FROM registered_entries e"));
+    let lock = lock.push(" ORDER BY e.id").push(tx.db.dialect().row_lock());
+    let ids = tx.db.rows(lock, |row| row.integer(0)).await?;
+    let mut entries = Vec::with_capacity(ids.len());
+    for some in ids.chunks(1_000) {
+        let mut conditions = Conditions::default();
+        conditions.add(Sql::new("e.id IN ").list(some.iter().copied()));
+        entries.extend(super::load(tx.db, conditions, None).await?);
+    }
     let rows: Vec<_> = entries.iter().map(|(id, entry)| (*id, entry.entry_id.clone())).collect();
     delete_rows(tx, &rows).await?;
     Ok(entries.into_iter().map(|(_, entry)| entry).collect())

@@ -92,6 +92,18 @@ impl Opened {
         self.place.transaction().await
     }
 
+    /// Waits until one of the sessions waits for what another one has locked.
+    pub(crate) async fn a_session_waits(&self) {
+        let query = match &self.place {
+            Place::MySql(_) => {
+                "SELECT trx_state FROM information_schema.innodb_trx JOIN information_schema.processlist \
+                 ON id = trx_mysql_thread_id WHERE trx_state = 'LOCK WAIT' AND db = DATABASE()"
+            }
+            _ => "SELECT state FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+        };
+        while self.sql(query).await.is_empty() {}
+    }
+
     /// Uses up ids of entry events, as transactions do that fail.
     pub(crate) async fn skip_event_ids(&self, count: u32) {
         match &self.place {

@@ -43,6 +43,33 @@ pub(crate) async fn ten_servers_that_prune_at_once_are_in_nobodys_way(store: Ope
     }
 }
 
+pub(crate) async fn an_agent_that_is_banned_while_somebody_prunes_stays(store: Opened) {
+    store.write(attested(0)).await.unwrap();
+    let prune = store.write(PruneNodes { expires_before: 2 * OLD, include_non_reattestable: true, limit: 10 });
+    let pruned = meanwhile(&store, "UPDATE attested_node_entries SET serial_number = ''", prune).await;
+    assert!(pruned.unwrap().is_empty());
+    assert!(store.fetch_node(&attested(0).spiffe_id).await.unwrap().unwrap().is_banned());
+}
+
+pub(crate) async fn an_entry_that_is_prolonged_while_somebody_prunes_stays(store: Opened) {
+    store.create(Entry { expires_at: OLD, ..entry("prolonged") }).await;
+    let prune = store.write(PruneEntries { expires_before: 2 * OLD });
+    let pruned = meanwhile(&store, "UPDATE registered_entries SET expiry = 5000", prune).await;
+    assert!(pruned.unwrap().is_empty());
+    assert_eq!(store.fetch_entry("prolonged").await.unwrap().unwrap().selectors, entry("prolonged").selectors);
+}
+
+/// Another program's change is committed when whoever prunes waits for it.
+async fn meanwhile<T>(store: &Opened, change: &str, prune: impl Future<Output = T>) -> T {
+    let mut other = store.transaction().await;
+    other.execute(change).await;
+    let commits = async {
+        store.a_session_waits().await;
+        other.commit().await;
+    };
+    tokio::join!(prune, commits).0
+}
+
 fn attested(i: usize) -> AttestNode {
     AttestNode {
         spiffe_id: format!("spiffe://td/spire/agent/x509pop/{i}"),

@@ -80,6 +80,8 @@ macro_rules! of_servers {
             }
             pruning {
                 ten_servers_that_prune_at_once_are_in_nobodys_way
+                an_agent_that_is_banned_while_somebody_prunes_stays
+                an_entry_that_is_prolonged_while_somebody_prunes_stays
             }
             isolation {
                 what_is_written_at_once_is_right_at_each_level

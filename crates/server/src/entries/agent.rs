@@ -105,10 +105,10 @@ impl AgentState {
             && selectors.iter().all(|(kind, value)| others.contains(&(kind, value)))
     }
 
-    /// Whether an alias with these selectors applies: all of them are the agent's.
+    /// Whether an alias with these selectors applies: all of them are the agent's. One that has lost its selectors is nobody's.
     pub(super) fn matches(&self, alias: &IndexedEntry) -> bool {
         let has = |kind: &str, value: &str| self.selectors.contains(&(kind.to_owned(), value.to_owned()));
-        alias.alias_of.iter().all(|(kind, value)| has(kind, value))
+        !alias.alias_of.is_empty() && alias.alias_of.iter().all(|(kind, value)| has(kind, value))
     }
 
     pub(super) fn selectors(&self) -> &HashSet<(String, String)> {

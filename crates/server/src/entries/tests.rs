@@ -366,7 +366,7 @@ fn some_entry() -> impl Strategy<Value = Entry> {
     let parent = prop_oneof![6 => (0..IDS.len()).prop_map(|i| IDS[i]), 3 => Just(SERVER), 1 => Just(FOREIGN)];
     let spiffe_id = prop_oneof![8 => (AGENTS..IDS.len()).prop_map(|i| IDS[i]), 2 => (0..AGENTS).prop_map(|i| IDS[i]),
         1 => Just(FOREIGN)];
-    (parent, spiffe_id, some_facts(1)).prop_map(|(parent, spiffe_id, selectors)| Entry {
+    (parent, spiffe_id, some_facts(0)).prop_map(|(parent, spiffe_id, selectors)| Entry {
         parent_id: parent.to_owned(),
         spiffe_id: spiffe_id.to_owned(),
         selectors,
@@ -437,7 +437,9 @@ impl Model {
                 self.nodes.get(&i)
             };
             let is_alias_of = |entry: &Entry, agent: &Vec<Selector>| {
-                entry.parent_id == SERVER && entry.selectors.iter().all(|selector| agent.contains(selector))
+                entry.parent_id == SERVER
+                    && !entry.selectors.is_empty()
+                    && entry.selectors.iter().all(|selector| agent.contains(selector))
             };
             let agents: Vec<_> = parents.iter().filter_map(selectors).collect();
             let reached = ours().filter(|(_, entry)| {
