@@ -13,11 +13,18 @@ use crate::feed::compared;
 use crate::opened::{Opened, Transaction, entry};
 use crate::unopened::Place;
 
-/// Writes an entry as another program would: its row, and its event with an id of the database's choice.
+/// Writes an entry as another program would: its rows, and its event with an id of the database's choice.
 pub(crate) async fn write(transaction: &mut Transaction, id: &str) {
+    write_rows(transaction, id).await;
+    transaction.execute(&format!("INSERT INTO registered_entries_events (entry_id) VALUES ('{id}')")).await;
+}
+
+/// The row of an entry, and that of its selector.
+async fn write_rows(transaction: &mut Transaction, id: &str) {
     let row = "INSERT INTO registered_entries (entry_id, spiffe_id, parent_id) VALUES";
     transaction.execute(&format!("{row} ('{id}', 'spiffe://td/{id}', 'spiffe://td/agent')")).await;
-    transaction.execute(&format!("INSERT INTO registered_entries_events (entry_id) VALUES ('{id}')")).await;
+    let row = "INSERT INTO selectors (registered_entry_id, type, value) SELECT id, 'unix', 'uid:1'";
+    transaction.execute(&format!("{row} FROM registered_entries WHERE entry_id = '{id}'")).await;
 }
 
 /// The ids of the entries that the next changes bring, until all of `wanted` have come.
@@ -95,8 +102,7 @@ pub(crate) async fn ids_that_are_used_again_are_noticed(store: Opened) {
     let mut failover = store.transaction().await;
     failover.execute("DELETE FROM registered_entries WHERE entry_id = 'lost'").await;
     failover.execute("UPDATE registered_entries_events SET entry_id = 'other' WHERE entry_id = 'lost'").await;
-    let row = "INSERT INTO registered_entries (entry_id, spiffe_id, parent_id) VALUES";
-    failover.execute(&format!("{row} ('other', 'spiffe://td/other', 'spiffe://td/agent')")).await;
+    write_rows(&mut failover, "other").await;
     failover.commit().await;
     let snapshot = compared(&mut feed).await;
     let ids: Vec<_> = snapshot.entries.iter().map(|entry| entry.entry_id.as_str()).collect();
