@@ -23,8 +23,14 @@ pub(crate) async fn write(transaction: &mut Transaction, id: &str) {
 async fn write_rows(transaction: &mut Transaction, id: &str) {
     let row = "INSERT INTO registered_entries (entry_id, spiffe_id, parent_id) VALUES";
     transaction.execute(&format!("{row} ('{id}', 'spiffe://td/{id}', 'spiffe://td/agent')")).await;
-    let row = "INSERT INTO selectors (registered_entry_id, type, value) SELECT id, 'unix', 'uid:1'";
-    transaction.execute(&format!("{row} FROM registered_entries WHERE entry_id = '{id}'")).await;
+    // A SELECT would lock more than this row on MariaDB.
+    let entry = match transaction {
+        Transaction::File(_) => "last_insert_rowid()",
+        Transaction::Postgres(_) => "currval('registered_entries_id_seq')",
+        Transaction::MySql(_) => "LAST_INSERT_ID()",
+    };
+    let row = "INSERT INTO selectors (registered_entry_id, type, value) VALUES";
+    transaction.execute(&format!("{row} ({entry}, 'unix', 'uid:1')")).await;
 }
 
 /// The ids of the entries that the next changes bring, until all of `wanted` have come.
