@@ -9,8 +9,10 @@ use steeple_proto::spire::api::server::agent::v1::agent_client::AgentClient;
 use steeple_proto::spire::api::server::agent::v1::{BanAgentRequest, DeleteAgentRequest};
 use steeple_proto::spire::api::server::entry::v1::GetAuthorizedEntriesRequest;
 use steeple_proto::spire::api::server::entry::v1::entry_client::EntryClient;
+use steeple_tests::x509pop::JOIN_TOKEN;
 use steeple_tests::{
     Agent, AgentByHand, Binaries, Domain, Port, Random, Scratch, Server, Shared, case, free_port, http, say, until,
+    x509pop,
 };
 use steeple_transport::dial;
 use steeple_transport::id::on_wire;
@@ -67,9 +69,12 @@ async fn taken_back(scratch: &Scratch, shared: &Shared, name: &str) -> Result<()
     domain.server.stop().await?;
 
     domain.server.program = ours.server;
+    let both = format!("{JOIN_TOKEN}\n    {}", x509pop::of_server());
+    domain.server.reconfigure(|conf| conf.replace(JOIN_TOKEN, &both))?;
     domain.server.start().await?;
     let (by_hand, mut writer) = a_day(&domain, &mut agent, name).await?;
     agent.stop().await?;
+    let mut by_selectors = attested_by_selectors(&domain).await?;
     domain.server.stop().await?;
     let inside = pruned::prunes(&domain, shared, &first).await?;
     writer.write(WRITES).await?;
@@ -88,6 +93,14 @@ async fn taken_back(scratch: &Scratch, shared: &Shared, name: &str) -> Result<()
     }
     chases_no_gaps(metrics).await?;
     let told = authorized(&domain, &by_hand).await?;
+    by_selectors.start().await?;
+    domain.entry(&domain.id(ALIAS), "/after-by-selectors", &[]).await?;
+    let log = by_selectors.process()?.log()?;
+    ensure!(!log.contains("Node attestation was successful"), "the node attested again");
+    for path in [BY_SELECTORS, "/after-by-selectors"] {
+        by_selectors.workload().follow().until_id(&domain.id(path)).await?;
+    }
+    by_selectors.stop().await?;
     agent.start().await?;
     rotates(&domain, &agent).await?;
     domain.entry(&agent.id, "/after", &[]).await?;
@@ -146,6 +159,24 @@ async fn a_day(domain: &Domain, agent: &mut Agent, name: &str) -> Result<(AgentB
     let mut lives_on = agents.swap_remove(0);
     lives_on.credential = credential;
     Ok((lives_on, writer))
+}
+
+/// Of all nodes with a selector.
+const ALIAS: &str = "/alias-of-nodes";
+/// A workload of theirs.
+const BY_SELECTORS: &str = "/by-selectors";
+
+/// A node whose agent has served a workload that it has by its selectors.
+async fn attested_by_selectors(domain: &Domain) -> Result<Agent> {
+    let mut agent = domain.new_agent("node2").await?;
+    agent.reconfigure(|conf| conf.replace(JOIN_TOKEN, &x509pop::of_agent()))?;
+    agent.start().await?;
+    let alias = domain.id(ALIAS);
+    domain.server.create_entry(&["-node", "-spiffeID", &alias, "-selector", x509pop::SELECTOR]).await?;
+    domain.entry(&alias, BY_SELECTORS, &[]).await?;
+    agent.workload().follow().until_id(&domain.id(BY_SELECTORS)).await?;
+    agent.stop().await?;
+    Ok(agent)
 }
 
 /// A relationship of each profile, one that has changed, and one that has gone.

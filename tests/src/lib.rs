@@ -60,6 +60,7 @@ mod wait;
 mod warden;
 mod wire;
 mod workload;
+pub mod x509pop;
 
 pub use agent::Agent;
 pub use agent_by_hand::{AgentByHand, Port};

@@ -6,16 +6,12 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use steeple_proto::workload::X509svidResponse;
 use steeple_runtime::Clock;
+pub(crate) use steeple_tests::x509pop::ID;
+use steeple_tests::x509pop::{JOIN_TOKEN, attestor, of_agent, of_server};
 use steeple_tests::{
     Agent, Binaries, Domain, DomainBuilder, Scratch, case, passed, skipped_on_the_reference, until, verified, within,
 };
 use tonic::{Code, Streaming};
-
-/// The certificates of `crates/plugins`, good until 2098.
-const TESTDATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/plugins/src/node_attestor/x509pop/testdata");
-pub(crate) const ID: &str = "spiffe://example.org/spire/agent/x509pop/node1";
-
-const JOIN_TOKEN: &str = "NodeAttestor \"join_token\" {\n        plugin_data {}\n    }";
 
 /// A server that takes nodes by their certificates' names, and an agent with such a certificate.
 pub(crate) async fn domain_and_agent(scratch: &Scratch) -> Result<(Domain, Agent)> {
@@ -30,27 +26,12 @@ async fn domain_of_and_agent(builder: DomainBuilder, scratch: &Scratch) -> Resul
 
 /// The same in a domain that was written and not started; its agent does not run yet.
 pub(crate) async fn server_and_agent(mut domain: Domain) -> Result<(Domain, Agent)> {
-    let of_server = attestor(&[
-        ("ca_bundle_path", &format!("{TESTDATA}/ca.pem")),
-        ("agent_path_template", "/{{ .PluginName }}/{{ .Subject.CommonName }}"),
-    ]);
-    domain.server.reconfigure(|conf| conf.replace(JOIN_TOKEN, &of_server))?;
+    domain.server.reconfigure(|conf| conf.replace(JOIN_TOKEN, &of_server()))?;
     domain.server.start().await?;
     let mut agent = domain.new_agent("node1").await?;
-    let of_agent = attestor(&[
-        ("private_key_path", &format!("{TESTDATA}/node1.key")),
-        ("certificate_path", &format!("{TESTDATA}/node1.pem")),
-        ("intermediates_path", &format!("{TESTDATA}/intermediate.pem")),
-    ]);
-    agent.reconfigure(|conf| conf.replace(JOIN_TOKEN, &of_agent))?;
+    agent.reconfigure(|conf| conf.replace(JOIN_TOKEN, &of_agent()))?;
     agent.id = ID.to_owned();
     Ok((domain, agent))
-}
-
-/// The block of either side.
-fn attestor(keys: &[(&str, &str)]) -> String {
-    let keys: String = keys.iter().map(|(key, value)| format!("            {key} = \"{value}\"\n")).collect();
-    format!("NodeAttestor \"x509pop\" {{\n        plugin_data {{\n{keys}        }}\n    }}")
 }
 
 #[test]
