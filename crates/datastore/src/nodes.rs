@@ -11,7 +11,7 @@ use steeple_runtime::clock::{from_unix_seconds, unix_seconds};
 use steeple_runtime::metrics::measure;
 
 pub use attest::{AttestNode, CreateNode, SetNodeSelectors};
-pub use change::{ActivateNodeSerial, UpdateNode};
+pub use change::{ActivateNodeSerial, RenewNode, UpdateNode};
 pub use delete::{DeleteNode, PruneNodes};
 pub use put_back::PutBackNodes;
 

@@ -22,6 +22,20 @@ pub struct UpdateNode {
     pub agent_version: Option<String>,
 }
 
+/// Gives a node its next SVID, if it has none but the one that is known; else changes nothing. An agent that has had no answer
+/// asks again, and what it asked for first may still be written: that must not take the place of what it was given then.
+#[derive(Clone, Debug)]
+pub struct RenewNode {
+    /// The agent's identity.
+    pub spiffe_id: String,
+    /// [`Node::new_serial`], as it was read before.
+    pub known: String,
+    /// The serial number of the next SVID, in decimal.
+    pub serial: String,
+    /// Its end in seconds since 1970.
+    pub expires_at: i64,
+}
+
 /// Makes the next SVID of a node the one in use, if its serial number is still the one given; else changes nothing. So a
 /// node that was banned, or attested again, in the meantime stays as it is.
 #[derive(Clone, Debug)]
@@ -59,6 +73,24 @@ impl Mutation for UpdateNode {
             return Err(Error::NotFound);
         }
         tx.node_events([spiffe_id.as_str()]).await?;
+        super::by_spiffe_ids(tx.db, std::slice::from_ref(spiffe_id)).await?.pop().ok_or(Error::NotFound)
+    }
+}
+
+impl Mutation for RenewNode {
+    /// The node as it is stored now; its next serial tells whether it was given.
+    type Output = Node;
+    const KEY: &'static str = "datastore.node.update";
+
+    async fn apply(&self, tx: &mut Tx<'_>) -> Result<Node, Error> {
+        let Self { spiffe_id, known, serial, expires_at } = self;
+        // What another program has written may be NULL.
+        let update = "UPDATE attested_node_entries SET updated_at = ?, new_serial_number = ?, new_expires_at = ? \
+                      WHERE spiffe_id = ? AND COALESCE(new_serial_number, '') = ?";
+        let sql = Sql::new(update).bind(tx.now).bind(serial).bind(time(*expires_at)).bind(spiffe_id).bind(known);
+        if tx.db.execute(sql).await? > 0 {
+            tx.node_events([spiffe_id.as_str()]).await?;
+        }
         super::by_spiffe_ids(tx.db, std::slice::from_ref(spiffe_id)).await?.pop().ok_or(Error::NotFound)
     }
 }

@@ -36,6 +36,7 @@ macro_rules! suite {
                     refuses_to_attest_a_banned_node
                     updates_only_the_columns_given
                     activates_the_next_serial_only_if_it_is_still_the_next
+                    a_renewal_that_is_written_late_does_not_take_the_place_of_a_later_one
                     deleting_a_join_token_node_takes_its_alias_entries
                     prunes_expired_nodes_but_never_banned_ones
                     keeps_a_missing_serial_apart_from_an_empty_one

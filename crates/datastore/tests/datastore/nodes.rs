@@ -1,6 +1,6 @@
 use steeple_datastore::nodes::{
-    ActivateNodeSerial, AttestNode, CreateNode, DeleteNode, NodeFilter, PruneNodes, PutBackNodes, SetNodeSelectors,
-    UpdateNode,
+    ActivateNodeSerial, AttestNode, CreateNode, DeleteNode, NodeFilter, PruneNodes, PutBackNodes, RenewNode,
+    SetNodeSelectors, UpdateNode,
 };
 use steeple_datastore::{Entry, Error, Node};
 
@@ -137,6 +137,26 @@ pub(crate) async fn activates_the_next_serial_only_if_it_is_still_the_next(store
     store.write(UpdateNode { serial: Some(String::new()), ..next }).await.unwrap();
     assert!(activate("2").await.unwrap().is_banned(), "a ban stays");
     let unknown = ActivateNodeSerial { spiffe_id: "spiffe://td/none".into(), serial: "1".into() };
+    assert!(matches!(store.write(unknown).await, Err(Error::NotFound)));
+}
+
+pub(crate) async fn a_renewal_that_is_written_late_does_not_take_the_place_of_a_later_one(store: Opened) {
+    store.write(attest(ID, "1")).await.unwrap();
+    let renew = |known: &str, serial: &str| {
+        let (spiffe_id, known, serial) = (ID.to_owned(), known.to_owned(), serial.to_owned());
+        store.write(RenewNode { spiffe_id, known, serial, expires_at: 99 })
+    };
+    let node = renew("", "3").await.unwrap();
+    assert_eq!((node.serial.as_deref(), node.new_serial.as_str(), node.new_expires_at), (Some("1"), "3", Some(99)));
+    // The one before it, which knew of none either.
+    assert_eq!(renew("", "2").await.unwrap(), node);
+    assert_eq!(renew("3", "4").await.unwrap().new_serial, "4", "an agent that has lost its answer asks again");
+    assert_eq!(store.node_events().await.len(), 4, "two for attesting, one for each that was given");
+
+    store.sql("UPDATE attested_node_entries SET new_serial_number = NULL").await;
+    assert_eq!(renew("", "5").await.unwrap().new_serial, "5");
+    let unknown =
+        RenewNode { spiffe_id: "spiffe://td/none".into(), known: String::new(), serial: "1".into(), expires_at: 1 };
     assert!(matches!(store.write(unknown).await, Err(Error::NotFound)));
 }
 

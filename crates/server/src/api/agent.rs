@@ -7,8 +7,8 @@ use std::sync::Arc;
 use steeple_catalog::ServerNodeAttestor;
 use steeple_datastore::entries::Entry as Row;
 use steeple_datastore::join_tokens::{CreateJoinToken, JoinToken};
-use steeple_datastore::nodes::{DeleteNode, NodeFilter, UpdateNode};
-use steeple_datastore::{Match, MatchSet, Node, Page, Selector};
+use steeple_datastore::nodes::{DeleteNode, NodeFilter, RenewNode, UpdateNode};
+use steeple_datastore::{Match, MatchSet, Mutation, Node, Page, Selector};
 use steeple_pki::CertificateRequest;
 use steeple_proto::spire::api::server::agent::v1::agent_server::{Agent, AgentServer};
 use steeple_proto::spire::api::server::agent::v1::{
@@ -189,13 +189,12 @@ impl Agent for Service {
         let chain = chain.map_err(|error| status::internal("failed to sign X509 SVID", error))?;
         // Beside the one in use, which stays good until the agent shows the new one.
         let serial = chain.first().map(steeple_spiffe::Certificate::serial_decimal).unwrap_or_default();
-        let update = UpdateNode {
-            spiffe_id: id.to_string(),
-            new_serial: Some(serial.clone()),
-            new_expires_at: Some(Some(expires_at(&chain))),
-            ..UpdateNode::default()
-        };
-        self.update(update).await?;
+        let (mut known, expires_at) = (node.new_serial, expires_at(&chain));
+        // Another one may be written meanwhile, which the agent has given up.
+        while known != serial {
+            let renewal = RenewNode { spiffe_id: id.to_string(), known, serial: serial.clone(), expires_at };
+            known = self.update(renewal).await?.new_serial;
+        }
         self.agents.gave(id, serial);
         Ok(Response::new(RenewAgentResponse { svid: Some(x509_svid(id, &chain)) }))
     }
@@ -267,9 +266,9 @@ impl Service {
         node.ok_or_else(|| status::not_found("agent not found"))
     }
 
-    async fn update(&self, update: UpdateNode) -> Result<(), Status> {
+    async fn update(&self, update: impl Mutation<Output = Node>) -> Result<Node, Status> {
         match self.parts.store.write(update).await {
-            Ok(_) => Ok(()),
+            Ok(node) => Ok(node),
             Err(steeple_datastore::Error::NotFound) => Err(status::not_found("agent not found")),
             Err(error) => Err(status::internal("failed to update agent", error)),
         }
