@@ -92,14 +92,22 @@ impl Site<'_> {
     /// # Errors
     /// The server's.
     pub(super) async fn renew(&self, agent: Attested) -> Result<Attested, Status> {
+        let agent = self.renewed(agent).await?;
+        agent.authorized().await?;
+        Ok(agent)
+    }
+
+    /// The same agent with a new SVID, which it shows from its next call on. The one before is over then.
+    ///
+    /// # Errors
+    /// The server's.
+    pub(super) async fn renewed(&self, agent: Attested) -> Result<Attested, Status> {
         let Attested { id, channel, number, credential: _ } = agent;
         let key = PrivateKey::generate(KeyType::EcP256).map_err(internal)?;
         let params = Some(AgentX509svidParams { csr: request(&key).map_err(internal)? });
         let answer = AgentClient::new(channel.clone()).renew_agent(RenewAgentRequest { params }).await?.into_inner();
         let credential = credential(answer.svid, &key)?;
-        let agent = self.connected(Attested { id, channel, number, credential })?;
-        agent.authorized().await?;
-        Ok(agent)
+        self.connected(Attested { id, channel, number, credential })
     }
 
     /// The same agent with a connection that is made at its next call; the one that it had ends.

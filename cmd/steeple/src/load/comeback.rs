@@ -1,6 +1,6 @@
 //! Agents that were there before and all come back at once, such as after an outage of their server.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io::{self, Write};
 use std::thread;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use steeple_runtime::jitter;
 use steeple_transport::status::retry_delay;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use super::attested::{Attested, Site};
@@ -24,6 +25,10 @@ pub(super) struct Comeback<'a> {
     site: Site<'a>,
     away: RefCell<Vec<(Attested, Batch)>>,
     back: RefCell<Vec<Follow>>,
+    /// When the first one began to come back.
+    begin: OnceCell<Instant>,
+    /// Until so long after that an agent was without its entries.
+    synced: Cell<Duration>,
     again: Cell<u64>,
 }
 
@@ -40,12 +45,22 @@ impl<'a> Comeback<'a> {
             anyhow::Ok((agent, svids))
         });
         let away: Vec<_> = agents.buffer_unordered(AT_ONCE).try_collect().await?;
-        Ok(Self { site, away: away.into(), back: RefCell::default(), again: Cell::new(0) })
+        Ok(Self {
+            site,
+            away: away.into(),
+            back: RefCell::default(),
+            begin: OnceCell::new(),
+            synced: Cell::default(),
+            again: Cell::default(),
+        })
     }
 
-    /// How often a call was made again.
-    pub(super) fn again(&self) -> u64 {
-        self.again.get()
+    /// What is told of it beside the figures of all.
+    pub(super) fn note(&self) -> String {
+        let (synced, again) = (self.synced.get().as_secs_f64(), self.again.get());
+        format!(
+            "the last had its entries after {synced:.2} s; {again} calls were put off or not answered, and made again"
+        )
     }
 
     async fn patiently<T>(&self, call: impl AsyncFn() -> Result<T, Status>) -> Result<T, Status> {
@@ -68,10 +83,12 @@ impl<'a> Comeback<'a> {
 impl Work for Comeback<'_> {
     async fn once(&self, number: u64) -> Result<(), Status> {
         let (agent, svids) = self.away.borrow_mut().pop().ok_or_else(|| Status::out_of_range("no agent is left"))?;
+        let begin = *self.begin.get_or_init(Instant::now);
         // Held until the other one is there, as agents do.
         let _first = self.patiently(async || Follow::open(agent.clone()).await).await?;
+        self.synced.set(begin.elapsed());
         self.patiently(async || svids.once(number).await).await?;
-        let agent = self.patiently(async || self.site.renew(agent.clone()).await).await?;
+        let agent = self.patiently(async || self.site.renewed(agent.clone()).await).await?;
         let stream = self.patiently(async || Follow::open(agent.clone()).await).await?;
         self.back.borrow_mut().push(stream);
         Ok(())

@@ -168,7 +168,7 @@ impl Measuring<'_> {
                 // The server may be another process by now.
                 let process = Process::find(options.pid, &options.server_socket, Daemon::Server).await?;
                 self.held(self.beside(process)?, &agents, usize::try_from(count)?).await?;
-                self.note(format!("{} calls were put off or not answered, and made again", agents.again()));
+                self.note(agents.note());
                 Ok(())
             }
             Operation::Arrival => self.arrival(server, processes).await,
