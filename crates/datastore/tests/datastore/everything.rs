@@ -23,8 +23,8 @@ use steeple_datastore::join_tokens::{
 };
 use steeple_datastore::journals::{CaJournal, PruneCaJournals, SetCaJournal};
 use steeple_datastore::nodes::{
-    ActivateNodeSerial, AttestNode, CreateNode, DeleteNode, NodeFilter, PruneNodes, PutBackNodes, SetNodeSelectors,
-    UpdateNode,
+    ActivateNodeSerial, AttestNode, CreateNode, DeleteNode, NodeFilter, PruneNodes, PutBackNodes, RenewNode,
+    SetNodeSelectors, UpdateNode,
 };
 use steeple_datastore::{Bundle, DataStore, Entry, Match, MatchSet, Mutation, Node, Page};
 use steeple_proto::spire::common::{Certificate, PublicKey};
@@ -201,6 +201,7 @@ async fn nodes(asked: &mut Asked<'_>) {
     let (new_serial, new_expires_at) = (Some("3".to_owned()), Some(Some(LATER)));
     asked.write(UpdateNode { spiffe_id: id("known"), new_serial, new_expires_at, ..UpdateNode::default() }).await;
     asked.write(ActivateNodeSerial { spiffe_id: id("known"), serial: "3".into() }).await;
+    asked.write(RenewNode { spiffe_id: id("known"), known: String::new(), serial: "4".into(), expires_at: LATER }).await;
     // One that has lost its SVID, and one that is not there.
     let renewed = Node { expires_at: LATER, ..created.clone() };
     let lost = Node { spiffe_id: id("lost"), selectors: selectors(&["x509pop:d"]), ..renewed.clone() };
