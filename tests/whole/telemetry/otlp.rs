@@ -1,9 +1,12 @@
 //! Traces and measurements by OpenTelemetry's protocol: from a workload's call to the signature, through two daemons.
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 use steeple_proto::opentelemetry::proto::trace::v1::span::SpanKind;
 use steeple_testkit::collector::{Collector, Received, ReceivedSpan};
-use steeple_tests::{Agent, Binaries, Domain, Scratch, case, free_port, skipped_on_the_reference, within};
+use steeple_tests::{
+    Agent, Binaries, Domain, OtlpReceiver, Scratch, case, free_port, skipped_on_the_reference, until, within,
+};
 
 const CALL: &str = "SpiffeWorkloadAPI/FetchJWTSVID";
 const SIGN: &str = "spire.api.server.svid.v1.SVID/NewJWTSVID";
@@ -111,6 +114,58 @@ fn daemons_go_on_without_their_collector_and_send_what_they_have_when_it_comes()
             within("the trace", collector.until(trace)).await?;
             collector.stop().await;
         }
+        Ok(())
+    })
+}
+
+/// All elements of the lists of this name below a value.
+fn all<'a>(value: &'a Value, list: &str) -> Vec<&'a Value> {
+    match value {
+        Value::Object(fields) => {
+            let of_field = |(name, value): (&String, &'a Value)| match value {
+                Value::Array(elements) if name == list => elements.iter().collect(),
+                value => all(value, list),
+            };
+            fields.iter().flat_map(of_field).collect()
+        }
+        Value::Array(elements) => elements.iter().flat_map(|element| all(element, list)).collect(),
+        _ => Vec::new(),
+    }
+}
+
+#[test]
+fn the_receiver_of_the_real_collector_reads_what_is_sent() -> Result<()> {
+    case(async |scratch| {
+        if Binaries::find()?.server.is_reference {
+            skipped_on_the_reference("traces", "it has none");
+            return Ok(());
+        }
+        let name = "the receiver of the real collector";
+        let Some(receiver) = OtlpReceiver::start(name, scratch).await? else { return Ok(()) };
+        let (mut domain, agent) = domain(receiver.port, scratch).await?;
+        agent.workload().jwt_svids("audience").await?;
+        let signed = until("the signature", async || {
+            let received = Value::Array(receiver.received("resourceSpans").ok()?);
+            let spans = all(&received, "spans");
+            let root = spans.iter().find(|span| span["name"] == CALL)?;
+            let is_signed = |span: &&&Value| span["name"] == SIGN && span["kind"] == SpanKind::Server as i32;
+            let signed = spans.iter().find(is_signed).filter(|span| span["traceId"] == root["traceId"])?;
+            Some((*signed).clone())
+        });
+        let signed = signed.await?;
+        let attributes = all(&signed, "attributes");
+        for (key, value) in [("rpc.system.name", "grpc"), ("rpc.method", SIGN), ("rpc.response.status_code", "OK")] {
+            let is_it = |attribute: &&Value| attribute["key"] == key && attribute["value"]["stringValue"] == value;
+            ensure!(attributes.iter().copied().any(|attribute| is_it(&attribute)), "no {key}: {signed}");
+        }
+        domain.server.stop().await?;
+        let metrics = Value::Array(receiver.received("resourceMetrics")?);
+        let of = |name: &str| all(&metrics, "metrics").into_iter().find(|metric| metric["name"] == name).cloned();
+        let calls = of("spire_server.rpc.svid.v1.svid.new_jwtsvid").context("no counter")?;
+        ensure!(calls["sum"]["isMonotonic"] == true && calls["sum"]["aggregationTemporality"] == 2, "{calls}");
+        let times = of("spire_server.rpc.svid.v1.svid.new_jwtsvid.elapsed_time").context("no times")?;
+        ensure!(times["unit"] == "ms" && times["histogram"]["dataPoints"][0]["count"] == "1", "{times}");
+        ensure!(of("spire_server.started").is_some_and(|started| started["gauge"].is_object()), "no gauge");
         Ok(())
     })
 }
