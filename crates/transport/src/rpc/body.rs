@@ -9,15 +9,20 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tonic::body::Body;
 use tonic::{Code, Status};
 
-use super::Ending;
+use super::{Ending, told};
 
-/// Makes `ending` happen when the response is complete, or dropped before.
-pub(super) fn watch(response: Response<Body>, ending: Ending) -> Response<Body> {
+/// Sees to it that the response ends in words that its caller can read, and makes `ending` happen when it is complete, or
+/// dropped before.
+pub(super) fn watch(mut response: Response<Body>, ending: impl Into<Option<Ending>>) -> Response<Body> {
+    let ending = ending.into();
+    told::retell(response.headers_mut());
     if let Some(status) = Status::from_header_map(response.headers()) {
-        ending.end(status.code(), status.message());
+        if let Some(ending) = ending {
+            ending.end(status.code(), status.message());
+        }
         return response;
     }
-    response.map(|inner| Body::new(Watched { inner, ending: Some(ending) }))
+    response.map(|inner| Body::new(Watched { inner, ending }))
 }
 
 struct Watched {
@@ -56,10 +61,11 @@ impl HttpBody for Watched {
             Some(traced) => traced.enter(|| Pin::new(inner).poll_frame(context)),
             None => Pin::new(inner).poll_frame(context),
         };
-        let frame = ready!(frame);
-        match &frame {
+        let mut frame = ready!(frame);
+        match &mut frame {
             Some(Ok(frame)) => {
-                if let Some(trailers) = frame.trailers_ref() {
+                if let Some(trailers) = frame.trailers_mut() {
+                    told::retell(trailers);
                     self.end(Some(trailers));
                 } else if let Some(ending) = &mut self.ending {
                     ending.answered();

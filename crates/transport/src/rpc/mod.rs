@@ -10,6 +10,7 @@ mod limits;
 mod message;
 mod method;
 mod oversize;
+mod told;
 mod traced;
 mod turns;
 
@@ -159,7 +160,10 @@ where
         let Some(method) = self.layers.methods.find(request.uri().path()) else {
             let path = request.uri().path().to_owned();
             let (answer, methods) = (self.inner.call(request), Arc::clone(&self.layers.methods));
-            return Box::pin(async move { Ok(admitted.answer(named(answer.await?, &path, &methods)).await) });
+            return Box::pin(async move {
+                let answer = body::watch(named(answer.await?, &path, &methods), None);
+                Ok(admitted.answer(answer).await)
+            });
         };
         // The service that is ready is the one to call; its clone waits for the next call.
         let clone = self.inner.clone();
@@ -244,7 +248,7 @@ impl Layers {
 
         let Ok(response) = trace::inside(ending.traced.as_ref(), inner.call(request)).await;
         let response = named(response, &method.path, &self.methods);
-        body::watch(oversize::in_the_references_words(response), Ending { call: Some(call), ..ending })
+        body::watch(response, Ending { call: Some(call), ..ending })
     }
 
     async fn authorized(

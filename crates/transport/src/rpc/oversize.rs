@@ -2,17 +2,11 @@
 
 use std::fmt::Display;
 
-use http::Response;
-use tonic::body::Body;
-use tonic::{Code, Status};
+use tonic::Status;
 
 /// RESOURCE_EXHAUSTED, as grpc-go has it, in place of the OUT_OF_RANGE that the codec answers.
-pub(super) fn in_the_references_words(response: Response<Body>) -> Response<Body> {
-    let told = Status::from_header_map(response.headers()).filter(|status| status.code() == Code::OutOfRange);
-    match told.and_then(|status| sizes(status.message())) {
-        Some((found, limit)) => too_large(found, limit).into_http(),
-        None => response,
-    }
+pub(super) fn in_known_words(of_the_codec: &Status) -> Option<Status> {
+    sizes(of_the_codec.message()).map(|(found, limit)| too_large(found, limit))
 }
 
 /// The words themselves.
