@@ -1,5 +1,6 @@
 //! Between entries of the API and rows.
 
+use std::collections::HashSet;
 use std::fmt::Display;
 
 use bytes::Bytes;
@@ -152,12 +153,10 @@ pub(in crate::api) fn selectors_of(selectors: Vec<types::Selector>) -> Result<Ve
 
 /// Names or IDs of trust domains as they are stored, each once.
 pub(super) fn trust_domains_of(names: &[String]) -> Result<Vec<String>, steeple_spiffe::IdError> {
-    let mut ids = Vec::with_capacity(names.len());
+    let (mut ids, mut seen) = (Vec::with_capacity(names.len()), HashSet::new());
     for name in names {
-        let id = TrustDomain::parse(name)?.id().to_string();
-        if !ids.contains(&id) {
-            ids.push(id);
-        }
+        let trust_domain = TrustDomain::parse(name)?;
+        ids.extend(seen.insert(trust_domain.clone()).then(|| trust_domain.id().to_string()));
     }
     Ok(ids)
 }
