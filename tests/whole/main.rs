@@ -41,6 +41,8 @@ mod load;
 #[cfg(test)]
 mod logs;
 #[cfg(test)]
+mod malformed;
+#[cfg(test)]
 mod mistakes;
 #[cfg(test)]
 mod openssl;

@@ -3,6 +3,9 @@
 //! The JSON is that of the records: original field names, what is unset is absent, 64-bit integers as strings, bytes as
 //! base64, enums by name, wrapper types as their value.
 
+pub mod malformed;
+pub mod raw;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -36,6 +39,7 @@ pub struct Schema {
 struct Method {
     input: String,
     output: String,
+    streams_answers: bool,
 }
 
 /// One call.
@@ -89,7 +93,8 @@ impl Schema {
                     for method in &service.method {
                         let path = format!("/{}/{}", &named(service.name())[1..], method.name());
                         let (input, output) = (method.input_type().to_owned(), method.output_type().to_owned());
-                        schema.methods.insert(path, Method { input, output });
+                        let streams_answers = method.server_streaming();
+                        schema.methods.insert(path, Method { input, output, streams_answers });
                     }
                 }
             }

@@ -17,8 +17,7 @@ use std::fs;
 
 use anyhow::{Context, Result};
 use nix::unistd::Pid;
-use prost::Message;
-use prost_types::{FileDescriptorProto, FileDescriptorSet};
+use steeple_testkit::wire::Schema;
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
@@ -46,16 +45,8 @@ pub(crate) async fn call(
 }
 
 /// The paths of all methods in compiled sources, those of services whose full name `wanted` accepts.
-fn methods(descriptors: &[u8], wanted: impl Fn(&str) -> bool) -> Result<Vec<String>> {
-    let files = FileDescriptorSet::decode(descriptors)?.file;
-    let paths = files.into_iter().flat_map(|FileDescriptorProto { package, service, .. }| {
-        let package = package.map(|package| format!("{package}.")).unwrap_or_default();
-        service.into_iter().flat_map(move |service| {
-            let full = format!("{package}{}", service.name());
-            service.method.into_iter().map(move |method| (full.clone(), format!("/{full}/{}", method.name())))
-        })
-    });
-    Ok(paths.filter(|(service, _)| wanted(service)).map(|(_, path)| path).collect())
+fn methods(descriptors: &[u8], wanted: impl Fn(&str) -> bool) -> Vec<String> {
+    Schema::new(&[descriptors]).methods(wanted).into_iter().map(str::to_owned).collect()
 }
 
 /// Bytes of memory that a process has now.
