@@ -12,7 +12,8 @@ const WITHOUT_EFFECT: &str = "no effect";
 /// What the headings of the page stand for: the root of a daemon's file, and the other sources of its structs.
 const DAEMONS: [(&str, &str); 2] =
     [("Server", "crates/server/src/config/file.rs"), ("Agent", "crates/agent/src/config/file.rs")];
-const SHARED: [&str; 2] = ["crates/config/src/sections.rs", "crates/config/src/telemetry.rs"];
+const SHARED: [&str; 3] =
+    ["crates/config/src/sections.rs", "crates/config/src/telemetry.rs", "crates/config/src/otlp.rs"];
 
 #[test]
 fn the_page_of_the_configuration_has_the_keys_that_the_daemons_read() -> Result<()> {
@@ -98,14 +99,18 @@ fn tables(page: &str) -> Result<BTreeMap<&str, Vec<Row<'_>>>> {
 /// The keys below a struct, behind the blocks that they are in. A block without keys is one itself.
 fn add_paths(structs: &Structs, name: &str, prefix: &str, paths: &mut BTreeSet<String>) -> Result<()> {
     for (key, kind) in structs.get(name).with_context(|| format!("no struct {name}"))? {
-        let mut words = kind.split(|c: char| !c.is_alphanumeric());
-        let inner = words.rfind(|word| structs.get(*word).is_some_and(|fields| !fields.is_empty()));
-        match inner {
+        match inner(structs, kind) {
             Some(inner) => add_paths(structs, inner, &format!("{prefix}{key}."), paths)?,
             None => drop(paths.insert(format!("{prefix}{key}"))),
         }
     }
     Ok(())
+}
+
+/// The struct that a field is of, if it has keys.
+fn inner<'t>(structs: &Structs, kind: &'t str) -> Option<&'t str> {
+    let mut words = kind.split(|c: char| !c.is_alphanumeric());
+    words.rfind(|word| structs.get(*word).is_some_and(|fields| !fields.is_empty()))
 }
 
 /// As in `KeyManager "disk".keys_path`.
@@ -117,7 +122,10 @@ fn keys_of_plugins() -> Result<BTreeSet<String>> {
             kind => (in_capitals(kind), format!("crates/plugins/src/{kind}/{name}.rs")),
         };
         let structs = structs_of(&read(&source)?);
-        keys.extend(structs.values().flatten().map(|(key, _)| format!("{title} {name:?}.{key}")));
+        let blocks: BTreeSet<_> = structs.values().flatten().filter_map(|(_, kind)| inner(&structs, kind)).collect();
+        for outer in structs.keys().filter(|outer| !blocks.contains(outer.as_str())) {
+            add_paths(&structs, outer, &format!("{title} {name:?}."), &mut keys)?;
+        }
     }
     Ok(keys)
 }

@@ -95,7 +95,8 @@ fn validate_and_run_name_all_plugins_of_a_chart_that_there_cannot_be_yet_and_not
             ends_with(daemon.process()?, &[&logged]).await.context(rendered.file)?;
             let left: BTreeSet<_> =
                 fs::read_dir(&place.dir)?.map(|it| anyhow::Ok(it?.file_name())).collect::<Result<_>>()?;
-            ensure!(left == ["daemon.conf", "daemon.log"].map(Into::into).into(), "{}: {left:?}", rendered.file);
+            let files = ["above.key", "above.pem", "daemon.conf", "daemon.log"];
+            ensure!(left == files.map(Into::into).into(), "{}: {left:?}", rendered.file);
         }
         Ok(())
     })
@@ -114,7 +115,6 @@ fn a_server_starts_with_what_a_chart_renders_without_the_plugins_that_there_cann
             conf["server"]["bind_port"] = json!(free_port()?.to_string());
             fs::write(&server.conf, serde_json::to_string_pretty(&conf)?)?;
             server.validate(&server.conf).await?.ok()?;
-            Above { dir: place.dir.clone() }.put()?;
             // The charts leave this one at its default.
             let socket = server.socket.to_string_lossy().into_owned();
             server.launch(&["-socketPath", &socket])?;
@@ -183,7 +183,9 @@ struct Place {
 
 impl Place {
     fn new(scratch: &Scratch) -> Result<Self> {
-        Ok(Self { dir: scratch.folder()?, health: free_port()?, metrics: free_port()? })
+        let dir = scratch.folder()?;
+        Above { dir: dir.clone() }.put()?;
+        Ok(Self { dir, health: free_port()?, metrics: free_port()? })
     }
 
     /// A configuration for this place.
@@ -194,6 +196,8 @@ impl Place {
             ("/run/spire/config/", format!("{POLICY}/")),
             ("/run/spire/upstream_ca/tls.crt", format!("{dir}/above.pem")),
             ("/run/spire/upstream_ca/tls.key", format!("{dir}/above.key")),
+            ("/bundle-endpoint-tls/tls.crt", format!("{dir}/above.pem")),
+            ("/bundle-endpoint-tls/tls.key", format!("{dir}/above.key")),
             ("/run/spire/", format!("{dir}/run/")),
             ("/var/lib/spire", format!("{dir}/lib")),
             ("/tmp/spire-agent/", format!("{dir}/tmp/")),

@@ -316,7 +316,7 @@ const OF_A_SERVER: Known = &[
     ("DataStore", &["sql"]),
     (key_manager::TYPE, &["aws_kms", "azure_key_vault", "gcp_kms", "hashicorp_vault"]),
     (node_attestor::TYPE, NODE_ATTESTORS),
-    (upstream_authority::TYPE, &["aws_pca", "awssecret", "cert-manager", "ejbca", "gcp_cas", "spire", "vault"]),
+    (upstream_authority::TYPE, &["aws_pca", "awssecret", "cert-manager", "gcp_cas", "spire", "vault"]),
     ("Notifier", &["gcs_bundle", "k8sbundle"]),
     (
         "BundlePublisher",

@@ -8,7 +8,9 @@ use steeple_pki::KeyType;
 use steeple_proto::spire::agent::debug::v1::GetInfoRequest;
 use steeple_proto::spire::agent::debug::v1::debug_client::DebugClient;
 use steeple_spiffe::x509::X509Svid;
-use steeple_tests::{Agent, Bootstrap, Domain, Installation, Scratch, Workload, case, own_selector, until};
+use steeple_tests::{
+    Agent, Bootstrap, Domain, Installation, Scratch, Workload, case, free_port, http_bytes, own_selector, until,
+};
 use steeple_transport::dial;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
@@ -164,6 +166,33 @@ fn an_agent_without_the_workload_api_serves_nobody() -> Result<()> {
         });
         let told = told.await?;
         ensure!(told.code() == Code::Unimplemented, "{told:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn an_agent_tells_and_writes_profiles_where_its_keys_say() -> Result<()> {
+    case(async |scratch| {
+        let domain = Domain::builder().start(scratch).await?;
+        let mut agent = domain.new_agent("node1").await?;
+        let port = free_port()?;
+        let keys = format!(
+            "profiling_enabled = true\n    profiling_port = {port}\n    profiling_freq = 1\n    \
+             profiling_names = [\"heap\"]"
+        );
+        with(&agent, &keys)?;
+        domain.attest(&mut agent).await?;
+        let (status, _) = http_bytes(port, "GET /debug/pprof/heap", "").await?;
+        ensure!(status == 200, "{status}");
+        let directory = agent.conf.with_file_name(".profiles");
+        let written = || {
+            let files = fs::read_dir(&directory).ok()?.flatten();
+            Some(files.filter_map(|file| file.file_name().into_string().ok()).collect::<Vec<_>>())
+        };
+        let is_asked_for = |name: &String| name.ends_with("_agent_heap.pb.gz");
+        until("a profile", async || written()?.iter().any(is_asked_for).then_some(())).await?;
+        let others: Vec<_> = written().unwrap_or_default().into_iter().filter(|name| !name.contains("heap")).collect();
+        ensure!(others.is_empty(), "{others:?}");
         Ok(())
     })
 }

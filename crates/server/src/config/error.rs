@@ -123,6 +123,9 @@ pub enum ConfigError {
     /// `experimental.steeple.connection_age`
     #[error("experimental.steeple.connection_age: {0}")]
     ConnectionAge(String),
+    /// `federation`
+    #[error("{0}")]
+    Federation(String),
     /// `experimental.steeple.max_staleness`
     #[error("experimental.steeple.max_staleness: {0}")]
     MaxStaleness(String),

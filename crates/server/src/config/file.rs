@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use steeple_config::decode::Labelled;
 use steeple_config::otlp;
 use steeple_config::sections::HealthChecks;
 use steeple_config::telemetry::Telemetry;
@@ -143,12 +144,12 @@ pub(super) struct RateLimit {
     pub(super) signing: Option<bool>,
 }
 
-/// `server.federation`
+/// `server.federation`; keys that are not here are ignored.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Federation {
     pub(super) bundle_endpoint: Option<BundleEndpoint>,
-    pub(super) federates_with: Option<IgnoredAny>,
+    pub(super) federates_with: Labelled<FederatesWith>,
 }
 
 /// `server.federation.bundle_endpoint`
@@ -156,18 +157,50 @@ pub(super) struct Federation {
 #[serde(default)]
 pub(super) struct BundleEndpoint {
     pub(super) acme: Option<Acme>,
-    pub(super) address: Option<IgnoredAny>,
-    pub(super) port: Option<IgnoredAny>,
-    pub(super) profile: Option<IgnoredAny>,
-    pub(super) refresh_hint: Option<IgnoredAny>,
+    pub(super) address: String,
+    pub(super) port: i64,
+    pub(super) profile: Option<Labelled<EndpointProfile>>,
+    pub(super) refresh_hint: String,
 }
 
-/// `server.federation.bundle_endpoint.acme`
+/// `acme`, in `server.federation.bundle_endpoint` or in its profile.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Acme {
-    pub(super) directory_url: Option<IgnoredAny>,
-    pub(super) domain_name: Option<IgnoredAny>,
-    pub(super) email: Option<IgnoredAny>,
-    pub(super) tos_accepted: Option<IgnoredAny>,
+    pub(super) directory_url: String,
+    pub(super) domain_name: String,
+    pub(super) email: String,
+    pub(super) tos_accepted: bool,
+}
+
+/// `server.federation.bundle_endpoint.profile`; keys that are not here are ignored.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct EndpointProfile {
+    pub(super) acme: Option<Acme>,
+    pub(super) serving_cert_file: Option<ServingCertFile>,
+}
+
+/// `serving_cert_file` of a profile
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ServingCertFile {
+    pub(super) cert_file_path: String,
+    pub(super) file_sync_interval: String,
+    pub(super) key_file_path: String,
+}
+
+/// `server.federation.federates_with`; keys that are not here are ignored.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct FederatesWith {
+    pub(super) bundle_endpoint_profile: Option<Labelled<RelationshipProfile>>,
+    pub(super) bundle_endpoint_url: String,
+}
+
+/// `bundle_endpoint_profile` of a relationship
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RelationshipProfile {
+    pub(super) endpoint_spiffe_id: String,
 }

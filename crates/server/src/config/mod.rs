@@ -2,6 +2,7 @@
 //! again. Texts of errors are the reference's.
 
 mod error;
+mod federation;
 mod file;
 mod inventory;
 mod unbuilt;
@@ -174,6 +175,7 @@ impl Config {
         if !has_plugins {
             return Err(ConfigError::Missing("plugins section"));
         }
+        federation::check_places(server.federation.as_ref()).map_err(ConfigError::Federation)?;
         check_experimental(&server.experimental)?;
         let proxies = proxies(&server.proxy_protocol_trusted_cidrs)?;
         if !server.experimental.named_pipe_name.is_empty() {
@@ -185,6 +187,7 @@ impl Config {
             .map_err(|error| ConfigError::SocketPath { path: server.socket_path.clone(), error })?;
         let trust_domain = TrustDomain::parse(&server.trust_domain)
             .map_err(|error| ConfigError::TrustDomain { value: server.trust_domain.clone(), error })?;
+        let of_federation = federation::check(server.federation.as_ref()).map_err(ConfigError::Federation)?;
         check_staleness(&server)?;
         let admin_ids = server
             .admin_ids
@@ -206,7 +209,7 @@ impl Config {
             live_path,
             ready_path,
         });
-        let warnings = warnings::of(&server, &ca, &lifetimes);
+        let warnings = [of_federation, warnings::of(&server, &ca, &lifetimes)].concat();
         let (prune_events_older_than, compare_every) = experimental_durations(&server.experimental)?;
         let none = Steeple::default();
         let own = server.experimental.steeple.as_ref().unwrap_or(&none);

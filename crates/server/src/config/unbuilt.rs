@@ -9,7 +9,7 @@ pub(super) fn of(file: &File) -> Vec<String> {
     let federation = server.federation.as_ref();
     [
         (federation.is_some_and(|it| it.bundle_endpoint.is_some()), "federation.bundle_endpoint"),
-        (federation.is_some_and(|it| it.federates_with.is_some()), "federation.federates_with"),
+        (federation.is_some_and(|it| !it.federates_with.0.is_empty()), "federation.federates_with"),
     ]
     .into_iter()
     .filter(|(asked, _)| *asked)
