@@ -153,20 +153,6 @@ impl ForeignWorkload {
     }
 }
 
-/// A Go program of the version and with the checksums that `tests/FOLDER` names, built into cargo's directory; None where
-/// there is no Go.
-pub(crate) fn go_program(folder: &str, package: &str, name: &str) -> Result<Option<PathBuf>> {
-    if is_missing("go") {
-        return Ok(None);
-    }
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
-    // Tests run from `target/PROFILE/deps`.
-    let test = env::current_exe()?;
-    let into = test.parent().context("this test has no directory")?.join(name);
-    run(Command::new("go").args(["build", "-o"]).arg(&into).arg(package).current_dir(source))?;
-    Ok(Some(into))
-}
-
 fn go(source: &Path, into: &Path) -> Result<Vec<String>> {
     run(Command::new("go").arg("build").arg("-o").arg(into).arg(".").current_dir(source))?;
     Ok(vec![word(into)])

@@ -30,6 +30,7 @@
 //! The daemons are Steeple's (`steeple-server`, `steeple-agent`) or, for what is not there under these names, those of
 //! SPIRE (`spire-server`, `spire-agent`), whose answers are the yardstick. A directory with one of each mixes them.
 
+mod administrator;
 mod agent;
 mod agent_by_hand;
 mod binaries;
@@ -38,6 +39,7 @@ mod clock;
 mod disk;
 mod domain;
 mod foreign;
+mod go_program;
 mod hosts;
 mod http;
 mod inside;
@@ -63,6 +65,7 @@ mod wire;
 mod workload;
 pub mod x509pop;
 
+pub use administrator::administer;
 pub use agent::Agent;
 pub use agent_by_hand::{AgentByHand, Port};
 pub use binaries::{Binaries, Program, steeple};

@@ -1,15 +1,14 @@
 //! OPA (github.com/open-policy-agent/opa) as SPIRE has it: a library that is asked about a policy.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 use std::thread;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 
-use crate::{cannot_run_here, foreign};
+use crate::go_program::GoProgram;
 
 /// What OPA answers to each input, as `tests/opa/main.go` tells it; None where nothing can build it, which is then said under
 /// `case`.
@@ -17,13 +16,8 @@ use crate::{cannot_run_here, foreign};
 /// # Errors
 /// It does not build or run, or nothing can build it where everything must run.
 pub fn opa(case: &str, policy: &Path, data: &Path, inputs: &[Value]) -> Result<Option<Vec<Value>>> {
-    static BUILT: OnceLock<Result<Option<PathBuf>, String>> = OnceLock::new();
-    let build = || foreign::go_program("opa", ".", "steeple-opa");
-    let program = match BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}"))) {
-        Ok(Some(program)) => program,
-        Ok(None) => return cannot_run_here(case, "there is no `go` for OPA").map(|()| None),
-        Err(error) => return Err(anyhow!("OPA: {error}")),
-    };
+    static PROGRAM: GoProgram = GoProgram::command(["OPA", "steeple-opa"], "opa", ".");
+    let Some(program) = PROGRAM.find(case)? else { return Ok(None) };
     let mut asked = Command::new(program);
     let mut asked = asked.arg(policy).arg(data).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let mut stdin = asked.stdin.take().context("it has no standard input")?;

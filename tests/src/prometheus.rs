@@ -1,21 +1,19 @@
 //! Programs of Prometheus (`tests/prometheus`): the check of what is scraped, and the receiver of statsd's lines.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Stdio;
-use std::sync::OnceLock;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-use crate::{Daemon, Scratch, cannot_run_here, foreign, free_port, http};
-
-const FOLDER: &str = "prometheus";
+use crate::go_program::GoProgram;
+use crate::{Daemon, Scratch, free_port, http};
 
 /// Prometheus' programs, built once a run.
 pub struct Prometheus {
-    check: &'static PathBuf,
-    exporter: &'static PathBuf,
+    check: &'static Path,
+    exporter: &'static Path,
 }
 
 /// A program that takes statsd's and DogStatsD's lines, and is scraped.
@@ -32,18 +30,14 @@ impl Prometheus {
     /// # Errors
     /// They do not build, or nothing can build them where everything must run.
     pub fn find(case: &str) -> Result<Option<Self>> {
-        static BUILT: OnceLock<Result<Option<[PathBuf; 2]>, String>> = OnceLock::new();
-        let build = || {
-            let check = foreign::go_program(FOLDER, ".", "steeple-metrics-check")?;
-            let exporter = "github.com/prometheus/statsd_exporter";
-            let exporter = foreign::go_program(FOLDER, exporter, "steeple-statsd-exporter")?;
-            anyhow::Ok(check.zip(exporter).map(|(check, exporter)| [check, exporter]))
-        };
-        match BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}"))) {
-            Ok(Some([check, exporter])) => Ok(Some(Self { check, exporter })),
-            Ok(None) => cannot_run_here(case, "there is no `go` for Prometheus' programs").map(|()| None),
-            Err(error) => Err(anyhow!("Prometheus: {error}")),
-        }
+        static CHECK: GoProgram = GoProgram::command(["Prometheus' check", "steeple-metrics-check"], "prometheus", ".");
+        static EXPORTER: GoProgram = GoProgram::command(
+            ["Prometheus' statsd_exporter", "steeple-statsd-exporter"],
+            "prometheus",
+            "github.com/prometheus/statsd_exporter",
+        );
+        let found = CHECK.find(case)?.zip(EXPORTER.find(case)?);
+        Ok(found.map(|(check, exporter)| Self { check, exporter }))
     }
 
     /// What Prometheus' check says of a scrape, a problem each.

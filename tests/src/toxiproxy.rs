@@ -1,12 +1,10 @@
 //! Toxiproxy (github.com/Shopify/toxiproxy): a wire between a server and its database that is slow, breaks, or says nothing.
 
-use std::path::PathBuf;
-use std::sync::OnceLock;
-
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::{Daemon, Scratch, cannot_run_here, foreign, free_port, http};
+use crate::go_program::GoProgram;
+use crate::{Daemon, Scratch, free_port, http};
 
 /// A port that leads to another one, and what is done to it.
 pub struct Toxiproxy {
@@ -22,14 +20,12 @@ impl Toxiproxy {
     /// # Errors
     /// It does not build or start, or nothing can build it where everything must run.
     pub async fn before(port: u16, case: &str, scratch: &Scratch) -> Result<Option<Self>> {
-        static BUILT: OnceLock<Result<Option<PathBuf>, String>> = OnceLock::new();
-        let build =
-            || foreign::go_program("toxiproxy", "github.com/Shopify/toxiproxy/v2/cmd/server", "steeple-toxiproxy");
-        let program = match BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}"))) {
-            Ok(Some(program)) => program,
-            Ok(None) => return cannot_run_here(case, "there is no `go` for Toxiproxy").map(|()| None),
-            Err(error) => return Err(anyhow!("Toxiproxy: {error}")),
-        };
+        static PROGRAM: GoProgram = GoProgram::command(
+            ["Toxiproxy", "steeple-toxiproxy"],
+            "toxiproxy",
+            "github.com/Shopify/toxiproxy/v2/cmd/server",
+        );
+        let Some(program) = PROGRAM.find(case)? else { return Ok(None) };
         let api = free_port()?;
         let args = ["-host", "127.0.0.1", "-port", &api.to_string()];
         let mut process = Daemon::start("toxiproxy", program, &args, &scratch.path().join("toxiproxy.log"))?;

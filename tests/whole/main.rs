@@ -3,6 +3,8 @@
 //! Each module is a suite and can be run alone, as in `cargo test -p steeple-tests --test whole slice::`.
 
 #[cfg(test)]
+mod administrator;
+#[cfg(test)]
 mod backup;
 #[cfg(test)]
 mod bench;
