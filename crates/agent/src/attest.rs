@@ -333,7 +333,7 @@ pub(crate) async fn new_key(keys: &KeyManager, in_use: Option<&str>) -> Result<(
 /// The signer's.
 pub(crate) async fn agent_csr(signer: &KeySigner) -> Result<Vec<u8>, PkiError> {
     let subject = Name::try_from(&steeple_pki::certificate::svid_subject())?;
-    csr::build_with(&subject, None, &[], signer).await
+    csr::build_with(&subject, None, &[], &[], signer).await
 }
 
 /// A chain as the server sent it.

@@ -2,6 +2,8 @@
 //! and prefixes its errors. How a daemon's plugins are loaded is in [`load`].
 #![warn(missing_docs)]
 
+pub mod bundle_publisher;
+pub mod credential_composer;
 mod error;
 mod host;
 mod in_use;
@@ -11,6 +13,8 @@ pub mod node_attestor;
 pub mod upstream_authority;
 pub mod workload_attestor;
 
+pub use bundle_publisher::BundlePublisher;
+pub use credential_composer::CredentialComposer;
 pub use error::PluginError;
 pub use host::{Host, IdentityProvider};
 pub use key_manager::KeyManager;

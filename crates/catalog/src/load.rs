@@ -15,8 +15,8 @@ use tracing::debug;
 
 use crate::in_use::InUse;
 use crate::{
-    Configuration, Host, NO_CONFIGURATION, PluginError, key_manager, node_attestor, upstream_authority,
-    workload_attestor,
+    Configuration, Host, NO_CONFIGURATION, PluginError, bundle_publisher, credential_composer, key_manager,
+    node_attestor, upstream_authority, workload_attestor,
 };
 pub use loaded::{Loaded, Renewed};
 use loaded::{Told, read_now};
@@ -46,6 +46,10 @@ pub struct ServerBuiltIns {
     pub node_attestors: &'static [BuiltIn<dyn node_attestor::ServerPlugin>],
     /// UpstreamAuthority.
     pub upstream_authorities: &'static [BuiltIn<dyn upstream_authority::Plugin>],
+    /// CredentialComposer.
+    pub credential_composers: &'static [BuiltIn<dyn credential_composer::Plugin>],
+    /// BundlePublisher.
+    pub bundle_publishers: &'static [BuiltIn<dyn bundle_publisher::Plugin>],
 }
 
 /// The built-ins of an agent.
@@ -67,6 +71,10 @@ pub struct ServerPlugins {
     pub node_attestors: Vec<node_attestor::ServerNodeAttestor>,
     /// One at most.
     pub upstream_authority: Option<upstream_authority::UpstreamAuthority>,
+    /// Any number, each of which is given what the one before it has made.
+    pub credential_composers: Vec<credential_composer::CredentialComposer>,
+    /// Any number.
+    pub bundle_publishers: Vec<bundle_publisher::BundlePublisher>,
     /// All of them.
     pub loaded: Loaded,
 }
@@ -163,9 +171,7 @@ pub fn server(
     blocks.join_token_is_built_in()?;
     let mut loading = Loading::new(&blocks, Daemon { trust_domain, host }, UNCONFIGURED_OF_A_SERVER);
     match load_server(&mut loading, built_ins) {
-        Ok((key_manager, node_attestors, upstream_authority)) => {
-            Ok(ServerPlugins { key_manager, node_attestors, upstream_authority, loaded: loading.loaded })
-        }
+        Ok(plugins) => Ok(ServerPlugins { loaded: loading.loaded, ..plugins }),
         Err(error) => {
             loading.loaded.unload();
             Err(error)
@@ -173,12 +179,10 @@ pub fn server(
     }
 }
 
-type OfAServer =
-    (key_manager::KeyManager, Vec<node_attestor::ServerNodeAttestor>, Option<upstream_authority::UpstreamAuthority>);
-
 /// In the order of the file; whether there are enough is looked at when all are there.
-fn load_server(loading: &mut Loading<'_>, built_ins: &ServerBuiltIns) -> Result<OfAServer, LoadError> {
+fn load_server(loading: &mut Loading<'_>, built_ins: &ServerBuiltIns) -> Result<ServerPlugins, LoadError> {
     let (mut key_managers, mut node_attestors, mut upstream_authorities) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut credential_composers, mut bundle_publishers) = (Vec::new(), Vec::new());
     for block in &loading.blocks.enabled {
         match block.kind.as_str() {
             key_manager::TYPE => {
@@ -193,16 +197,30 @@ fn load_server(loading: &mut Loading<'_>, built_ins: &ServerBuiltIns) -> Result<
                 let (name, plugin) = loading.load(upstream_authority::TYPE, built_ins, block)?;
                 upstream_authorities.push(upstream_authority::UpstreamAuthority::in_use(&name, plugin));
             }
-            kind => {
-                if let Some(kind) = NOT_BUILT_IN.iter().find(|absent| **absent == kind) {
-                    loading.load_for_good::<dyn Absent>(kind, &[], block)?;
-                }
+            credential_composer::TYPE => {
+                let built_ins = built_ins.credential_composers;
+                let (name, plugin) = loading.load(credential_composer::TYPE, built_ins, block)?;
+                credential_composers.push(credential_composer::CredentialComposer::in_use(&name, plugin));
             }
+            bundle_publisher::TYPE => {
+                let (name, plugin) = loading.load(bundle_publisher::TYPE, built_ins.bundle_publishers, block)?;
+                bundle_publishers.push(bundle_publisher::BundlePublisher::in_use(&name, plugin));
+            }
+            NOTIFIER => drop(loading.load_for_good::<dyn Absent>(NOTIFIER, &[], block)?),
+            // DataStore.
+            _ => {}
         }
     }
     let (name, plugin) = exactly_one(key_manager::TYPE, &mut key_managers)?;
     one_at_most(upstream_authority::TYPE, upstream_authorities.len())?;
-    Ok((key_manager::KeyManager::of_server(&name, plugin), node_attestors, upstream_authorities.pop()))
+    Ok(ServerPlugins {
+        key_manager: key_manager::KeyManager::of_server(&name, plugin),
+        node_attestors,
+        upstream_authority: upstream_authorities.pop(),
+        credential_composers,
+        bundle_publishers,
+        loaded: Loaded::default(),
+    })
 }
 
 /// All that is wrong with a server's plugins; if there cannot be some yet, these alone. Those that can be made on their own host alone are asked about their keys; the
@@ -227,7 +245,9 @@ pub fn check_server(
     wrong.extend(blocks.check(node_attestor::TYPE, built_ins.node_attestors, daemon));
     wrong.extend(blocks.check(upstream_authority::TYPE, built_ins.upstream_authorities, daemon));
     wrong.extend(one_at_most(upstream_authority::TYPE, blocks.of(upstream_authority::TYPE).count()).err());
-    wrong.extend(NOT_BUILT_IN.iter().flat_map(|kind| blocks.check::<dyn Absent>(kind, &[], daemon)));
+    wrong.extend(blocks.check(credential_composer::TYPE, built_ins.credential_composers, daemon));
+    wrong.extend(blocks.check(bundle_publisher::TYPE, built_ins.bundle_publishers, daemon));
+    wrong.extend(blocks.check::<dyn Absent>(NOTIFIER, &[], daemon));
     wrong
 }
 
@@ -316,20 +336,18 @@ const OF_A_SERVER: Known = &[
     ("DataStore", &["sql"]),
     (key_manager::TYPE, &["aws_kms", "azure_key_vault", "gcp_kms", "hashicorp_vault"]),
     (node_attestor::TYPE, NODE_ATTESTORS),
-    (upstream_authority::TYPE, &["aws_pca", "awssecret", "cert-manager", "gcp_cas", "spire", "vault"]),
-    ("Notifier", &["gcs_bundle", "k8sbundle"]),
+    (upstream_authority::TYPE, &["aws_pca", "awssecret", "cert-manager", "ejbca", "gcp_cas", "spire", "vault"]),
+    (NOTIFIER, &["gcs_bundle", "k8sbundle"]),
     (
-        "BundlePublisher",
+        bundle_publisher::TYPE,
         &["aws_rolesanywhere_trustanchor", "aws_s3", "azure_blob", "gcp_cloudstorage", "k8s_configmap"],
     ),
-    ("CredentialComposer", &["uniqueid"]),
+    (credential_composer::TYPE, &[]),
 ];
 
-/// Those of which there is no built-in.
-const NOT_BUILT_IN: [&str; 3] = ["Notifier", "BundlePublisher", "CredentialComposer"];
-
 /// A server's that take no configuration: of them there is no word that they were configured.
-const UNCONFIGURED_OF_A_SERVER: &[(&str, &str)] = &[(key_manager::TYPE, "memory")];
+const UNCONFIGURED_OF_A_SERVER: &[(&str, &str)] =
+    &[(key_manager::TYPE, "memory"), (credential_composer::TYPE, "uniqueid")];
 
 /// An agent's.
 const UNCONFIGURED_OF_AN_AGENT: &[(&str, &str)] = &[(key_manager::TYPE, "memory"), (node_attestor::TYPE, JOIN_TOKEN)];
@@ -356,6 +374,7 @@ const NODE_ATTESTORS: &[&str] = &[
 ];
 
 const JOIN_TOKEN: &str = "join_token";
+const NOTIFIER: &str = "Notifier";
 const SVID_STORE: &str = "SVIDStore";
 
 /// A type of which nothing is built in yet.

@@ -10,7 +10,9 @@ use steeple_catalog::load::{self, AgentBuiltIns, BuiltIn, LoadError, ServerBuilt
 use steeple_catalog::node_attestor::{
     AgentAttributes, AgentPlugin, AttestationStream, ChallengeStream, Evidence, ServerPlugin,
 };
-use steeple_catalog::{Configuration, Host, PluginError, key_manager, node_attestor, workload_attestor};
+use steeple_catalog::{
+    Configuration, Host, PluginError, credential_composer, key_manager, node_attestor, workload_attestor,
+};
 use steeple_config::plugins::PluginBlock;
 use steeple_config::{hcl, plugins};
 use steeple_pki::KeyType;
@@ -26,6 +28,11 @@ const SERVER: ServerBuiltIns = ServerBuiltIns {
     ],
     node_attestors: &[BuiltIn { name: "join_token", build: looked_at, check: None }],
     upstream_authorities: &[],
+    credential_composers: &[
+        BuiltIn { name: "first", build: composer, check: None },
+        BuiltIn { name: "second", build: composer, check: None },
+    ],
+    bundle_publishers: &[],
 };
 
 const AGENT: AgentBuiltIns = AgentBuiltIns {
@@ -55,6 +62,10 @@ fn keys_at(configuration: &Configuration) -> Result<Arc<dyn key_manager::Plugin>
     Ok(Arc::new(MemoryKeys::new()))
 }
 
+fn composer(_: &Configuration) -> Result<Arc<dyn credential_composer::Plugin>, PluginError> {
+    Ok(Arc::new(Nothing))
+}
+
 fn attestor(configuration: &Configuration) -> Result<Arc<dyn AgentPlugin>, PluginError> {
     configuration.none()?;
     Ok(Arc::new(Nothing))
@@ -69,6 +80,8 @@ fn everything(_: &Configuration) -> Result<Arc<dyn workload_attestor::Plugin>, P
 }
 
 struct Nothing;
+
+impl credential_composer::Plugin for Nothing {}
 
 #[async_trait]
 impl AgentPlugin for Nothing {
@@ -304,7 +317,6 @@ fn plugins_of_the_reference_that_are_not_built_in_yet_are_told_apart_from_unknow
         ("UpstreamAuthority", "spire"),
         ("Notifier", "k8sbundle"),
         ("BundlePublisher", "aws_s3"),
-        ("CredentialComposer", "uniqueid"),
     ] {
         let error = server(&format!("{MEMORY}\n{kind} \"{name}\" {{}}")).unwrap_err();
         assert_eq!(error.to_string(), format!("these plugins are not built in yet: {kind} {name:?}"));
@@ -342,6 +354,16 @@ fn a_join_token_stands_in_for_a_node_attestor_that_there_cannot_be_yet_and_for_n
         assert_eq!(refusal(AGENT.cover(&blocks, has_join_token)), told);
         assert_eq!(refusal(load::check_agent(&blocks, &AGENT, has_join_token)), told);
     }
+}
+
+#[test]
+fn credential_composers_stand_in_the_order_of_the_file() {
+    let blocks = ["second", "first"].map(|name| format!("CredentialComposer \"{name}\" {{}}\n"));
+    let plugins = server(&format!("{}{MEMORY}", blocks.concat())).unwrap();
+    assert_eq!(
+        format!("{:?}", plugins.credential_composers),
+        "[CredentialComposer(second), CredentialComposer(first)]"
+    );
 }
 
 #[test]
@@ -491,6 +513,8 @@ const RENEWABLE: ServerBuiltIns = ServerBuiltIns {
     key_managers: SERVER.key_managers,
     node_attestors: &[BuiltIn { name: "named", build: named, check: None }],
     upstream_authorities: &[],
+    credential_composers: &[],
+    bundle_publishers: &[],
 };
 
 /// What a server with a key manager and the attestor `named` calls a node.

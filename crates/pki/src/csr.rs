@@ -24,12 +24,12 @@ pub fn build(
     key: &PrivateKey,
 ) -> Result<Vec<u8>, PkiError> {
     let algorithm = key.key_type().signature_algorithm();
-    let info = info_der(subject, uri_san, dns_sans, key.public_key())?;
+    let info = info_der(subject, uri_san, dns_sans, &[], key.public_key())?;
     let signature = key.sign(algorithm, &info)?;
     Ok(signed_der(info, algorithm, &signature)?)
 }
 
-/// As [`build`], with a key that may live elsewhere.
+/// As [`build`], with a key that may live elsewhere, and more extensions behind the names. One of names takes their place.
 ///
 /// # Errors
 /// As there, or the signer fails.
@@ -37,9 +37,10 @@ pub async fn build_with(
     subject: &Name,
     uri_san: Option<&SpiffeId>,
     dns_sans: &[String],
+    extra_extensions: &[Extension],
     signer: &dyn Signer,
 ) -> Result<Vec<u8>, PkiError> {
-    let info = info_der(subject, uri_san, dns_sans, signer.public_key())?;
+    let info = info_der(subject, uri_san, dns_sans, extra_extensions, signer.public_key())?;
     let signature = signer.sign(&info).await?;
     Ok(signed_der(info, signer.algorithm(), &signature)?)
 }
@@ -143,15 +144,18 @@ fn info_der(
     subject: &Name,
     uri_san: Option<&SpiffeId>,
     dns_sans: &[String],
+    extra_extensions: &[Extension],
     public_key: &PublicKey,
 ) -> der::Result<Vec<u8>> {
-    let attributes = match subject_alt_name(dns_sans, uri_san)? {
-        Some(value) => {
-            let names = Extension { oid: rfc5280::ID_CE_SUBJECT_ALT_NAME, critical: false, value };
-            let values = asn1::wrap(Tag::Set, extensions_der(&[names])?)?;
-            asn1::wrap(Tag::Sequence, [rfc5912::ID_EXTENSION_REQ.to_der()?, values].concat())?
-        }
-        None => Vec::new(),
+    let names = subject_alt_name(dns_sans, uri_san)?;
+    let names = names.map(|value| Extension { oid: rfc5280::ID_CE_SUBJECT_ALT_NAME, critical: false, value });
+    let names = names.filter(|names| extra_extensions.iter().all(|extra| extra.oid != names.oid));
+    let extensions: Vec<_> = names.into_iter().chain(extra_extensions.iter().cloned()).collect();
+    let attributes = if extensions.is_empty() {
+        Vec::new()
+    } else {
+        let values = asn1::wrap(Tag::Set, extensions_der(&extensions)?)?;
+        asn1::wrap(Tag::Sequence, [rfc5912::ID_EXTENSION_REQ.to_der()?, values].concat())?
     };
     let info = [VERSION_0, subject.as_der(), public_key.spki_der(), &asn1::wrap(ATTRIBUTES, attributes)?].concat();
     asn1::wrap(Tag::Sequence, info)

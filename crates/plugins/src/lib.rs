@@ -1,6 +1,7 @@
 //! The built-in plugins, one folder a type and one a plugin, and the tables that name them. A plugin page in `docs/`
 //! has the same name: `docs/plugin_key_manager_disk.md`.
 
+pub mod credential_composer;
 pub mod key_manager;
 pub mod node_attestor;
 pub mod upstream_authority;
@@ -26,6 +27,8 @@ pub const SERVER: ServerBuiltIns = ServerBuiltIns {
         build: upstream_authority::disk::build,
         check: Some(upstream_authority::disk::check),
     }],
+    credential_composers: &[BuiltIn { name: "uniqueid", build: credential_composer::uniqueid::build, check: None }],
+    bundle_publishers: &[],
 };
 
 /// What an agent has built in.

@@ -15,6 +15,7 @@ pub mod inventory;
 pub mod limits;
 mod owner;
 mod prune;
+mod publishing;
 mod reload;
 mod run;
 pub mod settings;

@@ -28,9 +28,9 @@ use tracing::{debug, error, info, warn};
 use crate::api::Parts;
 use crate::api::store::Told;
 use crate::authpolicy::{PolicyError, Rules};
-use crate::ca::authorities::Authorities;
+use crate::ca::authorities::{self, Authorities};
 use crate::ca::sign::Signing;
-use crate::ca::{Ca, CaError, Orders, Rotation};
+use crate::ca::{Ca, CaError, Composers, Orders, Rotation};
 use crate::config::Config;
 use crate::endpoints::{Endpoints, EndpointsError, Listen};
 use crate::entries::{Figures, Follower, Index, Loading};
@@ -39,6 +39,7 @@ use crate::health::{self, Looks};
 use crate::inventory::{Inventory, InventoryError};
 use crate::owner;
 use crate::prune::Pruning;
+use crate::publishing::Publishing;
 use crate::reload::{self, Reload, Reread};
 use crate::settings::Settings;
 use crate::svid::{SvidError, SvidRotation};
@@ -241,7 +242,14 @@ async fn start(
     process: Process,
 ) -> Result<Tasks<RunError>, RunError> {
     let Process { log, clock, signals, reread, shutdown } = process;
-    let ServerPlugins { key_manager, node_attestors, upstream_authority, loaded } = plugins;
+    let ServerPlugins {
+        key_manager,
+        node_attestors,
+        upstream_authority,
+        credential_composers,
+        bundle_publishers,
+        loaded,
+    } = plugins;
     let Opened { telemetry, tracer, port, store, inventory } = opened;
     let trust_domain = config.trust_domain;
     let health = health::unknown(clock.clone());
@@ -249,13 +257,14 @@ async fn start(
     // What signs.
     let signing = Signing::default();
     let x509_key_type = config.ca.x509_key_type;
-    let signs = (key_manager, upstream_authority);
+    let composers = Composers::new(credential_composers);
+    let signs = authorities::Plugins { keys: key_manager, upstream: upstream_authority, composers: composers.clone() };
     let authorities =
         Authorities::load(trust_domain.clone(), config.ca, signs, store.clone(), clock.clone(), signing.clone());
     let authorities = authorities.await.map_err(RunError::Journal)?;
     let rotation = Rotation::start(authorities, clock.clone(), health.clone()).await?;
     let ca = Ca::new(signing, config.lifetimes, config.jwt_issuer, clock.clone());
-    let ca = Arc::new(ca.with_wit_issuer(config.wit_issuer).with_inventory(inventory));
+    let ca = Arc::new(ca.with_wit_issuer(config.wit_issuer).with_composers(composers).with_inventory(inventory));
     let (svid_rotation, credential) =
         SvidRotation::start(&trust_domain, x509_key_type, Arc::clone(&ca), clock.clone()).await?;
 
@@ -345,6 +354,11 @@ async fn start(
     if telemetry.measures() {
         let figures = Figures { index: Arc::clone(&index), feed: feed.status(), clock: clock.clone() };
         tasks.start("figures", figures.run(shutdown.clone()).map(Ok));
+    }
+    if !bundle_publishers.is_empty() {
+        let (publishers, index, clock) = (bundle_publishers, Arc::clone(&index), clock.clone());
+        let publishing = Publishing { publishers, trust_domain, index, clock };
+        tasks.start("bundle publishing", publishing.run(shutdown.clone()).map(Ok));
     }
     let follower = Follower::new(index, store, clock.clone());
     tasks.start("feed", follow(feed, follower, orders, differences, shutdown.clone()));

@@ -148,10 +148,10 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::ca::authorities::Authorities;
+    use crate::ca::authorities::{Authorities, Plugins};
     use crate::ca::orders::Of;
     use crate::ca::sign::{Lifetimes, Signing};
-    use crate::ca::{CaConfig, CaSubject, Orders, Rotation};
+    use crate::ca::{CaConfig, CaSubject, Composers, Orders, Rotation};
     use crate::tests::{DAY, HOUR, manual, store};
 
     struct Case {
@@ -178,8 +178,9 @@ mod tests {
                 subject: CaSubject::default(),
             };
             let (signing, keys) = (Signing::default(), MemoryKeys::new().of_server());
+            let plugins = Plugins { keys, upstream: None, composers: Composers::default() };
             let authorities =
-                Authorities::load(trust_domain.clone(), config, (keys, None), store, manual.clock(), signing.clone());
+                Authorities::load(trust_domain.clone(), config, plugins, store, manual.clock(), signing.clone());
             let authorities =
                 Rotation::start(authorities.await.unwrap(), manual.clock(), crate::health::unknown(manual.clock()))
                     .await

@@ -31,7 +31,7 @@ fn a_request_that_was_changed_is_not_signed() {
 #[test]
 fn a_request_for_a_key_that_others_hold_is_not_signed() {
     let [own, foreign] = [(); 2].map(|()| PrivateKey::generate(KeyType::EcP256).unwrap());
-    let info = info_der(&subject(), None, &[], foreign.public_key()).unwrap();
+    let info = info_der(&subject(), None, &[], &[], foreign.public_key()).unwrap();
     let signature = own.sign(SignatureAlgorithm::EcdsaSha256, &info).unwrap();
     let request = signed_der(info, SignatureAlgorithm::EcdsaSha256, &signature).unwrap();
     let error = CertificateRequest::parse_and_verify(&request).unwrap_err();
@@ -46,6 +46,18 @@ fn a_request_without_attributes_member_is_read() {
     let signature = key.sign(SignatureAlgorithm::EcdsaSha256, &info).unwrap();
     let request = signed_der(info, SignatureAlgorithm::EcdsaSha256, &signature).unwrap();
     assert!(CertificateRequest::parse_and_verify(&request).unwrap().extensions.is_empty());
+}
+
+#[test]
+fn further_extensions_stand_behind_the_names() {
+    let key = PrivateKey::generate(KeyType::EcP256).unwrap();
+    let id = SpiffeId::parse("spiffe://example.org/a").unwrap();
+    let extra = Extension { oid: ObjectIdentifier::new_unwrap("1.2.3.4"), critical: true, value: vec![5, 0] };
+    let info = info_der(&subject(), Some(&id), &[], std::slice::from_ref(&extra), key.public_key()).unwrap();
+    let signature = key.sign(SignatureAlgorithm::EcdsaSha256, &info).unwrap();
+    let request = signed_der(info, SignatureAlgorithm::EcdsaSha256, &signature).unwrap();
+    let read = CertificateRequest::parse_and_verify(&request).unwrap();
+    assert_eq!((&read.uri_sans[..], &read.extensions[1..]), (&[id.to_string()][..], &[extra][..]));
 }
 
 #[test]

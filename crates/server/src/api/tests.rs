@@ -40,9 +40,9 @@ use tower::{Layer, Service};
 
 use super::*;
 use crate::authpolicy::{Policy, Rules, local_services};
-use crate::ca::authorities::Authorities;
+use crate::ca::authorities::{Authorities, Plugins};
 use crate::ca::sign::{Lifetimes, Signing};
-use crate::ca::{CaConfig, CaSubject, Rotation};
+use crate::ca::{CaConfig, CaSubject, Composers, Rotation};
 use crate::endpoints::CONNECTION_AGE;
 use crate::entries::Follower;
 use crate::freshness::Freshness;
@@ -156,7 +156,7 @@ impl Served {
         let authorities = Authorities::load(
             trust_domain.clone(),
             config,
-            (keys, None),
+            Plugins { keys, upstream: None, composers: Composers::default() },
             store.clone(),
             clock.clone(),
             signing.clone(),

@@ -12,11 +12,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use steeple_catalog::credential_composer::X509CaAttributes;
 use steeple_catalog::key_manager::{Key, KeySigner};
 use steeple_catalog::{KeyManager, UpstreamAuthority};
 use steeple_datastore::DataStore;
 use steeple_datastore::bundles::AppendBundle;
-use steeple_pki::{KeyType, Kind, Name, Serial, Signer, Subject, Template};
+use steeple_pki::{KeyType, Serial, Signer, Subject};
 use steeple_proto::journal::{JwtKeyEntry, Status, X509caEntry};
 use steeple_proto::spire::common;
 use steeple_runtime::Clock;
@@ -27,8 +28,9 @@ use steeple_spiffe::TrustDomain;
 use steeple_spiffe::x509::{self, Certificate};
 use tracing::{debug, info, warn};
 
+use super::composed::Composers;
 use super::journal::Journal;
-use super::sign::{BACKDATE, Signing};
+use super::sign::{BACKDATE, Signing, authority_template};
 use super::slots::{Authority, Slot, SlotId, Slots};
 use super::{CaConfig, CaError, CaSubject, JwtAuthority, WitAuthority, X509Authority};
 
@@ -39,6 +41,7 @@ pub struct Authorities {
     keys: KeyManager,
     /// What signs them; None where they are roots.
     pub(super) upstream: Option<UpstreamAuthority>,
+    pub(super) composers: Composers,
     pub(super) store: DataStore,
     pub(super) clock: Clock,
     pub(super) journal: Journal,
@@ -51,6 +54,17 @@ pub struct Authorities {
     pub(super) given_up: HashSet<String>,
 }
 
+/// The plugins with which authorities are made.
+#[derive(Debug)]
+pub struct Plugins {
+    /// What holds their keys.
+    pub keys: KeyManager,
+    /// What signs them; None where they are roots.
+    pub upstream: Option<UpstreamAuthority>,
+    /// What changes what is said of them.
+    pub composers: Composers,
+}
+
 impl Authorities {
     /// Takes up what the journal tells, as far as its keys are still there, and publishes to `signing` what signs.
     ///
@@ -59,11 +73,12 @@ impl Authorities {
     pub async fn load(
         trust_domain: TrustDomain,
         config: CaConfig,
-        (keys, upstream): (KeyManager, Option<UpstreamAuthority>),
+        plugins: Plugins,
         store: DataStore,
         clock: Clock,
         signing: Signing,
     ) -> Result<Self, CaError> {
+        let Plugins { keys, upstream, composers } = plugins;
         let held: HashMap<String, Key> =
             keys.public_keys().await?.into_iter().map(|key| (key.id.clone(), key)).collect();
         let journal = Journal::load(store.clone(), held.values().map(|key| &key.public_key)).await?;
@@ -80,6 +95,7 @@ impl Authorities {
             config,
             keys,
             upstream,
+            composers,
             store,
             clock,
             journal,
@@ -158,24 +174,23 @@ impl Authorities {
     }
 
     async fn self_signed(&self, signer: Arc<dyn Signer>, issued_at: SystemTime) -> Result<X509Authority, CaError> {
-        let serial = Serial::random()?;
+        let (serial, own) = (Serial::random()?, self.trust_domain.id());
         let validity = issued_at - BACKDATE..issued_at + self.config.ttl;
-        let root = Template {
-            uri_san: Some(self.trust_domain.id()),
-            ..Template::new(serial, self.subject(serial)?, validity, Kind::Ca)
-        };
+        let composed = self.composers.x509_ca(self.attributes(serial)).await?;
+        let root = authority_template(serial, composed, &own, validity)?;
         let certificate = steeple_pki::self_signed(&root, &*signer).await?;
+        self.composers.check_x509_ca(&certificate, own.as_str(), issued_at)?;
         self.append(common::Bundle { root_cas: vec![published(&certificate)], ..common::Bundle::default() }).await?;
         Ok(X509Authority { certificate, upstream_chain: Vec::new(), signer, issued_at })
     }
 
-    /// The name of an authority. It holds a serial number, which tells apart authorities of the same configured name; that
-    /// of the certificate, if it is made here.
-    pub(super) fn subject(&self, serial: Serial) -> Result<Name, CaError> {
+    /// What is said of an authority. Its name holds a serial number, which tells apart authorities of the same configured name;
+    /// that of the certificate, if it is made here.
+    pub(super) fn attributes(&self, serial: Serial) -> X509CaAttributes {
         let CaSubject { countries, organizations, common_name } = self.config.subject.clone();
         let serial_number = serial.to_string();
         let subject = Subject { countries, organizations, common_name, serial_number, ..Subject::default() };
-        Ok(Name::try_from(&subject)?)
+        X509CaAttributes { subject, ..X509CaAttributes::default() }
     }
 
     pub(super) async fn activate_x509(&mut self) {

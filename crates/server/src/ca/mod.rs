@@ -1,8 +1,9 @@
 //! The server's own authorities: two slots a kind, of which one signs while the other is being prepared
-//! ([`authorities`]), what is remembered of them ([`journal`]), when they change ([`rotation`]), what operators do to them
+//! ([`authorities`]), what plugins have said of them ([`composed`]), what is remembered of them ([`journal`]), when they change ([`rotation`]), what operators do to them
 //! ([`orders`]), whether the bundle still has them ([`published`]), and signing ([`sign`]). What stands above them, if anything does, is in [`upstream`].
 
 pub mod authorities;
+mod composed;
 mod journal;
 pub mod orders;
 mod published;
@@ -20,6 +21,7 @@ use steeple_spiffe::x509::Certificate;
 
 use crate::inventory::NotRecorded;
 
+pub use composed::Composers;
 pub use orders::Orders;
 pub use rotation::Rotation;
 pub use sign::Ca;
@@ -102,12 +104,15 @@ pub enum CaError {
     /// The operator wants no JWT-SVIDs.
     #[error("JWT functionality is disabled")]
     JwtDisabled,
-    /// The key manager or the upstream authority refused.
+    /// The key manager, the upstream authority or a credential composer refused.
     #[error(transparent)]
     Plugin(#[from] PluginError),
     /// What the upstream authority has signed is no authority for this server.
     #[error("X509 CA minted by upstream authority is invalid: {0}")]
     Minted(String),
+    /// What credential composers have made is not what it has to be.
+    #[error("invalid {0}")]
+    Composed(String),
     /// A certificate or token cannot be made from what was asked, or its key did not sign.
     #[error(transparent)]
     Pki(#[from] PkiError),
@@ -144,7 +149,7 @@ impl steeple_runtime::metrics::Coded for CaError {
             Self::DataStore(error) => error.code(),
             Self::JwtDisabled => "Unimplemented",
             Self::NoAudience | Self::Minted(_) => "InvalidArgument",
-            Self::Pki(_) | Self::Journal(_) => "Internal",
+            Self::Pki(_) | Self::Composed(_) | Self::Journal(_) => "Internal",
         }
     }
 }

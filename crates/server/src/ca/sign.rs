@@ -2,11 +2,13 @@
 
 mod wit;
 
+use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use serde_json::{Map, Value};
+use steeple_catalog::credential_composer::{Holder, X509CaAttributes, X509SvidAttributes};
 use steeple_pki::certificate::svid_subject;
 use steeple_pki::{Issuer, Kind, Name, Serial, Subject, Template, jws};
 use steeple_runtime::Clock;
@@ -16,6 +18,7 @@ use steeple_spiffe::x509::Certificate;
 use steeple_spiffe::{PublicKey, SpiffeId, TrustDomain};
 use tokio::sync::watch;
 
+use super::composed::Composers;
 use super::{CaError, JwtAuthority, WitAuthority, X509Authority};
 use crate::inventory::{self, Ground, Inventory, Token};
 
@@ -73,6 +76,7 @@ pub struct Ca {
     jwt_issuer: Option<String>,
     /// None when WIT-SVIDs are not wanted.
     wit_issuer: Option<String>,
+    composers: Composers,
     inventory: Inventory,
     clock: Clock,
 }
@@ -120,7 +124,14 @@ impl Ca {
     /// Signs with whatever `signing` holds at the time. Without an issuer (which may be empty) no JWT-SVIDs, and no
     /// WIT-SVIDs before [`Ca::with_wit_issuer`].
     pub fn new(signing: Signing, lifetimes: Lifetimes, jwt_issuer: Option<String>, clock: Clock) -> Self {
-        Self { signing, lifetimes, jwt_issuer, wit_issuer: None, inventory: Inventory::default(), clock }
+        let (composers, inventory) = (Composers::default(), Inventory::default());
+        Self { signing, lifetimes, jwt_issuer, wit_issuer: None, composers, inventory, clock }
+    }
+
+    /// Has these change what is signed.
+    #[must_use]
+    pub fn with_composers(self, composers: Composers) -> Self {
+        Self { composers, ..self }
     }
 
     /// Has everything written down that is signed.
@@ -149,7 +160,8 @@ impl Ca {
         if let Some(first) = dns_names.first() {
             subject.common_name.clone_from(first);
         }
-        self.sign(Asked { subject: Some(subject), id, dns_names, public_key, ttl, ground }).await
+        let what = What::Svid(Holder::Workload(id, public_key), subject);
+        self.sign(Asked { what, id, dns_names, public_key, ttl, ground }).await
     }
 
     /// An agent's X.509-SVID: the chain, leaf first.
@@ -162,8 +174,8 @@ impl Ca {
         public_key: &PublicKey,
         ground: Ground<'_>,
     ) -> Result<Vec<Certificate>, CaError> {
-        let (subject, ttl) = (Some(svid_subject()), self.lifetimes.agent);
-        self.sign(Asked { subject, id, dns_names: &[], public_key, ttl, ground }).await
+        let (what, ttl) = (What::Svid(Holder::Agent(id, public_key), svid_subject()), self.lifetimes.agent);
+        self.sign(Asked { what, id, dns_names: &[], public_key, ttl, ground }).await
     }
 
     /// The server's own X.509-SVID: the chain, leaf first.
@@ -171,8 +183,8 @@ impl Ca {
     /// # Errors
     /// See [`CaError`].
     pub async fn sign_server(&self, id: &SpiffeId, public_key: &PublicKey) -> Result<Vec<Certificate>, CaError> {
-        let (subject, ttl) = (Some(svid_subject()), self.lifetimes.x509_svid);
-        self.sign(Asked { subject, id, dns_names: &[], public_key, ttl, ground: Ground::Own }).await
+        let (what, ttl) = (What::Svid(Holder::Server, svid_subject()), self.lifetimes.x509_svid);
+        self.sign(Asked { what, id, dns_names: &[], public_key, ttl, ground: Ground::Own }).await
     }
 
     /// An authority of a downstream server, which signs in the name of this one: the chain, its certificate first.
@@ -187,7 +199,7 @@ impl Ca {
         ground: Ground<'_>,
     ) -> Result<Vec<Certificate>, CaError> {
         let asked = Asked {
-            subject: None,
+            what: What::AuthorityBelow,
             id: &trust_domain.id(),
             dns_names: &[],
             public_key,
@@ -202,23 +214,36 @@ impl Ca {
     }
 
     async fn chain(&self, asked: Asked<'_>) -> Result<Vec<Certificate>, CaError> {
-        let Asked { subject, id, dns_names, public_key, ttl, ground } = asked;
+        let Asked { what, id, dns_names, public_key, ttl, ground } = asked;
         let active = self.signing.0.active.load_full();
         let authority = active.x509.as_ref().ok_or(CaError::NoX509Authority)?;
-        let now = self.clock.now();
-        let (subject, kind) = match subject {
-            Some(subject) => (subject, Kind::Svid),
-            None => (below(authority), Kind::Ca),
-        };
+        let (now, serial) = (self.clock.now(), Serial::random()?);
         // No certificate outlives its authority.
         let validity = now - BACKDATE..(now + ttl).min(authority.certificate.not_after());
-        let template = Template {
-            uri_san: Some(id.clone()),
-            dns_sans: dns_names.to_vec(),
-            ..Template::new(Serial::random()?, Name::try_from(&subject)?, validity, kind)
-        };
         let issuer = Issuer::new(&authority.certificate, &*authority.signer);
-        let made = steeple_pki::issue(&template, public_key, &issuer).await?;
+        let made = match what {
+            What::Svid(holder, subject) => {
+                let plain = X509SvidAttributes { subject, dns_sans: dns_names.to_vec(), extra_extensions: Vec::new() };
+                let composed = self.composers.x509_svid(holder, plain).await?;
+                let X509SvidAttributes { subject, dns_sans, extra_extensions } = composed;
+                let template = Template {
+                    uri_san: Some(id.clone()),
+                    dns_sans,
+                    extra_extensions,
+                    ..Template::new(serial, Name::try_from(&subject)?, validity, Kind::Svid)
+                };
+                let made = steeple_pki::issue(&template, public_key, &issuer).await?;
+                self.composers.check_x509_svid(&made, id)?;
+                made
+            }
+            What::AuthorityBelow => {
+                let plain = X509CaAttributes { subject: below(authority), ..X509CaAttributes::default() };
+                let template = authority_template(serial, self.composers.x509_ca(plain).await?, id, validity)?;
+                let made = steeple_pki::issue(&template, public_key, &issuer).await?;
+                self.composers.check_x509_ca(&made, id.as_str(), now)?;
+                made
+            }
+        };
         self.inventory.record(|| inventory::certificate(ground, id, &made, &authority.certificate)).await?;
         Ok(std::iter::once(made).chain(authority.upstream_chain.iter().cloned()).collect())
     }
@@ -245,8 +270,9 @@ impl Ca {
         if audience.is_empty() {
             return Err(CaError::NoAudience);
         }
-        let issued_at = unix_seconds(self.clock.now());
-        let end = self.clock.now() + ttl.unwrap_or(self.lifetimes.jwt_svid);
+        let now = self.clock.now();
+        let issued_at = unix_seconds(now);
+        let end = now + ttl.unwrap_or(self.lifetimes.jwt_svid);
         let expires_at = unix_seconds(end.min(authority.not_after));
         let mut claims = Map::new();
         claims.insert("aud".into(), audience.into());
@@ -255,11 +281,14 @@ impl Ca {
         if !issuer.is_empty() {
             claims.insert("iss".into(), issuer.as_str().into());
         }
-        let jti = include_jti.then(token_id);
-        if let Some(jti) = &jti {
-            claims.insert("jti".into(), jti.as_str().into());
+        if include_jti {
+            claims.insert("jti".into(), token_id().into());
         }
         claims.insert("sub".into(), id.as_str().into());
+        let claims = self.composers.jwt_svid(id, claims, now).await?;
+        let seconds = |claim: &str| claims.get(claim).and_then(Value::as_i64);
+        let (issued_at, expires_at) = (seconds("iat").unwrap_or(issued_at), seconds("exp").unwrap_or(expires_at));
+        let jti = claims.get("jti").and_then(Value::as_str).map(str::to_owned);
         let token = jws::sign_jwt_svid(&claims, &authority.key_id, &*authority.signer).await?;
         let told = Token { id, token: &token, jti, key: None, authority: &authority.key_id, expires: expires_at };
         self.inventory.record(|| inventory::token(ground, told)).await?;
@@ -269,13 +298,35 @@ impl Ca {
 
 /// A certificate to be made.
 struct Asked<'a> {
-    /// A leaf's; None for an authority below whichever one signs.
-    subject: Option<Subject>,
+    what: What<'a>,
     id: &'a SpiffeId,
     dns_names: &'a [String],
     public_key: &'a PublicKey,
     ttl: Duration,
     ground: Ground<'a>,
+}
+
+enum What<'a> {
+    /// An X.509-SVID, with its subject.
+    Svid(Holder<'a>, Subject),
+    /// An authority below whichever one signs.
+    AuthorityBelow,
+}
+
+/// A certificate of an authority of the trust domain with this ID.
+pub(super) fn authority_template(
+    serial: Serial,
+    composed: X509CaAttributes,
+    own: &SpiffeId,
+    validity: Range<SystemTime>,
+) -> Result<Template, CaError> {
+    let X509CaAttributes { subject, policy_identifiers, extra_extensions } = composed;
+    Ok(Template {
+        uri_san: Some(own.clone()),
+        policies: policy_identifiers,
+        extra_extensions,
+        ..Template::new(serial, Name::try_from(&subject)?, validity, Kind::Ca)
+    })
 }
 
 /// The name of an authority below this one: all of its own, its serial number too, but for a unit that counts how deep it

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use steeple_catalog::UpstreamAuthority;
+use steeple_catalog::credential_composer::X509CaAttributes;
 use steeple_catalog::upstream_authority::MintedX509Ca;
 use steeple_datastore::bundles::{RevokeX509Authority, TaintX509Authority};
 use steeple_pki::certificate::svid_subject;
@@ -26,8 +27,11 @@ impl Authorities {
         signer: Arc<dyn Signer>,
         issued_at: SystemTime,
     ) -> Result<X509Authority, CaError> {
-        let subject = self.subject(Serial::random()?)?;
-        let csr = csr::build_with(&subject, Some(&self.trust_domain.id()), &[], &*signer).await?;
+        // Policies are for the authority above to say.
+        let X509CaAttributes { subject, policy_identifiers: _, extra_extensions } =
+            self.composers.x509_ca(self.attributes(Serial::random()?)).await?;
+        let (subject, own) = (Name::try_from(&subject)?, self.trust_domain.id());
+        let csr = csr::build_with(&subject, Some(&own), &[], &extra_extensions, &*signer).await?;
         let MintedX509Ca { chain, roots } = upstream.mint_x509_ca(&csr, self.config.ttl).await?;
         let certificate = chain.first().cloned().ok_or_else(|| CaError::Minted("no certificate".to_owned()))?;
         let authority = X509Authority { certificate, upstream_chain: chain, signer, issued_at };
@@ -129,7 +133,7 @@ impl Authorities {
 }
 
 /// What keeps a certificate from being an authority of the trust domain with this ID.
-fn wrong_in(certificate: &Certificate, own: &str, now: SystemTime) -> Option<&'static str> {
+pub(super) fn wrong_in(certificate: &Certificate, own: &str, now: SystemTime) -> Option<&'static str> {
     let usage = certificate.key_usage();
     let may = |what| usage.is_some_and(|usage| usage.contains(what));
     let rules = [

@@ -76,18 +76,23 @@ pub struct Index {
     writer: Mutex<Writer>,
     /// Locked before a shard of the tables.
     streams: Mutex<Streams>,
+    bundles: watch::Sender<()>,
 }
 
 impl Index {
     /// The index of a database as it was read.
     pub fn new(loaded: Loading) -> Self {
         let Loading { tables, writer } = loaded;
-        Self { tables, writer: Mutex::new(writer), streams: Mutex::default() }
+        Self { tables, writer: Mutex::new(writer), streams: Mutex::default(), bundles: watch::Sender::default() }
     }
 
     /// Replaces what changed and wakes the streams of the agents that it concerns.
     pub fn apply(&self, rows: ChangedRows) {
+        let with_bundles = !rows.bundles.is_empty();
         let concerned = self.writer().apply(&self.tables, rows, &self.streams);
+        if with_bundles {
+            self.bundles.send_replace(());
+        }
         let streams = self.streams();
         for agent in concerned {
             streams.wake(&agent);
@@ -118,6 +123,11 @@ impl Index {
     /// Wakes for each later change that concerns an agent, until it is dropped.
     pub fn changes_of(&self, agent: &str) -> watch::Receiver<u64> {
         self.streams().open(agent)
+    }
+
+    /// Wakes after each change of any bundle.
+    pub fn bundle_changes(&self) -> watch::Receiver<()> {
+        self.bundles.subscribe()
     }
 
     #[cfg(test)]

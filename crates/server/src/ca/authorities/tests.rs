@@ -1,5 +1,6 @@
 mod below;
 mod by_hand;
+mod composed;
 mod moved_back;
 mod recorded;
 mod ten_days;
@@ -29,6 +30,7 @@ struct Place {
     store: DataStore,
     wit_key_type: Option<KeyType>,
     upstream: Option<Upstream>,
+    composers: Composers,
     _dir: TempDir,
 }
 
@@ -36,7 +38,15 @@ impl Place {
     async fn new() -> Self {
         let manual = manual();
         let (store, dir) = store(&manual).await;
-        Self { manual, keys: MemoryKeys::new(), store, wit_key_type: None, upstream: None, _dir: dir }
+        Self {
+            manual,
+            keys: MemoryKeys::new(),
+            store,
+            wit_key_type: None,
+            upstream: None,
+            composers: Composers::default(),
+            _dir: dir,
+        }
     }
 
     /// A start of the server: takes up what there is, and what is due.
@@ -61,7 +71,11 @@ impl Place {
         };
         let signing = Signing::default();
         let trust_domain = TrustDomain::parse("example.org").unwrap();
-        let signs = (self.keys.of_server(), self.upstream.as_ref().map(Upstream::plugin));
+        let signs = Plugins {
+            keys: self.keys.of_server(),
+            upstream: self.upstream.as_ref().map(Upstream::plugin),
+            composers: self.composers.clone(),
+        };
         let (store, clock) = (self.store.clone(), self.manual.clock());
         let authorities = Authorities::load(trust_domain, config, signs, store, clock, signing.clone());
         Ok((authorities.await?, signing))
@@ -352,7 +366,7 @@ async fn left_by_the_reference(name: &str) -> Place {
     let manual = ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_secs(AFTER_THE_REFERENCE));
     let store = DataStore::open(steeple_datastore::Options::sqlite(path), manual.clock()).await.unwrap();
     let upstream = (name == "upstream").then(|| Upstream::new(Root::new("above.test", manual.now()), manual.clock()));
-    Place { manual, keys, store, wit_key_type: None, upstream, _dir: dir }
+    Place { manual, keys, store, wit_key_type: None, upstream, composers: Composers::default(), _dir: dir }
 }
 
 fn told_by_the_reference(name: &str) -> serde_json::Value {

@@ -1,0 +1,3 @@
+//! Credential composers.
+
+pub mod uniqueid;
