@@ -64,6 +64,15 @@ impl Audit {
     fn is_on(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
+
+    /// Writes of a call that nobody was let in to make.
+    pub(super) fn refusal(&self, connection: &Connection, span: &Span, status: &Status) {
+        if self.is_on() {
+            Authorized::Nobody.record(span);
+            let (code, message) = (status.code(), status.message().to_owned());
+            Record { fields: Fields::new(), code, message }.write(&caller_of(connection));
+        }
+    }
 }
 
 /// What a handler knows of the call that it answers; in the request's extensions.

@@ -1,7 +1,7 @@
 //! The layers around every service, outermost first: log, metrics, authorization, limits, audit. [`Layers::call`] is all
-//! five, read from top to bottom; a call that authorization refuses meets neither limits nor audit nor handler. Around
-//! them stand the [`Bounds`] of what one peer's calls may take, which hold for calls of unknown methods too. Where traces
-//! are asked for, a call is a span, and what the layers and the handler do is inside of it.
+//! five, read from top to bottom; a call that authorization refuses meets neither limits nor handler, and is audited as that
+//! of nobody. Around them stand the [`Bounds`] of what one peer's calls may take, which hold for calls of unknown methods
+//! too. Where traces are asked for, a call is a span, and what the layers and the handler do is inside of it.
 
 mod body;
 mod bounds;
@@ -230,6 +230,7 @@ impl Layers {
                 match self.named {
                     Named::Request => {
                         error!(target: "api", error = describe(&status), "Failed to authenticate caller");
+                        self.audit.refusal(&connection, &span, &status);
                     }
                     // Any process of the host may call, and call wrongly, as often as it likes.
                     Named::Process => debug!(target: "endpoints", error = describe(&status), "Call is refused"),

@@ -250,7 +250,7 @@ fn bad() -> GetBundleRequest {
 }
 
 #[tokio::test]
-async fn a_refused_call_reaches_neither_handler_nor_audit_and_is_counted() {
+async fn a_refused_call_reaches_no_handler_is_counted_and_audited_as_nobodys() {
     let counted = Counted::new();
     let case = Case::new(Some(permission_denied("no", Reason::AgentBanned)));
     let status = BundleClient::new(case.wire()).get_bundle(good()).await.unwrap_err();
@@ -258,9 +258,21 @@ async fn a_refused_call_reaches_neither_handler_nor_audit_and_is_counted() {
     assert_eq!(denial_reason(&status), Some(Reason::AgentBanned));
     assert_eq!((case.asked(), case.reached()), (1, 0));
     assert_eq!(counted.of(&format!("{GET_BUNDLE}{{status=PermissionDenied}}")), 1);
-    assert!(case.logged.with("API accessed").is_empty());
+    let audited = case.logged.with("API accessed");
+    assert_eq!(audited.len(), 1);
+    let expected = [
+        ("method", "GetBundle"),
+        ("status", "error"),
+        ("status_code", "PermissionDenied"),
+        ("status_message", "no"),
+        ("type", "audit"),
+    ];
+    for (field, value) in expected {
+        assert_eq!(audited[0][field], value, "{field}");
+    }
     let told = &case.logged.with("Failed to authenticate caller")[0];
     assert_eq!(told["error"], "rpc error: code = PermissionDenied desc = no");
+    assert_eq!(told["request_id"], audited[0]["request_id"]);
     assert!(told.contains_key("request_id") && !told.contains_key("pid"), "{told:?}");
 }
 
