@@ -8,7 +8,7 @@ use serde_json::Value;
 use steeple_config::duration::Duration;
 use steeple_config::flags::FlagSet;
 use steeple_console::json::bytes;
-use steeple_pki::{KeyType, Name, PrivateKey, certificate, csr};
+use steeple_pki::{KeyType, Name, PrivateKey, Subject, csr};
 use steeple_proto::spire::api::server::bundle::v1::GetBundleRequest;
 use steeple_proto::spire::api::server::bundle::v1::bundle_client::BundleClient;
 use steeple_proto::spire::api::server::svid::v1::MintX509svidRequest;
@@ -41,8 +41,9 @@ pub(crate) async fn mint(args: &[String]) -> anyhow::Result<()> {
     let seconds = mint::seconds(ttl)?;
     let server = server.server()?;
     let key = PrivateKey::generate(KeyType::EcP256).context("unable to generate key")?;
-    let subject = Name::try_from(&certificate::svid_subject())?;
-    let csr = csr::build(&subject, Some(&spiffe_id), &dns_names, &key).context("unable to generate CSR")?;
+    // The server gives it one.
+    let no_subject = Name::try_from(&Subject::default())?;
+    let csr = csr::build(&no_subject, Some(&spiffe_id), &dns_names, &key).context("unable to generate CSR")?;
     let svid = minted(&server, MintX509svidRequest { csr, ttl: seconds }).await?;
     let roots = roots(&server).await?;
 
