@@ -1,4 +1,4 @@
-//! What the reference's agent answered on its public socket, call by call, and what ours answers: real daemons with the
+//! What the reference's agent answered on its sockets, call by call, and what ours answers: real daemons with the
 //! recorded configurations. The calls of a server are replayed in `cmd/steeple-server/tests/api`.
 
 use std::collections::BTreeMap;
@@ -25,6 +25,11 @@ fn an_agent_answers_verifiers_that_are_nobody_as_the_references_does() -> Result
 #[test]
 fn an_agent_answers_workloads_of_its_aliases_as_the_references_does() -> Result<()> {
     replay("workload-alias")
+}
+
+#[test]
+fn an_agent_answers_its_administrators_as_the_references_does() -> Result<()> {
+    replay("agent-admin")
 }
 
 fn replay(name: &str) -> Result<()> {
