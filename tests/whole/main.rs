@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod administrator;
 #[cfg(test)]
+mod answers;
+#[cfg(test)]
 mod backup;
 #[cfg(test)]
 mod bench;

@@ -1,9 +1,12 @@
 //! `-output`: how a command prints what the server answered.
 
-use serde_json::Value;
-use steeple_config::flags::FlagValue;
+use std::fmt::Display;
+
+use serde_json::{Map, Value};
+use steeple_config::flags::{FlagSet, FlagValue};
 
 use crate::print;
+use crate::program::Program;
 
 /// The flag, which may be repeated with the same value.
 #[derive(Default)]
@@ -21,6 +24,11 @@ pub enum Format {
 impl Output {
     /// What the usage says of it.
     pub const HELP: &str = "How to print: pretty or json";
+
+    /// For a command that does not know it in the reference, under whose name it is a mistake.
+    pub fn add_to<'a>(&'a mut self, program: &Program, flags: FlagSet<'a>) -> FlagSet<'a> {
+        if program.is_the_reference() { flags } else { flags.flag("output", self, Self::HELP) }
+    }
 
     /// What was asked for.
     pub fn format(&self) -> Format {
@@ -59,6 +67,15 @@ impl Format {
             Self::Json => "json",
         }
     }
+}
+
+/// Prints as JSON whether something is so, or why it is not: `{"error":"...","valid":false}`.
+pub fn print_verdict(name: &str, error: Option<&impl Display>) {
+    let mut answer = Map::new();
+    answer.insert(name.to_owned(), error.is_none().into());
+    // An error that was wrapped is told with its causes.
+    answer.extend(error.map(|error| ("error".to_owned(), format!("{error:#}").into())));
+    print_json(&answer.into());
 }
 
 /// Prints an answer as JSON.

@@ -4,7 +4,6 @@ use steeple_agent::config::{Config, ConfigError, Flags};
 use steeple_config::flags::FlagSet;
 use steeple_console::daemon::{ConfigFile, FileFlags, LogFlags, install_log};
 use steeple_console::program::Program;
-use steeple_console::usage::{self, Misused};
 use steeple_runtime::logging::Log;
 
 /// What the flags say.
@@ -15,13 +14,9 @@ pub(crate) struct ConfigFlags {
 }
 
 impl ConfigFlags {
-    /// The flags of a command.
-    ///
-    /// # Errors
-    /// [`Misused`]
-    pub(crate) fn parse(command: &str, args: &[String]) -> Result<Self, Misused> {
-        let mut parsed = Self::default();
-        let Self { file, flags } = &mut parsed;
+    /// Beside the flags that a command has of its own.
+    pub(crate) fn add_to<'a>(&'a mut self, own: FlagSet<'a>) -> FlagSet<'a> {
+        let Self { file, flags } = self;
         let Flags {
             allow_unauthenticated_verifiers,
             data_dir,
@@ -45,8 +40,7 @@ impl ConfigFlags {
             trust_domain,
         } = flags;
         let verifiers = "Give bundles to workloads without an identity too";
-        let flags = file
-            .add_to(FlagSet::new(command), "The configuration `file`; conf/agent/agent.conf if there is none")
+        file.add_to(own, "The configuration `file`; conf/agent/agent.conf if there is none")
             .flag("allowUnauthenticatedVerifiers", allow_unauthenticated_verifiers, verifiers)
             .flag("dataDir", data_dir, "The `directory` of what the agent stores")
             .flag("disableSDSAPI", disable_sds_api, "Do not serve Envoy's SDS")
@@ -70,9 +64,7 @@ impl ConfigFlags {
             .flag("trustBundle", trust_bundle_path, "The `file` with the bundle that is believed at first")
             .flag("trustBundleFormat", trust_bundle_format, "The form of that bundle: pem or spiffe")
             .flag("trustBundleUrl", trust_bundle_url, "The `URL` of that bundle, in place of a file")
-            .flag("trustDomain", trust_domain, "The trust `domain` that the agent is for");
-        usage::parse(flags, args)?;
-        Ok(parsed)
+            .flag("trustDomain", trust_domain, "The trust `domain` that the agent is for")
     }
 
     /// Reads the file.
@@ -97,10 +89,21 @@ pub(crate) fn prepare(program: &Program, flags: ConfigFlags) -> anyhow::Result<(
             if let ConfigError::UnknownKeys(sections) = &error {
                 file.log_unknown_keys("agent", log_flags(&flags), sections)?;
             }
-            // As the reference words it; under our own name with all that is known of it.
-            anyhow::bail!(if program.is_the_reference() { error.to_string() } else { file.explained(error.in_full()) })
+            Err(told(program, &file, &error))
         }
     }
+}
+
+/// Reads the configuration, and starts no log.
+pub(crate) fn parse(program: &Program, flags: ConfigFlags) -> anyhow::Result<Config> {
+    let (file, flags) = flags.read()?;
+    Config::parse(&file.text, &file.path, flags).map_err(|error| told(program, &file, &error))
+}
+
+/// An error as the reference words it; under our own name with all that is known of it.
+fn told(program: &Program, file: &ConfigFile, error: &ConfigError) -> anyhow::Error {
+    let told = if program.is_the_reference() { error.to_string() } else { file.explained(error.in_full()) };
+    anyhow::Error::msg(told)
 }
 
 /// What the flags say of the log.

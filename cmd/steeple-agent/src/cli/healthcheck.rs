@@ -10,26 +10,35 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::client::AgentFlags;
+use super::output::{Format, Output, print_verdict};
 use super::{console, usage};
 
 /// Asks the agent how it is.
-pub(crate) fn run(_: &Program, args: &[String]) -> ExitCode {
-    let (mut agent, mut shallow, mut verbose) = (AgentFlags::default(), false, false);
+pub(crate) fn run(program: &Program, args: &[String]) -> ExitCode {
+    let (mut agent, mut output) = (AgentFlags::default(), Output::default());
+    let (mut shallow, mut verbose) = (false, false);
     let flags = FlagSet::new("health").flag("shallow", &mut shallow, "Has no effect; the reference takes it").flag(
         "verbose",
         &mut verbose,
         "Say what is done, and why it failed",
     );
-    if let Err(misused) = usage::parse(agent.add_to(flags), args) {
+    if let Err(misused) = usage::parse(output.add_to(program, agent.add_to(flags)), args) {
         return misused.tell();
     }
 
-    if verbose {
+    let format = output.format();
+    if verbose && format == Format::Pretty {
         console::out("Checking agent health...\n");
     }
-    match block_on(check(&agent, verbose)) {
+    let checked = block_on(check(&agent, verbose));
+    if format == Format::Json {
+        print_verdict("healthy", checked.as_ref().err());
+    }
+    match checked {
         Ok(()) => {
-            console::out("Agent is healthy.\n");
+            if format == Format::Pretty {
+                console::out("Agent is healthy.\n");
+            }
             ExitCode::SUCCESS
         }
         Err(reason) => {

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use steeple_config::commands::{Command, Commands};
 
 use steeple_console as console;
-use steeple_console::program::{self, Names, Program, Run};
+use steeple_console::program::{self, Names, Program, Run, block_on};
 use steeple_console::{completion, output, usage};
 
 /// What the program is called.
@@ -39,7 +39,7 @@ fn commands(program: &Program) -> Commands<Run> {
         administering("set", "logger set", "Has the agent log more or less", logger::set),
     ];
     let validate = vec![asking("jwt", "validate jwt", "Has the Workload API validate a JWT-SVID", api::validate_jwt)];
-    let watch = asking("watch", "watch", "Prints X509-SVIDs whenever the Workload API has new ones", api::watch);
+    let watch = told("watch", "watch", "Prints X509-SVIDs whenever the Workload API has new ones", "", api::watch);
     // The reference's list of commands is its own.
     let completion = (!program.is_the_reference()).then(|| {
         let what = "Prints what a shell completes command lines with: bash, zsh or fish";
@@ -67,7 +67,7 @@ fn asking(
     synopsis: &'static str,
     command: impl AsyncFn(&[String]) -> anyhow::Result<()> + 'static,
 ) -> Command<Run> {
-    told(name, usage_name, synopsis, "", command)
+    told(name, usage_name, synopsis, "", async move |_: &Program, args: &[String]| command(args).await)
 }
 
 /// A command that asks an agent over its administrative socket. Its errors say that they are.
@@ -77,7 +77,7 @@ fn administering(
     synopsis: &'static str,
     command: impl AsyncFn(&[String]) -> anyhow::Result<()> + 'static,
 ) -> Command<Run> {
-    told(name, usage_name, synopsis, "Error: ", command)
+    told(name, usage_name, synopsis, "Error: ", async move |_: &Program, args: &[String]| command(args).await)
 }
 
 fn told(
@@ -85,9 +85,9 @@ fn told(
     usage_name: &'static str,
     synopsis: &'static str,
     error_begins: &'static str,
-    command: impl AsyncFn(&[String]) -> anyhow::Result<()> + 'static,
+    command: impl AsyncFn(&Program, &[String]) -> anyhow::Result<()> + 'static,
 ) -> Command<Run> {
-    let run = move |_: &Program, args: &[String]| match program::block_on(command(args)) {
+    let run = move |program: &Program, args: &[String]| match block_on(command(program, args)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => match error.downcast::<usage::Misused>() {
             Ok(misused) => misused.tell_twice(),

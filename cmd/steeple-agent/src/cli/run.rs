@@ -3,9 +3,11 @@
 use std::process::ExitCode;
 
 use steeple_agent::Process;
+use steeple_config::flags::FlagSet;
 use steeple_console as console;
 use steeple_console::daemon::{self, log_unbuilt, log_warnings};
 use steeple_console::program::Program;
+use steeple_console::usage;
 use steeple_plugins::AGENT;
 use steeple_plugins::node_attestor::join_token;
 use steeple_runtime::signals::Hangup;
@@ -15,10 +17,10 @@ use super::config::{ConfigFlags, prepare};
 
 /// Runs an agent until it fails or a signal stops it.
 pub(crate) fn run(program: &Program, args: &[String]) -> ExitCode {
-    let flags = match ConfigFlags::parse("run", args) {
-        Ok(flags) => flags,
-        Err(misused) => return misused.tell_twice(),
-    };
+    let mut flags = ConfigFlags::default();
+    if let Err(misused) = usage::parse(flags.add_to(FlagSet::new("run")), args) {
+        return misused.tell_twice();
+    }
     let (config, log) = match signals::hold().map_err(Into::into).and_then(|()| prepare(program, flags)) {
         Ok(prepared) => prepared,
         Err(error) => {

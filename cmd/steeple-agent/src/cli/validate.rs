@@ -3,23 +3,33 @@
 use std::process::ExitCode;
 
 use steeple_catalog::load;
+use steeple_config::flags::FlagSet;
 use steeple_console as console;
 use steeple_console::daemon::log_warnings;
+use steeple_console::output::{Format, Output, print_verdict};
 use steeple_console::program::Program;
+use steeple_console::usage;
 use steeple_plugins::AGENT;
 
-use super::config::{ConfigFlags, prepare};
+use super::config::{ConfigFlags, parse, prepare};
 
 /// Says whether an agent would start with a configuration, as far as that can be said without starting it. The reference
 /// does not look at plugins: under its name only those are told that it would have, and this agent does not.
 pub(crate) fn run(program: &Program, args: &[String]) -> ExitCode {
-    let flags = match ConfigFlags::parse("validate", args) {
-        Ok(flags) => flags,
-        Err(misused) => return misused.tell(),
-    };
-    match check(program, flags) {
+    let (mut flags, mut output) = (ConfigFlags::default(), Output::default());
+    let own = output.add_to(program, FlagSet::new("validate"));
+    if let Err(misused) = usage::parse(flags.add_to(own), args) {
+        return misused.tell();
+    }
+    let checked = check(program, flags, output.format());
+    if output.format() == Format::Json {
+        print_verdict("valid", checked.as_ref().err());
+    }
+    match checked {
         Ok(()) => {
-            console::out("SPIRE agent configuration file is valid.\n");
+            if output.format() == Format::Pretty {
+                console::out("SPIRE agent configuration file is valid.\n");
+            }
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -29,10 +39,16 @@ pub(crate) fn run(program: &Program, args: &[String]) -> ExitCode {
     }
 }
 
-/// The log is opened, and written to, as in the reference.
-fn check(program: &Program, flags: ConfigFlags) -> anyhow::Result<()> {
-    let (config, _log) = prepare(program, flags)?;
-    log_warnings(&config.warnings);
+/// The log is opened, and written to, as in the reference; but not where a program reads what is printed.
+fn check(program: &Program, flags: ConfigFlags, format: Format) -> anyhow::Result<()> {
+    let config = match format {
+        Format::Json => parse(program, flags)?,
+        Format::Pretty => {
+            let (config, _log) = prepare(program, flags)?;
+            log_warnings(&config.warnings);
+            config
+        }
+    };
     let has_join_token = config.join_token.is_some();
     if program.is_the_reference() {
         AGENT.cover(&config.plugins, has_join_token)?;

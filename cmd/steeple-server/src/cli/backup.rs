@@ -9,13 +9,14 @@ use serde_json::json;
 use steeple_config::flags::FlagSet;
 use steeple_console::daemon::FileFlags;
 use steeple_console::program::Program;
+use steeple_console::progress::Progress;
 use steeple_datastore::archive::{Backup, backup};
 use steeple_runtime::Clock;
 use steeple_runtime::os::files::Replacement;
 use steeple_runtime::os::reason;
 use steeple_server::config::Config;
 
-use super::offline::{CONFIG_HELP, Meter, config, counted, keys_file};
+use super::offline::{CONFIG_HELP, config, counted, keys_file, shown};
 use super::output::{Format, Output};
 use super::{console, usage};
 
@@ -45,8 +46,8 @@ pub(crate) async fn run(program: &Program, args: &[String]) -> anyhow::Result<()
     addresses.insert(0, bind_address);
     let keys = if with_keys { Some(keys(&config)?) } else { None };
     let contents = Backup { trust_domain: config.trust_domain, addresses: addresses.clone(), keys };
-    let meter = Meter::new();
-    let watcher = &mut |progress| meter.show(progress);
+    let mut meter = Progress::new();
+    let watcher = &mut |progress| meter.tell(&shown(progress));
     let clock = Clock::system();
     let rows = if out == "-" {
         backup(config.datastore, &clock, contents, std::io::stdout(), watcher).await?

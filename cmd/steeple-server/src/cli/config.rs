@@ -5,7 +5,6 @@ use steeple_console::daemon::{ConfigFile, FileFlags, LogFlags};
 use steeple_server::config::{Config, ConfigError, Flags};
 
 use steeple_console::program::Program;
-use steeple_console::usage::{self, Misused};
 
 /// What the flags say.
 #[derive(Clone, Default)]
@@ -15,13 +14,9 @@ pub(crate) struct ConfigFlags {
 }
 
 impl ConfigFlags {
-    /// The flags of a command.
-    ///
-    /// # Errors
-    /// [`Misused`]
-    pub(crate) fn parse(command: &str, args: &[String]) -> Result<Self, Misused> {
-        let mut parsed = Self::default();
-        let Self { file, flags } = &mut parsed;
+    /// Beside the flags that a command has of its own.
+    pub(crate) fn add_to<'a>(&'a mut self, own: FlagSet<'a>) -> FlagSet<'a> {
+        let Self { file, flags } = self;
         let Flags {
             bind_address,
             server_port,
@@ -33,8 +28,7 @@ impl ConfigFlags {
             trust_domain,
             socket_path,
         } = flags;
-        let flags = file
-            .add_to(FlagSet::new(command), "The configuration `file`; conf/server/server.conf if there is none")
+        file.add_to(own, "The configuration `file`; conf/server/server.conf if there is none")
             .flag("bindAddress", bind_address, "The IP `address` or DNS name that the server listens on")
             .flag("serverPort", server_port, "The TCP port that the server listens on")
             .flag("socketPath", socket_path, "The server's administrative socket")
@@ -43,9 +37,7 @@ impl ConfigFlags {
             .flag("logFile", log_file, "The `file` that the log is written to; standard output if there is none")
             .flag("logFormat", log_format, "The form of the log: text or json")
             .flag("logLevel", log_level, "The least severe `level` in the log: debug, info, warn or error")
-            .flag("logSourceLocation", log_source_location, "Name the place in the program in each line of the log");
-        usage::parse(flags, args)?;
-        Ok(parsed)
+            .flag("logSourceLocation", log_source_location, "Name the place in the program in each line of the log")
     }
 
     /// Reads the file.

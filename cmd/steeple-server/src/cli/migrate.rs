@@ -6,6 +6,7 @@ use steeple_config::flags::FlagSet;
 use steeple_config::{hcl, plugins};
 use steeple_console::daemon::{ConfigFile, FileFlags};
 use steeple_console::program::Program;
+use steeple_console::progress::Progress;
 use steeple_datastore::archive::migrate;
 use steeple_datastore::{Options, SqlConfig};
 use steeple_runtime::Clock;
@@ -13,7 +14,7 @@ use steeple_runtime::os::restrict_umask;
 use steeple_server::config::{Config, Flags};
 
 use super::config::{parse, told};
-use super::offline::{CONFIG_HELP, Meter, UMASK, config, counted};
+use super::offline::{CONFIG_HELP, UMASK, config, counted, shown};
 use super::output::{Format, Output, print_json};
 use super::{console, usage};
 
@@ -35,8 +36,8 @@ pub(crate) async fn run(program: &Program, args: &[String]) -> anyhow::Result<()
     restrict_umask(UMASK);
     let from = config(program, file)?;
     let to = target(program, &from, &to)?;
-    let meter = Meter::new();
-    let rows = migrate(from.datastore, to, &Clock::system(), &mut |progress| meter.show(progress)).await;
+    let mut meter = Progress::new();
+    let rows = migrate(from.datastore, to, &Clock::system(), &mut |progress| meter.tell(&shown(progress))).await;
     drop(meter);
     let rows = rows?;
     match output.format() {

@@ -142,7 +142,12 @@ fn commands(program: &Program) -> Commands<Run> {
         Command::group("debug", debug),
         Command::group("entry", entry.into_iter().chain(explain).collect()),
         Command::group("federation", federation),
-        asking("healthcheck", "healthcheck", "Tells whether the server is healthy", healthcheck::run),
+        Command::new(
+            "healthcheck",
+            "healthcheck",
+            "Tells whether the server is healthy",
+            Box::new(|program, args| ask(healthcheck::run(program, args))),
+        ),
         Command::group("jwt", jwt),
         Command::group("localauthority", local),
         Command::group("logger", logger),

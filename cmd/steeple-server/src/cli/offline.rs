@@ -1,7 +1,6 @@
 //! What the commands share that work on the database themselves: the configuration, a server's file of keys, progress.
 
 use std::fs::DirBuilder;
-use std::io::{IsTerminal, stderr};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
@@ -16,7 +15,6 @@ use steeple_runtime::os::reason;
 use steeple_server::config::{Config, Flags};
 
 use super::config::{parse, told};
-use super::console;
 
 /// What the usage says of `-config`.
 pub(crate) const CONFIG_HELP: &str = "The server's configuration `file`; conf/server/server.conf if there is none";
@@ -55,33 +53,13 @@ pub(crate) fn counted(rows: u64) -> String {
     if rows == 1 { "1 row".to_owned() } else { format!("{rows} rows") }
 }
 
-/// Shows how far a table has come, on a terminal.
-pub(crate) struct Meter {
-    is_shown: bool,
-}
-
-impl Meter {
-    pub(crate) fn new() -> Self {
-        Self { is_shown: stderr().is_terminal() }
-    }
-
-    pub(crate) fn show(&self, progress: Progress) {
-        if self.is_shown {
-            let Progress { step, table, rows, of } = progress;
-            let done = match step {
-                Step::Check => " checked",
-                Step::Write => "",
-                Step::Compare => " compared",
-            };
-            console::err(&format!("\r\x1b[K{table}: {rows} of {of} rows{done}"));
-        }
-    }
-}
-
-impl Drop for Meter {
-    fn drop(&mut self) {
-        if self.is_shown {
-            console::err("\r\x1b[K");
-        }
-    }
+/// How far a table has come, for people.
+pub(crate) fn shown(progress: Progress) -> String {
+    let Progress { step, table, rows, of } = progress;
+    let done = match step {
+        Step::Check => " checked",
+        Step::Write => "",
+        Step::Compare => " compared",
+    };
+    format!("{table}: {rows} of {of} rows{done}")
 }

@@ -12,6 +12,7 @@ use steeple_config::flags::FlagSet;
 use steeple_console::daemon::FileFlags;
 use steeple_console::dialling::answered;
 use steeple_console::program::Program;
+use steeple_console::progress::Progress;
 use steeple_datastore::archive::{Header, Watcher, check, restore};
 use steeple_runtime::Clock;
 use steeple_runtime::os::files::replace_private;
@@ -26,7 +27,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::backup::host_and_port;
-use super::offline::{CONFIG_HELP, Meter, UMASK, config, counted, keys_file, make_data_dir};
+use super::offline::{CONFIG_HELP, UMASK, config, counted, keys_file, make_data_dir, shown};
 use super::output::{Format, Output, print_json};
 use super::{console, usage};
 
@@ -48,8 +49,8 @@ pub(crate) async fn run(program: &Program, args: &[String]) -> anyhow::Result<()
 
     let config = config(program, file)?;
     restrict_umask(UMASK);
-    let meter = Meter::new();
-    let watcher = &mut |progress| meter.show(progress);
+    let mut meter = Progress::new();
+    let watcher = &mut |progress| meter.tell(&shown(progress));
     let archive = open(&input, watcher, |keys| {
         // Told now rather than when everything else is written.
         if keys && !new_authority { place_for_keys(&config).map(drop) } else { Ok(()) }

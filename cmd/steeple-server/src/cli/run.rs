@@ -3,9 +3,11 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use steeple_config::flags::FlagSet;
 use steeple_console as console;
 use steeple_console::daemon::{self, install_log, log_unbuilt, log_warnings};
 use steeple_console::program::Program;
+use steeple_console::usage;
 use steeple_plugins::SERVER;
 use steeple_runtime::Clock;
 use steeple_runtime::logging::Log;
@@ -18,10 +20,10 @@ use super::config::{ConfigFlags, log_flags, parse, told};
 
 /// Runs a server until it fails or a signal stops it.
 pub(crate) fn run(program: &Program, args: &[String]) -> ExitCode {
-    let flags = match ConfigFlags::parse("run", args) {
-        Ok(flags) => flags,
-        Err(misused) => return misused.tell_twice(),
-    };
+    let mut flags = ConfigFlags::default();
+    if let Err(misused) = usage::parse(flags.add_to(FlagSet::new("run")), args) {
+        return misused.tell_twice();
+    }
     let (config, log, reread) = match signals::hold().map_err(Into::into).and_then(|()| prepare(program, flags)) {
         Ok(prepared) => prepared,
         Err(error) => {

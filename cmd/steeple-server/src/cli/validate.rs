@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use steeple_catalog::Host;
 use steeple_catalog::load::{self, LoadError};
+use steeple_config::flags::FlagSet;
 use steeple_console::daemon::{ConfigFile, install_log, log_warnings};
 use steeple_plugins::SERVER;
 use steeple_runtime::Clock;
@@ -11,17 +12,26 @@ use steeple_server::config::{Config, ConfigError, WithoutDataStore};
 
 use super::config::{ConfigFlags, parse, told};
 use super::console;
+use super::output::{Format, Output, print_verdict};
 use steeple_console::program::Program;
+use steeple_console::usage;
 
 /// Says whether a server would start with a configuration, as far as that can be said without starting it.
 pub(crate) fn run(program: &Program, args: &[String]) -> ExitCode {
-    let flags = match ConfigFlags::parse("validate", args) {
-        Ok(flags) => flags,
-        Err(misused) => return misused.tell(),
-    };
-    match check(program, flags) {
+    let (mut flags, mut output) = (ConfigFlags::default(), Output::default());
+    let own = output.add_to(program, FlagSet::new("validate"));
+    if let Err(misused) = usage::parse(flags.add_to(own), args) {
+        return misused.tell();
+    }
+    let checked = check(program, flags);
+    if output.format() == Format::Json {
+        print_verdict("valid", checked.as_ref().err().map(Invalid::text).as_ref());
+    }
+    match checked {
         Ok(()) => {
-            console::out("SPIRE server configuration file is valid.\n");
+            if output.format() == Format::Pretty {
+                console::out("SPIRE server configuration file is valid.\n");
+            }
             ExitCode::SUCCESS
         }
         Err(invalid) => {

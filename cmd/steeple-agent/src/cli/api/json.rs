@@ -10,6 +10,9 @@ use steeple_console::json::{bytes, object};
 use steeple_proto::workload::{
     JwtBundlesResponse, Jwtsvid, JwtsvidResponse, ValidateJwtsvidResponse, X509svid, X509svidResponse,
 };
+use steeple_spiffe::Certificate;
+
+use super::update::{Identity, Update};
 
 /// `X509SVIDResponse`
 pub(super) fn x509_svids(response: &X509svidResponse) -> Value {
@@ -29,6 +32,24 @@ pub(super) fn x509_svids(response: &X509svidResponse) -> Value {
         ("crl", crl.iter().map(|list| bytes(list)).collect()),
         ("federated_bundles", by_trust_domain(federated_bundles)),
     ])
+}
+
+/// As [`x509_svids`], but for the keys: what is watched goes to logs.
+pub(super) fn update(update: &Update) -> Value {
+    let Update { svids, federated_bundles } = update;
+    let chain = |certificates: &[Certificate]| {
+        bytes(&certificates.iter().flat_map(Certificate::der).copied().collect::<Vec<_>>())
+    };
+    let svid = |Identity { svid, bundle }: &Identity| {
+        object([
+            ("spiffe_id", svid.id.as_str().into()),
+            ("x509_svid", chain(&svid.chain)),
+            ("bundle", chain(bundle)),
+            ("hint", svid.hint.as_str().into()),
+        ])
+    };
+    let federated = federated_bundles.iter().map(|(trust_domain, bundle)| (trust_domain.clone(), chain(bundle)));
+    object([("svids", svids.iter().map(svid).collect()), ("federated_bundles", Value::Object(federated.collect()))])
 }
 
 /// `JWTSVIDResponse`

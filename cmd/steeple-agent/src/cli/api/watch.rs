@@ -2,21 +2,24 @@ use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail};
 use steeple_config::flags::FlagSet;
+use steeple_console::program::Program;
 use steeple_spiffe::workload_api::{ClientError, X509Context};
 use tonic::{Code, Status};
 
+use super::json;
 use super::update::{Style, Update};
 use crate::cli::client::{Agent, AgentFlags};
+use crate::cli::output::{Format, Output, print_json};
 use crate::cli::{console, usage};
 
 /// Prints the X509-SVIDs that the agent has for this process whenever they change, until it is interrupted, which counts
-/// as a failure.
-pub(crate) async fn watch(args: &[String]) -> anyhow::Result<()> {
-    let mut agent = AgentFlags::default();
-    usage::parse(agent.add_to(FlagSet::new("watch")), args)?;
+/// as a failure. As JSON, it is a line each time.
+pub(crate) async fn watch(program: &Program, args: &[String]) -> anyhow::Result<()> {
+    let (mut agent, mut output) = (AgentFlags::default(), Output::default());
+    usage::parse(output.add_to(program, agent.add_to(FlagSet::new("watch"))), args)?;
 
-    let agent = agent.agent()?;
-    let mut watch = Watch { agent, since: Instant::now(), failures: 0, open: false };
+    let (agent, format) = (agent.agent()?, output.format());
+    let mut watch = Watch { agent, format, since: Instant::now(), failures: 0, open: false };
     tokio::select! {
         refused = watch.run() => return Err(refused),
         signal = tokio::signal::ctrl_c() => signal?,
@@ -29,6 +32,7 @@ pub(crate) async fn watch(args: &[String]) -> anyhow::Result<()> {
 
 struct Watch {
     agent: Agent,
+    format: Format,
     /// The start, or the latest update.
     since: Instant,
     /// Since the latest update.
@@ -60,7 +64,10 @@ impl Watch {
         let mut answers = self.agent.workload().stream::<X509Context>().await?;
         loop {
             let update = Update::from(answers.next().await?);
-            console::out(&update.pretty(self.since.elapsed(), Style::Watch));
+            match self.format {
+                Format::Json => print_json(&json::update(&update)),
+                Format::Pretty => console::out(&update.pretty(self.since.elapsed(), Style::Watch)),
+            }
             (self.since, self.failures) = (Instant::now(), 0);
         }
     }

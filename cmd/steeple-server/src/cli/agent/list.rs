@@ -1,4 +1,5 @@
 use steeple_config::flags::FlagSet;
+use steeple_console::progress::Progress;
 use steeple_proto::spire::api::server::agent::v1::agent_client::AgentClient;
 use steeple_proto::spire::api::server::agent::v1::{
     CountAgentsRequest, CountAgentsResponse, ListAgentsRequest, ListAgentsResponse, list_agents_request,
@@ -51,6 +52,7 @@ pub(super) async fn all(server: &Server, filter: list_agents_request::Filter) ->
     const PAGE_SIZE: i32 = 1000;
     let mut client = AgentClient::new(server.channel());
     let (mut agents, mut page_token) = (Vec::new(), String::new());
+    let mut progress = Progress::new();
     loop {
         let filter = Some(filter.clone());
         let request = ListAgentsRequest { filter, output_mask: None, page_size: PAGE_SIZE, page_token };
@@ -60,6 +62,7 @@ pub(super) async fn all(server: &Server, filter: list_agents_request::Filter) ->
         if page_token.is_empty() {
             return Ok(agents);
         }
+        progress.tell(&format!("{} agents", agents.len()));
     }
 }
 

@@ -1,10 +1,14 @@
 use steeple_config::flags::FlagSet;
+use steeple_console::progress::Progress;
 use steeple_proto::spire::api::server::entry::v1::entry_client::EntryClient;
-use steeple_proto::spire::api::server::entry::v1::{BatchCreateEntryRequest, BatchCreateEntryResponse};
+use steeple_proto::spire::api::server::entry::v1::{
+    BatchCreateEntryRequest, BatchCreateEntryResponse, batch_create_entry_response,
+};
+use steeple_proto::spire::api::types;
 
 use super::flags::{EntryFlags, Parent};
 use super::{data, written};
-use crate::cli::client::ServerFlags;
+use crate::cli::client::{Server, ServerFlags};
 use crate::cli::output::{Format, Output, print_json};
 use crate::cli::{console, json, usage};
 
@@ -22,15 +26,7 @@ pub(crate) async fn create(args: &[String]) -> anyhow::Result<()> {
         if node { Parent::Server } else { Parent::Named("a parent ID is required if the node flag is not set") };
     let entries = if data.is_empty() { vec![entry.entry(parent)?] } else { data::entries(&console::read(&data)?)? };
     let server = server.server()?;
-    let request = BatchCreateEntryRequest { entries: entries.clone(), output_mask: None };
-    let response = EntryClient::new(server.channel()).batch_create_entry(request).await;
-    let BatchCreateEntryResponse { mut results } = response.map_err(|status| server.failed(&status))?.into_inner();
-    // What failed is shown as it was asked for.
-    for (result, requested) in results.iter_mut().zip(entries) {
-        if written::failed(result.status.as_ref()) {
-            result.entry = Some(requested);
-        }
-    }
+    let results = created(&server, &entries).await?;
     match output.format() {
         // Whoever reads JSON finds the failures in it: they do not fail the command.
         Format::Json => {
@@ -40,3 +36,32 @@ pub(crate) async fn create(args: &[String]) -> anyhow::Result<()> {
         Format::Pretty => written::print("create", results.into_iter().map(|result| (result.status, result.entry))),
     }
 }
+
+/// What has become of each entry. What failed is shown as it was asked for.
+async fn created(
+    server: &Server,
+    entries: &[types::Entry],
+) -> anyhow::Result<Vec<batch_create_entry_response::Result>> {
+    let mut client = EntryClient::new(server.channel());
+    let (mut results, mut progress) = (Vec::with_capacity(entries.len()), Progress::new());
+    for batch in entries.chunks(BATCH) {
+        if !results.is_empty() {
+            progress.tell(&format!("{} of {} entries", results.len(), entries.len()));
+        }
+        let request = BatchCreateEntryRequest { entries: batch.to_vec(), output_mask: None };
+        let response = client.batch_create_entry(request).await.map_err(|status| {
+            let error = server.failed(&status);
+            if results.is_empty() { error } else { error.context(format!("after {} entries", results.len())) }
+        })?;
+        for (mut result, requested) in response.into_inner().results.into_iter().zip(batch) {
+            if written::failed(result.status.as_ref()) {
+                result.entry = Some(requested.clone());
+            }
+            results.push(result);
+        }
+    }
+    Ok(results)
+}
+
+/// How many are created by one call: a message has a limit, and whoever waits wants to see that it goes on.
+const BATCH: usize = 1000;

@@ -1,5 +1,6 @@
 use anyhow::{Context, ensure};
 use steeple_config::flags::FlagSet;
+use steeple_console::progress::Progress;
 use steeple_proto::spire::api::server::entry::v1::entry_client::EntryClient;
 use steeple_proto::spire::api::server::entry::v1::{
     CountEntriesRequest, CountEntriesResponse, GetEntryRequest, ListEntriesRequest, ListEntriesResponse,
@@ -76,6 +77,7 @@ pub(super) async fn all(server: &Server, filter: list_entries_request::Filter) -
     const PAGE_SIZE: i32 = 500;
     let mut client = EntryClient::new(server.channel());
     let (mut entries, mut page_token) = (Vec::new(), String::new());
+    let mut progress = Progress::new();
     loop {
         let filter = Some(filter.clone());
         let request = ListEntriesRequest { filter, output_mask: None, page_size: PAGE_SIZE, page_token };
@@ -85,6 +87,7 @@ pub(super) async fn all(server: &Server, filter: list_entries_request::Filter) -
         if page_token.is_empty() {
             return Ok(entries);
         }
+        progress.tell(&format!("{} entries", entries.len()));
     }
 }
 
