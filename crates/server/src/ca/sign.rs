@@ -160,8 +160,8 @@ impl Ca {
         if let Some(first) = dns_names.first() {
             subject.common_name.clone_from(first);
         }
-        let what = What::Svid(Holder::Workload(id, public_key), subject);
-        self.sign(Asked { what, id, dns_names, public_key, ttl, ground }).await
+        let svid = Some((Holder::Workload(id, public_key), subject));
+        self.sign(Asked { svid, id, dns_names, public_key, ttl, ground }).await
     }
 
     /// An agent's X.509-SVID: the chain, leaf first.
@@ -174,8 +174,8 @@ impl Ca {
         public_key: &PublicKey,
         ground: Ground<'_>,
     ) -> Result<Vec<Certificate>, CaError> {
-        let (what, ttl) = (What::Svid(Holder::Agent(id, public_key), svid_subject()), self.lifetimes.agent);
-        self.sign(Asked { what, id, dns_names: &[], public_key, ttl, ground }).await
+        let (svid, ttl) = (Some((Holder::Agent(id, public_key), svid_subject())), self.lifetimes.agent);
+        self.sign(Asked { svid, id, dns_names: &[], public_key, ttl, ground }).await
     }
 
     /// The server's own X.509-SVID: the chain, leaf first.
@@ -183,8 +183,8 @@ impl Ca {
     /// # Errors
     /// See [`CaError`].
     pub async fn sign_server(&self, id: &SpiffeId, public_key: &PublicKey) -> Result<Vec<Certificate>, CaError> {
-        let (what, ttl) = (What::Svid(Holder::Server, svid_subject()), self.lifetimes.x509_svid);
-        self.sign(Asked { what, id, dns_names: &[], public_key, ttl, ground: Ground::Own }).await
+        let (svid, ttl) = (Some((Holder::Server, svid_subject())), self.lifetimes.x509_svid);
+        self.sign(Asked { svid, id, dns_names: &[], public_key, ttl, ground: Ground::Own }).await
     }
 
     /// An authority of a downstream server, which signs in the name of this one: the chain, its certificate first.
@@ -199,7 +199,7 @@ impl Ca {
         ground: Ground<'_>,
     ) -> Result<Vec<Certificate>, CaError> {
         let asked = Asked {
-            what: What::AuthorityBelow,
+            svid: None,
             id: &trust_domain.id(),
             dns_names: &[],
             public_key,
@@ -214,15 +214,15 @@ impl Ca {
     }
 
     async fn chain(&self, asked: Asked<'_>) -> Result<Vec<Certificate>, CaError> {
-        let Asked { what, id, dns_names, public_key, ttl, ground } = asked;
+        let Asked { svid, id, dns_names, public_key, ttl, ground } = asked;
         let active = self.signing.0.active.load_full();
         let authority = active.x509.as_ref().ok_or(CaError::NoX509Authority)?;
         let (now, serial) = (self.clock.now(), Serial::random()?);
         // No certificate outlives its authority.
         let validity = now - BACKDATE..(now + ttl).min(authority.certificate.not_after());
         let issuer = Issuer::new(&authority.certificate, &*authority.signer);
-        let made = match what {
-            What::Svid(holder, subject) => {
+        let made = match svid {
+            Some((holder, subject)) => {
                 let plain = X509SvidAttributes { subject, dns_sans: dns_names.to_vec(), extra_extensions: Vec::new() };
                 let composed = self.composers.x509_svid(holder, plain).await?;
                 let X509SvidAttributes { subject, dns_sans, extra_extensions } = composed;
@@ -236,7 +236,7 @@ impl Ca {
                 self.composers.check_x509_svid(&made, id)?;
                 made
             }
-            What::AuthorityBelow => {
+            None => {
                 let plain = X509CaAttributes { subject: below(authority), ..X509CaAttributes::default() };
                 let template = authority_template(serial, self.composers.x509_ca(plain).await?, id, validity)?;
                 let made = steeple_pki::issue(&template, public_key, &issuer).await?;
@@ -298,19 +298,13 @@ impl Ca {
 
 /// A certificate to be made.
 struct Asked<'a> {
-    what: What<'a>,
+    /// Whose X.509-SVID it is to be, and its subject; None for an authority below whichever one signs.
+    svid: Option<(Holder<'a>, Subject)>,
     id: &'a SpiffeId,
     dns_names: &'a [String],
     public_key: &'a PublicKey,
     ttl: Duration,
     ground: Ground<'a>,
-}
-
-enum What<'a> {
-    /// An X.509-SVID, with its subject.
-    Svid(Holder<'a>, Subject),
-    /// An authority below whichever one signs.
-    AuthorityBelow,
 }
 
 /// A certificate of an authority of the trust domain with this ID.
