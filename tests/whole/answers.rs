@@ -1,10 +1,11 @@
-//! Each command of both daemons answers programs, too: with `-output json` it prints JSON and nothing else.
+//! Each command of both daemons answers programs, too: with `-output json` it prints JSON and nothing else, however much it
+//! is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use steeple_tests::{Daemon, Domain, Installation, Output, case, say, skipped_on_the_reference};
 
 /// A bundle from a file.
@@ -144,6 +145,34 @@ fn each_command_of_both_daemons_answers_in_json() -> Result<()> {
         ]);
         let of_the_server = asked(&domain.server, OF_THE_SERVER, OTHERS_OF_THE_SERVER, values).await?;
         say(&format!("answers: {of_the_server} commands of the server and {of_the_agent} of the agent answer in JSON"));
+        Ok(())
+    })
+}
+
+#[test]
+fn an_import_of_more_entries_than_one_call_takes_is_whole_and_told_in_its_order() -> Result<()> {
+    const COUNT: usize = 1500;
+    case(async |scratch| {
+        let domain = Domain::builder().start(scratch).await?;
+        let entry = |number: usize| {
+            json!({
+                "entry_id": format!("e-{number}"),
+                "parent_id": "spiffe://example.org/node",
+                "spiffe_id": format!("spiffe://example.org/{number}"),
+                "selectors": [{"type": "unix", "value": "uid:1"}],
+            })
+        };
+        let entries: Vec<_> = (0..COUNT).map(entry).collect();
+        let file = scratch.path().join("entries.json");
+        std::fs::write(&file, json!({ "entries": entries }).to_string())?;
+        let created = domain.server.command(&["entry", "create", "-data", &text(&file), "-output", "json"]).await?;
+        let results = created.json()?["results"].take();
+        let id = |result: &Value| result["entry"]["id"].as_str().map(str::to_owned);
+        let ids: Vec<_> = results.as_array().context("no results")?.iter().filter_map(id).collect();
+        let wanted: Vec<_> = (0..COUNT).map(|number| format!("e-{number}")).collect();
+        ensure!(ids == wanted, "{} results: {ids:?}", ids.len());
+        let shown = domain.server.entry_ids().await?;
+        ensure!(shown.len() == COUNT, "{} entries", shown.len());
         Ok(())
     })
 }
