@@ -41,7 +41,7 @@ whole: ## The store, and servers at random on one database, on database servers;
 	cargo build $(LOCKED) $(PROGRAMS)
 	$(WHOLE)
 
-fuzz: ## Each parser of foreign bytes for two minutes, with inputs that grow out of fuzz/corpus; FUZZ_SECONDS=120
+fuzz: ## Each parser of foreign bytes, and each service, for two minutes, with inputs that grow out of fuzz/corpus; FUZZ_SECONDS=120
 	@.ci/tools fuzz
 	FUZZ_SECONDS=$(FUZZ_SECONDS) .ci/fuzz
 

@@ -1,0 +1,11 @@
+//! Whether an agent is healthy. See `steeple_fuzz` for what an input is.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+use steeple_fuzz::Service;
+
+static SERVICE: LazyLock<Service> = LazyLock::new(|| Service::of_agent("grpc.health.v1.Health", "public/agent.sock"));
+
+fuzz_target!(|input: &[u8]| SERVICE.call(input));

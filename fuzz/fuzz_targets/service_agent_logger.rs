@@ -1,0 +1,12 @@
+//! How much an agent logs. See `steeple_fuzz` for what an input is.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+use steeple_fuzz::Service;
+
+static SERVICE: LazyLock<Service> =
+    LazyLock::new(|| Service::of_agent("spire.api.agent.logger.v1.Logger", "private/admin.sock"));
+
+fuzz_target!(|input: &[u8]| SERVICE.call(input));

@@ -1,0 +1,11 @@
+//! Entries, as administrators and agents see them. See `steeple_fuzz` for what an input is.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+use steeple_fuzz::Service;
+
+static SERVICE: LazyLock<Service> = LazyLock::new(|| Service::of_server("spire.api.server.entry.v1.Entry"));
+
+fuzz_target!(|input: &[u8]| SERVICE.call(input));

@@ -1,0 +1,12 @@
+//! Authorities that are prepared, activated, tainted and revoked. See `steeple_fuzz` for what an input is.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+use steeple_fuzz::Service;
+
+static SERVICE: LazyLock<Service> =
+    LazyLock::new(|| Service::of_server("spire.api.server.localauthority.v1.LocalAuthority"));
+
+fuzz_target!(|input: &[u8]| SERVICE.call(input));

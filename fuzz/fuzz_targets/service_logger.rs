@@ -1,0 +1,11 @@
+//! How much a server logs. See `steeple_fuzz` for what an input is.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+use steeple_fuzz::Service;
+
+static SERVICE: LazyLock<Service> = LazyLock::new(|| Service::of_server("spire.api.server.logger.v1.Logger"));
+
+fuzz_target!(|input: &[u8]| SERVICE.call(input));

@@ -1,0 +1,11 @@
+//! How far a server has read its database. See `steeple_fuzz` for what an input is.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+use steeple_fuzz::Service;
+
+static SERVICE: LazyLock<Service> = LazyLock::new(|| Service::of_server("steeple.server.store.v1.Store"));
+
+fuzz_target!(|input: &[u8]| SERVICE.call(input));

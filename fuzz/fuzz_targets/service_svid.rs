@@ -1,0 +1,11 @@
+//! SVIDs that are asked for by administrators, agents and servers below. See `steeple_fuzz` for what an input is.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+use steeple_fuzz::Service;
+
+static SERVICE: LazyLock<Service> = LazyLock::new(|| Service::of_server("spire.api.server.svid.v1.SVID"));
+
+fuzz_target!(|input: &[u8]| SERVICE.call(input));

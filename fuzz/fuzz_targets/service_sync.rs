@@ -1,0 +1,11 @@
+//! What an agent says that follows changes. See `steeple_fuzz` for what an input is.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+use steeple_fuzz::Service;
+
+static SERVICE: LazyLock<Service> = LazyLock::new(|| Service::of_server("steeple.agent.sync.v1.Sync"));
+
+fuzz_target!(|input: &[u8]| SERVICE.call(input));

@@ -1,0 +1,11 @@
+//! What workloads ask for. See `steeple_fuzz` for what an input is.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+use steeple_fuzz::Service;
+
+static SERVICE: LazyLock<Service> = LazyLock::new(|| Service::of_agent("SpiffeWorkloadAPI", "public/agent.sock"));
+
+fuzz_target!(|input: &[u8]| SERVICE.call(input));
