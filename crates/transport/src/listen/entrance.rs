@@ -1,14 +1,18 @@
 //! What a connection from the network passes before it is one: whose it is, what its owner has already, and TLS.
 
+use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::ready;
 use std::time::Duration;
 
+use futures::FutureExt;
 use rustls::ServerConfig;
 use steeple_runtime::Clock;
 use steeple_spiffe::x509::Certificate;
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
@@ -31,14 +35,20 @@ pub(super) struct Entrance {
     /// A share is for whoever has none, however many those are. What handshakes take is bounded here: who waits has neither
     /// state nor work of TLS, so that those before him come to their end.
     room: Semaphore,
+    /// For a step of a handshake, between two waits for its peer. They have half of the threads at most: a storm of agents
+    /// would otherwise stand in front of every call of those that are there.
+    steps: Semaphore,
     longest: Option<Duration>,
     clock: Clock,
 }
 
 impl Entrance {
+    /// Must be called on a tokio runtime.
     pub(super) fn new(proxies: Proxies, longest: Option<Duration>, clock: Clock) -> Self {
         let (connections, handshakes) = (connections(1), Shares::new("handshakes at a time", HANDSHAKES));
-        Self { proxies, connections, handshakes, room: Semaphore::new(HANDSHAKES), longest, clock }
+        let threads = Handle::current().metrics().num_workers();
+        let (room, steps) = (Semaphore::new(HANDSHAKES), Semaphore::new((threads / 2).max(1)));
+        Self { proxies, connections, handshakes, room, steps, longest, clock }
     }
 
     /// The connection once its handshake is done.
@@ -63,7 +73,7 @@ impl Entrance {
         stream.peek(&mut [0]).await?;
         let _room = self.room.acquire().await.map_err(io::Error::other)?;
         stream.set_nodelay(true)?;
-        let stream = TlsAcceptor::from(config).accept(stream).await?;
+        let stream = self.in_steps(TlsAcceptor::from(config).accept(stream)).await?;
         let (_, session) = stream.get_ref();
         let leaf = session.peer_certificates().and_then(|chain| chain.first());
         // Both were checked in the handshake.
@@ -80,6 +90,19 @@ impl Entrance {
             }
         };
         Ok(TlsStream::new(stream, connection, Box::pin(end), held))
+    }
+
+    /// A handshake, each step of which waits for its turn. Whoever waits for his peer has none.
+    async fn in_steps<T>(&self, mut shaking: impl Future<Output = io::Result<T>> + Unpin) -> io::Result<T> {
+        let mut turn = None;
+        poll_fn(|context| {
+            let step = ready!(turn.get_or_insert_with(|| self.steps.acquire().boxed()).poll_unpin(context));
+            turn = None;
+            // Given back at the end of this step, whether or not it was the last one.
+            let _step = step.map_err(io::Error::other)?;
+            shaking.poll_unpin(context)
+        })
+        .await
     }
 
     fn connection(&self, address: SocketAddr) -> io::Result<Share> {
