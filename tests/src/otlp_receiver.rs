@@ -1,14 +1,13 @@
 //! The receiver of OpenTelemetry's own collector (`tests/otlp`), which reads what daemons send with code of others.
 
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
-use std::sync::OnceLock;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-use crate::{Daemon, Scratch, cannot_run_here, foreign, free_port};
+use crate::go_program::GoProgram;
+use crate::{Daemon, Scratch, free_port};
 
 /// A receiver of traces and metrics at a port of this host.
 pub struct OtlpReceiver {
@@ -24,13 +23,9 @@ impl OtlpReceiver {
     /// # Errors
     /// It does not build or start, or nothing can build it where everything must run.
     pub async fn start(case: &str, scratch: &Scratch) -> Result<Option<Self>> {
-        static BUILT: OnceLock<Result<Option<PathBuf>, String>> = OnceLock::new();
-        let build = || foreign::go_program("otlp", ".", "steeple-otlp-receiver");
-        let program = match BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}"))) {
-            Ok(Some(program)) => program,
-            Ok(None) => return cannot_run_here(case, "there is no `go` for OpenTelemetry's receiver").map(|()| None),
-            Err(error) => return Err(anyhow!("OpenTelemetry's receiver: {error}")),
-        };
+        static PROGRAM: GoProgram =
+            GoProgram::command(["OpenTelemetry's receiver", "steeple-otlp-receiver"], "otlp", ".");
+        let Some(program) = PROGRAM.find(case)? else { return Ok(None) };
         let (port, log) = (free_port()?, scratch.path().join("otlp-receiver.log"));
         let mut process = Daemon::start("otlp-receiver", program, &[&format!("127.0.0.1:{port}")], &log)?;
         let answers = async || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.ok();

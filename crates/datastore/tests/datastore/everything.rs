@@ -201,7 +201,9 @@ async fn nodes(asked: &mut Asked<'_>) {
     let (new_serial, new_expires_at) = (Some("3".to_owned()), Some(Some(LATER)));
     asked.write(UpdateNode { spiffe_id: id("known"), new_serial, new_expires_at, ..UpdateNode::default() }).await;
     asked.write(ActivateNodeSerial { spiffe_id: id("known"), serial: "3".into() }).await;
-    asked.write(RenewNode { spiffe_id: id("known"), known: String::new(), serial: "4".into(), expires_at: LATER }).await;
+    asked
+        .write(RenewNode { spiffe_id: id("known"), known: String::new(), serial: "4".into(), expires_at: LATER })
+        .await;
     // One that has lost its SVID, and one that is not there.
     let renewed = Node { expires_at: LATER, ..created.clone() };
     let lost = Node { spiffe_id: id("lost"), selectors: selectors(&["x509pop:d"]), ..renewed.clone() };
