@@ -53,7 +53,7 @@ soak: fuzz ## All of fuzz, servers at random on one database for 500 rounds, ben
 	STEEPLE_TRIES=1000; export STEEPLE_TRIES; $(WHOLE) servers::latency::
 	STEEPLE_ROTATION_SECONDS=360; export STEEPLE_ROTATION_SECONDS; $(WHOLE) rotation::
 	STEEPLE_EVERY_WRITE=1; export STEEPLE_EVERY_WRITE; $(WHOLE) killed::
-	cargo build $(LOCKED) --release -p steeple-server-cmd -p steeple-agent-cmd
+	cargo build $(LOCKED) --release $(PROGRAMS)
 	STEEPLE_BIN=$$(realpath "$${CARGO_TARGET_DIR:-target}/release"); STEEPLE_WHOLE_STORM=1; export STEEPLE_BIN STEEPLE_WHOLE_STORM; $(WHOLE) storm::
 	@for round in $$(seq $(ROUNDS)); do echo "round $$round of $(ROUNDS)"; ($(WHOLE)) || exit 1; done
 
