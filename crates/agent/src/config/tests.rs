@@ -207,6 +207,15 @@ fn a_collector_is_read_and_a_mistake_told_by_its_key() {
 }
 
 #[test]
+fn profiles_are_made_as_the_keys_say() {
+    let profiling = |keys: &str| parse(&format!("{LEAST}insecure_bootstrap = true\n{keys}")).unwrap().profiling;
+    let keys = "profiling_port = 6060\nprofiling_freq = 30\nprofiling_names = [\"heap\"]\n";
+    assert_eq!(profiling(keys), None);
+    let Profiling { port, every, names } = profiling(&format!("{keys}profiling_enabled = true")).unwrap();
+    assert_eq!((port, every, names), (Some(6060), Some(Duration::from_secs(30)), vec!["heap".to_owned()]));
+}
+
+#[test]
 fn flags_stand_above_the_file() {
     let flags = Flags { join_token: "abc".into(), insecure_bootstrap: true, ..Flags::default() };
     let config = Config::parse(&format!("agent {{\n{LEAST}\n}}\nplugins {{}}"), "agent.conf", flags).unwrap();

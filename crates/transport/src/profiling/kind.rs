@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use steeple_runtime::os::allocator::{Counted, counted};
 use steeple_runtime::os::sampling::{HERTZ, Sampling};
 use steeple_runtime::{Clock, os};
 
@@ -59,10 +60,12 @@ impl Kind {
             }
             Self::Heap => {
                 let heap = os::heap().ok_or("the allocator of this program does not count")?;
-                let mut profile = Builder::new(&[("inuse_space", "bytes")], clock.now());
-                let of_system = heap.from_system.saturating_sub(heap.allocated);
-                profile.named("in use", vec![heap.allocated as i64]);
-                profile.named("kept for later", vec![of_system as i64]);
+                let Counted { given, returned } = counted();
+                let kept = heap.from_system.saturating_sub(heap.allocated);
+                let values = [("inuse_objects", "count"), ("inuse_space", "bytes")];
+                let mut profile = Builder::new(&values, clock.now());
+                profile.named("in use", vec![given.saturating_sub(returned) as i64, heap.allocated as i64]);
+                profile.named("kept for later", vec![0, kept as i64]);
                 Ok(profile.file())
             }
             Self::ThreadCreate => {
@@ -98,7 +101,9 @@ async fn cpu(length: Duration, clock: &Clock) -> Result<Vec<u8>, String> {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
     let period = 1_000_000_000 / i64::from(HERTZ);
     let mut profile = Builder::new(&[("samples", "count"), ("cpu", "nanoseconds")], began);
-    profile.sampled(length, ("cpu", "nanoseconds"), period);
+    // A sleep may be longer than was asked for, and a clock may have been set meanwhile.
+    let took = clock.now().duration_since(began).unwrap_or(length).max(length);
+    profile.sampled(took, ("cpu", "nanoseconds"), period);
     profile.mapped(&maps);
     for (addresses, count) in stacks {
         profile.stack(&addresses, vec![count, count * period]);
@@ -128,8 +133,8 @@ mod tests {
     async fn made(kind: Kind) -> (String, i64) {
         let file = kind.make(COLLECT_EVERY * 3, &Clock::system()).await.unwrap();
         let profile = read(&file);
-        let name = profile.string_table[profile.sample_type[0].r#type as usize].clone();
-        (name, profile.sample.iter().map(|sample| sample.value[0]).sum())
+        let name = profile.string_table[profile.sample_type.last().unwrap().r#type as usize].clone();
+        (name, profile.sample.iter().map(|sample| sample.value.last().unwrap()).sum())
     }
 
     #[tokio::test]
