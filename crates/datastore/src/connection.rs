@@ -237,6 +237,14 @@ impl Connection {
         Ok(found.is_some_and(|count| count > 0))
     }
 
+    /// Whether a table of MySQL has a column of this name.
+    pub(crate) async fn has_column(&mut self, table: &str, column: &str) -> Result<bool, Error> {
+        let count = "SELECT COUNT(*) FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name = ? \
+                     AND column_name = ?";
+        let found = self.row(Sql::new(count).bind(table).bind(column), |row| row.integer(0)).await?;
+        Ok(found.is_some_and(|count| count > 0))
+    }
+
     /// Whether a transaction was begun and has not ended.
     pub(crate) fn is_in_transaction(&self) -> bool {
         self.in_transaction

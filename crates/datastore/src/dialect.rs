@@ -37,6 +37,14 @@ impl Dialect {
         }
     }
 
+    /// Whether changes of the schema belong to the transaction, and go with it.
+    pub(crate) fn undoes_changes_of_schema(self) -> bool {
+        match self {
+            Self::Sqlite | Self::Postgres => true,
+            Self::MySql => false,
+        }
+    }
+
     /// The columns that versions 24 and 25 of the schema have added. SQLite keeps the text, and the reference quotes names.
     pub(crate) fn added_columns(self) -> [&'static str; 2] {
         match self {

@@ -108,6 +108,9 @@ pub enum Error {
          strategy at doc/upgrading.md"
     )]
     SchemaTooOld(i64),
+    /// There is no version of a schema, but a table of one that has rows, or that no start of ours made before it was cut off.
+    #[error("datastore-sql: the database has no schema version, but a table {0:?} that is not of an unfinished start")]
+    SchemaUnknown(&'static str),
     /// The schema was written by a version that is too far from this one.
     #[error("datastore-sql: incompatible DB schema and code version")]
     SchemaIncompatible,
@@ -264,6 +267,7 @@ impl Coded for Error {
             | Self::UnknownMatch { .. }
             | Self::Sql(_)
             | Self::SchemaTooOld(_)
+            | Self::SchemaUnknown(_)
             | Self::SchemaIncompatible
             | Self::MigrationDisabled
             | Self::CodeVersion(_)

@@ -1,5 +1,7 @@
 //! The schema is the reference's, version 25, to the letter: both kinds of server open each other's databases.
 
+mod unfinished;
+
 use std::time::SystemTime;
 
 use crate::Error;
@@ -42,7 +44,7 @@ pub(crate) struct Stored {
     pub(crate) code_version: String,
 }
 
-/// What the database says of its schema; None when it has none.
+/// What the database says of its schema; None when it has none that is finished.
 pub(crate) async fn stored(db: &mut Connection) -> Result<Option<Stored>, Error> {
     if !db.has_table("migrations").await? {
         return Ok(None);
@@ -52,13 +54,20 @@ pub(crate) async fn stored(db: &mut Connection) -> Result<Option<Stored>, Error>
             Ok(Stored { version: row.integer(0)?, code_version: row.text(1)? })
         })
         .await?;
-    // A table without its row has never been migrated by anyone.
-    Ok(Some(stored.unwrap_or(Stored { version: 0, code_version: String::new() })))
+    Ok(match stored {
+        // The row comes last.
+        None if !db.dialect().undoes_changes_of_schema() => None,
+        // A table without its row has never been migrated by anyone.
+        stored => Some(stored.unwrap_or(Stored { version: 0, code_version: String::new() })),
+    })
 }
 
 async fn create(db: &mut Connection, now: SystemTime) -> Result<(), Error> {
     tracing::info!(target: "sql", "Initializing new database");
-    db.execute_script(db.dialect().schema()).await?;
+    let script = unfinished::rest(db).await?;
+    if !script.is_empty() {
+        db.execute_script(script).await?;
+    }
     let insert = "INSERT INTO migrations (created_at, updated_at, version, code_version) VALUES (?, ?, ?, ?)";
     db.execute(Sql::new(insert).bind(now).bind(now).bind(VERSION).bind(CODE_VERSION)).await?;
     Ok(())
@@ -98,11 +107,14 @@ async fn step(db: &mut Connection, now: SystemTime, disable_migration: bool, sto
     }
     tracing::info!(target: "sql", schema = version, "Migrating version");
     let [agent_version, additional_attributes] = db.dialect().added_columns();
-    let change = match version {
-        23 => format!("ALTER TABLE attested_node_entries ADD {agent_version}"),
-        _ => format!("ALTER TABLE registered_entries ADD {additional_attributes}"),
+    let (table, column, spelled) = match version {
+        23 => ("attested_node_entries", "agent_version", agent_version),
+        _ => ("registered_entries", "additional_attributes", additional_attributes),
     };
-    db.execute(Sql::new(change)).await?;
+    // Whoever began this step may have died before he could write that down.
+    if db.dialect().undoes_changes_of_schema() || !db.has_column(table, column).await? {
+        db.execute(Sql::new(format!("ALTER TABLE {table} ADD {spelled}"))).await?;
+    }
     record(db, now, version + 1).await?;
     Ok(version + 1 == VERSION)
 }

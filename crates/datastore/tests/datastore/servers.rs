@@ -13,6 +13,7 @@ mod cases;
 
 mod accounts;
 mod archive;
+mod begun;
 mod bundles;
 mod connections;
 mod entries;
@@ -120,3 +121,11 @@ macro_rules! of_sessions {
 
 of_sessions! { sessions_of_postgres on on_postgres }
 of_sessions! { sessions_of_mariadb on on_mariadb }
+
+suite! { alone_on_mariadb on on_mariadb:
+    begun {
+        a_schema_that_was_begun_is_finished
+        what_no_unfinished_start_has_left_is_left_alone
+        a_migration_that_was_begun_is_finished
+    }
+}
