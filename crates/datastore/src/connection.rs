@@ -355,26 +355,27 @@ impl Connection {
 
     /// Whether a transaction that is still open has written a row of `table` with an id from `first` to `last`. Only
     /// MySQL is asked: on PostgreSQL snapshots tell, on SQLite there is one writer. MySQL 5.7 cannot be asked without
-    /// waiting, and says no.
-    pub(crate) async fn is_held(&mut self, table: &str, first: i64, last: i64) -> Result<bool, Error> {
+    /// waiting. None where nobody is asked.
+    pub(crate) async fn is_held(&mut self, table: &str, first: i64, last: i64) -> Result<Option<bool>, Error> {
         let lock = match &self.inner {
-            Inner::Sqlite(_) | Inner::Postgres(_) => return Ok(false),
+            Inner::Sqlite(_) | Inner::Postgres(_) => return Ok(None),
             Inner::MySql(_) => self.told().await?.share_lock,
         };
         if lock.is_empty() {
-            return Ok(false);
+            return Ok(None);
         }
         // Elsewhere than here the gap itself would be locked, against those who are to fill it.
         self.command("SET TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
         self.command("START TRANSACTION").await?;
-        let sql = Sql::new(format!("SELECT id FROM {table} WHERE id BETWEEN ? AND ? {lock}")).bind(first).bind(last);
+        let sql =
+            Sql::new(format!("SELECT COUNT(*) FROM {table} WHERE id BETWEEN ? AND ? {lock}")).bind(first).bind(last);
         let held = match self.rows(sql, |_| Ok(())).await {
             Ok(_) => false,
             Err(Error::Conflict(_)) => true,
             Err(error) => return Err(error),
         };
         self.command("ROLLBACK").await?;
-        Ok(held)
+        Ok(Some(held))
     }
 
     /// Closes the connection and waits until the database has let go of its files.

@@ -17,6 +17,7 @@ mod gaps;
 mod glance;
 mod listen;
 mod open;
+mod probe;
 mod read;
 mod status;
 mod tail;

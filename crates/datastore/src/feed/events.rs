@@ -4,6 +4,7 @@ use steeple_runtime::Clock;
 use steeple_runtime::metrics::measure;
 
 use super::gaps::Horizon;
+use super::probe;
 use super::tail::{Event, Tail};
 use crate::Error;
 use crate::connection::{Connection, Row};
@@ -15,9 +16,6 @@ use crate::sql::Sql;
 const EVENTS_A_LOOK: i64 = 10_000;
 /// Gaps that are asked for in one statement.
 const GAPS_A_STATEMENT: usize = 200;
-
-/// Gaps that are probed before one look: the oldest ones.
-const PROBES_A_LOOK: usize = 50;
 
 /// One of the two tables.
 #[derive(Clone, Copy)]
@@ -117,12 +115,7 @@ impl Table {
 
     /// Asks which gaps are held by a transaction: it has written a row that nobody sees yet.
     pub(super) async fn probe(self, db: &mut Connection, tail: &mut Tail, clock: &Clock) -> Result<(), Error> {
-        for (first, last) in tail.gaps.ranges().into_iter().take(PROBES_A_LOOK) {
-            if db.is_held(self.name, first, last).await? {
-                tail.gaps.held(first, clock.now());
-            }
-        }
-        Ok(())
+        probe::probe(db, self.name, &mut tail.gaps, clock).await
     }
 
     /// Whether the events that were read last are still there, as they were.

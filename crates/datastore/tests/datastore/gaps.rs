@@ -95,6 +95,31 @@ pub(crate) async fn an_id_is_asked_for_as_long_as_somebody_holds_it(store: Opene
     other.close().await;
 }
 
+/// Where ids are given in steps, as on Galera, each event leaves a gap.
+pub(crate) async fn an_id_is_asked_for_among_any_number_of_gaps(store: Opened) {
+    const LONG: Duration = Duration::from_secs(60);
+    let clock = ManualClock::new(Clock::system().now());
+    let other = DataStore::open(store.options.clone(), clock.clock()).await.unwrap();
+    let rows: Vec<_> = (1..=300).map(|i| format!("({}, 'e{i}')", 2 * i)).collect();
+    store.sql(&format!("INSERT INTO registered_entries_events (id, entry_id) VALUES {}", rows.join(", "))).await;
+    let mut open = store.transaction().await;
+    write(&mut open, "held").await;
+    store.create(entry("later")).await;
+    let mut feed = other.feed();
+    feed.snapshot().await.unwrap();
+    let status = feed.status();
+    assert_eq!(status.borrow().open_gaps.len(), 301);
+
+    let change = within(LONG, &clock, &mut feed).await;
+    assert!(change.is_none(), "{change:?}");
+    assert_eq!(status.borrow().open_gaps.len(), 1, "all but the one that is held are settled");
+    open.commit().await;
+    let change = within(LONG, &clock, &mut feed).await;
+    let Some(Change::Rows(rows)) = change else { panic!("{change:?}") };
+    assert!(rows.entries.iter().any(|(id, _)| id == "held"), "{rows:?}");
+    other.close().await;
+}
+
 /// The older of two events is lost, and the newer one kept.
 pub(crate) async fn an_older_event_that_is_gone_is_noticed(store: Opened) {
     for id in ["kept", "lost", "newest"] {

@@ -128,4 +128,7 @@ suite! { alone_on_mariadb on on_mariadb:
         what_no_unfinished_start_has_left_is_left_alone
         a_migration_that_was_begun_is_finished
     }
+    gaps {
+        an_id_is_asked_for_among_any_number_of_gaps
+    }
 }
