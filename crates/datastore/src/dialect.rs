@@ -73,11 +73,15 @@ impl Dialect {
 
     /// Opens a transaction that writes. On SQLite it takes the write lock at once: a transaction that starts as a
     /// reader cannot wait for it later. On PostgreSQL, what is read after a lock was waited for has to be what its last
-    /// holder has left, whatever the database has for isolation.
+    /// holder has left, whatever the database has for isolation; and a lock is waited for as long as on MySQL, and not until
+    /// the statement counts as one that is not answered, unless somebody has said how long.
     pub(crate) fn begin_write(self) -> &'static str {
         match self {
             Self::Sqlite => "BEGIN IMMEDIATE",
-            Self::Postgres => "BEGIN ISOLATION LEVEL READ COMMITTED",
+            Self::Postgres => {
+                "BEGIN ISOLATION LEVEL READ COMMITTED; \
+                 SELECT set_config('lock_timeout', '50s', true) WHERE current_setting('lock_timeout') = '0'"
+            }
             Self::MySql => "START TRANSACTION",
         }
     }

@@ -51,6 +51,8 @@ pub(crate) struct Lease<'p> {
     _permit: SemaphorePermit<'p>,
 }
 
+/// Who has not got a connection by then is told so. A lock that somebody keeps may hold all of them for a minute.
+const FREE: Duration = Duration::from_secs(30);
 /// A connection to a server that has waited for longer is asked whether it still works.
 const TRUSTED: Duration = Duration::from_secs(1);
 
@@ -61,7 +63,9 @@ impl Pool {
 
     /// A connection.
     pub(crate) async fn one(&self) -> Result<Lease<'_>, Error> {
-        let permit = self.permits.acquire().await.map_err(|_| Error::Closed)?;
+        let none = || Error::Unavailable(format!("no connection to the database was free within {} s", FREE.as_secs()));
+        let permit = self.clock.within(FREE, self.permits.acquire()).await.ok_or_else(none)?;
+        let permit = permit.map_err(|_| Error::Closed)?;
         let identity = self.database.identity();
         let now = self.clock.now();
         while let Some(Idle { mut db, identity, opened, since }) = self.take_idle(identity, now) {

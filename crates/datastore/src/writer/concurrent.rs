@@ -31,6 +31,9 @@ struct Shared {
 
 /// How often a transaction is run that the database ended because of another one.
 const ATTEMPTS: u32 = 10;
+/// There is no attempt that would end after so long if it took as long as the one before it. One that has waited for a lock
+/// until the database gave up would wait again, and keep a connection meanwhile.
+const LIMIT: Duration = Duration::from_secs(60);
 /// The pause before the second attempt, which doubles with each further one.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -71,8 +74,11 @@ impl Concurrent {
 impl Shared {
     /// Runs `mutation` until nobody else is in its way.
     async fn run<M: Mutation>(&self, mutation: &M) -> Result<M::Output, Error> {
+        let since = |begin| self.clock.now().duration_since(begin).unwrap_or_default();
+        let first = self.clock.now();
         let mut attempt = 0;
         loop {
+            let begin = self.clock.now();
             let result = self.attempt(mutation).await;
             attempt += 1;
             let again = match &result {
@@ -80,7 +86,7 @@ impl Shared {
                 Err(Error::Constraint(_)) => M::CONFLICT_IS_A_RACE,
                 _ => false,
             };
-            if !again || attempt == ATTEMPTS {
+            if !again || attempt == ATTEMPTS || since(first) + since(begin) > LIMIT {
                 return result;
             }
             let pause = PAUSE * 2_u32.pow(attempt - 1).min(64);

@@ -11,7 +11,7 @@ use steeple_testkit::ManualClock;
 use steeple_testkit::database::{USER, mariadb, postgres};
 use tokio::time::timeout;
 
-use crate::opened::Opened;
+use crate::opened::{Opened, Transaction};
 use crate::unopened::Place;
 
 /// Reads at once, more than any limit here allows.
@@ -58,21 +58,32 @@ async fn sessions(opened: &Opened, that_wait: bool) -> BTreeSet<String> {
     opened.sql(&query).await.concat().into_iter().collect()
 }
 
-/// Reads at once while nobody can read, until `most` wait; then all of them end.
-async fn crowd(opened: &Opened, store: &DataStore, most: usize) {
+/// Keeps everybody from reading.
+async fn barrier(opened: &Opened) -> Transaction {
     let mut barrier = opened.transaction().await;
     let lock = match &opened.place {
         Place::MySql(_) => "LOCK TABLES attested_node_entries WRITE",
         _ => "LOCK TABLE attested_node_entries IN ACCESS EXCLUSIVE MODE",
     };
     barrier.execute(lock).await;
+    barrier
+}
+
+/// Lets those read who wait.
+async fn lift(opened: &Opened, mut barrier: Transaction) {
+    if matches!(opened.place, Place::MySql(_)) {
+        barrier.execute("UNLOCK TABLES").await;
+    }
+    barrier.roll_back().await;
+}
+
+/// Reads at once while nobody can read, until `most` wait; then all of them end.
+async fn crowd(opened: &Opened, store: &DataStore, most: usize) {
+    let barrier = barrier(opened).await;
     let reads = join_all((0..READS).map(|_| store.fetch_node("nobody")));
     let opening = async {
         while sessions(opened, true).await.len() < most {}
-        if matches!(opened.place, Place::MySql(_)) {
-            barrier.execute("UNLOCK TABLES").await;
-        }
-        barrier.roll_back().await;
+        lift(opened, barrier).await;
     };
     let (read, ()) = tokio::join!(reads, opening);
     assert!(read.into_iter().all(|read| read.unwrap().is_none()));
@@ -91,6 +102,22 @@ pub(crate) async fn there_are_no_more_sessions_than_max_open_conns(opened: Opene
     crowd(&opened, &store, 3).await;
     // All that were opened are kept.
     until(&opened, |sessions| sessions.len() == 3).await;
+    store.close().await;
+}
+
+pub(crate) async fn who_waits_for_long_for_a_session_is_told_so(opened: Opened) {
+    let clock = ManualClock::new(Clock::system().now());
+    let store = limited(&opened, "max_open_conns = 1", clock.clock()).await;
+    let barrier = barrier(&opened).await;
+    let passing = async {
+        while sessions(&opened, true).await.is_empty() {}
+        clock.wake(..=Duration::from_secs(30)).await;
+        lift(&opened, barrier).await;
+    };
+    let reads = Box::pin(async { tokio::join!(store.fetch_node("nobody"), store.fetch_node("nobody"), passing) });
+    let (one, other, ()) = timeout(Duration::from_secs(30), reads).await.expect("one of them gives up");
+    let refused: Vec<_> = [one, other].into_iter().filter_map(|read| read.err().map(|it| it.to_string())).collect();
+    assert_eq!(refused, ["datastore-sql: no connection to the database was free within 30 s"]);
     store.close().await;
 }
 

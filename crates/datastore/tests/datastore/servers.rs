@@ -41,6 +41,7 @@ mod times;
 mod tokens;
 mod torn;
 mod unopened;
+mod waits;
 mod writes;
 
 suite! { on_postgres }
@@ -112,6 +113,7 @@ macro_rules! of_sessions {
         suite! { $name on $opened:
             limits {
                 there_are_no_more_sessions_than_max_open_conns
+                who_waits_for_long_for_a_session_is_told_so
                 no_more_sessions_are_kept_than_max_idle_conns
                 a_session_is_another_one_after_conn_max_lifetime
             }
@@ -130,5 +132,14 @@ suite! { alone_on_mariadb on on_mariadb:
     }
     gaps {
         an_id_is_asked_for_among_any_number_of_gaps
+    }
+    waits {
+        a_lock_that_is_not_given_back_is_not_waited_for_again
+    }
+}
+
+suite! { alone_on_postgres on on_postgres:
+    waits {
+        a_lock_is_waited_for_as_long_as_the_database_says_or_50_seconds
     }
 }
