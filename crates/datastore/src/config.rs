@@ -30,7 +30,7 @@ pub struct SqlConfig {
     pub client_key_path: String,
     /// The most connections, 100 unless given. For SQLite: of those for reading, up to a few.
     pub max_open_conns: Option<i64>,
-    /// The most connections that are kept while nobody needs them, 100 unless given. SQLite's all are.
+    /// The most connections that are kept while nobody needs them, 100 unless given, none with 0 and less. SQLite's all are.
     pub max_idle_conns: Option<i64>,
     /// A Go duration after which a connection is replaced. SQLite's never are.
     pub conn_max_lifetime: Option<String>,
@@ -143,13 +143,14 @@ impl TryFrom<SqlConfig> for Options {
         }
         let mut options =
             Self { connection_lifetime, disable_migration, log_statements: log_sql, replica, ..Self::of(source) };
-        // 0 and less is no limit to the reference; a server has one anyway.
-        let given = |number: Option<i64>| number.and_then(|number| usize::try_from(number).ok()).filter(|it| *it > 0);
-        if let Some(most) = given(max_open_conns) {
+        // 0 and less is no limit to the reference; here there is one anyway.
+        let most = max_open_conns.and_then(|most| usize::try_from(most).ok()).filter(|most| *most > 0);
+        if let Some(most) = most {
             options.connections = if is_file { most.min(READERS) } else { most };
         }
-        if let Some(most) = given(max_idle_conns).filter(|_| !is_file) {
-            options.idle_connections = most;
+        // Here 0 and less says that none is kept.
+        if let Some(most) = max_idle_conns.filter(|_| !is_file) {
+            options.idle_connections = usize::try_from(most).unwrap_or_default();
         }
         Ok(options)
     }
@@ -233,6 +234,26 @@ mod tests {
         }
         let error = options("sqlite3", "").unwrap_err();
         assert_eq!(error.to_string(), "datastore-sql: connection_string must be set");
+    }
+
+    #[test]
+    fn no_connection_that_nobody_needs_is_kept_with_a_limit_of_0() {
+        let limits = |database_type: &str, connection_string: &str, most: i64| {
+            let config = SqlConfig {
+                database_type: database_type.to_owned(),
+                connection_string: connection_string.to_owned(),
+                max_open_conns: Some(most),
+                max_idle_conns: Some(most),
+                ..SqlConfig::default()
+            };
+            let options = Options::try_from(config).unwrap();
+            (options.connections, options.idle_connections)
+        };
+        assert_eq!(limits("postgres", "host=db", 7), (7, 7));
+        for none in [0, -1] {
+            assert_eq!(limits("postgres", "host=db", none), (100, 0));
+            assert_eq!(limits("sqlite3", "a.db", none), (READERS, READERS));
+        }
     }
 
     #[test]
