@@ -32,14 +32,15 @@ fn event(now: SystemTime, name: &str) -> [Value; 3] {
     [now.into(), now.into(), name.into()]
 }
 
-/// Deletes entry events that were written before `created_before`, but for the newest one.
+/// Deletes entry events that were written before `created_before`, but for the newest one: the oldest ones, as many as one
+/// transaction should. Written again and again until none goes, it deletes all.
 #[derive(Clone, Debug)]
 pub struct PruneEntryEvents {
     /// Older events go.
     pub created_before: SystemTime,
 }
 
-/// Deletes node events that were written before `created_before`, but for the newest one.
+/// Deletes node events likewise.
 #[derive(Clone, Debug)]
 pub struct PruneNodeEvents {
     /// Older events go.
@@ -66,11 +67,17 @@ impl Mutation for PruneNodeEvents {
     }
 }
 
+/// The most that one transaction deletes: one statement must not take as long as if the database did not answer.
+const MOST: i64 = 10_000;
+
 /// The newest row stays, however old it is: ids that have been given are told by it, to the feeds of others and to a
-/// MySQL that is started again. It also bounds what the statement reads, and on MySQL locks.
+/// MySQL that is started again. The last one that goes bounds what the statement reads, and on MySQL locks.
 async fn prune(tx: &mut Tx<'_>, table: &str, created_before: SystemTime) -> Result<u64, Error> {
     let newest = format!("SELECT id FROM {table} ORDER BY id DESC LIMIT 1");
     let Some(newest) = tx.db.row(Sql::new(newest), |row| row.integer(0)).await? else { return Ok(0) };
     let old = tx.db.dialect().earlier("created_at", created_before);
-    tx.db.execute(Sql::new(format!("DELETE FROM {table} WHERE id < ? AND ")).bind(newest).append(old)).await
+    let select = Sql::new(format!("SELECT id FROM {table} WHERE id < ? AND ")).bind(newest).append(old.clone());
+    let ids = tx.db.rows(select.push(" ORDER BY id LIMIT ?").bind(MOST), |row| row.integer(0)).await?;
+    let Some(last) = ids.last() else { return Ok(0) };
+    tx.db.execute(Sql::new(format!("DELETE FROM {table} WHERE id <= ? AND ")).bind(*last).append(old)).await
 }

@@ -124,16 +124,21 @@ impl Pruning {
 
     async fn entries(&self) -> Result<(), Error> {
         let now = self.clock.unix_seconds();
-        let pruned =
-            measure("registration_entry.manager.prune", self.store.write(PruneEntries { expires_before: now })).await?;
-        for entry in pruned {
-            info!(
-                target: "registration_manager",
-                entry_id = entry.entry_id,
-                spiffe_id = entry.spiffe_id,
-                parent_id = entry.parent_id,
-                "Pruned an expired registration"
-            );
+        loop {
+            let prune = self.store.write(PruneEntries { expires_before: now });
+            let pruned = measure("registration_entry.manager.prune", prune).await?;
+            if pruned.is_empty() {
+                break;
+            }
+            for entry in pruned {
+                info!(
+                    target: "registration_manager",
+                    entry_id = entry.entry_id,
+                    spiffe_id = entry.spiffe_id,
+                    parent_id = entry.parent_id,
+                    "Pruned an expired registration"
+                );
+            }
         }
         self.store.write(PruneJoinTokens { expires_before: now }).await.map(drop)
     }
@@ -159,8 +164,9 @@ impl Pruning {
 
     async fn events(&self) -> Result<(), Error> {
         let created_before = self.clock.now() - self.events_older_than;
-        self.store.write(PruneEntryEvents { created_before }).await?;
-        self.store.write(PruneNodeEvents { created_before }).await.map(drop)
+        while self.store.write(PruneEntryEvents { created_before }).await? > 0 {}
+        while self.store.write(PruneNodeEvents { created_before }).await? > 0 {}
+        Ok(())
     }
 }
 
@@ -192,7 +198,7 @@ mod tests {
 
     use prost::Message;
     use steeple_datastore::bundles::CreateBundle;
-    use steeple_datastore::entries::{CreateEntry, EntryFilter};
+    use steeple_datastore::entries::{CreateEntries, CreateEntry, EntryFilter};
     use steeple_datastore::join_tokens::{CreateJoinToken, JoinToken};
     use steeple_datastore::journals::{CaJournal, SetCaJournal};
     use steeple_datastore::nodes::{AttestNode, NodeFilter, UpdateNode};
@@ -249,6 +255,28 @@ mod tests {
         assert_eq!(names(&store).await, ["tofu", "banned", "just"]);
         shutdown.stop();
         running.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn all_entries_and_events_that_are_over_go_however_many() {
+        let manual = manual();
+        let (store, _dir) = store(&manual).await;
+        let over = |i| Entry {
+            spiffe_id: format!("spiffe://example.org/{i}"),
+            parent_id: "spiffe://example.org/agent".to_owned(),
+            selectors: vec![Selector::new("unix", "uid:1")],
+            expires_at: 1,
+            ..Entry::default()
+        };
+        store.write(CreateEntries { entries: (0..1_100).map(over).collect() }).await.unwrap();
+        let nodes = NodePruning { expired_for: HOUR, include_tofu: false, batch: 1 };
+        let pruning = pruning(&store, &manual, nodes);
+        pruning.entries().await.unwrap();
+        assert_eq!(store.count_entries(&EntryFilter::default()).await.unwrap(), 0);
+        manual.advance(2 * crate::tests::DAY);
+        pruning.events().await.unwrap();
+        let created_before = manual.now();
+        assert_eq!(store.write(PruneEntryEvents { created_before }).await.unwrap(), 0);
     }
 
     #[tokio::test]

@@ -10,13 +10,16 @@ pub struct DeleteEntry {
     pub entry_id: String,
 }
 
-/// Deletes entries that have expired.
+/// Deletes entries that have expired: those first that have for longest, as many as one transaction should. Written again and
+/// again until none goes, it deletes all.
 #[derive(Clone, Debug)]
 pub struct PruneEntries {
     /// Entries whose expiry (seconds since 1970) is set and earlier go.
     pub expires_before: i64,
 }
 
+/// The most that one transaction deletes, so that it does not hold others up for long.
+const MOST: i64 = 500;
 /// What servers lock that prune at the same time, so that each row goes once and is told of once.
 const PRUNING: u64 = 0x7072_756e_652d_656e;
 
@@ -46,17 +49,19 @@ impl Mutation for PruneEntries {
     }
 }
 
+/// Deletes the first of the rows, up to [`MOST`].
 async fn delete_where(tx: &mut Tx<'_>, conditions: Conditions) -> Result<Vec<Entry>, Error> {
     // Whoever is changing one of these comes first, and then it may not be one of them any more.
     let lock = conditions.append_to(Sql::new("SELECT e.id FROM registered_entries e"));
-    let lock = lock.push(" ORDER BY e.id").push(tx.db.dialect().row_lock());
+    // In the order of the index of what is over: in another one MySQL would lock what it passes by.
+    let lock = lock.push(" ORDER BY e.expiry, e.id LIMIT ?").bind(MOST).push(tx.db.dialect().row_lock());
     let ids = tx.db.rows(lock, |row| row.integer(0)).await?;
-    let mut entries = Vec::with_capacity(ids.len());
-    for some in ids.chunks(1_000) {
-        let mut conditions = Conditions::default();
-        conditions.add(Sql::new("e.id IN ").list(some.iter().copied()));
-        entries.extend(super::load(tx.db, conditions, None).await?);
+    if ids.is_empty() {
+        return Ok(Vec::new());
     }
+    let mut conditions = Conditions::default();
+    conditions.add(Sql::new("e.id IN ").list(ids));
+    let entries = super::load(tx.db, conditions, None).await?;
     let rows: Vec<_> = entries.iter().map(|(id, entry)| (*id, entry.entry_id.clone())).collect();
     delete_rows(tx, &rows).await?;
     Ok(entries.into_iter().map(|(_, entry)| entry).collect())

@@ -76,6 +76,8 @@ macro_rules! suite {
                 }
                 housekeeping {
                     the_newest_event_outlives_all_pruning
+                    events_are_pruned_a_part_at_a_time_the_oldest_first
+                    entries_are_pruned_a_part_at_a_time
                     rows_that_belong_to_nothing_are_passed_over
                 }
                 inventory {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use steeple_datastore::entries::{DeleteEntry, EntryFilter};
+use steeple_datastore::entries::{CreateEntries, DeleteEntry, EntryFilter, PruneEntries};
 use steeple_datastore::events::{PruneEntryEvents, PruneNodeEvents};
 use steeple_datastore::nodes::{AttestNode, CreateNode, DeleteNode, NodeFilter};
-use steeple_datastore::{Node, Page};
+use steeple_datastore::{Entry, Node, Page};
 use steeple_runtime::Clock;
 
 use crate::opened::{Opened, entry, selectors};
@@ -29,6 +29,36 @@ pub(crate) async fn the_newest_event_outlives_all_pruning(store: Opened) {
     assert_eq!(store.write(PruneEntryEvents { created_before: long_ago }).await.unwrap(), 0);
     assert_eq!(store.write(PruneEntryEvents { created_before: later }).await.unwrap(), 1);
     assert_eq!(store.entry_events().await, ["d"]);
+}
+
+/// Those of a server that was away for long would take one transaction longer than a statement may.
+pub(crate) async fn events_are_pruned_a_part_at_a_time_the_oldest_first(store: Opened) {
+    store.create(entry("e")).await;
+    for _ in 0..14 {
+        let double = "INSERT INTO registered_entries_events (created_at, entry_id) \
+                      SELECT created_at, entry_id FROM registered_entries_events";
+        store.sql(double).await;
+    }
+    let all = store.entry_events().await.len() as u64;
+    let newest = store.sql("SELECT MAX(id) FROM registered_entries_events").await;
+    let created_before = Clock::system().now() + Duration::from_secs(60);
+    let prune = || store.write(PruneEntryEvents { created_before });
+    assert_eq!(prune().await.unwrap(), 10_000);
+    assert_eq!(store.sql("SELECT MAX(id) FROM registered_entries_events").await, newest);
+    assert_eq!(prune().await.unwrap(), all - 10_000 - 1);
+    assert_eq!(prune().await.unwrap(), 0);
+    assert_eq!(store.sql("SELECT MIN(id) FROM registered_entries_events").await, newest);
+}
+
+pub(crate) async fn entries_are_pruned_a_part_at_a_time(store: Opened) {
+    let over = (0..600).map(|i| Entry { expires_at: 1, ..entry(&format!("e{i}")) }).collect();
+    assert!(store.write(CreateEntries { entries: over }).await.unwrap().iter().all(Result::is_ok));
+    store.create(entry("kept")).await;
+    let prune = || store.write(PruneEntries { expires_before: 2 });
+    assert_eq!(prune().await.unwrap().last().map(|it| it.entry_id.as_str()), Some("e499"));
+    assert_eq!(prune().await.unwrap().len(), 100);
+    assert_eq!(prune().await.unwrap(), []);
+    assert!(store.fetch_entry("kept").await.unwrap().is_some());
 }
 
 /// The reference deletes a bundle's entries without what belongs to them, and an entry may name a bundle that is gone.
