@@ -28,7 +28,7 @@ pub(crate) use entry::IndexedEntry;
 pub(crate) use figures::Figures;
 pub(crate) use follower::Follower;
 use seen::Seen;
-use streams::Streams;
+use streams::{Streams, Wakes, spread_over};
 use tables::Tables;
 use writer::Writer;
 
@@ -93,9 +93,9 @@ impl Index {
         if with_bundles {
             self.bundles.send_replace(());
         }
-        let streams = self.streams();
+        let (streams, within) = (self.streams(), spread_over(concerned.len()));
         for agent in concerned {
-            streams.wake(&agent);
+            streams.wake(&agent, within);
         }
     }
 
@@ -121,7 +121,7 @@ impl Index {
     }
 
     /// Wakes for each later change that concerns an agent, until it is dropped.
-    pub fn changes_of(&self, agent: &str) -> watch::Receiver<u64> {
+    pub fn changes_of(&self, agent: &str) -> watch::Receiver<Wakes> {
         self.streams().open(agent)
     }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -10,6 +11,7 @@ use steeple_proto::steeple::agent::sync::v1::{
     Entries, EntryDigest, FollowRequest, FollowResponse, Listing, Open, Removed, Status as SyncStatus, Want,
     follow_request, follow_response,
 };
+use steeple_runtime::spread;
 use steeple_transport::rpc::Call;
 use tokio::sync::mpsc;
 use tonic::{Code, Status, Streaming};
@@ -64,7 +66,9 @@ impl Following {
         let agent = self.call.agent()?.to_string();
         // Watched before the first look, so that no change falls between the two.
         let mut changes = self.parts.index.changes_of(&agent);
-        changes.mark_unchanged();
+        let mut seen = *changes.borrow_and_update();
+        // When what has changed is told.
+        let mut due = None;
         self.open(&agent, &open.held).await?;
         let svid_ends = self.call.connection.svid().ok_or(Ended::Gone)?.certificate.not_after();
         loop {
@@ -76,6 +80,14 @@ impl Following {
                 changed = changes.changed() => {
                     // The index lives as long as the server.
                     changed.map_err(|_| Ended::Gone)?;
+                    let (before, now) = (seen, self.parts.clock.now());
+                    seen = *changes.borrow_and_update();
+                    let within = seen.within(before);
+                    let moment = now + spread(within / 2, within / 2);
+                    due = Some(due.map_or(moment, |due: SystemTime| due.min(moment)));
+                }
+                () = self.parts.clock.sleep_until(due.unwrap_or(svid_ends)), if due.is_some() => {
+                    due = None;
                     self.check_agent().await?;
                     self.send_difference(&agent).await?;
                 }

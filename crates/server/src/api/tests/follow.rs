@@ -225,6 +225,37 @@ async fn a_bundle_comes_before_the_entry_that_needs_it_and_goes_with_the_last_on
 }
 
 #[tokio::test]
+async fn what_concerns_many_agents_is_told_to_each_in_its_time_and_keeps_nothing_else_waiting() {
+    let api = Api::new().await;
+    let agent = api.agent("one").await;
+    let partner = |authorities: &[&[u8]]| SetBundle(bundle_of("partner.org", authorities));
+    let root = steeple_testkit::Ca::new("partner.org", api.manual.now());
+    api.store.write(partner(&[])).await.unwrap();
+    api.create(Entry { federates_with: vec!["spiffe://partner.org".to_owned()], ..entry("a", &agent) }).await;
+    api.indexed(&agent, 1).await;
+    let mut followed = Followed::open(&api, &agent, Vec::new()).await;
+    followed.told().await;
+    let mut others: Vec<_> = (0..5_000).map(|number| api.index.changes_of(&format!("other-{number}"))).collect();
+
+    api.store.write(partner(&[root.root().der()])).await.unwrap();
+    others[0].changed().await.unwrap();
+    // Its time has not come, but that of another change has, which brings all there is.
+    api.entry("b", &agent).await;
+    assert_eq!(followed.told().await, ["bundle partner.org 1", "entries b@0"]);
+
+    api.store.write(partner(&[])).await.unwrap();
+    others[0].changed().await.unwrap();
+    let passes = async {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+            api.manual.advance(SECOND / 10);
+        }
+    };
+    let (told, ()) = tokio::join!(followed.told(), passes);
+    assert_eq!(told, ["bundle partner.org 0"]);
+}
+
+#[tokio::test]
 async fn a_bundle_that_is_deleted_is_told() {
     let api = Api::new().await;
     let agent = api.agent("one").await;
