@@ -1,12 +1,13 @@
 //! Several servers prune at the same time, while others write.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use steeple_datastore::entries::{CreateEntries, PruneEntries};
 use steeple_datastore::events::{PruneEntryEvents, PruneNodeEvents};
 use steeple_datastore::join_tokens::{CreateJoinToken, JoinToken, PruneJoinTokens};
 use steeple_datastore::nodes::{AttestNode, PruneNodes};
 use steeple_datastore::{DataStore, Entry, Error};
+use steeple_runtime::Clock;
 
 use crate::opened::{Opened, entry};
 
@@ -85,7 +86,7 @@ fn attested(i: usize) -> AttestNode {
 async fn prune(server: &DataStore) -> Result<u64, Error> {
     let mut gone = 0;
     for _ in 0..5 {
-        let created_before = SystemTime::now() - Duration::from_millis(1);
+        let created_before = Clock::system().now() - Duration::from_millis(1);
         let (entries, tokens, nodes, entry_events, node_events) = futures::join!(
             server.write(PruneEntries { expires_before: OLD + 1 }),
             server.write(PruneJoinTokens { expires_before: OLD + 1 }),
@@ -93,7 +94,8 @@ async fn prune(server: &DataStore) -> Result<u64, Error> {
             server.write(PruneEntryEvents { created_before }),
             server.write(PruneNodeEvents { created_before }),
         );
-        (entry_events?, node_events?);
+        entry_events?;
+        node_events?;
         gone += u64::try_from(entries?.len()).unwrap() + tokens? + u64::try_from(nodes?.len()).unwrap();
     }
     Ok(gone)

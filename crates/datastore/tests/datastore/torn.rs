@@ -41,7 +41,7 @@ async fn an_entry_that_was_read_of_two_states_of_mariadb_is_read_again() {
         writer.execute("UNLOCK TABLES").await;
     };
     let all = async { tokio::join!(exchange, steps, feed.next()) };
-    let (_, (), change) = timeout(Duration::from_secs(60), all).await.expect("a change in time");
+    let (_, (), change) = timeout(Duration::from_secs(60), Box::pin(all)).await.expect("a change in time");
     let Change::Rows(rows) = change.unwrap() else { panic!("nothing moved back") };
     assert_eq!(rows.entries.len(), 1);
     assert_eq!(rows.entries[0].1.as_deref(), Some(&kept));

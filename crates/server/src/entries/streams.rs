@@ -59,7 +59,7 @@ impl Streams {
             // Not at each one: there may be ten thousand.
             self.sweep_at = 2 * self.open.len() + 1;
         }
-        self.open.entry(agent.into()).or_insert_with(|| watch::Sender::default()).subscribe()
+        self.open.entry(agent.into()).or_default().subscribe()
     }
 
     /// The agent's ID as it is kept here, if it has a stream.

@@ -76,11 +76,13 @@ async fn agents_go_on_with_what_the_database_has_lost_but_for_those_that_were_ev
     api.store.write(DeleteNode { spiffe_id: id(&evicted) }).await.unwrap();
     known(&api, &evicted, |serial| serial.is_none()).await;
 
-    // The comparison may end later than the feed hears of the eviction.
+    // The comparison may end later than the feed hears of the eviction; at its end it knows what is gone.
     let end = steeple_runtime::clock::unix_seconds(seen.not_after());
     let expected = Some((Some(seen.serial_decimal()), end));
     let written_back = async {
-        while stored(&api, &seen).await.map(|node| (node.serial, node.expires_at)) != expected {
+        while stored(&api, &seen).await.map(|node| (node.serial, node.expires_at)) != expected
+            || stored(&api, &attested).await.is_none()
+        {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
