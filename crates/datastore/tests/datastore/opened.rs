@@ -58,6 +58,10 @@ pub(crate) async fn on_mariadb() -> Opened {
     Unopened::mariadb().await.open().await
 }
 
+/// MySQL's and MariaDB's, as it will be given out next.
+const NEXT_EVENT_ID: &str = "SELECT CAST(auto_increment AS CHAR) FROM information_schema.tables \
+                             WHERE table_schema = DATABASE() AND table_name = 'registered_entries_events'";
+
 impl Opened {
     /// Another store on the same database, as another server would have it.
     pub(crate) async fn another(&self) -> DataStore {
@@ -116,8 +120,7 @@ impl Opened {
                 self.sql(&format!("SELECT {next} FROM generate_series(1, {count})")).await;
             }
             Place::MySql(_) => {
-                let newest = self.sql("SELECT COALESCE(MAX(id), 0) FROM registered_entries_events").await;
-                let next = newest[0][0].parse::<u32>().unwrap() + count + 10;
+                let next = self.sql(NEXT_EVENT_ID).await[0][0].parse::<u32>().unwrap() + count;
                 self.sql(&format!("ALTER TABLE registered_entries_events AUTO_INCREMENT = {next}")).await;
             }
         }
@@ -136,11 +139,9 @@ impl Opened {
                 self.sql(&next).await;
             }
             Place::MySql(_) => {
-                let next = "SELECT CAST(auto_increment AS CHAR) FROM information_schema.tables \
-                            WHERE table_schema = DATABASE() AND table_name = 'registered_entries_events'";
                 let wanted = self.sql(&format!("SELECT CAST(({newest}) + 1 AS CHAR)")).await;
                 // Rows that were deleted count until they are really gone.
-                while self.sql(next).await != wanted {
+                while self.sql(NEXT_EVENT_ID).await != wanted {
                     self.sql("ALTER TABLE registered_entries_events AUTO_INCREMENT = 1").await;
                 }
             }
