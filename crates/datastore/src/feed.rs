@@ -355,8 +355,8 @@ impl Feed {
             (self.since_look, self.since_compared, self.since_bundles) = Default::default();
         }
         if !changed {
-            let now = self.clock.now();
-            self.status.send_modify(|status| status.confirmed_at = Some(now));
+            let (now, is_heard) = (self.clock.now(), self.watch.is_heard());
+            self.status.send_modify(|status| (status.confirmed_at, status.is_heard) = (Some(now), is_heard));
         }
         Ok(changed)
     }

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use steeple_testkit::database::Place;
-use steeple_tests::{Domain, Server, case, until};
+use steeple_tests::{Domain, Server, Wire, case, until};
 
 use super::{Shared, is_ours};
 
@@ -75,5 +75,28 @@ fn the_status_of_the_store_tells_of_what_a_transaction_holds_back() -> Result<()
             until("no gap", async || gap().await.is_none().then_some(())).await?;
         }
         Ok(())
+    })
+}
+
+#[test]
+fn a_server_whose_own_words_are_swallowed_does_not_count_on_being_told() -> Result<()> {
+    case(async |scratch| {
+        if !is_ours("store status")? {
+            return Ok(());
+        }
+        let shared = Shared::on_postgres(scratch).await?;
+        let wire = Wire::to(shared.port).await?;
+        let domain = Domain::builder().default_intervals().database(shared.through(wire.port)).start(scratch).await?;
+        let is_told = async |told: bool| {
+            until("what it counts on", async || {
+                (status(&domain.server).await.ok()?["told_of_writes"] == told).then_some(())
+            })
+            .await
+        };
+        is_told(true).await?;
+        wire.swallow("pg_notify");
+        is_told(false).await?;
+        wire.mend();
+        is_told(true).await
     })
 }

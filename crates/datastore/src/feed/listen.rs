@@ -24,8 +24,11 @@ use crate::writer::Hint;
 const CHANNEL: &str = "steeple_changes";
 /// How often a listener asks itself whether it hears.
 const SELF_CHECK: Duration = Duration::from_secs(10);
-/// After so long it does not.
+/// After so long it does not, and so long may what it says take: a network that swallows packets says nothing of it for a
+/// quarter of an hour.
 const DEAF_AFTER: Duration = Duration::from_secs(2);
+/// A listener that has no connection by then begins anew.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// The pause before a lost connection is made again, give or take a tenth: servers that lost theirs at once come back one
 /// after the other.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -84,12 +87,19 @@ async fn listen(server: &PostgresServer, clock: &Clock, state: &State) -> Result
     // Of several servers, both connections go to one.
     let (mut speaker, options) = Box::pin(server.find(clock)).await?;
     let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
-    let mut listener = PgListener::connect_with(&pool).await?;
-    listener.listen(CHANNEL).await?;
+    let connecting = async {
+        let mut listener = PgListener::connect_with(&pool).await?;
+        listener.listen(CHANNEL).await?;
+        Ok::<_, Error>(listener)
+    };
+    let connected = clock.within(CONNECT_LIMIT, connecting).await.transpose()?;
+    let Some(mut listener) = connected else {
+        return Err(Error::Unavailable("the server did not answer".to_owned()));
+    };
     let name = Uuid::new_v4().to_string();
     loop {
-        notify(&mut speaker, &name).await?;
         let heard_itself = async {
+            notify(&mut speaker, &name).await?;
             loop {
                 match listener.try_recv().await? {
                     Some(said) if said.payload() == name => return Ok::<_, Error>(true),
