@@ -1,14 +1,16 @@
 //! Two servers behind one name.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::Result;
 
 use crate::{Agent, Server};
 
-const NAME: &str = "servers.test";
+/// What both are called.
+pub const NAME: &str = "servers.test";
 /// Where the first server listens, and where the other one does.
-const ADDRESSES: [&str; 2] = ["127.0.0.1", "127.0.0.2"];
+pub const ADDRESSES: [&str; 2] = ["127.0.0.1", "127.0.0.2"];
 
 /// Has a server listen at the second address of the name, at the port that another one has at the first, from its next
 /// start on.
@@ -30,13 +32,20 @@ pub fn move_beside(server: &mut Server, first: &Server) -> Result<()> {
 /// # Errors
 /// Its configuration cannot be changed, or the file of names cannot be written.
 pub fn find_by_name(agent: &mut Agent) -> Result<()> {
-    const BIND: &str = r#"mount --bind "$0" /etc/hosts && exec "$@""#;
     let address = |name: &str| format!("server_address = \"{name}\"");
     agent.reconfigure(|conf| conf.replace(&address(ADDRESSES[0]), &address(NAME)))?;
-    let hosts = agent.conf.with_extension("hosts");
-    fs::write(&hosts, ADDRESSES.map(|address| format!("{address} {NAME}\n")).concat())?;
+    agent.starter = with_name(&agent.conf.with_extension("hosts"))?;
+    Ok(())
+}
+
+/// What stands before the arguments of a program that is to know the name, by this file, which is written, and no other one.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn with_name(hosts: &Path) -> Result<Vec<String>> {
+    const BIND: &str = r#"mount --bind "$0" /etc/hosts && exec "$@""#;
+    fs::write(hosts, ADDRESSES.map(|address| format!("{address} {NAME}\n")).concat())?;
     let hosts = hosts.to_string_lossy();
     let starter = ["unshare", "--user", "--map-current-user", "--keep-caps", "--mount", "sh", "-c", BIND, &hosts];
-    agent.starter = starter.map(str::to_owned).to_vec();
-    Ok(())
+    Ok(starter.map(str::to_owned).to_vec())
 }

@@ -40,7 +40,7 @@ mod disk;
 mod domain;
 mod foreign;
 mod go_program;
-mod hosts;
+pub mod hosts;
 mod http;
 mod inside;
 mod installation;

@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use steeple_tests::{
-    Agent, Binaries, Database, Domain, Output, Scratch, Shared, case, say, skipped_on_the_reference, verified,
+    Agent, Binaries, Database, Domain, Output, Scratch, Shared, SmallDisk, cannot_run_here, case, hosts, say,
+    skipped_on_the_reference, verified,
 };
+use tokio::net::TcpListener;
 
 #[test]
 fn a_server_restored_with_its_keys_goes_on_and_its_agent_does_not_attest_again() -> Result<()> {
@@ -98,6 +100,33 @@ fn a_server_that_answers_at_a_named_address_alone_is_an_obstacle() -> Result<()>
         lost.beside(scratch)?;
         let refusal = lost.restore(&[]).await?.refused()?;
         ensure!(refusal.contains(&format!("still runs at {named}")), "{refusal}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_server_that_answers_at_one_address_of_a_name_is_an_obstacle_though_another_one_hangs() -> Result<()> {
+    ours("a name with several addresses", async |scratch| {
+        if let Some(reason) = SmallDisk::missing().await? {
+            return cannot_run_here("a name with several addresses", &reason);
+        }
+        let lost = Lost::new(scratch).await?;
+        let server = &lost.domain.server;
+        let _hangs = TcpListener::bind((hosts::ADDRESSES[1], server.port)).await?;
+        // The archive knows the name alone: what is bound says nothing.
+        server.reconfigure(|conf| conf.replace("bind_address = \"127.0.0.1\"", "bind_address = \"127.0.0.3\""))?;
+        let named = format!("{}:{}", hosts::NAME, server.port);
+        lost.backup(&["-address", &named]).await?.ok()?;
+        lost.beside(scratch)?;
+        let starter = hosts::with_name(&scratch.folder()?.join("hosts"))?;
+        let restore =
+            [path(&server.program.path)?, "restore", "-in", path(&lost.archive)?, "-config", path(&server.conf)?];
+        let args: Vec<_> = starter[1..].iter().map(String::as_str).chain(restore).collect();
+        // Which address comes first is chance.
+        for _ in 0..4 {
+            let refusal = Output::of(Path::new(&starter[0]), &args).await?.refused()?;
+            ensure!(refusal.contains(&format!("still runs at {named}")), "{refusal}");
+        }
         Ok(())
     })
 }

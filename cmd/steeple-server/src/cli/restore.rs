@@ -22,7 +22,10 @@ use steeple_spiffe::SpiffeId;
 use steeple_spiffe::x509::Certificate;
 use steeple_transport::dial::{self, Proxy};
 use steeple_transport::tls::{Expect, client_config};
+use tokio::net::lookup_host;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
@@ -134,14 +137,21 @@ async fn refuse_servers(header: &Header, clock: &Clock) -> anyhow::Result<()> {
         authorities.collect::<Result<_, _>>().context("an authority of the archive")?;
     let id = SpiffeId::new(&header.trust_domain, "/spire/server")?;
     let (_unchanged, authorities) = watch::channel(authorities);
+    let expect = Expect::Verified { id, authorities };
+    let tls = Arc::new(client_config(None, expect, clock.clone())?);
+    let mut asked = JoinSet::new();
     for address in &header.addresses {
         let (host, port) = host_and_port(address)?;
-        let expect = Expect::Verified { id: id.clone(), authorities: authorities.clone() };
-        let tls = Arc::new(client_config(None, expect, clock.clone())?);
-        let mut server = HealthClient::new(dial::server(host, port, tls, Proxy::none(), clock.clone()));
-        let asked = clock.within(ANSWER, server.check(HealthCheckRequest::default())).await;
-        // Whatever is said behind the handshake: it was made with an SVID of one of the authorities.
-        if asked.is_some_and(|answer| answer.err().is_none_or(|status| answered(&status))) {
+        // Behind a name may be a server that hangs, and one that does not.
+        let found = clock.within(ANSWER, lookup_host((host, port))).await;
+        for at in found.and_then(Result::ok).into_iter().flatten() {
+            let channel = dial::server(&at.ip().to_string(), at.port(), Arc::clone(&tls), Proxy::none(), clock.clone());
+            let (address, clock) = (address.clone(), clock.clone());
+            asked.spawn(async move { is_there(channel, &clock).await.then_some(address) });
+        }
+    }
+    while let Some(answer) = asked.join_next().await {
+        if let Some(address) = answer? {
             bail!(
                 "a server of the archive still runs at {address}: stop it, or restore with -force, and with -newAuthority \
                  if it is to stay"
@@ -149,4 +159,12 @@ async fn refuse_servers(header: &Header, clock: &Clock) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether a server that the channel's end believes is at the other one.
+async fn is_there(channel: Channel, clock: &Clock) -> bool {
+    let mut server = HealthClient::new(channel);
+    let asked = clock.within(ANSWER, server.check(HealthCheckRequest::default())).await;
+    // Whatever is said behind the handshake: it was made with an SVID of one of the authorities.
+    asked.is_some_and(|answer| answer.err().is_none_or(|status| answered(&status)))
 }
