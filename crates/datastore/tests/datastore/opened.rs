@@ -96,12 +96,13 @@ impl Opened {
         self.place.transaction().await
     }
 
-    /// Waits until one of the sessions waits for what another one has locked.
+    /// Waits until one of the sessions waits for rows that another one has locked.
     pub(crate) async fn a_session_waits(&self) {
         let query = match &self.place {
+            // Reading with locks, which takes as long as it waits. What InnoDB tells of locks grows no newer while it is asked
+            // again and again.
             Place::MySql(_) => {
-                "SELECT trx_state FROM information_schema.innodb_trx JOIN information_schema.processlist \
-                 ON id = trx_mysql_thread_id WHERE trx_state = 'LOCK WAIT' AND db = DATABASE()"
+                "SELECT info FROM information_schema.processlist WHERE db = DATABASE() AND info LIKE '% FOR UPDATE'"
             }
             _ => "SELECT state FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
         };
