@@ -406,7 +406,10 @@ impl Feed {
             return Err(Error::Unavailable("the database is a read-only copy, which may be behind".to_owned()));
         }
         let behind = || Error::Unavailable("the database is read-only, and behind what was read before".to_owned());
-        let begun = if self.is_astray || open.identity != self.source.0 || is_another {
+        let is_astray = self.is_astray || open.identity != self.source.0;
+        // What a server has that was started again, or that took over, is most likely what there was before.
+        let is_kept = !is_astray && is_another && self.known.tails.are_kept(&mut open.db).await?;
+        let begun = if is_astray || is_another {
             if has_read && !view.is_writable {
                 return Err(behind());
             }
@@ -451,7 +454,9 @@ impl Feed {
         self.has_moved_back &= self.comparison.is_hurried() || !self.again.is_empty();
         if let Some(tails) = begun {
             self.has_moved_back = self.status.borrow().compared_at.is_some();
-            if self.has_moved_back {
+            if self.has_moved_back && is_kept {
+                tracing::info!(target: "feed", "Database was started again, or is another one; all of it is compared");
+            } else if self.has_moved_back {
                 tracing::warn!(target: "feed", "Database was replaced or moved back; all of it is read again");
             }
             self.known.tails = tails;

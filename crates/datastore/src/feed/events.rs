@@ -113,6 +113,11 @@ impl Table {
         Ok(Some(Found { events, last, more: more && last < newest, pruned_before }))
     }
 
+    /// Whether the events that were read last are still there, but for those that were pruned.
+    pub(super) async fn has_kept(self, db: &mut Connection, tail: &Tail) -> Result<bool, Error> {
+        Ok(!matches!(self.past(db, tail).await?, Past::Another))
+    }
+
     /// Asks which gaps are held by a transaction: it has written a row that nobody sees yet.
     pub(super) async fn probe(self, db: &mut Connection, tail: &mut Tail, clock: &Clock) -> Result<(), Error> {
         probe::probe(db, self.name, &mut tail.gaps, clock).await

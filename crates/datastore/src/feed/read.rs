@@ -83,6 +83,11 @@ impl Tails {
         Ok(Self { entries, nodes })
     }
 
+    /// Whether the state of the open transaction goes on from these, as far as they remember.
+    pub(super) async fn are_kept(&self, db: &mut Connection) -> Result<bool, Error> {
+        Ok(OF_ENTRIES.has_kept(db, &self.entries).await? && OF_NODES.has_kept(db, &self.nodes).await?)
+    }
+
     pub(super) fn position(&self) -> Position {
         Position { entries: self.entries.last, nodes: self.nodes.last }
     }

@@ -306,7 +306,7 @@ pub(crate) async fn what_the_reference_prunes_is_compared_and_no_step_back(store
     assert_eq!(log.with(MOVED_BACK).len(), 1, "ids that were given are not");
 }
 
-const MOVED_BACK: &str = "Database was replaced or moved back; all of it is read again";
+pub(crate) const MOVED_BACK: &str = "Database was replaced or moved back; all of it is read again";
 
 pub(crate) async fn compares_when_the_database_moved_back(store: Opened) {
     store.create(entry("a")).await;

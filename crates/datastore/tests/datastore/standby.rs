@@ -7,10 +7,14 @@ use steeple_datastore::entries::CreateEntry;
 use steeple_datastore::{Change, DataStore, Error, Feed, MySqlServer, Options, PostgresServer, Source, TlsFiles};
 use steeple_runtime::Clock;
 use steeple_testkit::database::{DatabaseServer, Place, USER, own_mariadb, postgres, standby_of};
+use steeple_testkit::record::Logged;
 use tokio::time::timeout;
 
+use crate::feed::MOVED_BACK;
 use crate::opened::entry;
 use crate::unopened::Unopened;
+
+const STARTED_AGAIN: &str = "Database was started again, or is another one; all of it is compared";
 
 /// What the standby says of this database.
 async fn asked(standby: &DatabaseServer, database: &str, question: &str) -> String {
@@ -57,11 +61,13 @@ async fn a_standby_is_refused_until_it_takes_over() {
     assert_eq!(rows.entries[0].0, "lost-too");
 
     store.place.shut().await;
+    let log = Logged::new();
     asked(&standby, &database, "SELECT CAST(pg_promote() AS text)").await;
     let Change::Slice(slice) = next(&mut feed).await else { panic!("it is another server") };
     assert!(slice.is_first && slice.is_last);
     let left: Vec<_> = slice.entries.iter().map(|entry| entry.entry_id.as_str()).collect();
     assert_eq!(left, ["kept"]);
+    assert_eq!((log.with(MOVED_BACK).len(), log.with(STARTED_AGAIN).len()), (1, 0), "it has lost events");
 }
 
 /// A MariaDB at a socket of its own, with an account that may not write while the server is read-only.
@@ -152,12 +158,14 @@ async fn a_mariadb_that_was_started_again_is_compared_though_its_events_are_what
         "SELECT '1' FROM information_schema.global_status WHERE variable_name = 'uptime' AND variable_value < 2";
     while !site.sql(is_young).await.is_empty() {}
     site.sql("UPDATE registered_entries SET hint = 'of another moment'").await;
+    let log = Logged::new();
     server.stop();
     server.start_again();
     let Change::Slice(slice) = next(&mut feed).await else { panic!("it is another process") };
     let hints: Vec<_> = slice.entries.iter().map(|entry| entry.hint.as_str()).collect();
     assert_eq!(hints, ["of another moment"]);
     assert!(feed.has_moved_back());
+    assert_eq!((log.with(MOVED_BACK).len(), log.with(STARTED_AGAIN).len()), (0, 1), "its events are what they were");
     store.close().await;
 }
 

@@ -78,6 +78,9 @@ async fn restarted(scratch: &Scratch, (server, database): (DatabaseServer, Datab
         server.start_again();
         site.goes_on_by_itself().await?;
     }
+    let log = site.domain.server.process()?.log()?;
+    ensure!(log.contains("Database was started again, or is another one; all of it is compared"), "{log}");
+    ensure!(!log.contains("Database was replaced or moved back"), "nothing has moved back: {log}");
     site.workloads_go_on("restarted").await
 }
 
