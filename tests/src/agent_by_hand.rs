@@ -129,7 +129,16 @@ impl AgentByHand {
     /// # Errors
     /// The server gives no token, or refuses it.
     pub async fn attest(domain: &Domain, port: &Port) -> Result<Self> {
-        let (token, key) = (domain.server.token(&[]).await?, PrivateKey::generate(KeyType::EcP256)?);
+        let token = domain.server.token(&[]).await?;
+        Self::attest_with(domain, port, token).await
+    }
+
+    /// A new one, with this token.
+    ///
+    /// # Errors
+    /// The server's [`Status`].
+    pub async fn attest_with(domain: &Domain, port: &Port, token: String) -> Result<Self> {
+        let key = PrivateKey::generate(KeyType::EcP256)?;
         let svid = port.attest(&token, Self::request(&key, None)?).await?;
         let (chain, credential) = (Self::chain(&svid)?, credential(&svid, &key)?);
         let id = SpiffeId::parse(&domain.id(&format!("/spire/agent/join_token/{token}")))?;
@@ -139,7 +148,7 @@ impl AgentByHand {
     /// Renews its SVID; the one before it stays good until the new one is shown.
     ///
     /// # Errors
-    /// The server refuses.
+    /// The server's [`Status`].
     pub async fn renew(&self) -> Result<Credential> {
         let key = PrivateKey::generate(KeyType::EcP256)?;
         let params = Some(AgentX509svidParams { csr: Self::request(&key, None)? });

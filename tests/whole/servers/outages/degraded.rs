@@ -4,10 +4,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
+use steeple_proto::spire::api::server::entry::v1::GetAuthorizedEntriesRequest;
+use steeple_proto::spire::api::server::entry::v1::entry_client::EntryClient;
 use steeple_testkit::database::{
     DatabaseServer, SMALL, USER, mariadb_on_small_disk, no_small_disks, own_mariadb, postgres_on_small_disk,
 };
-use steeple_tests::{Database, Random, Scratch, Toxiproxy, cannot_run_here, say};
+use steeple_tests::{AgentByHand, Database, Port, Random, Scratch, Toxiproxy, cannot_run_here, say, until, within};
+use steeple_transport::tls::Credential;
+use tonic::{Code, Status};
 
 use super::super::{Shared, at_mariadb, at_postgres};
 use super::{Site, end_connections, mariadb_does, postgres_does, row};
@@ -50,24 +54,63 @@ fn a_server_whose_connections_to_mariadb_break_at_random_loses_nothing() -> Resu
 async fn torn(scratch: &Scratch, shared: Shared) -> Result<()> {
     let Some(wire) = Toxiproxy::before(shared.port, "connections that break", scratch).await? else { return Ok(()) };
     let mut site = Site::on(scratch, shared.through(wire.port)).await?;
+    let port = Port::of(&site.domain).await?;
+    let mut renewing = AgentByHand::attest(&site.domain, &port).await?;
     let mut random = Random::seeded("outages")?;
-    let mut refused = 0;
+    let (mut refused, mut handed_out) = (0, 0);
     for round in 0..30 {
+        let token = until("a token", async || site.domain.server.token(&[]).await.ok()).await?;
         let after = random.moment(Duration::from_millis(60)).as_millis();
         wire.poison("reset_peer", json!({ "timeout": u64::try_from(after)? }), 0.5).await?;
         for entry in 0..3 {
             if let Err(status) = site.create(&format!("/{round}-{entry}")).await? {
-                ensure!(status.code == tonic::Code::Unavailable as i32, "{status:?}");
+                ensure!(status.code == Code::Unavailable as i32, "{status:?}");
                 refused += 1;
             }
         }
+        let attesting = AgentByHand::attest_with(&site.domain, &port, token);
+        let attested = unless_put_off(within("an attestation", attesting).await?)?;
+        let renewed = unless_put_off(within("a renewal", renewing.renew()).await?)?;
         wire.cure("reset_peer").await?;
+        if let Some(agent) = attested {
+            is_accepted(&port, agent.credential).await.context("an agent's first SVID")?;
+            handed_out += 1;
+        }
+        if let Some(credential) = renewed {
+            is_accepted(&port, credential.clone()).await.context("a renewed SVID")?;
+            renewing.show(&port, credential)?;
+            handed_out += 1;
+        }
     }
     ensure!(refused > 0, "no connection broke");
+    ensure!(handed_out > 0, "no agent got an SVID");
     site.workloads_go_on("torn").await?;
     site.goes_on_by_itself().await?;
-    say(&format!("outages: {refused} of 90 writes put off by connections that broke, none lost"));
+    say(&format!(
+        "outages: {refused} of 90 entries put off by connections that broke, none lost; {handed_out} of 60 SVIDs of \
+         agents handed out, all accepted"
+    ));
     Ok(())
+}
+
+/// What was handed out, if it was not put off; refused for another reason is an error.
+fn unless_put_off<T>(answer: Result<T>) -> Result<Option<T>> {
+    match answer {
+        Ok(handed_out) => Ok(Some(handed_out)),
+        Err(error) if error.downcast_ref().is_some_and(|it: &Status| it.code() == Code::Unavailable) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The server knows what it has handed out.
+async fn is_accepted(port: &Port, credential: Credential) -> Result<()> {
+    let mut entries = EntryClient::new(port.channel(Some(credential))?);
+    let answer = until("an answer", async || {
+        let answer = entries.get_authorized_entries(GetAuthorizedEntriesRequest { output_mask: None }).await;
+        // Connections that broke are found out.
+        Some(answer).filter(|answer| answer.as_ref().err().is_none_or(|status| status.code() != Code::Unavailable))
+    });
+    answer.await?.map(drop).context("it was refused")
 }
 
 #[test]
@@ -152,7 +195,7 @@ async fn without_room(scratch: &Scratch, server: &DatabaseServer, database: Data
         }
         ensure!(kept < AT_MOST, "there is room for {AT_MOST} entries");
     };
-    ensure!(refused.code == tonic::Code::Unavailable as i32, "{refused:?}");
+    ensure!(refused.code == Code::Unavailable as i32, "{refused:?}");
     site.workloads_go_on("full").await?;
     // It reads.
     site.is_ready(true).await?;
