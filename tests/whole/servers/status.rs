@@ -3,11 +3,11 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use steeple_testkit::database::Place;
-use steeple_tests::{Domain, Server, Wire, case, until};
+use steeple_tests::{Domain, Scratch, Server, Wire, case, until};
 
 use super::{Shared, is_ours};
 
-async fn status(server: &Server) -> Result<Value> {
+pub(super) async fn status(server: &Server) -> Result<Value> {
     server.command(&["store", "status", "-output", "json"]).await?.json()
 }
 
@@ -20,32 +20,43 @@ fn the_status_of_the_store_tells_of_other_writers_and_of_what_a_comparison_found
         if !is_ours("store status")? {
             return Ok(());
         }
-        let shared = Shared::on_postgres(scratch).await?;
-        let intervals = "experimental {\n        cache_reload_interval = \"1s\"\n        full_cache_reload_interval = \"3s\"\n    }";
-        let builder = Domain::builder().default_intervals().server_text(intervals).database(shared.database.clone());
-        let domain = builder.start(scratch).await?;
-        let mut other = domain.another_server("other", None)?;
-        other.start().await?;
-        let first = status(&domain.server).await?;
-        ensure!(first["database_type"] == "postgres" && first["gaps"] == serde_json::json!([]), "{first}");
-        other.create_entry(&ENTRY).await?;
-        until("the other's change", async || {
-            let status = status(&domain.server).await.ok()?;
-            (status["foreign_changes"].as_i64()? >= 1 && status["newest_entry_event"].as_i64()? >= 1).then_some(())
-        })
-        .await?;
-        // A row that changed without an event is found when all is compared.
-        shared.column("UPDATE registered_entries SET hint = 'quiet'").await?;
-        until("a difference", async || {
-            (status(&domain.server).await.ok()?["comparison"]["differences"].as_i64()? >= 1).then_some(())
-        })
-        .await?;
-        let told = domain.server.command(&["store", "status"]).await?.ok()?;
-        ensure!(told.contains("Database:            postgres, ") && told.contains("Open gaps:           0"), "{told}");
-        let shown = domain.server.command(&["entry", "show"]).await?.ok()?;
-        shown.lines().find(|line| line.contains("quiet")).context("the changed row")?;
+        for shared in
+            [Shared::on_postgres(scratch).await?, Shared::on_mariadb(scratch).await?, Shared::on_sqlite(scratch)]
+        {
+            tells_of_others(scratch, &shared).await.with_context(|| shared.database.kind)?;
+        }
         Ok(())
     })
+}
+
+async fn tells_of_others(scratch: &Scratch, shared: &Shared) -> Result<()> {
+    let intervals =
+        "experimental {\n        cache_reload_interval = \"1s\"\n        full_cache_reload_interval = \"3s\"\n    }";
+    let builder = Domain::builder().default_intervals().server_text(intervals).database(shared.database.clone());
+    let domain = builder.start(scratch).await?;
+    let mut other = domain.another_server("other", None)?;
+    other.start().await?;
+    let first = status(&domain.server).await?;
+    let kind = shared.database.kind;
+    ensure!(first["database_type"] == kind && first["gaps"] == serde_json::json!([]), "{first}");
+    other.create_entry(&ENTRY).await?;
+    until("the other's change", async || {
+        let status = status(&domain.server).await.ok()?;
+        (status["foreign_changes"].as_i64()? >= 1 && status["newest_entry_event"].as_i64()? >= 1).then_some(())
+    })
+    .await?;
+    // A row that changed without an event is found when all is compared.
+    shared.column("UPDATE registered_entries SET hint = 'quiet'").await?;
+    until("a difference", async || {
+        (status(&domain.server).await.ok()?["comparison"]["differences"].as_i64()? >= 1).then_some(())
+    })
+    .await?;
+    let told = domain.server.command(&["store", "status"]).await?.ok()?;
+    let first_line = format!("Database:            {kind}, ");
+    ensure!(told.contains(&first_line) && told.contains("Open gaps:           0"), "{told}");
+    let shown = domain.server.command(&["entry", "show"]).await?.ok()?;
+    shown.lines().find(|line| line.contains("quiet")).context("the changed row")?;
+    Ok(())
 }
 
 #[test]

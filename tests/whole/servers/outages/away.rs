@@ -1,10 +1,16 @@
 //! Nothing can be had of the database: it is stopped or restarted, its connections are cut, or it says nothing.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
+use steeple_pki::{KeyType, PrivateKey};
 use steeple_testkit::database::{DatabaseServer, own_mariadb, own_postgres};
-use steeple_tests::{Database, Scratch, Toxiproxy};
+use steeple_tests::{AgentByHand, Database, Port, Scratch, Toxiproxy, until, within};
+use steeple_transport::status::retry_delay;
+use tonic::Code;
 
+use super::super::status::status;
 use super::super::{Shared, at_mariadb, at_postgres};
 use super::{Site, mariadb_does, postgres_does, row};
 
@@ -44,16 +50,26 @@ async fn stopped(scratch: &Scratch, (server, database): (DatabaseServer, Databas
         site.acknowledged.insert(path.to_owned());
         site.attempted.insert(path.to_owned());
     }
+    let port = Port::of(&site.domain).await?;
     server.stop();
+    let stopped = Instant::now();
     site.workloads_go_on("stopped").await?;
     site.writes_are_put_off().await?;
+    let csr = AgentByHand::request(&PrivateKey::generate(KeyType::EcP256)?, None)?;
+    let refused = within("an attestation", port.attest(&token, csr)).await?.err().context("an agent was attested")?;
+    ensure!(refused.code() == Code::Unavailable && retry_delay(&refused).is_some(), "{refused:?}");
     site.is_ready(false).await?;
+    // An operator is told how old that is what the server goes on with.
+    let lag = async || status(&site.domain.server).await.ok()?["lag_ms"].as_u64().map(Duration::from_millis);
+    let (away, told) = (stopped.elapsed(), lag().await.context("no lag")?);
+    ensure!(told >= away, "a lag of {told:?}, {away:?} after the database was stopped");
     // Whoever comes now is told to wait, and does.
     later.launch(&["-joinToken", &token])?;
     let refused = later.process()?.line("Failed to retrieve attestation result").await?;
     ensure!(refused.contains("code = Unavailable"), "{refused}");
 
     server.start_again();
+    until("no lag", async || lag().await.filter(|lag| *lag < away)).await?;
     site.goes_on_by_itself().await?;
     later.healthy().await?;
     // And is known by the name that its token was to give it.
