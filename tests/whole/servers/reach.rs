@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use steeple_tests::{
     Agent, Database, Domain, Scratch, Server, SmallDisk, cannot_run_here, case, find_by_name, free_port, move_beside,
-    own_selector, say, until_count,
+    own_selector, say, until, until_count,
 };
 
 use super::{Shared, is_ours};
@@ -113,36 +113,63 @@ async fn kill_each(scratch: &Scratch, database: Database, known: Known) -> Resul
 #[test]
 fn agents_spread_over_a_server_that_was_added_as_their_connections_age() -> Result<()> {
     case(async |scratch| {
-        if !is_ours("the age of connections")? {
-            return Ok(());
-        }
-        let mut domain = Domain::builder().write(scratch)?;
-        let mut other = domain.another_server("other", None)?;
-        let age = "experimental {\n        steeple {\n            connection_age = \"1s\"\n        }";
-        for server in [&domain.server, &other] {
-            server.reconfigure(|conf| conf.replacen("experimental {", age, 1))?;
-        }
-        domain.server.start().await?;
-        let mut agents = Vec::new();
-        for name in ["one", "two", "three"] {
-            let mut agent = agent_of(&domain, name, &[&other]).await?;
-            domain.attest(&mut agent).await?;
-            domain.entry(&agent.id, "/stays", &[]).await?;
-            let mut follower = agent.workload().follow();
-            follower.until_id(STAYS).await?;
-            agents.push((agent, follower.into_stream()?));
-        }
-        other.start().await?;
-        // Of two servers a new connection leads to any.
-        other.process()?.line("Agent follows changes").await?;
-        for (agent, stream) in &mut agents {
-            domain.entry(&agent.id, "/new", &[]).await?;
-            until_count(stream, 2).await?;
-            let log = agent.process()?.log()?;
-            ensure!(!log.contains("Synchronize failed"), "{log}");
-        }
-        Ok(())
+        let shared = Shared::on_sqlite(scratch);
+        spread_over_an_added_server(scratch, shared.database).await
     })
+}
+
+#[test]
+fn agents_spread_over_a_server_that_was_added_on_postgresql_as_their_connections_age() -> Result<()> {
+    case(async |scratch| spread_over_an_added_server(scratch, Shared::on_postgres(scratch).await?.database).await)
+}
+
+async fn spread_over_an_added_server(scratch: &Scratch, database: Database) -> Result<()> {
+    if !is_ours("the age of connections")? {
+        return Ok(());
+    }
+    let mut domain = Domain::builder().database(database).write(scratch)?;
+    let mut other = domain.another_server("other", None)?;
+    let age = "experimental {\n        steeple {\n            connection_age = \"1s\"\n        }";
+    for server in [&domain.server, &other] {
+        server.reconfigure(|conf| conf.replacen("experimental {", age, 1))?;
+    }
+    domain.server.start().await?;
+    let mut agents = Vec::new();
+    for name in ["one", "two", "three"] {
+        let mut agent = agent_of(&domain, name, &[&other]).await?;
+        domain.attest(&mut agent).await?;
+        domain.entry(&agent.id, "/stays", &[]).await?;
+        let mut follower = agent.workload().follow();
+        follower.until_id(STAYS).await?;
+        agents.push((agent, follower.into_stream()?));
+    }
+    other.start().await?;
+    // Of two servers a new connection leads to any: sooner or later each agent comes to the new one, and back.
+    let ids: Vec<_> = agents.iter().map(|(agent, _)| agent.id.clone()).collect();
+    follow_at(&mut other, &ids, 0).await?;
+    let before = domain.server.process()?.log()?.len();
+    follow_at(&mut domain.server, &ids, before).await?;
+    for (agent, stream) in &mut agents {
+        domain.entry(&agent.id, "/new", &[]).await?;
+        until_count(stream, 2).await?;
+        let log = agent.process()?.log()?;
+        ensure!(!log.contains("Synchronize failed"), "{log}");
+    }
+    Ok(())
+}
+
+/// Waits until each of these agents has begun to follow a server since its log was so long.
+async fn follow_at(server: &mut Server, ids: &[String], before: usize) -> Result<()> {
+    let process = server.process()?;
+    until("each agent at a server", async || {
+        let log = process.log().ok()?;
+        let follows = |id: &String| {
+            let line = |line: &str| line.contains("Agent follows changes") && line.contains(id);
+            log.get(before..).is_some_and(|log| log.lines().any(line))
+        };
+        ids.iter().all(follows).then_some(())
+    })
+    .await
 }
 
 #[test]
