@@ -39,7 +39,6 @@ const OF_THE_SERVER: [Rendered; 4] = [
             "BundlePublisher \"aws_s3\"",
             "BundlePublisher \"gcp_cloudstorage\"",
             "BundlePublisher \"k8s_configmap\"",
-            "CredentialComposer \"uniqueid\"",
             "NodeAttestor \"aws_iid\"",
             "NodeAttestor \"gcp_iit\"",
             "NodeAttestor \"http_challenge\"",
