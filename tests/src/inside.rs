@@ -5,6 +5,7 @@ use std::fs;
 use std::thread::JoinHandle;
 
 use anyhow::Result;
+use nix::sched::{CloneFlags, unshare};
 use steeple_runtime::Shutdown;
 use steeple_runtime::logging::Log;
 use steeple_server::Process;
@@ -27,6 +28,8 @@ impl Inside {
         let shutdown = Shutdown::new();
         let told = shutdown.clone();
         let thread = std::thread::spawn(|| {
+            // A daemon restricts its umask, which is to be that of this thread alone: others start processes meanwhile.
+            unshare(CloneFlags::CLONE_FS)?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             Ok(runtime.block_on(run(told))?)
         });
