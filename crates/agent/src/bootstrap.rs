@@ -13,6 +13,7 @@ use steeple_spiffe::workload_api::{ClientError, Endpoint, WorkloadApiClient, X50
 use steeple_spiffe::x509::Certificate;
 use steeple_spiffe::{Bundle, TrustDomain, bundle};
 use steeple_transport::dial::in_full;
+use steeple_transport::tls::system_roots;
 use tracing::debug;
 
 use crate::config::{Bootstrap, BundleFormat};
@@ -201,12 +202,8 @@ async fn fetch(url: &str, client: ClientBuilder, clock: &Clock) -> Result<Vec<u8
 
 /// The system's own authorities, by our one crypto back end.
 fn web_tls() -> Result<ClientConfig, String> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() {
-        return Err("this host has no certificate authorities (package ca-certificates, or SSL_CERT_FILE)".to_owned());
-    }
-    tls_of(roots).map_err(|error| error.to_string())
+    let none = "this host has no certificate authorities (package ca-certificates, or SSL_CERT_FILE)";
+    tls_of(system_roots().ok_or(none)?).map_err(|error| error.to_string())
 }
 
 fn tls_of(roots: rustls::RootCertStore) -> Result<ClientConfig, rustls::Error> {

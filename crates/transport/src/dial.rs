@@ -26,8 +26,8 @@ pub use servers::{NoPlace, Place, Servers};
 pub use traced::Traced;
 
 /// A peer that vanished without a word is noticed within this and the next figure.
-const KEEPALIVE: Duration = Duration::from_secs(300);
-const KEEPALIVE_LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const KEEPALIVE: Duration = Duration::from_secs(300);
+pub(crate) const KEEPALIVE_LIMIT: Duration = Duration::from_secs(20);
 
 /// Nobody could be reached: where a channel led, and why it did not get there.
 #[derive(Debug, thiserror::Error)]

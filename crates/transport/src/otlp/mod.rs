@@ -60,7 +60,7 @@ impl Export {
     /// # Errors
     /// See [`OtlpError`].
     pub fn start(otlp: &Otlp, sender: Sender<'_>, telemetry: &Telemetry, clock: Clock) -> Result<Self, OtlpError> {
-        let channel = channel::to(otlp)?;
+        let channel = channel::to(otlp, &clock)?;
         let mut started = Self::none(clock.clone());
         let outlet = Outlet {
             resource: resource(sender),

@@ -14,7 +14,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use super::{Outlet, attribute, nanoseconds, scope};
-use crate::status::describe;
+use crate::status::{describe, retry_delay};
 
 /// Spans of one batch.
 const BATCH: usize = 512;
@@ -35,7 +35,8 @@ pub(super) async fn send(mut spans: Spans, channel: Channel, outlet: Outlet) {
     let mut client = TraceServiceClient::new(channel);
     let mut batch = Vec::new();
     loop {
-        if outlet.closing.unless_stopped(spans.next(&mut batch, BATCH)).await.is_none() {
+        // Told to stop, or nobody is left who begins one.
+        if matches!(outlet.closing.unless_stopped(spans.next(&mut batch, BATCH)).await, None | Some(0)) {
             break;
         }
         outlet.closing.unless_stopped(outlet.clock.sleep(GATHER)).await;
@@ -83,8 +84,10 @@ async fn deliver(client: &mut TraceServiceClient<Channel>, batch: Vec<Span>, out
             }
             Err(status) => {
                 count("steeple.otlp.failures");
+                // A collector that names a moment is not asked before it.
+                let wait = jitter(pause).max(retry_delay(&status).unwrap_or_default());
                 let last = !is_worth_another_try(&status)
-                    || outlet.closing.unless_stopped(outlet.clock.sleep(jitter(pause))).await.is_none();
+                    || outlet.closing.unless_stopped(outlet.clock.sleep(wait)).await.is_none();
                 if last {
                     lost(count_of_batch, &describe(&status), outlet);
                     return;
@@ -96,18 +99,18 @@ async fn deliver(client: &mut TraceServiceClient<Channel>, batch: Vec<Span>, out
     }
 }
 
-/// By OTLP's own list.
-pub(super) fn is_worth_another_try(status: &Status) -> bool {
-    matches!(
-        status.code(),
+/// By OTLP's own list: whoever is exhausted and names no moment has not enough room for this batch at any time.
+fn is_worth_another_try(status: &Status) -> bool {
+    match status.code() {
         Code::Cancelled
-            | Code::DeadlineExceeded
-            | Code::Aborted
-            | Code::OutOfRange
-            | Code::Unavailable
-            | Code::DataLoss
-            | Code::ResourceExhausted
-    )
+        | Code::DeadlineExceeded
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unavailable
+        | Code::DataLoss => true,
+        Code::ResourceExhausted => retry_delay(status).is_some(),
+        _ => false,
+    }
 }
 
 fn request(batch: Vec<Span>, outlet: &Outlet) -> ExportTraceServiceRequest {
@@ -181,5 +184,19 @@ fn screaming(code: &str) -> &'static str {
         "DataLoss" => "DATA_LOSS",
         "Unauthenticated" => "UNAUTHENTICATED",
         _ => "UNKNOWN",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::exhausted;
+
+    #[test]
+    fn a_batch_that_is_too_large_is_not_sent_again_and_one_that_is_too_early_is() {
+        assert!(is_worth_another_try(&Status::unavailable("away")));
+        assert!(is_worth_another_try(&exhausted("later", FIRST_PAUSE)));
+        assert!(!is_worth_another_try(&Status::resource_exhausted("received message larger than max")));
+        assert!(!is_worth_another_try(&Status::invalid_argument("no")));
     }
 }

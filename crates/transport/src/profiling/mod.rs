@@ -63,15 +63,11 @@ async fn write(directory: &Path, kinds: &[Kind], every: Duration, daemon: &str, 
     while !kinds.is_empty() {
         // That of the processors is of all the time between.
         let others = kinds.iter().filter(|kind| **kind != Kind::Cpu);
-        let mut made = Vec::new();
-        if kinds.contains(&Kind::Cpu) {
-            made.push((Kind::Cpu, Kind::Cpu.make(every, clock).await));
-            if made.iter().any(|(_, profile)| profile.is_err()) {
-                clock.sleep(every).await;
-            }
-        } else {
+        let of_cpu = if kinds.contains(&Kind::Cpu) { Some(Kind::Cpu.make(every, clock).await) } else { None };
+        if !matches!(of_cpu, Some(Ok(_))) {
             clock.sleep(every).await;
         }
+        let mut made: Vec<_> = of_cpu.into_iter().map(|profile| (Kind::Cpu, profile)).collect();
         for kind in others {
             made.push((*kind, kind.make(Duration::ZERO, clock).await));
         }
@@ -119,7 +115,7 @@ impl http1::Answer for Profiles {
         };
         let kind = match name {
             "" => return text(StatusCode::OK, &index()),
-            "cmdline" => return text(StatusCode::OK, &std::env::args().collect::<Vec<_>>().join("\0")),
+            "cmdline" => return text(StatusCode::OK, &arguments()),
             "profile" => Kind::Cpu,
             // It is under another name here.
             name => match Kind::named(name).filter(|kind| *kind != Kind::Cpu) {
@@ -136,6 +132,11 @@ impl http1::Answer for Profiles {
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("Could not make the profile: {error}\n")),
         }
     }
+}
+
+/// Of this process.
+fn arguments() -> String {
+    std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect::<Vec<_>>().join("\0")
 }
 
 fn index() -> String {

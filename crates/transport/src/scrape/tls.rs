@@ -1,17 +1,15 @@
 //! TLS before what is scraped: with the daemon's own SVID or a certificate of files, for anybody, for those below an
 //! authority of a file, or for SPIFFE IDs.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::sign::CertifiedKey;
-use rustls::{RootCertStore, ServerConfig};
 use steeple_config::telemetry::Tls;
 use steeple_runtime::Clock;
-use steeple_runtime::os::unread;
 use steeple_spiffe::tls::{Config, Credential, TlsError, provider};
 use steeple_spiffe::x509::Certificate;
 use steeple_spiffe::{SpiffeId, TrustDomain};
@@ -19,7 +17,7 @@ use tracing::warn;
 
 use super::{Authorities, Spiffe};
 use crate::http1;
-use crate::tls::{Admission, Admitted, Time, shown};
+use crate::tls::{Admission, Admitted, Time, certificates, read, roots, shown};
 
 /// Why there is no TLS, in the reference's words.
 #[derive(Debug, thiserror::Error)]
@@ -104,11 +102,7 @@ impl Plan {
             None => config.with_identity(shown(spiffe.credential.clone())),
         };
         if let Some(file) = client_authorities {
-            let mut roots = RootCertStore::empty();
-            for certificate in certificates(file)? {
-                roots.add(certificate).map_err(|error| format!("{file}: {error}"))?;
-            }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build();
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(file)?), provider()).build();
             config = config.with_other_clients(verifier.map_err(|error| format!("{file}: {error}"))?);
         } else if !is_for_named {
             config = config.with_other_clients(WebPkiClientVerifier::no_client_auth());
@@ -137,20 +131,6 @@ fn credential(certificate: &str, key: &str) -> Result<Credential, String> {
     certified.keys_match().map_err(|_| "tls: private key does not match public key".to_owned())?;
     let chain: Result<Vec<_>, _> = chain.iter().map(|der| Certificate::from_der(der)).collect();
     Ok(Credential::with_key(&chain.map_err(|error| format!("{certificate}: {error}"))?, key))
-}
-
-fn certificates(file: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    let pem = read(file)?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    match found {
-        Ok(found) if found.is_empty() => Err(format!("{file}: no certificate in it")),
-        found => found.map_err(|error| format!("{file}: {error}")),
-    }
-}
-
-fn read(file: &str) -> Result<zeroize::Zeroizing<Vec<u8>>, String> {
-    let path = Path::new(file);
-    std::fs::read(path).map(Into::into).map_err(|error| unread(path, &error))
 }
 
 #[cfg(test)]

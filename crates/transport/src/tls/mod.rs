@@ -1,6 +1,7 @@
 //! The daemons' TLS: [`steeple_spiffe::tls`] with what they have of their own, which is a clock that tests advance, keys
 //! that may live in another process, and whom a server lets in.
 
+mod files;
 mod signer;
 
 use std::sync::Arc;
@@ -18,10 +19,13 @@ use tokio::sync::watch;
 
 pub use steeple_spiffe::tls::{Credential, KeyExchange, TlsError, is_unknown_authority, provider};
 
+pub use files::system_roots;
+
+pub(crate) use files::{certificates, read, roots};
 pub(crate) use steeple_spiffe::tls::in_words;
 
 /// The protocol that gRPC speaks.
-const H2: &[u8] = b"h2";
+pub(crate) const H2: &[u8] = b"h2";
 
 /// The credential in use, replaced at each rotation. Handshakes fail while there is none.
 pub type CredentialWatch = watch::Receiver<Option<Credential>>;

@@ -149,10 +149,8 @@ async fn a_collector_with_tls_is_believed_below_the_authorities_of_the_file_alon
         std::fs::write(&path, ca.root().to_pem()).unwrap();
         Some(path)
     };
-    // TLS of the foreign crates looks at the clock of the machine.
-    #[allow(clippy::disallowed_methods, reason = "the certificate must be good now")]
-    let now = std::time::SystemTime::now();
-    let (ca, other) = (Ca::new("example.org", now), ca);
+    let now = clock.clock().now();
+    let other = Ca::new("example.org", now);
     let collector = Collector::with_tls(&ca, now).await;
     for (ca_file, taken) in [(file("other.pem", &other), 0), (file("ca.pem", &ca), 1)] {
         let otlp = Otlp { tls: true, ca_file, ..otlp(collector.port) };
