@@ -33,7 +33,12 @@ impl Sds {
         fn or<'a>(name: &'a str, default: &'a str) -> &'a str {
             if name.is_empty() { default } else { name }
         }
-        let Self { default_all_bundles_name, default_bundle_name, .. } = self;
+        let Self {
+            default_all_bundles_name,
+            default_bundle_name,
+            default_svid_name: _,
+            disable_spiffe_cert_validation: _,
+        } = self;
         or(default_bundle_name, "ROOTCA") == or(default_all_bundles_name, "ALL")
     }
 }

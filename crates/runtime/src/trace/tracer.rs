@@ -40,7 +40,7 @@ impl Tracer {
         (Self(Arc::new(inner)), Spans { queue, dropped })
     }
 
-    /// Begins a trace, or a part of one whose caller decides whether it is written down.
+    /// Goes on with a trace that its caller writes down; None where the caller does not.
     pub fn go_on(&self, name: impl Into<Cow<'static, str>>, kind: Kind, parent: Parent) -> Option<Open> {
         parent.sampled.then(|| self.open(name.into(), kind, parent.trace, Some(parent.span), true))
     }
