@@ -187,9 +187,13 @@ impl Feed {
         open.data_version = open.newest_data_version().await?;
         open.db.begin_read().await?;
         let view = View::of(&mut open.db).await?;
-        let mut rows = 0;
+        let (mut rows, mut again) = (0, Names::default());
         let mut counting = |part: Part| {
             rows += part.rows();
+            if let Part::Entries(entries) = &part {
+                let torn = entries.iter().filter(|entry| entry.selectors.is_empty());
+                again.entries.extend(torn.map(|entry| entry.entry_id.clone()));
+            }
             take(part);
         };
         let known = read::everything(&mut open.db, view.horizon, &self.clock, &mut counting).await?;
@@ -201,7 +205,7 @@ impl Feed {
         self.known = known;
         (self.is_astray, self.has_moved_back) = (false, false);
         self.comparison.begin_after(rows);
-        (self.slice, self.again) = (None, Names::default());
+        (self.slice, self.again, self.torn) = (None, again, Torn::default());
         self.followed = hint;
         self.due = false;
         self.bundles_stale = self.database.dialect().is_server();
@@ -408,7 +412,7 @@ impl Feed {
         let behind = || Error::Unavailable("the database is read-only, and behind what was read before".to_owned());
         let is_astray = self.is_astray || open.identity != self.source.0;
         // What a server has that was started again, or that took over, is most likely what there was before.
-        let is_kept = !is_astray && is_another && self.known.tails.are_kept(&mut open.db).await?;
+        let is_kept = has_read && !is_astray && is_another && self.known.tails.are_kept(&mut open.db).await?;
         let begun = if is_astray || is_another {
             if has_read && !view.is_writable {
                 return Err(behind());

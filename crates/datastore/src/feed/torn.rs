@@ -21,7 +21,9 @@ impl Torn {
     ) -> Vec<String> {
         let mut again = Vec::new();
         let mut is_kept = |name: &str, entry: Option<&Entry>| {
-            if entry.is_some_and(|entry| entry.selectors.is_empty()) && self.0.insert(name.to_owned()) {
+            // Rows and slice are of one reading.
+            let is_new = |torn: &mut HashSet<String>| torn.insert(name.to_owned()) || again.iter().any(|it| it == name);
+            if entry.is_some_and(|entry| entry.selectors.is_empty()) && is_new(&mut self.0) {
                 again.push(name.to_owned());
                 return false;
             }
@@ -58,6 +60,11 @@ mod tests {
         let mut slice = Slice { nodes: Vec::new(), entries: entries.collect(), is_first: true, is_last: true };
         assert_eq!(torn.take_out(&mut Vec::new(), Some(&mut slice)), ["another"]);
         assert_eq!(slice.entries[0].entry_id, "torn");
+
+        let (mut rows, twice) = (vec![read("twice", false)], read("twice", false).1.unwrap());
+        let mut slice = Slice { nodes: Vec::new(), entries: vec![twice], is_first: true, is_last: true };
+        assert_eq!(torn.take_out(&mut rows, Some(&mut slice)), ["twice", "twice"]);
+        assert!(rows.is_empty() && slice.entries.is_empty(), "both are of one reading");
 
         // Whole or gone in between, it is the first time again.
         let mut rows = vec![read("torn", true), ("another".to_owned(), None)];

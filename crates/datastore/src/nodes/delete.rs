@@ -54,8 +54,9 @@ impl Mutation for PruneNodes {
         let select = "SELECT spiffe_id, data_type FROM attested_node_entries WHERE serial_number <> '' AND ";
         let sql = Sql::new(select).append(expired);
         let sql = if *include_non_reattestable { sql } else { sql.push(" AND can_reattest = ?").bind(true) };
-        // Whoever is banning or renewing one of them comes first, and then it is not one of them any more.
-        let sql = sql.push(" ORDER BY id LIMIT ?").bind(i64::from(*limit)).push(tx.db.dialect().row_lock());
+        // Whoever is banning or renewing one of them comes first, and then it is not one of them any more. In the order of the
+        // index of what is over: in another one MySQL would lock what it passes by.
+        let sql = sql.push(" ORDER BY expires_at, id LIMIT ?").bind(i64::from(*limit)).push(tx.db.dialect().row_lock());
         let nodes = tx.db.rows(sql, |row| Ok((row.text(0)?, row.text(1)?))).await?;
         for (spiffe_id, attestation_type) in &nodes {
             delete(tx, spiffe_id, attestation_type).await?;

@@ -57,7 +57,7 @@ impl Mutation for PutBackNodes {
 async fn renew(tx: &mut Tx<'_>, node: &Node, stored: &Node) -> Result<bool, Error> {
     let update = "UPDATE attested_node_entries SET updated_at = ?, serial_number = ?, expires_at = ?, \
                   new_serial_number = ?, new_expires_at = ? \
-                  WHERE spiffe_id = ? AND serial_number = ? AND new_serial_number = ?";
+                  WHERE spiffe_id = ? AND serial_number = ? AND COALESCE(new_serial_number, '') = ?";
     let sql = Sql::new(update).bind(tx.now).bind(node.serial.as_deref()).bind(time(node.expires_at));
     let sql = sql.bind(&node.new_serial).bind(node.new_expires_at.map(time)).bind(&node.spiffe_id);
     let is_written = tx.db.execute(sql.bind(stored.serial.as_deref()).bind(&stored.new_serial)).await? > 0;

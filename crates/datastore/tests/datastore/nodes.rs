@@ -198,8 +198,8 @@ pub(crate) async fn prunes_expired_nodes_but_never_banned_ones(store: Opened) {
         UpdateNode { spiffe_id: "spiffe://td/banned".into(), serial: Some(String::new()), ..UpdateNode::default() };
     store.write(ban).await.unwrap();
     let prune = |include_non_reattestable, limit| PruneNodes { expires_before: 1_500, include_non_reattestable, limit };
-    assert_eq!(store.write(prune(false, 1)).await.unwrap(), ["spiffe://td/old"]);
-    assert_eq!(store.write(prune(false, 10)).await.unwrap(), ["spiffe://td/older"]);
+    assert_eq!(store.write(prune(false, 1)).await.unwrap(), ["spiffe://td/older"]);
+    assert_eq!(store.write(prune(false, 10)).await.unwrap(), ["spiffe://td/old"]);
     assert_eq!(store.write(prune(true, 10)).await.unwrap(), ["spiffe://td/tofu"]);
     assert_eq!(store.count_nodes(&NodeFilter::default()).await.unwrap(), 2);
     assert_eq!(store.sql("SELECT COUNT(DISTINCT spiffe_id) FROM node_resolver_map_entries").await, [["2"]]);
