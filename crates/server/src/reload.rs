@@ -138,8 +138,8 @@ impl Reload {
 
         let plugins: Vec<_> = renewed.iter().map(|plugin| plugin.setting()).collect();
         let mut changed = running.changed(&config.stated);
-        // A file of its own that a plugin has may say something else though the daemon's file does not, and the order of a plugin's
-        // keys is no setting.
+        // A file of its own that a plugin has may say something else though the daemon's file does not, and the order of a
+        // plugin's keys is no setting.
         changed.extend(plugins.iter().filter(|plugin| !changed.contains(plugin)).cloned().collect::<Vec<_>>());
         // The same goes for the files of a policy.
         let has_policy = changed.iter().any(|setting| setting.starts_with(POLICY));

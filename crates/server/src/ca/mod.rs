@@ -1,6 +1,7 @@
 //! The server's own authorities: two slots a kind, of which one signs while the other is being prepared
-//! ([`authorities`]), what plugins have said of them ([`composed`]), what is remembered of them ([`journal`]), when they change ([`rotation`]), what operators do to them
-//! ([`orders`]), whether the bundle still has them ([`published`]), and signing ([`sign`]). What stands above them, if anything does, is in [`upstream`].
+//! ([`authorities`]), what plugins have said of them ([`composed`]), what is remembered of them ([`journal`]), when they
+//! change ([`rotation`]), what operators do to them ([`orders`]), whether the bundle still has them ([`published`]), and
+//! signing ([`sign`]). What stands above them, if anything does, is in [`upstream`].
 
 pub mod authorities;
 mod composed;

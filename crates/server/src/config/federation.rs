@@ -81,6 +81,7 @@ fn endpoint(endpoint: &BundleEndpoint) -> Result<Vec<Warning>, String> {
             (SPIFFE, _) => {}
             (WEB, profile) => web(profile)?,
             _ => {
+                // The quotes are the reference's.
                 return Err(format!(
                     "unknown bundle endpoint profile configured; current supported profiles are {SPIFFE:?} and '{WEB}\""
                 ));
@@ -120,6 +121,7 @@ fn relationship(name: &str, with: &FederatesWith) -> Result<(), String> {
             .map(drop)
             .map_err(|error| wrong(format!("could not get endpoint SPIFFE ID: {error}"))),
         (WEB, _) => Ok(()),
+        // Likewise.
         _ => Err(wrong(format!(
             "no bundle endpoint profile defined; current supported profiles are {SPIFFE:?} and '{WEB}\""
         ))),

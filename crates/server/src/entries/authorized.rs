@@ -13,7 +13,7 @@ pub(super) fn entries(tables: &Tables, agent: &str) -> Vec<Arc<IndexedEntry>> {
     let mut visited = HashSet::new();
     let mut parents: Vec<Arc<str>> = vec![agent.into()];
     while let Some(parent) = parents.pop() {
-        if visited.contains(&parent) {
+        if !visited.insert(Arc::clone(&parent)) {
             continue;
         }
         let from = parents.len();
@@ -24,7 +24,6 @@ pub(super) fn entries(tables: &Tables, agent: &str) -> Vec<Arc<IndexedEntry>> {
         }
         // A stack gives back the last first.
         parents[from..].reverse();
-        visited.insert(parent);
     }
     found
 }
@@ -39,7 +38,7 @@ pub(super) fn entry(tables: &Tables, agent: &str, entry_id: &str) -> Option<Arc<
         if *id == *agent {
             return Some(entry);
         }
-        if visited.contains(&id) {
+        if !visited.insert(Arc::clone(&id)) {
             continue;
         }
         for named in tables.named.get(&id).iter().flat_map(|named| named.iter()) {
@@ -49,7 +48,6 @@ pub(super) fn entry(tables: &Tables, agent: &str, entry_id: &str) -> Option<Arc<
                 return Some(entry);
             }
         }
-        visited.insert(id);
     }
     // What is left is an alias of another agent whose ID stands below this one: rare enough for the long way.
     let all = entries(tables, agent);

@@ -21,14 +21,13 @@ fn walk(tables: &Tables, mut above: Vec<Arc<str>>, connected: &Streams) -> Vec<A
     let mut agents = Vec::new();
     let mut visited = HashSet::new();
     while let Some(id) = above.pop() {
-        if visited.contains(&id) {
+        if !visited.insert(Arc::clone(&id)) {
             continue;
         }
         agents.extend(connected.get(&id).cloned());
-        for named in tables.named(&id) {
-            above.extend(parents(tables, &named, connected));
+        for named in tables.named.get(&id).iter().flat_map(|named| named.iter()) {
+            above.extend(parents(tables, named, connected));
         }
-        visited.insert(id);
     }
     agents
 }

@@ -28,6 +28,7 @@ pub(crate) use entry::IndexedEntry;
 pub(crate) use figures::Figures;
 pub(crate) use follower::Follower;
 use seen::Seen;
+pub(crate) use streams::MOST_SPREAD;
 use streams::{Streams, Wakes, spread_over};
 use tables::Tables;
 use writer::Writer;
@@ -89,13 +90,18 @@ impl Index {
     /// Replaces what changed and wakes the streams of the agents that it concerns.
     pub fn apply(&self, rows: ChangedRows) {
         let with_bundles = !rows.bundles.is_empty();
-        let concerned = self.writer().apply(&self.tables, rows, &self.streams);
+        let own: Vec<_> = rows.nodes.iter().map(|(id, _)| id.clone()).collect();
+        let concerned = self.writer().apply(&self.tables, rows, || self.streams());
         if with_bundles {
             self.bundles.send_replace(());
         }
         let (streams, within) = (self.streams(), spread_over(concerned.len()));
         for agent in concerned {
             streams.wake(&agent, within);
+        }
+        // A ban does not wait for the change of a bundle that was read with it.
+        for agent in &own {
+            streams.wake(agent, spread_over(own.len()));
         }
     }
 

@@ -35,7 +35,7 @@ const FEW: usize = 10;
 /// Spread changes are told to so many agents a second,
 const A_SECOND: u32 = 1_000;
 /// but within this time, however many there are.
-const MOST_SPREAD: Duration = Duration::from_secs(10);
+pub(crate) const MOST_SPREAD: Duration = Duration::from_secs(10);
 
 /// Within what time a change is told that concerns so many agents.
 pub(super) fn spread_over(agents: usize) -> Duration {

@@ -68,11 +68,6 @@ impl Tables {
         self.bundles.get(trust_domain).map(|bundle| Arc::clone(&bundle))
     }
 
-    /// Entries with this SPIFFE ID.
-    pub(super) fn named(&self, id: &str) -> Vec<Arc<IndexedEntry>> {
-        self.named.get(id).map(|entries| entries.clone()).unwrap_or_default()
-    }
-
     /// Whether an entry is of this trust domain; others are left out.
     pub(super) fn takes(&self, row: &Entry) -> bool {
         let is_ours = |id: &str| SpiffeId::parse(id).is_ok_and(|id| id.is_member_of(&self.trust_domain));

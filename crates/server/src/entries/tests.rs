@@ -306,6 +306,18 @@ fn a_change_wakes_those_it_concerns_and_nobody_else() {
     assert_eq!(woken(put_bundle("spiffe://example.org", None)), (true, true));
 }
 
+#[test]
+fn a_ban_that_was_read_with_a_change_for_all_is_told_at_once() {
+    let index = index([], [node(AGENT, &[]), node(OTHER, &[])]);
+    let others: Vec<_> = (0..20).map(|number| index.changes_of(&format!("agent-{number}"))).collect();
+    let (banned, opened) = (index.changes_of(AGENT), Wakes::default());
+    let ban = Node { serial: Some(String::new()), ..node(AGENT, &[]) };
+    let bundle = put_bundle("spiffe://example.org", Some(common::Bundle::default()));
+    index.apply(ChangedRows { nodes: vec![(AGENT.to_owned(), Some(ban))], ..bundle });
+    assert_eq!(banned.borrow().within(opened), std::time::Duration::ZERO);
+    assert!(others.iter().all(|other| other.borrow().within(opened) == std::time::Duration::from_millis(21)));
+}
+
 fn slice(is_first: bool, is_last: bool, nodes: &[Node], entries: &[Entry]) -> Slice {
     Slice { nodes: nodes.to_vec(), entries: entries.iter().cloned().map(Arc::new).collect(), is_first, is_last }
 }

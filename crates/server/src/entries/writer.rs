@@ -1,7 +1,7 @@
 //! What changes the index. There is one, so that it never waits for another in the middle of a change.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, MutexGuard};
 
 use steeple_datastore::{ChangedRows, Entry, Node, Part};
 use tracing::warn;
@@ -40,11 +40,15 @@ impl Writer {
     }
 
     /// Applies rows, and returns which of the connected agents they concern.
-    pub(super) fn apply(&mut self, tables: &Tables, rows: ChangedRows, streams: &Mutex<Streams>) -> HashSet<Arc<str>> {
+    pub(super) fn apply<'a>(
+        &mut self,
+        tables: &Tables,
+        rows: ChangedRows,
+        connected: impl Fn() -> MutexGuard<'a, Streams>,
+    ) -> HashSet<Arc<str>> {
         let ChangedRows { entries, nodes, bundles } = rows;
-        // Held from before a row changes until it has: a stream that opens meanwhile would see what was, and not be told.
-        // But not from row to row, as there may be thousands.
-        let connected = || streams.lock().unwrap_or_else(PoisonError::into_inner);
+        // Streams are held from before a row changes until it has: one that opens meanwhile would see what was, and not be
+        // told. But not from row to row, as there may be thousands.
         let mut concerned = HashSet::new();
         // Bundles first: a reader never sees an entry without the bundle that came before it.
         if !bundles.is_empty() {

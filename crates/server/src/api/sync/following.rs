@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -19,7 +19,7 @@ use tracing::info;
 
 use super::super::Parts;
 use crate::authpolicy::{Agents, denied};
-use crate::entries::{IndexedBundle, IndexedEntry};
+use crate::entries::{IndexedBundle, IndexedEntry, MOST_SPREAD};
 
 /// Entries of one message, at the most.
 const PAGE: usize = 500;
@@ -86,7 +86,7 @@ impl Following {
                     let moment = now + spread(within / 2, within / 2);
                     due = Some(due.map_or(moment, |due: SystemTime| due.min(moment)));
                 }
-                () = self.parts.clock.sleep_until(due.unwrap_or(svid_ends)), if due.is_some() => {
+                () = self.parts.clock.sleep(self.left(due)), if due.is_some() => {
                     due = None;
                     self.check_agent().await?;
                     self.send_difference(&agent).await?;
@@ -97,6 +97,12 @@ impl Following {
                 },
             }
         }
+    }
+
+    /// How long it is until what has changed is told. A clock that was set back makes that no longer.
+    fn left(&self, due: Option<SystemTime>) -> Duration {
+        let left = due.and_then(|due| due.duration_since(self.parts.clock.now()).ok());
+        left.unwrap_or_default().min(MOST_SPREAD)
     }
 
     /// Everything, unless the agent has it already.
