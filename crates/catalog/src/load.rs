@@ -223,8 +223,8 @@ fn load_server(loading: &mut Loading<'_>, built_ins: &ServerBuiltIns) -> Result<
     })
 }
 
-/// All that is wrong with a server's plugins; if there cannot be some yet, these alone. Those that can be made on their own host alone are asked about their keys; the
-/// others are made, and dropped again.
+/// All that is wrong with a server's plugins; if there cannot be some yet, these alone. Those that can be made on their own
+/// host alone are asked about their keys; the others are made, and dropped again.
 pub fn check_server(
     blocks: &[PluginBlock],
     built_ins: &ServerBuiltIns,
@@ -331,7 +331,7 @@ pub fn check_agent(blocks: &[PluginBlock], built_ins: &AgentBuiltIns, has_join_t
     blocks.find::<dyn Absent>(SVID_STORE, &[]).map(drop)
 }
 
-/// The types of a server's plugins, and names that the reference has of each.
+/// The types of a server's plugins, and names of the reference's that may not be built in.
 const OF_A_SERVER: Known = &[
     ("DataStore", &["sql"]),
     (key_manager::TYPE, &["aws_kms", "azure_key_vault", "gcp_kms", "hashicorp_vault"]),
@@ -342,7 +342,7 @@ const OF_A_SERVER: Known = &[
         bundle_publisher::TYPE,
         &["aws_rolesanywhere_trustanchor", "aws_s3", "azure_blob", "gcp_cloudstorage", "k8s_configmap"],
     ),
-    (credential_composer::TYPE, &[]),
+    (credential_composer::TYPE, &["uniqueid"]),
 ];
 
 /// A server's that take no configuration: of them there is no word that they were configured.

@@ -122,9 +122,9 @@ fn commands(program: &Program) -> Commands<Run> {
         let status =
             asking("status", "store status", "Tells how far the server is in reading its database", store::status);
         let inventory = vec![
-            offline("count", "inventory count", "Counts SVIDs that were signed", inventory::count),
-            offline("list", "inventory list", "Prints SVIDs that were signed", inventory::list),
-            offline(
+            by_name("count", "inventory count", "Counts SVIDs that were signed", inventory::count),
+            by_name("list", "inventory list", "Prints SVIDs that were signed", inventory::list),
+            by_name(
                 "verify",
                 "inventory verify",
                 "Tells whether records were changed or taken away",
@@ -137,22 +137,17 @@ fn commands(program: &Program) -> Commands<Run> {
     });
     let always = vec![
         Command::group("agent", agent),
-        offline("backup", "backup", "Writes the database to an archive", backup::run),
+        by_name("backup", "backup", "Writes the database to an archive", backup::run),
         Command::group("bundle", bundle),
         Command::group("debug", debug),
         Command::group("entry", entry.into_iter().chain(explain).collect()),
         Command::group("federation", federation),
-        Command::new(
-            "healthcheck",
-            "healthcheck",
-            "Tells whether the server is healthy",
-            Box::new(|program, args| ask(healthcheck::run(program, args))),
-        ),
+        by_name("healthcheck", "healthcheck", "Tells whether the server is healthy", healthcheck::run),
         Command::group("jwt", jwt),
         Command::group("localauthority", local),
         Command::group("logger", logger),
-        offline("migrate", "migrate", "Copies the database into another one", migrate::run),
-        offline("restore", "restore", "Fills an empty database from an archive", restore::run),
+        by_name("migrate", "migrate", "Copies the database into another one", migrate::run),
+        by_name("restore", "restore", "Fills an empty database from an archive", restore::run),
         Command::new("run", "run", "Runs the server", Box::new(run::run)),
         Command::group("token", token),
         Command::group("upstreamauthority", upstream),
@@ -211,8 +206,8 @@ fn asking(
     Command::new(name, usage_name, synopsis, Box::new(move |_, args| ask(command(args))))
 }
 
-/// A command that works on what a server has stored, and asks none.
-fn offline(
+/// A command that differs by the name that the program goes by, or reads the server's configuration file.
+fn by_name(
     name: &'static str,
     usage_name: &'static str,
     synopsis: &'static str,

@@ -25,7 +25,7 @@ pub(crate) fn run(program: &Program, args: &[String]) -> ExitCode {
     }
     let checked = check(program, flags);
     if output.format() == Format::Json {
-        print_verdict("valid", checked.as_ref().err().map(Invalid::text).as_ref());
+        print_verdict("valid", checked.as_ref().err().map(Invalid::reason).as_ref());
     }
     match checked {
         Ok(()) => {
@@ -58,6 +58,16 @@ struct Note {
 }
 
 impl Invalid {
+    /// For programs: without what goes around it.
+    fn reason(&self) -> String {
+        match self {
+            Self::File(error) | Self::Plugins(error) => error.clone(),
+            Self::Notes(notes) => {
+                notes.iter().map(|Note { of, text }| format!("{of}: {text}")).collect::<Vec<_>>().join("; ")
+            }
+        }
+    }
+
     /// The second text has no end of line, as in the reference.
     fn text(&self) -> String {
         match self {

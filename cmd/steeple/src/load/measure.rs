@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use anyhow::{Result, bail};
-use futures::future::try_join_all;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use steeple_runtime::{Clock, Shutdown};
 use tokio::time::Instant;
 
@@ -22,7 +22,7 @@ use super::options::{Operation, Options};
 use super::pace::{self, Pace, Run, Work};
 use super::process::{Process, Processes, Usages};
 use super::report::Report;
-use super::server::Server;
+use super::server::{AT_ONCE, Server};
 use super::sign::{Authorized, Batch, InTurns, Jwt};
 
 /// What came of a run. There may be both: what was measured before it failed is told.
@@ -117,18 +117,17 @@ impl Measuring<'_> {
         match options.operation {
             Operation::MintJwt => self.paced(processes, &MintJwt::new(server)?, None).await,
             Operation::Batch => {
-                let agents = several()
-                    .await?
-                    .into_iter()
-                    .map(async |agent| Batch::new(&agent, server, options.size, clock).await);
-                let batches = self.unless_stopped(try_join_all(agents)).await?;
+                let agents = stream::iter(several().await?);
+                let batches = agents.map(async |agent| Batch::new(&agent, server, options.size, clock).await);
+                let batches = self.unless_stopped(batches.buffered(AT_ONCE).try_collect()).await?;
                 self.paced(processes, &InTurns(batches), Some(("SVIDs", options.size))).await?;
                 self.note_limits(options.size);
                 Ok(())
             }
             Operation::Jwt => {
-                let agents = several().await?.into_iter().map(async |agent| Jwt::new(&agent, server, clock).await);
-                let tokens = self.unless_stopped(try_join_all(agents)).await?;
+                let agents = stream::iter(several().await?);
+                let tokens = agents.map(async |agent| Jwt::new(&agent, server, clock).await);
+                let tokens = self.unless_stopped(tokens.buffered(AT_ONCE).try_collect()).await?;
                 self.paced(processes, &InTurns(tokens), None).await?;
                 self.note_limits(1);
                 Ok(())

@@ -4,8 +4,8 @@
 use steeple_config::plugins::PluginBlock;
 
 use super::{
-    AgentBuiltIns, BuiltIn, JOIN_TOKEN, LoadError, OF_A_SERVER, OF_AN_AGENT, ServerBuiltIns, key_manager,
-    node_attestor, upstream_authority, workload_attestor,
+    AgentBuiltIns, BuiltIn, JOIN_TOKEN, LoadError, OF_A_SERVER, OF_AN_AGENT, ServerBuiltIns, bundle_publisher,
+    credential_composer, key_manager, node_attestor, upstream_authority, workload_attestor,
 };
 
 /// A plugin that there cannot be yet.
@@ -53,6 +53,8 @@ impl ServerBuiltIns {
             key_manager::TYPE => has(self.key_managers, name),
             node_attestor::TYPE => has(self.node_attestors, name),
             upstream_authority::TYPE => has(self.upstream_authorities, name),
+            bundle_publisher::TYPE => has(self.bundle_publishers, name),
+            credential_composer::TYPE => has(self.credential_composers, name),
             // The caller's.
             "DataStore" => true,
             _ => false,

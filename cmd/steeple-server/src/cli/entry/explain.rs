@@ -10,6 +10,7 @@ use steeple_proto::spire::api::server::agent::v1::GetAgentRequest;
 use steeple_proto::spire::api::server::agent::v1::agent_client::AgentClient;
 use steeple_proto::spire::api::server::entry::v1::list_entries_request;
 use steeple_proto::spire::api::types;
+use steeple_spiffe::SpiffeId;
 
 use super::show;
 use crate::cli::client::{Server, ServerFlags};
@@ -105,8 +106,7 @@ impl Candidate {
 
     /// Whether it gives agents another ID, and workloads none.
     fn is_alias(&self) -> bool {
-        let path = self.parent_id.strip_prefix("spiffe://").and_then(|id| id.split_once('/'));
-        path.is_some_and(|(_, path)| path == "spire/server")
+        SpiffeId::parse(&self.parent_id).is_ok_and(|id| id.path() == "/spire/server")
     }
 }
 
