@@ -25,6 +25,7 @@ check: ## Formatting, lints, unit tests, rooms and papers: no root, nothing inst
 	@.ci/tools check
 	cargo fmt --all --check
 	cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings
+	# No test of `cargo test` by itself, so that --all-targets leaves it out.
 	cargo clippy $(LOCKED) -p steeple-datastore $(PROGRAMS) --test servers -- -D warnings
 	cargo test $(LOCKED) --workspace --exclude steeple-tests --no-fail-fast $(SHOWN)
 	cargo test $(LOCKED) -p steeple-tests --no-fail-fast --lib --test layers --test papers $(SHOWN)

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Several servers on one PostgreSQL whose commits take 5 ms: attestations and renewals a second at one server and at ten, as
-many as they can and at a pace that both keep, agents that return at once, and writes with and without somebody who listens. Tables on the standard output.
+many as they can and at a pace that both keep, agents that return at once, and writes with and without somebody who listens.
+Tables on the standard output.
 
     tests/measure/servers.py DIRECTORY [-seconds 15] [-agents 2000]
 

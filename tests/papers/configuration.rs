@@ -4,16 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Structs, all_tests, plugins, quoted, read, structs_of};
+use super::{CONFIGURATIONS, Configuration, Structs, all_tests, plugins, quoted, read, structs_of};
 
 const PAGE: &str = "docs/configuration.md";
 const WITHOUT_EFFECT: &str = "no effect";
-
-/// What the headings of the page stand for: the root of a daemon's file, and the other sources of its structs.
-const DAEMONS: [(&str, &str); 2] =
-    [("Server", "crates/server/src/config/file.rs"), ("Agent", "crates/agent/src/config/file.rs")];
-const SHARED: [&str; 3] =
-    ["crates/config/src/sections.rs", "crates/config/src/telemetry.rs", "crates/config/src/otlp.rs"];
 
 #[test]
 fn the_page_of_the_configuration_has_the_keys_that_the_daemons_read() -> Result<()> {
@@ -24,9 +18,9 @@ fn the_page_of_the_configuration_has_the_keys_that_the_daemons_read() -> Result<
         anyhow::Ok(rows.iter().map(|row| row.key.to_owned()).collect::<BTreeSet<_>>())
     };
     let mut count = 0;
-    for (heading, file) in DAEMONS {
-        let mut structs = structs_of(&read(file)?);
-        for source in SHARED {
+    for (heading, Configuration { sources, .. }) in ["Server", "Agent"].into_iter().zip(&CONFIGURATIONS) {
+        let mut structs = BTreeMap::new();
+        for source in sources {
             structs.extend(structs_of(&read(source)?));
         }
         let mut keys = BTreeSet::new();

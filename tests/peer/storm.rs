@@ -6,7 +6,7 @@ use steeple_tests::{Binaries, Force, Storm, case, say};
 use crate::domain::{WEB, next_svid};
 
 #[test]
-fn their_agent_keeps_its_svid_in_a_storm_and_retries_as_it_does() -> Result<()> {
+fn their_agent_keeps_its_svid_and_its_stream_in_a_storm() -> Result<()> {
     let peers = Binaries::peers()?;
     case(async |scratch| {
         let (name, force) = ("a storm with their agent", Force { newcomers: None, ..Force::of_environment() });

@@ -17,8 +17,8 @@ use steeple_proto::spire::api::types::{Entry, Selector};
 use steeple_spiffe::SpiffeId;
 use steeple_transport::dial;
 use steeple_transport::id::on_wire;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStdin, Command};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, ChildStdin, Command};
 use tokio::time::timeout;
 
 use crate::{Agent, Domain, Memory, Scratch, Shared, Toxiproxy, cannot_run_here, figures, say, steeple, within};
@@ -174,6 +174,7 @@ impl Storm {
 struct Load {
     process: Child,
     input: ChildStdin,
+    errors: Lines<BufReader<ChildStderr>>,
 }
 
 impl Load {
@@ -189,7 +190,7 @@ impl Load {
         let mut lines = BufReader::new(errors).lines();
         let line = timeout(PREPARATION, lines.next_line()).await.context("the agents have not attested")??;
         ensure!(line.as_ref().is_some_and(|line| line.contains("are away")), "steeple load: {line:?}");
-        Ok(Self { process, input })
+        Ok(Self { process, input, errors: lines })
     }
 
     /// Lets them come.
@@ -199,9 +200,18 @@ impl Load {
 
     /// What it tells of them when they are back.
     async fn told(self) -> Result<Value> {
-        let output = self.process.wait_with_output().await?;
+        let Self { process, input: _input, mut errors } = self;
+        let told = async {
+            let mut told = Vec::new();
+            while let Ok(Some(line)) = errors.next_line().await {
+                told.push(line);
+            }
+            told
+        };
+        let (output, told) = tokio::join!(process.wait_with_output(), told);
+        let output = output?;
         let text = String::from_utf8_lossy(&output.stdout);
-        serde_json::from_str(&text).with_context(|| format!("steeple load: {}: {text:?}", output.status))
+        serde_json::from_str(&text).with_context(|| format!("steeple load: {}: {told:?} {text:?}", output.status))
     }
 }
 

@@ -192,6 +192,8 @@ impl Place {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("whole/data/helm").join(rendered.file);
         let (text, dir) = (fs::read_to_string(&path)?, self.dir.display());
         let places = [
+            // Before anything is put in that may have this number in it.
+            ("9988", self.metrics.to_string()),
             ("/run/spire/config/", format!("{POLICY}/")),
             ("/run/spire/upstream_ca/tls.crt", format!("{dir}/above.pem")),
             ("/run/spire/upstream_ca/tls.key", format!("{dir}/above.key")),
@@ -203,7 +205,6 @@ impl Place {
             ("0.0.0.0", "127.0.0.1".to_owned()),
             ("\"8080\"", format!("\"{}\"", self.health)),
             ("\"9982\"", format!("\"{}\"", self.health)),
-            ("9988", self.metrics.to_string()),
         ];
         Ok(places.iter().fold(text, |text, (from, to)| text.replace(from, to)))
     }
