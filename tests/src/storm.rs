@@ -103,7 +103,7 @@ impl Storm {
         };
         let lanes = (0..NEWCOMERS).map(|lane| self.newcomers(agent, lane, &over));
         let (told, took) = tokio::try_join!(told, try_join_all(lanes))?;
-        let took = took.concat();
+        let (created, took): (Vec<_>, Vec<_>) = took.concat().into_iter().unzip();
 
         let (peak, kills) = (self.memory.peak()?, self.memory.kills()?);
         let [p50, p99, max] =
@@ -117,7 +117,8 @@ impl Storm {
             mega(bound),
             told["cpu"]["seconds"].as_f64().unwrap_or_default(),
         ));
-        say(&figures("storm: from a new entry to its workload's first SVID", took.clone()));
+        say(&figures("storm: until an entry is created", created));
+        say(&figures("storm: from there to its workload's first SVID", took.clone()));
 
         // What an agent does has failed if it is not done within a minute, with all that it was tried again.
         ensure!(told["operations"] == agents && told["failed"] == json!({}), "{told:#}");
@@ -131,7 +132,7 @@ impl Storm {
     }
 
     /// New workloads, one after the other, until it is over; how long each of them has waited.
-    async fn newcomers(&self, agent: &Agent, lane: usize, over: &Cell<bool>) -> Result<Vec<Duration>> {
+    async fn newcomers(&self, agent: &Agent, lane: usize, over: &Cell<bool>) -> Result<Vec<(Duration, Duration)>> {
         let mut took = Vec::new();
         while !over.get() {
             took.push(self.newcomer(agent, &format!("{lane}-{}", took.len())).await?);
@@ -139,8 +140,8 @@ impl Storm {
         Ok(took)
     }
 
-    /// From the call that creates an entry until a workload that connects then has its SVID.
-    async fn newcomer(&self, agent: &Agent, name: &str) -> Result<Duration> {
+    /// How long an entry takes to be created, and from then on a workload that connects to have its SVID.
+    async fn newcomer(&self, agent: &Agent, name: &str) -> Result<(Duration, Duration)> {
         let (start, id) = (Instant::now(), self.domain.id(&format!("/newcomer/{name}")));
         let (r#type, value) = ("unix".to_owned(), format!("uid:{}", Uid::current()));
         let entry = Entry {
@@ -156,10 +157,11 @@ impl Storm {
         let results = within("an entry", entries.batch_create_entry(request)).await??.into_inner().results;
         let status = results.into_iter().next().and_then(|result| result.status).context("no result")?;
         ensure!(status.code == 0, "{status:?}");
+        let created = start.elapsed();
         agent.workload().follow().until_id(&id).await?;
-        let took = start.elapsed();
+        let took = start.elapsed() - created;
         within("the end of an entry", entries.batch_delete_entry(BatchDeleteEntryRequest { ids })).await??;
-        Ok(took)
+        Ok((created, took))
     }
 
     /// Who has attested and is not banned.

@@ -82,6 +82,7 @@ impl Mutation for ConsumeJoinToken {
     /// is known of it.
     type Output = Redeemed;
     const KEY: &'static str = "datastore.join_token.delete";
+    const IS_OF_A_CROWD: bool = true;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Redeemed, Error> {
         let Self { token, digest } = self;

@@ -16,6 +16,8 @@ pub(crate) struct Pool {
     clock: Clock,
     limits: Limits,
     permits: Semaphore,
+    /// How many of them those have at once of whom there are many.
+    crowd: Semaphore,
     /// The one used last is at the end, and is used next.
     idle: Mutex<Vec<Idle>>,
 }
@@ -49,33 +51,49 @@ pub(crate) struct Lease<'p> {
     opened: SystemTime,
     pool: &'p Pool,
     _permit: SemaphorePermit<'p>,
+    _crowded: Option<SemaphorePermit<'p>>,
 }
 
 /// Who has not got a connection by then is told so. A lock that somebody keeps may hold all of them for a minute.
 const FREE: Duration = Duration::from_secs(30);
+/// One in so many connections is not for a crowd.
+const FOR_OTHERS: usize = 4;
 /// A connection to a server that has waited for longer is asked whether it still works.
 const TRUSTED: Duration = Duration::from_secs(1);
 
 impl Pool {
     pub(crate) fn new(database: Database, clock: Clock, limits: Limits) -> Self {
-        Self { database, clock, limits, permits: Semaphore::new(limits.open.max(1)), idle: Mutex::default() }
+        let open = limits.open.max(1);
+        let (permits, crowd) = (Semaphore::new(open), Semaphore::new(open - open / FOR_OTHERS));
+        Self { database, clock, limits, permits, crowd, idle: Mutex::default() }
     }
 
     /// A connection.
     pub(crate) async fn one(&self) -> Result<Lease<'_>, Error> {
-        let none = || Error::Unavailable(format!("no connection to the database was free within {} s", FREE.as_secs()));
-        let permit = self.clock.within(FREE, self.permits.acquire()).await.ok_or_else(none)?;
-        let permit = permit.map_err(|_| Error::Closed)?;
+        let permit = self.free(&self.permits).await?;
         let identity = self.database.identity();
         let now = self.clock.now();
         while let Some(Idle { mut db, identity, opened, since }) = self.take_idle(identity, now) {
             let waited = now.duration_since(since).unwrap_or_default();
             if !db.dialect().is_server() || waited < TRUSTED || db.ping().await.is_ok() {
-                return Ok(Lease { db, identity, opened, pool: self, _permit: permit });
+                return Ok(Lease { db, identity, opened, pool: self, _permit: permit, _crowded: None });
             }
         }
         let db = self.database.read().await?;
-        Ok(Lease { db, identity, opened: now, pool: self, _permit: permit })
+        Ok(Lease { db, identity, opened: now, pool: self, _permit: permit, _crowded: None })
+    }
+
+    /// A connection for one of many that may come all at once: they leave some to those of whom there are few, who have the
+    /// next one that is free.
+    pub(crate) async fn one_in_a_crowd(&self) -> Result<Lease<'_>, Error> {
+        let crowded = self.free(&self.crowd).await?;
+        Ok(Lease { _crowded: Some(crowded), ..self.one().await? })
+    }
+
+    async fn free<'p>(&self, permits: &'p Semaphore) -> Result<SemaphorePermit<'p>, Error> {
+        let none = || Error::Unavailable(format!("no connection to the database was free within {} s", FREE.as_secs()));
+        let permit = self.clock.within(FREE, permits.acquire()).await.ok_or_else(none)?;
+        permit.map_err(|_| Error::Closed)
     }
 
     /// A connection for several statements that see one state of the database.
@@ -88,6 +106,7 @@ impl Pool {
     /// Closes what is idle and lends nothing any more.
     pub(crate) async fn close(&self) {
         self.permits.close();
+        self.crowd.close();
         let idle = std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner));
         for Idle { db, .. } in idle {
             // Nothing is under way: there is nothing to lose.
@@ -118,7 +137,7 @@ impl Lease<'_> {
         if self.db.is_in_transaction() {
             self.db.commit().await?;
         }
-        let Self { db, identity, opened, pool, _permit } = self;
+        let Self { db, identity, opened, pool, _permit, _crowded } = self;
         let mut idle = pool.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if !pool.permits.is_closed() && !db.is_spoiled() && idle.len() < pool.limits.idle {
             idle.push(Idle { db, identity, opened, since: pool.clock.now() });

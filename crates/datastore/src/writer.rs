@@ -32,6 +32,10 @@ pub trait Mutation: Send + Sync + 'static {
     /// Whether a row that is there already can only be that of somebody who was faster, so that trying again finds it.
     const CONFLICT_IS_A_RACE: bool = false;
 
+    /// Whether it is written for each agent that asks. After an outage all of them ask at once, and whoever writes something
+    /// else must not wait behind them.
+    const IS_OF_A_CROWD: bool = false;
+
     /// Writes the rows. After an error nothing of it remains, and other mutations of the same commit are not touched.
     fn apply(&self, tx: &mut Tx<'_>) -> impl Future<Output = Result<Self::Output, Error>> + Send;
 }

@@ -69,6 +69,7 @@ impl Mutation for AttestWithToken {
     type Output = Node;
     const KEY: &'static str = "datastore.node.create";
     const CONFLICT_IS_A_RACE: bool = true;
+    const IS_OF_A_CROWD: bool = true;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Node, Error> {
         let Self { node, by: Use { token, digest, answered } } = self;
@@ -106,6 +107,7 @@ pub struct EndAnswers {
 impl Mutation for EndAnswers {
     type Output = ();
     const KEY: &'static str = "datastore.join_token.delete";
+    const IS_OF_A_CROWD: bool = true;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
         if tx.used_join_tokens {

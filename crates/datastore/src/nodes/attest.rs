@@ -41,6 +41,7 @@ impl Mutation for AttestNode {
     type Output = Node;
     const KEY: &'static str = "datastore.node.create";
     const CONFLICT_IS_A_RACE: bool = true;
+    const IS_OF_A_CROWD: bool = true;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Node, Error> {
         let Self { spiffe_id, attestation_type, serial, expires_at, can_reattest, selectors } = self;

@@ -81,6 +81,7 @@ impl Mutation for RenewNode {
     /// The node as it is stored now; its next serial tells whether it was given.
     type Output = Node;
     const KEY: &'static str = "datastore.node.update";
+    const IS_OF_A_CROWD: bool = true;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Node, Error> {
         let Self { spiffe_id, known, serial, expires_at } = self;
@@ -99,6 +100,7 @@ impl Mutation for ActivateNodeSerial {
     /// The node as it is stored now; its serial tells whether the one given is in use.
     type Output = Node;
     const KEY: &'static str = "datastore.node.update";
+    const IS_OF_A_CROWD: bool = true;
 
     async fn apply(&self, tx: &mut Tx<'_>) -> Result<Node, Error> {
         let Self { spiffe_id, serial } = self;

@@ -96,7 +96,8 @@ impl Shared {
     }
 
     async fn attempt<M: Mutation>(&self, mutation: &M) -> Result<M::Output, Error> {
-        let mut lease = self.pool.one().await?;
+        let pool = &self.pool;
+        let mut lease = if M::IS_OF_A_CROWD { pool.one_in_a_crowd().await? } else { pool.one().await? };
         let db = &mut lease.db;
         db.begin_write().await?;
         let now = db.kept(self.clock.now());

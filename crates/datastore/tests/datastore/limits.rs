@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use steeple_config::hcl;
-use steeple_datastore::{DataStore, Options, SqlConfig};
+use steeple_datastore::entries::CreateEntry;
+use steeple_datastore::nodes::RenewNode;
+use steeple_datastore::{DataStore, Entry, Error, Options, Selector, SqlConfig};
 use steeple_runtime::Clock;
 use steeple_testkit::ManualClock;
 use steeple_testkit::database::{USER, mariadb, postgres};
@@ -102,6 +104,26 @@ pub(crate) async fn there_are_no_more_sessions_than_max_open_conns(opened: Opene
     crowd(&opened, &store, 3).await;
     // All that were opened are kept.
     until(&opened, |sessions| sessions.len() == 3).await;
+    store.close().await;
+}
+
+pub(crate) async fn agents_that_come_all_at_once_leave_a_session_to_others(opened: Opened) {
+    let store = limited(&opened, "max_open_conns = 4", Clock::system()).await;
+    let barrier = barrier(&opened).await;
+    let renewal = |number| {
+        let (spiffe_id, serial) = (format!("agent-{number}"), "1".to_owned());
+        store.write(RenewNode { spiffe_id, known: String::new(), serial, expires_at: 1 })
+    };
+    let meanwhile = async {
+        while sessions(&opened, true).await.len() < 3 {}
+        let selectors = vec![Selector::new("unix", "uid:1")];
+        let entry = Entry { spiffe_id: "workload".into(), parent_id: "agent".into(), selectors, ..Entry::default() };
+        let created = timeout(Duration::from_secs(30), store.write(CreateEntry { entry })).await;
+        lift(&opened, barrier).await;
+        created.expect("it waits behind the agents").unwrap();
+    };
+    let (renewed, ()) = tokio::join!(join_all((0..READS).map(renewal)), meanwhile);
+    assert!(renewed.into_iter().all(|renewed| matches!(renewed, Err(Error::NotFound))));
     store.close().await;
 }
 

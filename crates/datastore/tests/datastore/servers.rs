@@ -113,6 +113,7 @@ macro_rules! of_sessions {
         suite! { $name on $opened:
             limits {
                 there_are_no_more_sessions_than_max_open_conns
+                agents_that_come_all_at_once_leave_a_session_to_others
                 who_waits_for_long_for_a_session_is_told_so
                 no_more_sessions_are_kept_than_max_idle_conns
                 a_session_is_another_one_after_conn_max_lifetime

@@ -171,6 +171,7 @@ impl Agent for Service {
         let call = Call::of(&request)?;
         call.admit(1).await?;
         let id = call.agent()?;
+        let _turn = call.turn().await?;
         let node = self.node(id).await?;
         if node.can_reattest {
             let denial = permission_denied("agent must reattest instead of renew", Reason::AgentMustReattest);
@@ -181,7 +182,6 @@ impl Agent for Service {
             return Err(status::invalid_argument("missing CSR"));
         }
         call.audit_fields(|| vec![audited::request(&params.csr)]);
-        let _turn = call.turn().await?;
         let csr = CertificateRequest::parse_and_verify(&params.csr)
             .map_err(|error| status::invalid("failed to parse CSR", error))?;
         info!(target: "api", "Renewing agent SVID");
