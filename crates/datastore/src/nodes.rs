@@ -84,7 +84,7 @@ impl DataStore {
     /// The node with this identity, and its selectors.
     pub async fn fetch_node(&self, spiffe_id: &str) -> Result<Option<Node>, Error> {
         measure("datastore.node.fetch", async {
-            let mut reader = self.pool().snapshot().await?;
+            let mut reader = self.pool().snapshot_in_a_crowd().await?;
             let node = by_spiffe_ids(&mut reader.db, &[spiffe_id.to_owned()]).await?.pop();
             reader.done().await?;
             Ok(node)

@@ -18,7 +18,7 @@ pub(crate) struct Pool {
     permits: Semaphore,
     /// How many of them those have at once of whom there are many.
     crowd: Semaphore,
-    /// The one used last is at the end, and is used next.
+    /// The one used last is at the end, and is used next by those of its kind: it knows their statements.
     idle: Mutex<Vec<Idle>>,
 }
 
@@ -41,6 +41,7 @@ struct Idle {
     identity: Option<Identity>,
     opened: SystemTime,
     since: SystemTime,
+    crowded: bool,
 }
 
 /// A borrowed connection. One that is not handed back with [`Lease::done`] is closed: after an error, or because the
@@ -51,7 +52,7 @@ pub(crate) struct Lease<'p> {
     opened: SystemTime,
     pool: &'p Pool,
     _permit: SemaphorePermit<'p>,
-    _crowded: Option<SemaphorePermit<'p>>,
+    crowded: Option<SemaphorePermit<'p>>,
 }
 
 /// Who has not got a connection by then is told so. A lock that somebody keeps may hold all of them for a minute.
@@ -70,24 +71,29 @@ impl Pool {
 
     /// A connection.
     pub(crate) async fn one(&self) -> Result<Lease<'_>, Error> {
+        self.lend(None).await
+    }
+
+    async fn lend<'p>(&'p self, crowded: Option<SemaphorePermit<'p>>) -> Result<Lease<'p>, Error> {
         let permit = self.free(&self.permits).await?;
         let identity = self.database.identity();
         let now = self.clock.now();
-        while let Some(Idle { mut db, identity, opened, since }) = self.take_idle(identity, now) {
+        while let Some(Idle { mut db, identity, opened, since, .. }) = self.take_idle(identity, now, crowded.is_some())
+        {
             let waited = now.duration_since(since).unwrap_or_default();
             if !db.dialect().is_server() || waited < TRUSTED || db.ping().await.is_ok() {
-                return Ok(Lease { db, identity, opened, pool: self, _permit: permit, _crowded: None });
+                return Ok(Lease { db, identity, opened, pool: self, _permit: permit, crowded });
             }
         }
         let db = self.database.read().await?;
-        Ok(Lease { db, identity, opened: now, pool: self, _permit: permit, _crowded: None })
+        Ok(Lease { db, identity, opened: now, pool: self, _permit: permit, crowded })
     }
 
     /// A connection for one of many that may come all at once: they leave some to those of whom there are few, who have the
     /// next one that is free.
     pub(crate) async fn one_in_a_crowd(&self) -> Result<Lease<'_>, Error> {
         let crowded = self.free(&self.crowd).await?;
-        Ok(Lease { _crowded: Some(crowded), ..self.one().await? })
+        self.lend(Some(crowded)).await
     }
 
     async fn free<'p>(&self, permits: &'p Semaphore) -> Result<SemaphorePermit<'p>, Error> {
@@ -98,9 +104,12 @@ impl Pool {
 
     /// A connection for several statements that see one state of the database.
     pub(crate) async fn snapshot(&self) -> Result<Lease<'_>, Error> {
-        let mut lease = self.one().await?;
-        lease.db.begin_read().await?;
-        Ok(lease)
+        self.one().await?.in_a_snapshot().await
+    }
+
+    /// The same for one of many that may come all at once.
+    pub(crate) async fn snapshot_in_a_crowd(&self) -> Result<Lease<'_>, Error> {
+        self.one_in_a_crowd().await?.in_a_snapshot().await
     }
 
     /// Closes what is idle and lends nothing any more.
@@ -114,7 +123,7 @@ impl Pool {
         }
     }
 
-    fn take_idle(&self, identity: Option<Identity>, now: SystemTime) -> Option<Idle> {
+    fn take_idle(&self, identity: Option<Identity>, now: SystemTime, crowded: bool) -> Option<Idle> {
         let Limits { lifetime, idle_time, .. } = self.limits;
         let is_over = |start: SystemTime, limit: Option<Duration>| {
             limit.is_some_and(|limit| now.duration_since(start).is_ok_and(|passed| passed >= limit))
@@ -127,20 +136,26 @@ impl Pool {
                 && !is_over(it.opened, lifetime)
                 && !is_over(it.since, idle_time)
         });
-        idle.pop()
+        let place = idle.iter().rposition(|it| it.crowded == crowded).or_else(|| idle.len().checked_sub(1))?;
+        Some(idle.remove(place))
     }
 }
 
 impl Lease<'_> {
+    async fn in_a_snapshot(mut self) -> Result<Self, Error> {
+        self.db.begin_read().await?;
+        Ok(self)
+    }
+
     /// Ends what the connection was in, and hands it back.
     pub(crate) async fn done(mut self) -> Result<(), Error> {
         if self.db.is_in_transaction() {
             self.db.commit().await?;
         }
-        let Self { db, identity, opened, pool, _permit, _crowded } = self;
+        let Self { db, identity, opened, pool, _permit, crowded } = self;
         let mut idle = pool.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if !pool.permits.is_closed() && !db.is_spoiled() && idle.len() < pool.limits.idle {
-            idle.push(Idle { db, identity, opened, since: pool.clock.now() });
+            idle.push(Idle { db, identity, opened, since: pool.clock.now(), crowded: crowded.is_some() });
         }
         Ok(())
     }
