@@ -189,13 +189,13 @@ impl Agent for Service {
         let chain = chain.map_err(|error| status::internal("failed to sign X509 SVID", error))?;
         // Beside the one in use, which stays good until the agent shows the new one.
         let serial = chain.first().map(steeple_spiffe::Certificate::serial_decimal).unwrap_or_default();
-        let (mut known, expires_at) = (node.new_serial, expires_at(&chain));
+        let (mut node, expires_at) = (node, expires_at(&chain));
         // Another one may be written meanwhile, which the agent has given up.
-        while known != serial {
-            let renewal = RenewNode { spiffe_id: id.to_string(), known, serial: serial.clone(), expires_at };
-            known = self.update(renewal).await?.new_serial;
+        while node.new_serial != serial {
+            let (spiffe_id, known) = (id.to_string(), node.new_serial);
+            node = self.update(RenewNode { spiffe_id, known, serial: serial.clone(), expires_at }).await?;
         }
-        self.agents.gave(id, serial);
+        self.agents.gave(node);
         Ok(Response::new(RenewAgentResponse { svid: Some(x509_svid(id, &chain)) }))
     }
 

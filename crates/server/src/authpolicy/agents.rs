@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use steeple_datastore::join_tokens::EndAnswers;
 use steeple_datastore::nodes::ActivateNodeSerial;
-use steeple_datastore::{DataStore, Error, Mutation};
+use steeple_datastore::{DataStore, Error, Mutation, Node};
 use steeple_proto::spire::api::types::permission_denied_details::Reason;
 use steeple_runtime::Clock;
 use steeple_spiffe::SpiffeId;
@@ -19,7 +19,7 @@ use steeple_transport::status::permission_denied;
 use tonic::Status;
 use tracing::warn;
 
-use crate::entries::Index;
+use crate::entries::{AgentState, Index};
 use crate::freshness::{Freshness, come_again};
 
 /// Knows the agents of the trust domain.
@@ -28,9 +28,16 @@ pub struct Agents {
     index: Arc<Index>,
     freshness: Freshness,
     clock: Clock,
-    /// Serial numbers of SVIDs that this server has renewed and not seen yet, by agent. The index does not know of them for a
-    /// moment, in which the database may go away.
-    given: Mutex<HashMap<SpiffeId, String>>,
+    /// SVIDs that this server has given by agent. The index does not know of them for a moment, in which the database may go
+    /// away.
+    given: Mutex<HashMap<SpiffeId, Given>>,
+}
+
+/// An SVID that was given beside the one in use.
+struct Given {
+    serial: String,
+    /// The serial number of that one. When the index knows another one, more has happened since.
+    beside: String,
 }
 
 /// An agent waits for so long for what the datastore is to be told of it. What was handed over is written all the same.
@@ -43,12 +50,25 @@ impl Agents {
         Self { store, index, freshness, clock, given: Mutex::default() }
     }
 
-    /// An agent is about to get this SVID beside the one in use, and the store knows it.
-    pub(crate) fn gave(&self, id: &SpiffeId, serial: String) {
-        self.given().insert(id.clone(), serial);
+    /// An agent is about to get its next SVID, and the store knows it.
+    pub(crate) fn gave(&self, node: Node) {
+        let (Ok(id), Some(beside)) = (SpiffeId::parse(&node.spiffe_id), node.serial) else { return };
+        let mut given = self.given();
+        // What the index knows by now is told by the index.
+        given.retain(|id, given| {
+            self.index
+                .agent(id.as_str())
+                .is_some_and(|known| given.is_news_to(&known) && known.new_serial != given.serial)
+        });
+        given.insert(id, Given { serial: node.new_serial, beside });
     }
 
-    fn given(&self) -> MutexGuard<'_, HashMap<SpiffeId, String>> {
+    /// Whether this server has given the agent this SVID, and the index knows nothing newer.
+    fn has_given(&self, id: &SpiffeId, serial: &str, known: &AgentState) -> bool {
+        self.given().get(id).is_some_and(|given| given.serial == serial && given.is_news_to(known))
+    }
+
+    fn given(&self) -> MutexGuard<'_, HashMap<SpiffeId, Given>> {
         self.given.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -69,7 +89,7 @@ impl Agents {
             }
             self.freshness.check()?;
             // First, since the SVID that answers a join token is the one in use as well.
-            if known.new_serial == serial || self.given().get(&svid.id) == Some(&serial) {
+            if known.new_serial == serial || self.has_given(&svid.id, &serial, &known) {
                 return self.activate(svid, &serial).await;
             }
             if known.serial == serial {
@@ -124,10 +144,7 @@ impl Agents {
         match self.tell(activation).await {
             Ok(node) if node.is_banned() => Err(is_banned()),
             // The index may have been behind a later answer.
-            Ok(node) if node.serial.as_deref() == Some(serial) => {
-                self.given().remove(&svid.id);
-                self.in_use(svid, &node.new_serial).await
-            }
+            Ok(node) if node.serial.as_deref() == Some(serial) => self.in_use(svid, &node.new_serial).await,
             Ok(_) => Err(permission_denied("agent SVID is not active", Reason::AgentNotActive)),
             Err(Error::NotFound) => Err(permission_denied("agent is not attested", Reason::AgentNotAttested)),
             Err(error) => {
@@ -136,6 +153,12 @@ impl Agents {
                 Ok(())
             }
         }
+    }
+}
+
+impl Given {
+    fn is_news_to(&self, known: &AgentState) -> bool {
+        known.serial == self.beside
     }
 }
 

@@ -45,14 +45,14 @@ impl Case {
         issue(&self.ca, &self.manual)
     }
 
-    async fn update(&self, serial: Option<&str>, new_serial: &str) {
+    async fn update(&self, serial: Option<&str>, new_serial: &str) -> Node {
         let update = UpdateNode {
             spiffe_id: self.svid.id.to_string(),
             serial: serial.map(str::to_owned),
             new_serial: Some(new_serial.to_owned()),
             ..UpdateNode::default()
         };
-        self.store.write(update).await.unwrap();
+        self.store.write(update).await.unwrap()
     }
 
     /// The feed has come by.
@@ -208,12 +208,26 @@ async fn a_renewed_svid_is_allowed_though_the_store_went_before_the_index_knew_i
     let case = Case::new().await;
     let renewed = case.another();
     let serial = renewed.certificate.serial_decimal();
-    case.update(None, &serial).await;
-    case.agents.gave(&renewed.id, serial);
+    case.agents.gave(case.update(None, &serial).await);
     case.store.close().await;
     case.agents.check(&renewed).await.unwrap();
     case.agents.check(&case.svid).await.unwrap();
     assert_eq!(case.refusal(&case.another()).await.0, Code::Unavailable);
+}
+
+#[tokio::test]
+async fn a_renewed_svid_that_was_superseded_elsewhere_is_not_allowed_while_the_store_is_away() {
+    let case = Case::new().await;
+    let (first, second) = (case.another(), case.another());
+    let serial = first.certificate.serial_decimal();
+    case.agents.gave(case.update(None, &serial).await);
+    // Both became the one in use at another server, one after the other.
+    case.update(Some(&serial), "").await;
+    case.update(Some(&second.certificate.serial_decimal()), "").await;
+    case.catch_up().await;
+    case.store.close().await;
+    assert_eq!(case.refusal(&first).await.0, Code::Unavailable);
+    case.agents.check(&second).await.unwrap();
 }
 
 #[tokio::test]
