@@ -2,6 +2,7 @@
 
 mod create;
 mod delete;
+mod lists;
 mod update;
 
 use prost::Message;
@@ -14,6 +15,7 @@ pub use update::{EntryMask, UpdateEntries, UpdateEntry};
 
 pub(crate) use delete::delete_rows;
 
+use self::lists::{Which, with_lists};
 use crate::connection::{Connection, Row};
 use crate::dialect::Dialect;
 use crate::listing::{Cursor, Listing, MatchSet, Page, Sets};
@@ -198,7 +200,7 @@ pub(crate) async fn by_entry_ids(db: &mut Connection, entry_ids: &[String]) -> R
     Ok(entries)
 }
 
-/// The rows and their lists, with their ids, in order of creation. Run inside a transaction: an entry is read in four
+/// The rows and their lists, with their ids, in order of creation. Run inside a transaction: an entry is read in two
 /// statements. Rows that belong to no entry, which the reference leaves behind when it deletes a bundle, are not seen.
 pub(crate) async fn load(
     db: &mut Connection,
@@ -220,78 +222,6 @@ pub(crate) async fn load_page(db: &mut Connection, after: i64, most: u32) -> Res
     let sql = Sql::new(format!("{SELECT} WHERE e.id > ? ORDER BY e.id LIMIT ?")).bind(after).bind(i64::from(most));
     let rows = db.rows(sql, read).await?;
     with_lists(db, rows, Which::Range).await
-}
-
-/// Which rows of the lists are read: what is cheapest differs.
-#[derive(Clone, Copy)]
-enum Which {
-    All,
-    /// Those of the entries by their ids.
-    Named,
-    /// Those of all ids between the first and the last.
-    Range,
-}
-
-/// The entries (by ascending id) with their selectors, DNS names and trust domains.
-async fn with_lists(
-    db: &mut Connection,
-    mut entries: Vec<(i64, Entry)>,
-    which: Which,
-) -> Result<Vec<(i64, Entry)>, Error> {
-    let ids: Vec<i64> = entries.iter().map(|(id, _)| *id).collect();
-    let selectors = ["SELECT registered_entry_id, type, value FROM selectors", "registered_entry_id", "id"];
-    children(db, &ids, which, selectors, |place, row| {
-        entries[place].1.selectors.push(Selector { kind: row.text(1)?, value: row.text(2)? });
-        Ok(())
-    })
-    .await?;
-    let dns_names = ["SELECT registered_entry_id, value FROM dns_names", "registered_entry_id", "id"];
-    children(db, &ids, which, dns_names, |place, row| {
-        entries[place].1.dns_names.push(row.text(1)?);
-        Ok(())
-    })
-    .await?;
-    let trust_domains = [
-        "SELECT f.registered_entry_id, b.trust_domain FROM federated_registration_entries f \
-         JOIN bundles b ON b.id = f.bundle_id",
-        "f.registered_entry_id",
-        "b.id",
-    ];
-    children(db, &ids, which, trust_domains, |place, row| {
-        entries[place].1.federates_with.push(row.text(1)?);
-        Ok(())
-    })
-    .await?;
-    for (_, entry) in &mut entries {
-        // There may be a hundred thousand of them, and they may be kept.
-        entry.selectors.shrink_to_fit();
-        entry.dns_names.shrink_to_fit();
-        entry.federates_with.shrink_to_fit();
-    }
-    Ok(entries)
-}
-
-/// Reads the values that belong to the entries `ids` (ascending); `add` gets its entry's place in `ids` with each.
-async fn children(
-    db: &mut Connection,
-    ids: &[i64],
-    which: Which,
-    [select, owner, order]: [&str; 3],
-    mut add: impl FnMut(usize, &Row) -> Result<(), Error> + Send,
-) -> Result<(), Error> {
-    let read = |row: &Row| ids.binary_search(&row.integer(0)?).map_or(Ok(()), |place| add(place, row));
-    let (Some(first), Some(last)) = (ids.first(), ids.last()) else { return Ok(()) };
-    match which {
-        Which::All => db.rows(Sql::new(format!("{select} ORDER BY {order}")), read).await?,
-        Which::Named => {
-            db.rows_in(&format!("{select} WHERE {owner} IN "), ids, &format!(" ORDER BY {order}"), read).await?
-        }
-        Which::Range => {
-            let sql = Sql::new(format!("{select} WHERE {owner} BETWEEN ? AND ? ORDER BY {order}"));
-            db.rows(sql.bind(*first).bind(*last), read).await?
-        }
-    };
-    Ok(())
 }
 
 const SELECT: &str = "SELECT e.id, e.entry_id, e.spiffe_id, e.parent_id, e.ttl, e.jwt_svid_ttl, e.admin, e.downstream, \
