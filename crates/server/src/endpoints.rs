@@ -45,7 +45,7 @@ const CALLS: usize = 256 << 10;
 const CALLS_OF_ONE: usize = 2000;
 /// Bytes of messages that are on their way.
 const BYTES: usize = 128 << 20;
-/// Attestations and signatures that are worked on at once: enough for databases that answer slowly.
+/// Calls that are worked on at once, those that sign and those that store each: enough for databases that answer slowly.
 const AT_ONCE: usize = 128;
 /// Streams of one connection.
 const STREAMS: u32 = 1000;

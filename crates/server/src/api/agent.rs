@@ -171,7 +171,7 @@ impl Agent for Service {
         let call = Call::of(&request)?;
         call.admit(1).await?;
         let id = call.agent()?;
-        let _turn = call.turn().await?;
+        let _turn = call.turn_to_store().await?;
         let node = self.node(id).await?;
         if node.can_reattest {
             let denial = permission_denied("agent must reattest instead of renew", Reason::AgentMustReattest);

@@ -133,7 +133,7 @@ impl Svid for Service {
             vec![audited::request(&csr), audited::field("trust_domain_id", trust_domain.id().as_str())]
         });
         call.admit(1).await?;
-        let _turn = call.turn().await?;
+        let _turn = call.turn_to_store().await?;
         let csr = parse_csr(&csr, "invalid CSR signature")?;
         let (ttl, caller) = (ttl_of(preferred_ttl), caller(&call));
         let chain = ca.sign_downstream(trust_domain, &csr.public_key, ttl, Ground::Downstream(&caller)).await;

@@ -88,7 +88,7 @@ pub struct Call {
     pub authorized: Authorized,
     limiter: Limiter,
     /// Who is served first, and what this call has said of itself.
-    turns: Option<(Arc<Turns>, Class)>,
+    turns: Option<(Turns, Class)>,
     audit: Audit,
     audited: Mutex<Audited>,
     /// What audit records say of a caller of this host; found while it certainly runs.
@@ -139,7 +139,7 @@ impl Call {
         host: Option<String>,
         authorized: Authorized,
         limiter: Limiter,
-        turns: Option<(Arc<Turns>, Class)>,
+        turns: Option<(Turns, Class)>,
         audit: Audit,
     ) -> Self {
         let caller = if audit.is_on() { caller_of(&connection) } else { Fields::new() };
@@ -173,14 +173,25 @@ impl Call {
         self.limiter.admit(count).await
     }
 
-    /// Waits until it is this call's turn to be worked on. To be asked for when all is there that is worked on, since a peer
-    /// that keeps the server waiting must not keep others waiting.
+    /// Waits until it is this call's turn to be worked on, which takes the processor alone. To be asked for when all is there
+    /// that is worked on, since a peer that keeps the server waiting must not keep others waiting.
     ///
     /// # Errors
     /// RESOURCE_EXHAUSTED, with the time after which to come again.
     pub async fn turn(&self) -> Result<Turn, Status> {
         match &self.turns {
-            Some((turns, class)) => turns.turn(*class).await,
+            Some((turns, class)) => turns.computing.turn(*class).await,
+            None => Ok(Turn::always()),
+        }
+    }
+
+    /// The same for work that waits for the store.
+    ///
+    /// # Errors
+    /// As [`Call::turn`].
+    pub async fn turn_to_store(&self) -> Result<Turn, Status> {
+        match &self.turns {
+            Some((turns, class)) => turns.storing.turn(*class).await,
             None => Ok(Turn::always()),
         }
     }
@@ -191,7 +202,7 @@ impl Call {
     /// As [`Call::turn`].
     pub async fn turn_to_attest(&self) -> Result<Turn, Status> {
         match &self.turns {
-            Some((turns, _)) => turns.turn(Class::Attestation).await,
+            Some((turns, _)) => turns.storing.turn(Class::Attestation).await,
             None => Ok(Turn::always()),
         }
     }

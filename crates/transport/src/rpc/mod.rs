@@ -82,7 +82,7 @@ pub struct Layers {
     audit: Audit,
     bounds: Bounds,
     /// None where all are served at once.
-    turns: Option<Arc<Turns>>,
+    turns: Option<Turns>,
     /// Whom a call's log lines name.
     named: Named,
     /// None where nothing is traced.
@@ -103,7 +103,7 @@ impl Layers {
     }
 
     /// Handlers that ask for their turn get it one after the other, by what their calls are for.
-    pub fn in_turns(self, turns: Arc<Turns>) -> Self {
+    pub fn in_turns(self, turns: Turns) -> Self {
         Self { turns: Some(turns), ..self }
     }
 

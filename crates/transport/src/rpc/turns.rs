@@ -36,9 +36,16 @@ const WAITING: [usize; 4] = [4096, 2048, 1024, 512];
 const COME_AGAIN: [Duration; 4] =
     [Duration::from_secs(2), Duration::from_secs(3), Duration::from_secs(10), Duration::from_secs(30)];
 
-/// The calls of a listener.
-#[derive(Debug)]
+/// The calls of a listener, in two rows: whoever only needs the processor does not wait behind those who wait for the store.
+#[derive(Clone, Debug)]
 pub struct Turns {
+    pub(super) computing: Arc<Row>,
+    pub(super) storing: Arc<Row>,
+}
+
+/// Calls that wait for each other.
+#[derive(Debug)]
+pub(super) struct Row {
     /// Under way at once.
     at_once: usize,
     state: Mutex<State>,
@@ -53,7 +60,7 @@ struct State {
 
 /// A call's turn, which ends when this is dropped.
 #[derive(Debug)]
-pub struct Turn(Option<Arc<Turns>>);
+pub struct Turn(Option<Arc<Row>>);
 
 impl Class {
     /// What a call says of itself. That it is an attestation nobody can say.
@@ -77,8 +84,14 @@ impl Class {
 }
 
 impl Turns {
-    /// So many calls at once.
-    pub fn new(at_once: usize) -> Arc<Self> {
+    /// So many calls at once in each row.
+    pub fn new(at_once: usize) -> Self {
+        Self { computing: Row::new(at_once), storing: Row::new(at_once) }
+    }
+}
+
+impl Row {
+    fn new(at_once: usize) -> Arc<Self> {
         Arc::new(Self { at_once, state: Mutex::default() })
     }
 
@@ -182,8 +195,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn attestations_come_first_then_what_is_new_and_last_what_is_early() {
+    async fn a_signature_does_not_wait_behind_those_who_wait_for_the_store() {
         let turns = Turns::new(1);
+        let _renewal = turns.storing.turn(Class::Due).await.unwrap();
+        assert!(turns.computing.turn(Class::Early).now_or_never().is_some());
+        assert!(turns.storing.turn(Class::Attestation).now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn attestations_come_first_then_what_is_new_and_last_what_is_early() {
+        let turns = Row::new(1);
         let first = turns.turn(Class::Early).await.unwrap();
         let order = Arc::new(Mutex::new(Vec::new()));
         let mut calls = Vec::new();
@@ -205,7 +226,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_would_wait_behind_too_many_is_told_when_to_come_again_and_others_are_not() {
-        let turns = Turns::new(1);
+        let turns = Row::new(1);
         let _first = turns.turn(Class::Due).await.unwrap();
         let wait = |class| {
             let mut call = Box::pin(turns.turn(class));
@@ -224,7 +245,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_turn_of_one_who_has_gone_is_the_next_ones() {
-        let turns = Turns::new(1);
+        let turns = Row::new(1);
         let first = turns.turn(Class::Due).await.unwrap();
         let mut gone = Box::pin(turns.turn(Class::Due));
         assert!(gone.as_mut().now_or_never().is_none());
@@ -238,7 +259,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_turn_that_comes_to_one_who_goes_at_that_moment_is_not_lost() {
-        let turns = Turns::new(1);
+        let turns = Row::new(1);
         let first = turns.turn(Class::Due).await.unwrap();
         let mut gone = Box::pin(turns.turn(Class::Due));
         assert!(gone.as_mut().now_or_never().is_none());
