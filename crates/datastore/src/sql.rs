@@ -8,8 +8,8 @@ use std::time::SystemTime;
 pub(crate) struct Sql {
     pub(crate) text: Cow<'static, str>,
     pub(crate) values: Vec<Value>,
-    /// Whether the text comes again and again, so that keeping it prepared pays. The text of a list of varying length
-    /// does not, and would push the others out of the connection's cache.
+    /// Whether the text comes again and again, so that keeping it prepared pays: what is not kept is a round trip more. The
+    /// text of a long list of varying length does not, and would push the others out of the connection's cache.
     pub(crate) recurring: bool,
 }
 
@@ -50,12 +50,19 @@ impl Sql {
         self.push(&text)
     }
 
-    /// Adds `(?, ?, ...)` for `values`, of which there is at least one.
+    /// Adds `(?, ?, ...)` for `values`, of which there is at least one, to be looked for: the last one may be there several
+    /// times, so that lists of few lengths are all that there are.
     pub(crate) fn list<V: Into<Value>>(self, values: impl IntoIterator<Item = V>) -> Self {
         let before = self.values.len();
         let mut sql = values.into_iter().fold(self, Self::bind);
-        let count = sql.values.len() - before;
-        sql.recurring &= count == 1;
+        let mut count = sql.values.len() - before;
+        match (LENGTHS.into_iter().find(|length| *length >= count), sql.values.last().cloned()) {
+            (Some(length), Some(last)) => {
+                sql.values.extend(std::iter::repeat_n(last, length - count));
+                count = length;
+            }
+            _ => sql.recurring = false,
+        }
         let text = sql.text.to_mut();
         text.push('(');
         push_marks(text, count);
@@ -74,10 +81,15 @@ impl Sql {
             self.values.extend(row);
             count += 1;
         }
-        self.recurring &= count == 1;
+        self.recurring &= count <= FEW_ROWS;
         self
     }
 }
+
+/// Lengths of lists that are kept prepared; longer ones are as long as they are.
+const LENGTHS: [usize; 4] = [1, 4, 16, 64];
+/// Rows of a statement that is kept prepared.
+const FEW_ROWS: usize = 3;
 
 fn push_marks(text: &mut String, count: usize) {
     for i in 0..count {
@@ -171,8 +183,12 @@ mod tests {
         conditions.add(Sql::new("a = ?").bind(1_i64));
         conditions.add(Sql::new("b IN ").list(["x", "y"]));
         let sql = conditions.append_to(Sql::new("SELECT c FROM t")).push(" LIMIT ?").bind(7_i64);
-        assert_eq!(sql.text, "SELECT c FROM t WHERE a = ? AND b IN (?, ?) LIMIT ?");
-        assert_eq!(sql.values.len(), 4);
+        assert_eq!(sql.text, "SELECT c FROM t WHERE a = ? AND b IN (?, ?, ?, ?) LIMIT ?");
+        let text = |text: &str| Value::from(text);
+        assert_eq!(sql.values, [1_i64.into(), text("x"), text("y"), text("y"), text("y"), 7_i64.into()]);
+        assert!(sql.recurring, "a list of three has the same text");
+        let sql = Sql::new("SELECT c FROM t WHERE a IN ").list(0..65_i64);
+        assert_eq!(sql.values.len(), 65);
         assert!(!sql.recurring, "the list may be longer next time");
 
         let sql =
