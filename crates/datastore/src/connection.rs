@@ -256,6 +256,30 @@ impl Connection {
         Ok(())
     }
 
+    /// The same with its first SELECT, which has no values: one round trip to a server, and one row at most.
+    pub(crate) async fn begin_read_with<T: Send>(
+        &mut self,
+        select: &str,
+        mut read: impl FnMut(&Row) -> Result<T, Error> + Send,
+    ) -> Result<Option<T>, Error> {
+        if !self.dialect().is_server() {
+            self.begin_read().await?;
+            return self.row(Sql::new(select.to_owned()), read).await;
+        }
+        let script = format!("{}; {select}", self.dialect().begin_read());
+        self.tell(&script);
+        self.in_transaction = true;
+        let Self { inner, zone, clock, .. } = self;
+        within(clock.as_ref(), async {
+            match inner {
+                Inner::Sqlite(db) => last_row::<Sqlite, _>(db, script, zone, &mut read).await,
+                Inner::Postgres(db) => last_row::<Postgres, _>(db, script, zone, &mut read).await,
+                Inner::MySql(db) => last_row::<MySql, _>(db, script, zone, &mut read).await,
+            }
+        })
+        .await
+    }
+
     pub(crate) async fn begin_write(&mut self) -> Result<(), Error> {
         self.command(self.dialect().begin_write()).await?;
         self.in_transaction = true;
@@ -432,4 +456,22 @@ where
         read_rows.push(read(&D::row(row, zone))?);
     }
     Ok(read_rows)
+}
+
+/// Runs statements without values and reads the last row of their answers.
+async fn last_row<D: Driver, T>(
+    db: &mut D::Connection,
+    script: String,
+    zone: &TimeZone,
+    read: &mut (dyn FnMut(&Row) -> Result<T, Error> + Send),
+) -> Result<Option<T>, Error>
+where
+    for<'c> &'c mut D::Connection: Executor<'c, Database = D>,
+{
+    let mut rows = sqlx::raw_sql(AssertSqlSafe(script)).fetch(db);
+    let mut last = None;
+    while let Some(row) = rows.try_next().await? {
+        last = Some(read(&D::row(row, zone))?);
+    }
+    Ok(last)
 }

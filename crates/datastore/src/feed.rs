@@ -37,7 +37,6 @@ pub(crate) use self::listen::tell_others;
 pub use self::status::{FeedStatus, OpenGap};
 
 use self::comparison::Comparison;
-use self::events::{OF_ENTRIES, OF_NODES};
 use self::glance::Glance;
 use self::open::Open;
 use self::read::{Found, Known, Tails, Tasks};
@@ -185,8 +184,7 @@ impl Feed {
         self.watch.renew();
         let open = Open::of(&mut self.open, &self.database).await?;
         open.data_version = open.newest_data_version().await?;
-        open.db.begin_read().await?;
-        let view = View::of(&mut open.db).await?;
+        let view = View::begin(&mut open.db).await?;
         let (mut rows, mut again) = (0, Names::default());
         let mut counting = |part: Part| {
             rows += part.rows();
@@ -196,7 +194,7 @@ impl Feed {
             }
             take(part);
         };
-        let known = read::everything(&mut open.db, view.horizon, &self.clock, &mut counting).await?;
+        let known = read::everything(&mut open.db, &view, &self.clock, &mut counting).await?;
         let position = known.tails.position();
         open.db.commit().await?;
         // From here on nothing waits: either all of this happens or nothing.
@@ -347,8 +345,8 @@ impl Feed {
             let before = std::mem::replace(&mut self.glance, Glance::of(&mut open.db).await?);
             self.glance != before
         } else if is_server {
-            let Position { entries, nodes } = self.known.tails.position();
-            OF_ENTRIES.newest(&mut open.db).await? > entries || OF_NODES.newest(&mut open.db).await? > nodes
+            let (newest, known) = (events::newest(&mut open.db).await?, self.known.tails.position());
+            newest.entries > known.entries || newest.nodes > known.nodes
         } else {
             let compare = self.uncompared && self.since_compared >= BETWEEN_LOOKS;
             compare || open.newest_data_version().await? != open.data_version
@@ -401,8 +399,7 @@ impl Feed {
         open.data_version = data_version;
         self.known.tails.probe(&mut open.db, &self.clock).await?;
 
-        open.db.begin_read().await?;
-        let view = View::of(&mut open.db).await?;
+        let view = View::begin(&mut open.db).await?;
         let has_read = !self.source.1.is_empty();
         let is_another = view.source != self.source.1;
         if has_read && is_another && !view.is_writable {
@@ -412,12 +409,12 @@ impl Feed {
         let behind = || Error::Unavailable("the database is read-only, and behind what was read before".to_owned());
         let is_astray = self.is_astray || open.identity != self.source.0;
         // What a server has that was started again, or that took over, is most likely what there was before.
-        let is_kept = has_read && !is_astray && is_another && self.known.tails.are_kept(&mut open.db).await?;
+        let is_kept = has_read && !is_astray && is_another && self.known.tails.are_kept(&mut open.db, &view).await?;
         let begun = if is_astray || is_another {
             if has_read && !view.is_writable {
                 return Err(behind());
             }
-            Some(Tails::begin(&mut open.db, view.horizon, &self.clock).await?)
+            Some(Tails::begin(&mut open.db, &view, &self.clock).await?)
         } else {
             None
         };
@@ -429,7 +426,7 @@ impl Feed {
         };
         let (bundles, compare) = (tasks.bundles, tasks.compare);
         let tails = begun.as_ref().unwrap_or(&self.known.tails);
-        let found = read::since(&mut open.db, tails, &self.known.bundles, tasks, view.horizon).await?;
+        let found = read::since(&mut open.db, tails, &self.known.bundles, tasks, &view).await?;
         let pruned = begun.is_none() && found.as_ref().is_some_and(Found::pruned);
         let has_all = begun.is_none() && !pruned && found.as_ref().is_some_and(|found| !found.more());
         let read =

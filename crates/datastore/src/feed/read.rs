@@ -10,6 +10,7 @@ use super::bundles::{BundleRow, Bundles};
 use super::events::{self, OF_ENTRIES, OF_NODES};
 use super::gaps::Horizon;
 use super::tail::Tail;
+use super::view::View;
 use super::{ChangedRows, Names, OpenGap, Part, Position};
 use crate::connection::Connection;
 use crate::sql::{Conditions, Sql};
@@ -77,15 +78,16 @@ impl Found {
 
 impl Tails {
     /// Those that begin with the state of the open transaction.
-    pub(super) async fn begin(db: &mut Connection, horizon: Horizon, clock: &Clock) -> Result<Self, Error> {
-        let entries = OF_ENTRIES.begin(db, horizon, clock).await?;
-        let nodes = OF_NODES.begin(db, horizon, clock).await?;
+    pub(super) async fn begin(db: &mut Connection, view: &View, clock: &Clock) -> Result<Self, Error> {
+        let View { horizon, newest, .. } = view;
+        let entries = OF_ENTRIES.begin(db, newest.entries, *horizon, clock).await?;
+        let nodes = OF_NODES.begin(db, newest.nodes, *horizon, clock).await?;
         Ok(Self { entries, nodes })
     }
 
     /// Whether the state of the open transaction goes on from these, as far as they remember.
-    pub(super) async fn are_kept(&self, db: &mut Connection) -> Result<bool, Error> {
-        Ok(OF_ENTRIES.has_kept(db, &self.entries).await? && OF_NODES.has_kept(db, &self.nodes).await?)
+    pub(super) async fn are_kept(&self, db: &mut Connection, view: &View) -> Result<bool, Error> {
+        events::are_kept(db, [&self.entries, &self.nodes], view.newest).await
     }
 
     pub(super) fn position(&self) -> Position {
@@ -134,11 +136,11 @@ impl Known {
 /// All rows, part by part. Bundles and nodes come before the entries that need them.
 pub(super) async fn everything(
     db: &mut Connection,
-    horizon: Horizon,
+    view: &View,
     clock: &Clock,
     take: &mut (dyn FnMut(Part) + Send),
 ) -> Result<Known, Error> {
-    let tails = Tails::begin(db, horizon, clock).await?;
+    let tails = Tails::begin(db, view, clock).await?;
     let rows = measure("datastore.bundle.list", all_bundles(db)).await?;
     let mut bundles = Bundles::new(&rows);
     take(Part::Bundles(rows.into_iter().map(|row| row.bundle).collect()));
@@ -164,10 +166,10 @@ pub(super) async fn since(
     tails: &Tails,
     known_bundles: &Bundles,
     Tasks { bundles, compare, again }: Tasks<'_>,
-    horizon: Horizon,
+    view: &View,
 ) -> Result<Option<Found>, Error> {
-    let Some(entry_events) = OF_ENTRIES.since(db, &tails.entries, compare).await? else { return Ok(None) };
-    let Some(node_events) = OF_NODES.since(db, &tails.nodes, compare).await? else { return Ok(None) };
+    let found = events::since(db, [&tails.entries, &tails.nodes], view.newest, compare).await?;
+    let Some([entry_events, node_events]) = found else { return Ok(None) };
     let bundles = if bundles { Some(measure("datastore.bundle.list", all_bundles(db)).await?) } else { None };
     let (changed_bundles, unfederated) = bundles.as_ref().map(|rows| known_bundles.compare(rows)).unwrap_or_default();
 
@@ -185,7 +187,7 @@ pub(super) async fn since(
 
     let rows = ChangedRows { entries, nodes, bundles: changed_bundles };
     let again = (again_entries.len(), again_nodes.len());
-    Ok(Some(Found { rows, entry_events, node_events, bundles, again, horizon }))
+    Ok(Some(Found { rows, entry_events, node_events, bundles, again, horizon: view.horizon }))
 }
 
 /// Each name with its row, if there is one.

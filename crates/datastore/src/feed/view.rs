@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::gaps::Horizon;
+use super::{Position, events};
 use crate::Error;
 use crate::connection::Connection;
 use crate::dialect::Dialect;
-use crate::sql::Sql;
 
 /// The database as one snapshot has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,37 +16,44 @@ pub(super) struct View {
     /// Whether it takes writes. What does not may be a copy that is behind.
     pub(super) is_writable: bool,
     pub(super) horizon: Horizon,
+    /// The largest ids of events ([`Dialect::newest_id`]). A database that moved back may have smaller ones than before.
+    pub(super) newest: Position,
 }
 
 /// An insert may wait for a lock after it took its id, and come a moment after that.
 const AFTER_A_WAIT: Duration = Duration::from_secs(10);
 
 impl View {
-    /// That of the open transaction.
-    pub(super) async fn of(db: &mut Connection) -> Result<Self, Error> {
-        match db.dialect() {
-            Dialect::Sqlite => Ok(Self { source: String::new(), is_writable: true, horizon: Horizon::InOrder }),
+    /// Opens a transaction that reads, and looks at it.
+    pub(super) async fn begin(db: &mut Connection) -> Result<Self, Error> {
+        let dialect = db.dialect();
+        // In any transaction it would be the same, and a connection asks once.
+        let started = if dialect == Dialect::MySql { db.told().await?.started } else { 0 };
+        let more = match dialect {
+            Dialect::Sqlite => "",
             Dialect::Postgres => {
-                let sql = "SELECT txid_snapshot_xmin(txid_current_snapshot()), \
-                           txid_snapshot_xmax(txid_current_snapshot()), pg_is_in_recovery(), \
-                           CAST(pg_postmaster_start_time() AS text)";
-                let view = db.row(Sql::new(sql), |row| {
-                    let horizon = Horizon::Transactions { oldest: row.integer(0)?, next: row.integer(1)? };
-                    Ok(Self { source: row.text(3)?, is_writable: !row.flag(2)?, horizon })
-                });
-                view.await?.ok_or(Error::NotFound)
+                ", txid_snapshot_xmin(txid_current_snapshot()), txid_snapshot_xmax(txid_current_snapshot()), \
+                 pg_is_in_recovery(), CAST(pg_postmaster_start_time() AS text)"
             }
-            Dialect::MySql => {
-                let started = db.told().await?.started;
-                let sql = "SELECT CONCAT(@@hostname, ':', @@port), @@read_only, @@innodb_lock_wait_timeout";
-                let view = db.row(Sql::new(sql), |row| {
-                    let wait = Duration::from_secs(row.integer(2)?.unsigned_abs());
+            Dialect::MySql => ", CONCAT(@@hostname, ':', @@port), @@read_only, @@innodb_lock_wait_timeout",
+        };
+        let select = events::newest_ids(dialect) + more;
+        let view = db.begin_read_with(&select, |row| {
+            let newest = events::position(row)?;
+            Ok(match dialect {
+                Dialect::Sqlite => Self { source: String::new(), is_writable: true, horizon: Horizon::InOrder, newest },
+                Dialect::Postgres => {
+                    let horizon = Horizon::Transactions { oldest: row.integer(2)?, next: row.integer(3)? };
+                    Self { source: row.text(5)?, is_writable: !row.flag(4)?, horizon, newest }
+                }
+                Dialect::MySql => {
+                    let wait = Duration::from_secs(row.integer(4)?.unsigned_abs());
                     let horizon = Horizon::Time { after: wait + AFTER_A_WAIT };
-                    let source = format!("{} since {started}", row.text(0)?);
-                    Ok(Self { source, is_writable: row.integer(1)? == 0, horizon })
-                });
-                view.await?.ok_or(Error::NotFound)
-            }
-        }
+                    let source = format!("{} since {started}", row.text(2)?);
+                    Self { source, is_writable: row.integer(3)? == 0, horizon, newest }
+                }
+            })
+        });
+        view.await?.ok_or(Error::NotFound)
     }
 }
