@@ -231,6 +231,25 @@ impl Connection {
         Ok(())
     }
 
+    /// The same, reading what each row returns, in any order; where [`Dialect::returns`].
+    pub(crate) async fn insert_returning<T: Send, const COLUMNS: usize>(
+        &mut self,
+        into: &'static str,
+        rows: Vec<[Value; COLUMNS]>,
+        returning: &str,
+        mut read: impl FnMut(&Row) -> Result<T, Error> + Send,
+    ) -> Result<Vec<T>, Error> {
+        let most = self.dialect().max_binds() / COLUMNS;
+        let (mut rows, mut all) = (rows, Vec::new());
+        while !rows.is_empty() {
+            let rest = rows.split_off(rows.len().min(most));
+            let sql = Sql::new(into).rows(rows).push(" RETURNING ").push(returning);
+            all.append(&mut self.rows(sql, &mut read).await?);
+            rows = rest;
+        }
+        Ok(all)
+    }
+
     /// Whether there is a table of this name.
     pub(crate) async fn has_table(&mut self, name: &str) -> Result<bool, Error> {
         let found = self.row(Sql::new(self.dialect().table_exists(name)), |row| row.integer(0)).await?;

@@ -7,8 +7,7 @@ use crate::sql::{Sql, Value};
 /// What differs between databases in the SQL that this room writes: a value, asked from the first statement on.
 ///
 /// Statements are written with `?` for each bound value, without quoted names (no column of the schema is a reserved
-/// word in SQLite, PostgreSQL or MySQL), without RETURNING and without common table expressions (MySQL 5.7 has
-/// neither). What is left is here.
+/// word in SQLite, PostgreSQL or MySQL), and without common table expressions (MySQL 5.7 has none). What is left is here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dialect {
     /// SQLite 3.38 or newer.
@@ -60,6 +59,14 @@ impl Dialect {
             Self::Sqlite => "SELECT sqlite_version()",
             Self::Postgres => "SHOW server_version",
             Self::MySql => "SELECT VERSION()",
+        }
+    }
+
+    /// Whether a statement that writes can return what it has written (`RETURNING`). MariaDB has that, MySQL has not.
+    pub(crate) fn returns(self) -> bool {
+        match self {
+            Self::Sqlite | Self::Postgres => true,
+            Self::MySql => false,
         }
     }
 

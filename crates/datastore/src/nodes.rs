@@ -180,7 +180,7 @@ pub(crate) async fn load(
     with_selectors: bool,
 ) -> Result<Vec<(i64, Node)>, Error> {
     let everything = conditions.is_empty() && cursor.is_none_or(|cursor| !cursor.is_paged());
-    let sql = conditions.append_to(Sql::new(SELECT));
+    let sql = conditions.append_to(select());
     let sql = match cursor {
         Some(cursor) => cursor.order(sql, "n.id"),
         None => sql.push(" ORDER BY n.id"),
@@ -191,7 +191,7 @@ pub(crate) async fn load(
 
 /// The next rows after the one with the id `after`, at most so many, with their selectors.
 pub(crate) async fn load_page(db: &mut Connection, after: i64, most: u32) -> Result<Vec<(i64, Node)>, Error> {
-    let sql = Sql::new(format!("{SELECT} WHERE n.id > ? ORDER BY n.id LIMIT ?")).bind(after).bind(i64::from(most));
+    let sql = select().push(" WHERE n.id > ? ORDER BY n.id LIMIT ?").bind(after).bind(i64::from(most));
     let nodes = db.rows(sql, read).await?;
     with_selectors(db, nodes, false).await
 }
@@ -221,8 +221,13 @@ async fn with_selectors(
     Ok(nodes)
 }
 
-const SELECT: &str = "SELECT n.id, n.spiffe_id, n.data_type, n.serial_number, n.expires_at, n.new_serial_number, \
-                      n.new_expires_at, n.can_reattest, n.agent_version FROM attested_node_entries n";
+const COLUMNS: &str = "id, spiffe_id, data_type, serial_number, expires_at, new_serial_number, new_expires_at, \
+                       can_reattest, agent_version";
+
+/// The SELECT of rows that [`read`] reads, without a condition.
+fn select() -> Sql {
+    Sql::new(format!("SELECT {COLUMNS} FROM attested_node_entries n"))
+}
 
 fn read(row: &Row) -> Result<(i64, Node), Error> {
     let node = Node {

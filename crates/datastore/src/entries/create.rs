@@ -333,13 +333,15 @@ async fn insert(tx: &mut Tx<'_>, new: &[New]) -> Result<(), Error> {
     }
     let now = tx.now;
     let rows: Vec<_> = new.iter().map(|new| columns(&new.entry, now)).collect();
-    tx.db.insert(INSERT, rows).await?;
-
-    // Not every database can return the ids of the rows that were inserted.
     let entry_ids: Vec<&str> = new.iter().map(|new| new.entry.entry_id.as_str()).collect();
-    let select = "SELECT entry_id, id FROM registered_entries WHERE entry_id IN ";
-    let ids: HashMap<String, i64> =
-        tx.db.rows_in(select, &entry_ids, "", |row| Ok((row.text(0)?, row.integer(1)?))).await?.into_iter().collect();
+    let read = |row: &Row| Ok((row.text(0)?, row.integer(1)?));
+    let ids = if tx.db.dialect().returns() {
+        tx.db.insert_returning(INSERT, rows, "entry_id, id", read).await?
+    } else {
+        tx.db.insert(INSERT, rows).await?;
+        tx.db.rows_in("SELECT entry_id, id FROM registered_entries WHERE entry_id IN ", &entry_ids, "", read).await?
+    };
+    let ids: HashMap<String, i64> = ids.into_iter().collect();
     let with_id = || new.iter().filter_map(|new| ids.get(&new.entry.entry_id).map(|id| (*id, new)));
 
     let selectors: Vec<_> = with_id().flat_map(|(id, new)| selector_rows(now, id, &new.entry.selectors)).collect();

@@ -1,6 +1,6 @@
 use super::{Node, time};
 use crate::Error;
-use crate::sql::{Sql, Value};
+use crate::sql::{Conditions, Sql, Value};
 use crate::writer::{Mutation, Tx};
 
 /// Replaces columns of a node. None leaves a column as it is. To ban a node, set both serials to the empty string.
@@ -78,7 +78,7 @@ impl Mutation for UpdateNode {
 }
 
 impl Mutation for RenewNode {
-    /// The node as it is stored now; its next serial tells whether it was given.
+    /// The node as it is stored now, without its selectors; its next serial tells whether it was given.
     type Output = Node;
     const KEY: &'static str = "datastore.node.update";
     const IS_OF_A_CROWD: bool = true;
@@ -89,15 +89,12 @@ impl Mutation for RenewNode {
         let update = "UPDATE attested_node_entries SET updated_at = ?, new_serial_number = ?, new_expires_at = ? \
                       WHERE spiffe_id = ? AND COALESCE(new_serial_number, '') = ?";
         let sql = Sql::new(update).bind(tx.now).bind(serial).bind(time(*expires_at)).bind(spiffe_id).bind(known);
-        if tx.db.execute(sql).await? > 0 {
-            tx.node_events([spiffe_id.as_str()]).await?;
-        }
-        super::by_spiffe_ids(tx.db, std::slice::from_ref(spiffe_id)).await?.pop().ok_or(Error::NotFound)
+        changed(tx, sql, spiffe_id).await
     }
 }
 
 impl Mutation for ActivateNodeSerial {
-    /// The node as it is stored now; its serial tells whether the one given is in use.
+    /// The node as it is stored now, without its selectors; its serial tells whether the one given is in use.
     type Output = Node;
     const KEY: &'static str = "datastore.node.update";
     const IS_OF_A_CROWD: bool = true;
@@ -108,9 +105,27 @@ impl Mutation for ActivateNodeSerial {
         let update = "UPDATE attested_node_entries SET updated_at = ?, serial_number = new_serial_number, \
                       expires_at = new_expires_at, new_serial_number = '', new_expires_at = NULL \
                       WHERE spiffe_id = ? AND new_serial_number = ? AND new_serial_number <> '' AND serial_number <> ''";
-        if tx.db.execute(Sql::new(update).bind(tx.now).bind(spiffe_id).bind(serial)).await? > 0 {
-            tx.node_events([spiffe_id.as_str()]).await?;
-        }
-        super::by_spiffe_ids(tx.db, std::slice::from_ref(spiffe_id)).await?.pop().ok_or(Error::NotFound)
+        changed(tx, Sql::new(update).bind(tx.now).bind(spiffe_id).bind(serial), spiffe_id).await
     }
+}
+
+/// Runs an update of one node, which may not apply to it; the node as it is then, without its selectors.
+async fn changed(tx: &mut Tx<'_>, update: Sql, spiffe_id: &String) -> Result<Node, Error> {
+    let mut node = None;
+    let is_changed = if tx.db.dialect().returns() {
+        let returning = update.push(" RETURNING ").push(super::COLUMNS);
+        node = tx.db.row(returning, super::read).await?;
+        node.is_some()
+    } else {
+        tx.db.execute(update).await? > 0
+    };
+    if is_changed {
+        tx.node_events([spiffe_id.as_str()]).await?;
+    }
+    if node.is_none() {
+        let mut named = Conditions::default();
+        named.add(Sql::new("n.spiffe_id = ?").bind(spiffe_id));
+        node = super::load(tx.db, named, None, false).await?.pop();
+    }
+    node.map(|(_, node)| node).ok_or(Error::NotFound)
 }

@@ -100,6 +100,9 @@ macro_rules! suite {
                     keeps_relationships_with_their_bundles
                     updates_a_relationship_by_mask
                 }
+                trips {
+                    writes_and_the_looks_that_find_them_ask_in_few_statements
+                }
                 writes {
                     of_similar_entries_created_at_once_there_is_one
                     a_bundle_that_servers_append_to_at_once_has_all_of_it

@@ -29,6 +29,7 @@ mod rows;
 mod schema;
 mod sqlite;
 mod tokens;
+mod trips;
 mod unopened;
 mod writes;
 

@@ -40,6 +40,7 @@ mod statements;
 mod times;
 mod tokens;
 mod torn;
+mod trips;
 mod unopened;
 mod waits;
 mod writes;

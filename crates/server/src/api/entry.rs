@@ -7,7 +7,7 @@ mod follow;
 use futures::{StreamExt, stream};
 use steeple_datastore as datastore;
 use steeple_datastore::Page;
-use steeple_datastore::entries::{CreateEntries, Created, DeleteEntry, EntryMask, UpdateEntries};
+use steeple_datastore::entries::{CreateEntries, CreateEntry, Created, DeleteEntry, EntryMask, UpdateEntries};
 use steeple_proto::spire::api::server::entry::v1::entry_server::{Entry, EntryServer};
 use steeple_proto::spire::api::server::entry::v1::{
     BatchCreateEntryRequest, BatchCreateEntryResponse, BatchDeleteEntryRequest, BatchDeleteEntryResponse,
@@ -107,10 +107,13 @@ impl Entry for Service {
         let converted: Vec<_> =
             entries.into_iter().map(|entry| stored(entry, EntryMask::ALL, &self.0.trust_domain)).collect();
         let sound: Vec<_> = converted.iter().filter_map(|entry| entry.as_ref().ok().cloned()).collect();
-        let mut created = match self.0.store.write(CreateEntries { entries: sound }).await {
-            Ok(created) => Ok(created.into_iter()),
-            Err(error) => Err(status::datastore("failed to create entry", &error)),
+        // One alone needs no savepoints, which are round trips: whatever goes wrong is its own.
+        let created = match <[datastore::Entry; 1]>::try_from(sound) {
+            Ok([entry]) => Ok(vec![self.0.store.write(CreateEntry { entry }).await]),
+            Err(sound) => self.0.store.write(CreateEntries { entries: sound }).await,
         };
+        let mut created =
+            created.map(Vec::into_iter).map_err(|error| status::datastore("failed to create entry", &error));
         let results = converted.into_iter().map(|entry| {
             let (row, result) = match entry {
                 Err(status) => (None, Err(status)),
