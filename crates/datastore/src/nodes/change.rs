@@ -114,7 +114,7 @@ async fn changed(tx: &mut Tx<'_>, update: Sql, spiffe_id: &String) -> Result<Nod
     let mut node = None;
     let is_changed = if tx.db.dialect().returns() {
         let returning = update.push(" RETURNING ").push(super::COLUMNS);
-        node = tx.db.row(returning, super::read).await?;
+        node = tx.db.row(returning, |row| super::read(row, 0)).await?;
         node.is_some()
     } else {
         tx.db.execute(update).await? > 0
