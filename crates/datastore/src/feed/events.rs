@@ -250,3 +250,25 @@ fn event(row: &Row, [id, name, created_at]: [usize; 3]) -> Result<Event, Error> 
     // A time that cannot be read is none: nothing hangs on it but whether it is still the same.
     Ok(Event { id: row.integer(id)?, name: row.text(name)?, created_at: row.time(created_at).unwrap_or_default() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sql::Value;
+
+    #[test]
+    fn statements_about_gaps_have_few_lengths_and_ask_for_each_gap() {
+        let gaps: Vec<_> = (0..MOST_GAPS_A_PART as i64).map(|i| (i * 10, i * 10 + 3)).collect();
+        let mut texts = std::collections::HashSet::new();
+        for count in 1..=gaps.len() {
+            let Sql { text, values, .. } = in_gaps(OF_ENTRIES.part(), &gaps[..count]);
+            let mut asked: Vec<_> = values.chunks(2).map(<[Value]>::to_vec).collect();
+            assert_eq!(text.matches("BETWEEN").count(), asked.len());
+            asked.dedup();
+            let wanted = gaps[..count].iter().map(|(first, last)| vec![Value::from(*first), Value::from(*last)]);
+            assert!(asked.into_iter().eq(wanted), "{count}");
+            texts.insert(text);
+        }
+        assert_eq!(texts.len(), GAPS_A_PART.len());
+    }
+}
