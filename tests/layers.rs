@@ -15,6 +15,9 @@ const ONCE: &[&str] = &["aws-lc-rs", "hyper", "prost", "rustls", "tonic"];
 /// Crates that would be a second crypto back end.
 const NEVER: &[&str] = &["openssl", "openssl-sys", "ring"];
 
+/// Authorities that would be believed because they were compiled in. The crate that is built under this name is ours, and empty.
+const ROOTS: (&str, &str) = ("webpki-roots", "v1.99.0");
+
 /// What tests of every room may use besides.
 const FOR_TESTS: &str = "steeple-testkit";
 
@@ -153,7 +156,10 @@ fn unwanted(built: &str) -> Vec<String> {
     let versions = |name: &str| -> BTreeSet<String> { built.lines().filter_map(|l| version_of(l, name)).collect() };
     let never = NEVER.iter().filter(|name| !versions(name).is_empty()).map(|name| format!("{name}: not wanted at all"));
     let once = ONCE.iter().filter(|name| versions(name).len() != 1).map(|name| format!("{name}: {:?}", versions(name)));
-    never.chain(once).collect()
+    let (name, ours) = ROOTS;
+    let roots =
+        versions(name).into_iter().filter(|version| version != ours).map(|it| format!("{name}: {it} is not ours"));
+    never.chain(once).chain(roots).collect()
 }
 
 #[test]
@@ -186,5 +192,7 @@ fn the_search_finds_what_must_not_be_built() {
         ONCE.iter().map(|name| format!("{name} v1.0.0\n{name} v1.0.0 (*)\n{name}-other v2.0.0\n")).collect();
     assert!(unwanted(&good).is_empty());
     assert_eq!(unwanted(&format!("{good}ring v0.17.14\n")), ["ring: not wanted at all"]);
+    let roots = format!("{good}webpki-roots v1.99.0 (/crates/webpki-roots)\nwebpki-roots v1.0.10\n");
+    assert_eq!(unwanted(&roots), ["webpki-roots: v1.0.10 is not ours"]);
     assert_eq!(unwanted(&format!("{good}rustls v2.0.0\n")), [r#"rustls: {"v1.0.0", "v2.0.0"}"#]);
 }

@@ -344,7 +344,6 @@ auth_file = {users}
 pool_mode = transaction
 default_pool_size = 100
 max_client_conn = 400
-ignore_startup_parameters = extra_float_digits
 """)
         if postgres.user:
             for path in (self.dir, users, settings):

@@ -3,6 +3,7 @@
 pub(crate) mod mysql;
 mod password;
 pub(crate) mod postgres;
+mod roots;
 pub(crate) mod sqlite;
 
 use std::sync::Arc;

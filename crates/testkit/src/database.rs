@@ -335,7 +335,6 @@ auth_file = $dir/users
 pool_mode = transaction
 default_pool_size = 3
 max_client_conn = 400
-ignore_startup_parameters = extra_float_digits
 END
 sed -i "s/^\* = .*/& user=steeple/" "$dir/ini"
 [ "$(id -u)" != 0 ] || chown -R "$owner:" "$dir"

@@ -1,6 +1,7 @@
 //! Several servers on one database.
 
 mod away;
+mod believed;
 mod latency;
 mod options;
 mod outages;

@@ -7,7 +7,8 @@ use crate::sql::Sql;
 /// What a connection has been told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Told {
-    /// What ends a SELECT that locks its rows or fails at once. Empty before MySQL 8, which has no such thing.
+    /// What ends a SELECT that locks its rows or fails at once. Empty before MySQL 8 and MariaDB 10.3, which
+    /// have no such thing.
     pub(super) share_lock: &'static str,
     /// When the process began, in seconds since 1970; 0 where it does not say.
     pub(crate) started: i64,
@@ -41,9 +42,13 @@ fn started(version: &str) -> String {
 }
 
 fn share_lock(version: &str) -> &'static str {
+    // For replicas of long ago, MariaDB writes that it is MySQL 5.5.5 before its own version.
+    let own = version.strip_prefix("5.5.5-").unwrap_or(version);
+    let mut numbers = own.split('.').map_while(|number| number.parse::<u32>().ok());
+    let release = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
     if is_mariadb(version) {
-        "LOCK IN SHARE MODE NOWAIT"
-    } else if version.split('.').next().and_then(|major| major.parse::<u32>().ok()).is_some_and(|major| major >= 8) {
+        if release >= (10, 3) { "LOCK IN SHARE MODE NOWAIT" } else { "" }
+    } else if release >= (8, 0) {
         "FOR SHARE NOWAIT"
     } else {
         ""
@@ -63,10 +68,14 @@ mod tests {
         for (version, words) in [
             ("10.11.6-MariaDB-0+deb12u1", "LOCK IN SHARE MODE NOWAIT"),
             ("5.5.5-10.4.32-MariaDB-log", "LOCK IN SHARE MODE NOWAIT"),
+            ("10.3.1-MariaDB", "LOCK IN SHARE MODE NOWAIT"),
+            ("11.4.2-MariaDB", "LOCK IN SHARE MODE NOWAIT"),
             ("8.0.36", "FOR SHARE NOWAIT"),
             ("8.4.0-commercial", "FOR SHARE NOWAIT"),
             ("10.0.1", "FOR SHARE NOWAIT"),
             // These would wait.
+            ("10.2.44-MariaDB", ""),
+            ("5.5.5-10.2.44-MariaDB-log", ""),
             ("5.7.44-log", ""),
             ("5.6.51", ""),
             ("", ""),

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use sqlx::ConnectOptions;
 use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
 
-use super::{PasswordFile, percent_decoded};
+use super::{PasswordFile, percent_decoded, roots};
 use crate::Error;
 
 /// A MySQL or MariaDB server.
@@ -211,6 +211,8 @@ impl MySqlServer {
         if let Some(root_ca) = root_ca {
             readable(root_ca)?;
             options = options.ssl_ca(root_ca);
+        } else if matches!(tls, MySqlSslMode::VerifyIdentity) {
+            options = options.ssl_ca_from_pem(roots::of_this_host());
         }
         if let (Some(certificate), Some(key)) = (client_certificate, client_key) {
             if [certificate, key].iter().any(|path| std::fs::read(path).is_err()) {

@@ -7,6 +7,7 @@
 mod hosts;
 mod passfile;
 mod strings;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,9 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::ConnectOptions;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 use steeple_runtime::Clock;
-use steeple_runtime::os::reason;
 
 use self::hosts::{Host, Wanted, is_balanced};
 use super::{CONNECT, PasswordFile, TLS_OF_POSTGRES, unreachable, within};
@@ -99,9 +99,8 @@ impl PostgresServer {
         server.timeout()?;
         is_balanced(&server)?;
         Wanted::of(&server)?;
-        for host in server.hosts()? {
-            server.options(&host)?;
-        }
+        server.hosts()?;
+        server.check_tls()?;
         Ok(server)
     }
 
@@ -153,7 +152,6 @@ impl PostgresServer {
         for wanted in wanted.in_turn() {
             for host in &hosts {
                 let options = self.options(host)?;
-                self.readable(&options)?;
                 let connecting = within(clock, timeout, options.connect()).await;
                 let connected = connecting.map_err(|it| unreachable(it, timeout, &host.address(), TLS_OF_POSTGRES));
                 let fitting = match connected {
@@ -188,7 +186,8 @@ impl PostgresServer {
     /// How to connect to one of them, as the environment has it now.
     fn options(&self, host: &Host) -> Result<PgConnectOptions, Error> {
         // Reads the environment, but not the file of passwords: that is for the host that is meant in the end.
-        let mut options = PgConnectOptions::new_without_pgpass().port(host.port);
+        // No number here has a fraction, and what lends connections need not know how they are to be written.
+        let mut options = PgConnectOptions::new_without_pgpass().port(host.port).extra_float_digits(None);
         options = if host.is_socket() { options.socket(&host.place) } else { options.host(&host.place) };
         if let Some(user) = self.get("user") {
             options = options.username(user);
@@ -202,7 +201,7 @@ impl PostgresServer {
         if let Some(name) = self.get("application_name").or_else(|| self.get("fallback_application_name")) {
             options = options.application_name(name);
         }
-        options = self.tls(host, options)?;
+        options = self.with_tls(host.is_socket(), options)?;
         let mut parameters = self.settings.iter().filter(|(key, _)| !CONNECTING.contains(&key.as_str())).peekable();
         // Not sent where there are none: what stands between need not let them through.
         if parameters.peek().is_some() {
@@ -232,60 +231,6 @@ impl PostgresServer {
         };
         Ok(passfile::password(&path, &login))
     }
-
-    /// Whether certificates and keys stand in the string itself, in place of paths.
-    fn is_inline(&self) -> bool {
-        matches!(self.get("sslinline"), Some("true" | "yes" | "1" | "on"))
-    }
-
-    /// Looks at the files for TLS: the driver would not say which one it cannot read.
-    fn readable(&self, options: &PgConnectOptions) -> Result<(), Error> {
-        if matches!(options.get_ssl_mode(), PgSslMode::Disable) || self.is_inline() {
-            return Ok(());
-        }
-        let paths = ["sslrootcert", "sslcert", "sslkey"].into_iter().filter_map(|key| self.get(key));
-        for path in paths.filter(|path| *path != "system") {
-            let opened = std::fs::File::open(path);
-            opened.map_err(|error| Error::Unavailable(format!("open {path}: {}", reason(&error))))?;
-        }
-        Ok(())
-    }
-
-    fn tls(&self, host: &Host, options: PgConnectOptions) -> Result<PgConnectOptions, Error> {
-        let root = self.get("sslrootcert");
-        let mode = match self.get_or("sslmode", "PGSSLMODE").as_deref().unwrap_or("require") {
-            "disable" => PgSslMode::Disable,
-            "allow" => PgSslMode::Allow,
-            "prefer" => PgSslMode::Prefer,
-            // With an authority to compare with, a certificate that is not compared would be a surprise.
-            "require" if root.is_some() => PgSslMode::VerifyCa,
-            "require" => PgSslMode::Require,
-            "verify-ca" => PgSslMode::VerifyCa,
-            "verify-full" => PgSslMode::VerifyFull,
-            other => {
-                let known = ["disable", "allow", "prefer", "require", "verify-full", "verify-ca"];
-                return Err(hosts::unknown("sslmode", other, &known));
-            }
-        };
-        // Whoever can read along there can read everything else, too.
-        let mode = if host.is_socket() { PgSslMode::Disable } else { mode };
-        let mut options = options.ssl_mode(mode);
-        if matches!(mode, PgSslMode::Disable) {
-            return Ok(options);
-        }
-        let inline = self.is_inline();
-        if let Some(root) = root.filter(|root| *root != "system") {
-            options = if inline { options.ssl_root_cert_from_pem(root.into()) } else { options.ssl_root_cert(root) };
-        }
-        if let (Some(certificate), Some(key)) = (self.get("sslcert"), self.get("sslkey")) {
-            options = if inline {
-                options.ssl_client_cert_from_pem(certificate).ssl_client_key_from_pem(key)
-            } else {
-                options.ssl_client_cert(certificate).ssl_client_key(key)
-            };
-        }
-        Ok(options)
-    }
 }
 
 /// In the words of the reference's language.
@@ -299,6 +244,8 @@ fn not_a_number(key: &str, kind: &str, text: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+
+    use sqlx::postgres::PgSslMode;
 
     use super::*;
 
@@ -360,6 +307,10 @@ mod tests {
                 r#"pq: wrong value for "connect_timeout": strconv.ParseInt: parsing "x": invalid syntax"#,
             ),
             ("client_encoding=latin1", r#"pq: unsupported client_encoding "latin1": must be absent or "UTF8""#),
+            (
+                "sslrootcert=system sslmode=verify-ca",
+                "pq: weak sslmode \"verify-ca\" may not be used with sslrootcert=system (use \"verify-full\")",
+            ),
             ("service=db", "service files are not supported; name the host"),
             (
                 "sslmode=never",
@@ -391,6 +342,20 @@ mod tests {
         );
         assert_eq!(options("host=db.test port=1").get_port(), 1);
         assert!(matches!(options("host=db.test").get_ssl_mode(), PgSslMode::Require));
-        assert!(matches!(options("sslrootcert=/ca.pem").get_ssl_mode(), PgSslMode::VerifyCa));
+    }
+
+    #[test]
+    fn whom_a_server_is_compared_with_makes_the_mode() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("ca.pem");
+        std::fs::write(&file, "").unwrap();
+        let mode = |text: &str| options(text).get_ssl_mode();
+        assert!(matches!(mode(&format!("sslrootcert={}", file.display())), PgSslMode::VerifyCa));
+        // As with the reference's driver, which tells nobody.
+        assert!(matches!(mode("sslrootcert=/none.pem"), PgSslMode::Require));
+        assert!(matches!(mode("sslrootcert=system"), PgSslMode::VerifyFull));
+        let refused = PostgresServer::parse("sslmode=verify-full sslrootcert=/none.pem").unwrap();
+        let error = refused.options(&refused.hosts().unwrap()[0]).unwrap_err().to_string();
+        assert!(error.ends_with("open /none.pem: no such file or directory"), "{error}");
     }
 }
