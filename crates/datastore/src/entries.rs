@@ -219,9 +219,65 @@ pub(crate) async fn load(
 
 /// The next rows after the one with the id `after`, at most so many: pages of everything, in order of creation.
 pub(crate) async fn load_page(db: &mut Connection, after: i64, most: u32) -> Result<Vec<(i64, Entry)>, Error> {
-    let sql = Sql::new(format!("{SELECT} WHERE e.id > ? ORDER BY e.id LIMIT ?")).bind(after).bind(i64::from(most));
-    let rows = db.rows(sql, read).await?;
+    let rows = db.rows(page(after, most), read).await?;
     with_lists(db, rows, Which::Range).await
+}
+
+/// Entries for whoever must go on though some rows cannot be decoded.
+pub(crate) struct Readable {
+    /// In order of creation, with their row ids.
+    pub(crate) entries: Vec<(i64, Entry)>,
+    /// The others, by entry id.
+    pub(crate) unreadable: Vec<(String, Error)>,
+    /// The last row, of either kind.
+    pub(crate) last: Option<i64>,
+}
+
+impl Readable {
+    /// How many rows there were.
+    pub(crate) fn rows(&self) -> usize {
+        self.entries.len() + self.unreadable.len()
+    }
+
+    async fn of(db: &mut Connection, sql: Sql, which: Which) -> Result<Self, Error> {
+        let (mut unreadable, mut last) = (Vec::new(), None);
+        let read = |row: &Row| {
+            last = Some(row.integer(0)?);
+            match read(row) {
+                Ok(entry) => Ok(Some(entry)),
+                Err(error @ Error::Corrupt(_)) => {
+                    unreadable.push((row.text(1)?, error));
+                    Ok(None)
+                }
+                Err(error) => Err(error),
+            }
+        };
+        let entries = db.rows(sql, read).await?.into_iter().flatten().collect();
+        let entries = with_lists(db, entries, which).await?;
+        Ok(Self { entries, unreadable, last })
+    }
+}
+
+/// As [`by_entry_ids`], but for rows that cannot be decoded.
+pub(crate) async fn readable_by_entry_ids(db: &mut Connection, entry_ids: &[String]) -> Result<Readable, Error> {
+    let mut all = Readable { entries: Vec::with_capacity(entry_ids.len()), unreadable: Vec::new(), last: None };
+    for some in entry_ids.chunks(1_000) {
+        let sql = Sql::new(format!("{SELECT} WHERE e.entry_id IN ")).list(some).push(" ORDER BY e.id");
+        let Readable { entries, unreadable, last } = Readable::of(db, sql, Which::Named).await?;
+        all.entries.extend(entries);
+        all.unreadable.extend(unreadable);
+        all.last = all.last.max(last);
+    }
+    Ok(all)
+}
+
+/// As [`load_page`], but for rows that cannot be decoded.
+pub(crate) async fn readable_page(db: &mut Connection, after: i64, most: u32) -> Result<Readable, Error> {
+    Readable::of(db, page(after, most), Which::Range).await
+}
+
+fn page(after: i64, most: u32) -> Sql {
+    Sql::new(format!("{SELECT} WHERE e.id > ? ORDER BY e.id LIMIT ?")).bind(after).bind(i64::from(most))
 }
 
 const SELECT: &str = "SELECT e.id, e.entry_id, e.spiffe_id, e.parent_id, e.ttl, e.jwt_svid_ttl, e.admin, e.downstream, \

@@ -8,6 +8,8 @@
 //! settled ([`gaps`]). A database that moved back (a restored file, a standby that lost commits) is noticed by what is
 //! remembered of the newest events ([`tail`]), and told from one whose old events were pruned. In both cases all rows are
 //! handed out again, slice by slice ([`comparison`]), as they are now and then though nothing seems to be amiss.
+//!
+//! A row that cannot be decoded keeps nothing else back ([`unreadable`]).
 
 mod bundles;
 mod change;
@@ -22,6 +24,7 @@ mod read;
 mod status;
 mod tail;
 mod torn;
+mod unreadable;
 mod view;
 mod watch;
 
@@ -41,6 +44,7 @@ use self::glance::Glance;
 use self::open::Open;
 use self::read::{Found, Known, Tails, Tasks};
 use self::torn::Torn;
+use self::unreadable::Unreadable;
 use self::view::View;
 use self::watch::{Watch, Woken};
 use crate::Error;
@@ -71,6 +75,7 @@ pub struct Feed {
     again: Names,
     /// Entries that may not be in the database as they were read.
     torn: Torn,
+    unreadable: Unreadable,
     /// Kept open while all goes well; SQLite tells a connection whether others have written since it looked last.
     open: Option<Open>,
     /// Whether there may be something to see. It stays so until a look has ended well.
@@ -125,6 +130,7 @@ impl Feed {
             slice: None,
             again: Names::default(),
             torn: Torn::default(),
+            unreadable: Unreadable::default(),
             open: None,
             due: false,
             bundles_stale: false,
@@ -204,6 +210,7 @@ impl Feed {
         (self.is_astray, self.has_moved_back) = (false, false);
         self.comparison.begin_after(rows);
         (self.slice, self.again, self.torn) = (None, again, Torn::default());
+        self.unreadable = Unreadable::default();
         self.followed = hint;
         self.due = false;
         self.bundles_stale = self.database.dialect().is_server();
@@ -429,7 +436,7 @@ impl Feed {
         let found = read::since(&mut open.db, tails, &self.known.bundles, tasks, &view).await?;
         let pruned = begun.is_none() && found.as_ref().is_some_and(Found::pruned);
         let has_all = begun.is_none() && !pruned && found.as_ref().is_some_and(|found| !found.more());
-        let read =
+        let mut read =
             if has_all && self.comparison.is_due() { Some(self.comparison.read(&mut open.db).await?) } else { None };
         open.db.commit().await?;
 
@@ -444,7 +451,7 @@ impl Feed {
         if compare {
             (self.since_compared, self.uncompared) = (Duration::ZERO, false);
         }
-        let Some(found) = found else {
+        let Some(mut found) = found else {
             if !view.is_writable {
                 return Err(behind());
             }
@@ -469,6 +476,10 @@ impl Feed {
             self.comparison.hurry();
         }
         let (more, events) = (found.more(), found.events());
+        if let Some(bundles) = found.unreadable_bundles() {
+            self.unreadable.are_bundles(bundles);
+        }
+        let unreadable = std::mem::take(&mut found.unreadable);
         let mut rows = self.known.follow(found, &mut self.again, &self.clock);
         // Looked at after the rows were read: a commit of this process that they can show has begun by then.
         let is_quiet = self.hints.borrow().is_quiet_since(&self.followed);
@@ -485,7 +496,9 @@ impl Feed {
             self.since_bundles = Duration::ZERO;
         }
         let was_hurried = self.comparison.is_hurried();
+        let in_slice = read.as_mut().map(|read| std::mem::take(&mut read.unreadable)).unwrap_or_default();
         self.slice = self.sliced(read);
+        self.unreadable.are_entries(unreadable, &rows.entries, (in_slice, self.slice.as_ref()));
         self.again.entries.extend(self.torn.take_out(&mut rows.entries, self.slice.as_mut()));
         let is_last = self.slice.as_ref().is_some_and(|slice| slice.is_last);
         // After the last slice there are rows to look at again, mostly.

@@ -6,14 +6,15 @@ use std::hash::BuildHasher;
 
 use steeple_proto::spire::common::Bundle;
 
-use crate::Entry;
+use crate::{Entry, Error};
 
 /// A row of the bundles' table.
 pub(super) struct BundleRow {
     pub(super) id: i64,
     pub(super) trust_domain: String,
     pub(super) data: Vec<u8>,
-    pub(super) bundle: Bundle,
+    /// Or why it cannot be decoded.
+    pub(super) bundle: Result<Bundle, Error>,
 }
 
 /// The bundles that have been handed out.
@@ -51,7 +52,8 @@ impl Bundles {
         let mut changed: Changed = rows
             .iter()
             .filter(|row| self.bundles.get(&row.trust_domain) != now.get(row.trust_domain.as_str()))
-            .map(|row| (row.trust_domain.clone(), Some(row.bundle.clone())))
+            // What was known of one that cannot be decoded stays.
+            .filter_map(|row| Some((row.trust_domain.clone(), Some(row.bundle.as_ref().ok()?.clone()))))
             .collect();
         changed.extend(
             self.bundles.keys().filter(|known| !now.contains_key(known.as_str())).map(|gone| (gone.clone(), None)),

@@ -44,6 +44,8 @@ struct Cursor {
 /// A slice, and what comes behind it.
 pub(super) struct Read {
     pub(super) slice: Slice,
+    /// Entries that cannot be decoded, and why.
+    pub(super) unreadable: Vec<(String, Error)>,
     after: Cursor,
 }
 
@@ -92,27 +94,28 @@ impl Comparison {
             measure("datastore.node.list", nodes::load_page(db, node, ROWS_A_SLICE)).await?
         };
         let left = ROWS_A_SLICE.saturating_sub(u32::try_from(nodes.len()).unwrap_or(u32::MAX));
-        let entries = if left == 0 {
-            Vec::new()
-        } else {
-            measure("datastore.registration_entry.list", entries::load_page(db, entry, left)).await?
-        };
+        let (mut rows, mut last, mut entries, mut unreadable) = (0, None, Vec::new(), Vec::new());
+        if left > 0 {
+            let read = measure("datastore.registration_entry.list", entries::readable_page(db, entry, left)).await?;
+            (rows, last) = (read.rows(), read.last);
+            (entries, unreadable) = (read.entries, read.unreadable);
+        }
         let after = Cursor {
             node: nodes.last().map_or(node, |(id, _)| *id),
             are_nodes_read: left > 0,
-            entry: entries.last().map_or(entry, |(id, _)| *id),
+            entry: last.unwrap_or(entry),
         };
         let slice = Slice {
             is_first: self.slices == 0,
-            is_last: left as usize > entries.len(),
+            is_last: left as usize > rows,
             nodes: nodes.into_iter().map(|(_, node)| node).collect(),
             entries: entries.into_iter().map(|(_, entry)| Arc::new(entry)).collect(),
         };
-        Ok(Read { slice, after })
+        Ok(Read { slice, unreadable, after })
     }
 
     /// The slice has been read, and is handed out.
-    pub(super) fn advance(&mut self, Read { slice, after }: Read) -> Slice {
+    pub(super) fn advance(&mut self, Read { slice, unreadable: _, after }: Read) -> Slice {
         self.has_failed = false;
         self.slices = self.slices.saturating_add(1);
         self.after = after;
@@ -136,7 +139,7 @@ mod tests {
 
     fn slice(is_last: bool) -> Read {
         let slice = Slice { nodes: Vec::new(), entries: Vec::new(), is_first: false, is_last };
-        Read { slice, after: Cursor::default() }
+        Read { slice, unreadable: Vec::new(), after: Cursor::default() }
     }
 
     /// The minutes at which slices are read.

@@ -13,6 +13,7 @@ use super::tail::Tail;
 use super::view::View;
 use super::{ChangedRows, Names, OpenGap, Part, Position};
 use crate::connection::Connection;
+use crate::entries::Readable;
 use crate::sql::{Conditions, Sql};
 use crate::{Error, bundles, entries, nodes};
 
@@ -43,6 +44,8 @@ pub(super) struct Found {
     node_events: events::Found,
     /// All bundles, if they were looked at.
     bundles: Option<Vec<BundleRow>>,
+    /// Entries that cannot be decoded, and why: they are not among the rows.
+    pub(super) unreadable: Vec<(String, Error)>,
     /// How many rows were read again, as far as they had been asked for.
     again: (usize, usize),
     horizon: Horizon,
@@ -68,6 +71,12 @@ impl Found {
     /// Whether events that are remembered have been pruned.
     pub(super) fn pruned(&self) -> bool {
         self.entry_events.pruned_before.is_some() || self.node_events.pruned_before.is_some()
+    }
+
+    /// The bundles that cannot be decoded, and why, if bundles were looked at.
+    pub(super) fn unreadable_bundles(&self) -> Option<Vec<(String, Error)>> {
+        let reason = |row: &BundleRow| Some((row.trust_domain.clone(), row.bundle.as_ref().err()?.clone()));
+        Some(self.bundles.as_ref()?.iter().filter_map(reason).collect())
     }
 
     /// How many events there are.
@@ -113,7 +122,7 @@ impl Tails {
 impl Known {
     /// Takes over what a look has found; `again` loses what was read.
     pub(super) fn follow(&mut self, found: Found, again: &mut Names, clock: &Clock) -> ChangedRows {
-        let Found { rows, entry_events, node_events, bundles, again: (entries, nodes), horizon } = found;
+        let Found { rows, entry_events, node_events, bundles, unreadable: _, again: (entries, nodes), horizon } = found;
         for (tail, found) in [(&mut self.tails.entries, entry_events), (&mut self.tails.nodes, node_events)] {
             let events::Found { events, last, more: _, pruned_before } = found;
             if let Some(id) = pruned_before {
@@ -133,7 +142,8 @@ impl Known {
     }
 }
 
-/// All rows, part by part. Bundles and nodes come before the entries that need them.
+/// All rows, part by part. Bundles and nodes come before the entries that need them. One that cannot be decoded fails it, as
+/// it fails a start of the reference: nothing is known that could stand in for it.
 pub(super) async fn everything(
     db: &mut Connection,
     view: &View,
@@ -143,7 +153,7 @@ pub(super) async fn everything(
     let tails = Tails::begin(db, view, clock).await?;
     let rows = measure("datastore.bundle.list", all_bundles(db)).await?;
     let mut bundles = Bundles::new(&rows);
-    take(Part::Bundles(rows.into_iter().map(|row| row.bundle).collect()));
+    take(Part::Bundles(rows.into_iter().map(|row| row.bundle).collect::<Result<_, _>>()?));
     let nodes = nodes::load(db, Conditions::default(), None, true);
     let nodes = measure("datastore.node.list", nodes).await?;
     take(Part::Nodes(nodes.into_iter().map(|(_, node)| node).collect()));
@@ -175,9 +185,14 @@ pub(super) async fn since(
 
     let names = entry_events.events.iter().map(|event| event.name.clone());
     let again_entries = &again.entries[..again.entries.len().min(AGAIN_A_LOOK)];
-    let entry_ids = unique(names.chain(unfederated).chain(again_entries.iter().cloned()));
-    let found = measure("datastore.registration_entry.fetch", entries::by_entry_ids(db, &entry_ids)).await?;
-    let entries = paired(entry_ids, found.into_iter().map(|entry| (entry.entry_id.clone(), Arc::new(entry))));
+    let mut entry_ids = unique(names.chain(unfederated).chain(again_entries.iter().cloned()));
+    let found = measure("datastore.registration_entry.fetch", entries::readable_by_entry_ids(db, &entry_ids)).await?;
+    let Readable { entries: found, unreadable, last: _ } = found;
+    if !unreadable.is_empty() {
+        let names: HashSet<&str> = unreadable.iter().map(|(name, _)| name.as_str()).collect();
+        entry_ids.retain(|entry_id| !names.contains(entry_id.as_str()));
+    }
+    let entries = paired(entry_ids, found.into_iter().map(|(_, entry)| (entry.entry_id.clone(), Arc::new(entry))));
 
     let names = node_events.events.iter().map(|event| event.name.clone());
     let again_nodes = &again.nodes[..again.nodes.len().min(AGAIN_A_LOOK)];
@@ -187,7 +202,7 @@ pub(super) async fn since(
 
     let rows = ChangedRows { entries, nodes, bundles: changed_bundles };
     let again = (again_entries.len(), again_nodes.len());
-    Ok(Some(Found { rows, entry_events, node_events, bundles, again, horizon: view.horizon }))
+    Ok(Some(Found { rows, entry_events, node_events, bundles, unreadable, again, horizon: view.horizon }))
 }
 
 /// Each name with its row, if there is one.
@@ -206,7 +221,10 @@ async fn all_bundles(db: &mut Connection) -> Result<Vec<BundleRow>, Error> {
             id: row.integer(0)?,
             trust_domain: row.text(1)?,
             data: row.bytes(2)?,
-            bundle: bundles::read(row)?,
+            bundle: match bundles::read(row) {
+                Err(error) if !matches!(error, Error::Corrupt(_)) => return Err(error),
+                bundle => bundle,
+            },
         })
     };
     db.rows(Sql::new("SELECT id, trust_domain, data FROM bundles ORDER BY id"), read).await

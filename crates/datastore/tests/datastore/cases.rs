@@ -128,6 +128,8 @@ macro_rules! suite {
                     looks_again_at_rows_that_are_asked_for
                     brings_changes_while_a_comparison_fails
                     goes_on_from_its_position_after_an_error
+                    rows_that_cannot_be_read_keep_nothing_back
+                    compares_all_but_rows_that_cannot_be_read
                 }
                 ids {
                     ids_that_never_come_are_no_change

@@ -329,16 +329,94 @@ pub(crate) async fn compares_when_the_database_moved_back(store: Opened) {
 pub(crate) async fn goes_on_from_its_position_after_an_error(store: Opened) {
     let mut feed = store.feed();
     feed.snapshot().await.unwrap();
-    store.create(entry("e")).await;
-    let attributes = |value: &str| format!("UPDATE registered_entries SET additional_attributes = {value}");
-    store.sql(&attributes(&store.bytes("ff"))).await;
+    store.sql("ALTER TABLE dns_names RENAME TO away").await;
+    store
+        .sql("INSERT INTO registered_entries (entry_id, spiffe_id, parent_id) VALUES ('e', 'spiffe://td/e', '')")
+        .await;
+    store.sql("INSERT INTO registered_entries_events (entry_id) VALUES ('e')").await;
     for _ in 0..2 {
         let error = feed.next().await.unwrap_err();
-        assert!(error.to_string().contains("entry \"e\""), "{error}");
+        assert!(error.to_string().contains("dns_names"), "{error}");
     }
-    store.sql(&attributes("NULL")).await;
+    store.sql("ALTER TABLE away RENAME TO dns_names").await;
+    store
+        .sql("INSERT INTO selectors (registered_entry_id, type, value) SELECT id, 'a', 'b' FROM registered_entries")
+        .await;
     store.write(CreateEntry { entry: entry("f") }).await.unwrap();
     assert_eq!(entry_ids(&changed(&mut feed).await), ["e", "f"]);
+}
+
+const UNREADABLE: &str = "A row of the database cannot be read; what was known of it stays";
+
+/// The table and the id of each row that was told to be unreadable, in order.
+fn told(log: &Logged) -> Vec<(String, String)> {
+    let mut told: Vec<_> =
+        log.with(UNREADABLE).iter().map(|line| (line["table"].clone(), line["id"].clone())).collect();
+    told.sort();
+    told
+}
+
+fn pairs<const N: usize>(pairs: [(&str, &str); N]) -> Vec<(String, String)> {
+    pairs.map(|(table, id)| (table.to_owned(), id.to_owned())).to_vec()
+}
+
+/// What is spoilt is neither gone nor an error, whether it was known or not, and comes when it is whole again.
+pub(crate) async fn rows_that_cannot_be_read_keep_nothing_back(store: Opened) {
+    let log = Logged::new();
+    store.write(CreateBundle(bundle(1))).await.unwrap();
+    let known = store.create(entry("known")).await;
+    let mut feed = store.feed();
+    feed.snapshot().await.unwrap();
+    let spoil = |value: &str, which: &str| {
+        format!("UPDATE registered_entries SET additional_attributes = {value} WHERE entry_id {which}")
+    };
+    let event = "INSERT INTO registered_entries_events (entry_id) VALUES ('known')";
+    store.create(entry("new")).await;
+    store.sql(&spoil(&store.bytes("ff"), "IN ('known', 'new')")).await;
+    store.sql(event).await;
+    store.sql(&format!("UPDATE bundles SET data = {}", store.bytes("ff"))).await;
+    store.create(entry("after")).await;
+    assert_eq!(entry_ids(&changed(&mut feed).await), ["after"]);
+    let entries = pairs([("registered_entries", "known"), ("registered_entries", "new")]);
+    assert_eq!(told(&log)[told(&log).len() - 2..], entries);
+
+    // Asked for, they are still no news.
+    feed.look_again(Names { entries: vec!["known".into(), "new".into(), "after".into()], nodes: Vec::new() });
+    assert_eq!(entry_ids(&changed(&mut feed).await), ["after"]);
+    // Whoever looks at bundles because of this one looks at the spoilt one too.
+    let other = Bundle { trust_domain_id: "spiffe://b.test".into(), ..Bundle::default() };
+    store.write(CreateBundle(other)).await.unwrap();
+    let rows = changed(&mut feed).await;
+    let bundles: Vec<_> = rows.bundles.iter().map(|(td, bundle)| (td.as_str(), bundle.is_some())).collect();
+    assert_eq!(bundles, [("spiffe://b.test", true)]);
+    assert_eq!(told(&log), [pairs([("bundles", TD)]), entries].concat(), "once");
+
+    store.sql(&spoil("NULL", "= 'known'")).await;
+    store.sql(event).await;
+    let rows = changed(&mut feed).await;
+    assert_eq!(rows.entries[0].1.as_deref(), Some(&known));
+}
+
+/// Nor do they end a comparison.
+pub(crate) async fn compares_all_but_rows_that_cannot_be_read(store: Opened) {
+    let entries = (0..1_500).map(|i| entry(&format!("e{i}"))).collect();
+    store.write(CreateEntries { entries }).await.unwrap();
+    let mut feed = store.feed().comparing_every(Duration::from_secs(1));
+    feed.snapshot().await.unwrap();
+    let spoilt = "('e3', 'e999', 'e1499')";
+    let bytes = store.bytes("ff");
+    store
+        .sql(&format!("UPDATE registered_entries SET additional_attributes = {bytes} WHERE entry_id IN {spoilt}"))
+        .await;
+    let log = Logged::new();
+    for _ in 0..2 {
+        let all = compared(&mut feed).await;
+        assert_eq!(all.entries.len(), 1_497);
+        assert!(all.entries.iter().all(|entry| !spoilt.contains(&format!("'{}'", entry.entry_id))));
+    }
+    assert_eq!(log.with(UNREADABLE).len(), 3, "each once");
+    store.sql("UPDATE registered_entries SET additional_attributes = NULL").await;
+    while compared(&mut feed).await.entries.len() < 1_500 {}
 }
 
 /// More rows than a slice has, of which some change without an event.
@@ -390,18 +468,17 @@ pub(crate) async fn looks_again_at_rows_that_are_asked_for(store: Opened) {
 
 /// What cannot be read in a comparison keeps nothing else back.
 pub(crate) async fn brings_changes_while_a_comparison_fails(store: Opened) {
-    store.create(entry("spoilt")).await;
+    store.write(node("1")).await.unwrap();
     let mut feed = store.feed().comparing_every(Duration::from_secs(1));
     feed.snapshot().await.unwrap();
-    let spoil = format!("UPDATE registered_entries SET additional_attributes = {}", store.bytes("ff"));
-    store.sql(&spoil).await;
+    store.sql("ALTER TABLE node_resolver_map_entries RENAME TO away").await;
     let error = loop {
         match tokio::time::timeout(Duration::from_secs(20), feed.next()).await.expect("a slice in time") {
             Ok(change) => assert!(matches!(change, Change::Slice(_)), "{change:?}"),
             Err(error) => break error,
         }
     };
-    assert!(error.to_string().contains("entry \"spoilt\""), "{error}");
+    assert!(error.to_string().contains("node_resolver_map_entries"), "{error}");
     store.create(entry("e")).await;
     assert_eq!(entry_ids(&changed(&mut feed).await), ["e"]);
 }
