@@ -107,6 +107,11 @@ pub fn own_mariadb() -> DatabaseServer {
     start(&["replication=yes", MARIADB])
 }
 
+/// A MariaDB that no other case has, and that calls itself by this version.
+pub fn mariadb_called(version: &str) -> DatabaseServer {
+    start(&[&format!("version={version}"), MARIADB])
+}
+
 /// Why this machine has no [`postgres_on_small_disk`] and [`mariadb_on_small_disk`], if it has none.
 pub fn no_small_disks() -> Option<String> {
     match Command::new(WITH_MOUNTS[0]).args(&WITH_MOUNTS[1..]).args(["-c", "mount -t tmpfs tmpfs /mnt"]).output() {
@@ -309,9 +314,10 @@ as_owner mariadb-install-db --no-defaults --datadir="$dir/data" --skip-test-db >
     { cat "$dir/install.log"; exit 1; }
 printf "%s\n" "CREATE USER steeple@127.0.0.1;" "GRANT ALL ON *.* TO steeple@127.0.0.1 WITH GRANT OPTION;" > "$dir/init.sql"
 mount_disk
-# What the server writes for those who follow it.
+# What the server writes for those who follow it, or calls itself.
 log=
 [ -z "${replication-}" ] || log="--log-bin --server-id=$port"
+[ -z "${version-}" ] || log="--version=$version"
 is_ready() { mariadb-admin --no-defaults -h 127.0.0.1 -P "$port" -u steeple ping; }
 serve mariadbd --no-defaults --datadir="$dir/data" --socket="$dir/socket" --pid-file="$dir/pid" --tmpdir="$dir" \
     --bind-address=127.0.0.1 --port="$port" --skip-name-resolve --init-file="$dir/init.sql" --max-connections=400 \

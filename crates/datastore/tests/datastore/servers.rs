@@ -41,6 +41,7 @@ mod times;
 mod tokens;
 mod torn;
 mod trips;
+mod unasked;
 mod unopened;
 mod waits;
 mod writes;
