@@ -26,22 +26,27 @@ pub(crate) async fn create(args: &[String]) -> anyhow::Result<()> {
         if node { Parent::Server } else { Parent::Named("a parent ID is required if the node flag is not set") };
     let entries = if data.is_empty() { vec![entry.entry(parent)?] } else { data::entries(&console::read(&data)?)? };
     let server = server.server()?;
-    let results = created(&server, &entries).await?;
-    match output.format() {
+    // Entries that are there are told, though a later call failed.
+    let (results, failed) = match created(&server, &entries).await {
+        (results, Some(error)) if results.is_empty() => return Err(error),
+        created => created,
+    };
+    let printed = match output.format() {
         // Whoever reads JSON finds the failures in it: they do not fail the command.
         Format::Json => {
             print_json(&json::created(&BatchCreateEntryResponse { results }));
             Ok(())
         }
         Format::Pretty => written::print("create", results.into_iter().map(|result| (result.status, result.entry))),
-    }
+    };
+    failed.map_or(printed, Err)
 }
 
-/// What has become of each entry. What failed is shown as it was asked for.
+/// What has become of each entry, up to the call that failed, if one did. What was refused is shown as it was asked for.
 async fn created(
     server: &Server,
     entries: &[types::Entry],
-) -> anyhow::Result<Vec<batch_create_entry_response::Result>> {
+) -> (Vec<batch_create_entry_response::Result>, Option<anyhow::Error>) {
     let mut client = EntryClient::new(server.channel());
     let (mut results, mut progress) = (Vec::with_capacity(entries.len()), Progress::new());
     for batch in entries.chunks(BATCH) {
@@ -49,10 +54,17 @@ async fn created(
             progress.tell(&format!("{} of {} entries", results.len(), entries.len()));
         }
         let request = BatchCreateEntryRequest { entries: batch.to_vec(), output_mask: None };
-        let response = client.batch_create_entry(request).await.map_err(|status| {
-            let error = server.failed(&status);
-            if results.is_empty() { error } else { error.context(format!("after {} entries", results.len())) }
-        })?;
+        let response = match client.batch_create_entry(request).await {
+            Ok(response) => response,
+            Err(status) => {
+                let error = server.failed(&status);
+                let error = match results.len() {
+                    0 => error,
+                    before => error.context(format!("after {before} entries")),
+                };
+                return (results, Some(error));
+            }
+        };
         for (mut result, requested) in response.into_inner().results.into_iter().zip(batch) {
             if written::failed(result.status.as_ref()) {
                 result.entry = Some(requested.clone());
@@ -60,7 +72,7 @@ async fn created(
             results.push(result);
         }
     }
-    Ok(results)
+    (results, None)
 }
 
 /// How many are created by one call: a message has a limit, and whoever waits wants to see that it goes on.
