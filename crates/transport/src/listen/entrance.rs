@@ -27,6 +27,17 @@ const HANDSHAKES: usize = 1024;
 /// From the first byte to the last of a handshake, waiting included.
 pub(super) const HANDSHAKE_LIMIT: Duration = Duration::from_secs(20);
 
+/// Why a connection was closed before it was one.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Turned {
+    /// Its owner has as many of these as he may have; TLS has not begun.
+    #[error("the address has too many {0}")]
+    HasTooMany(&'static str),
+    /// What it said was no handshake of TLS, or not one that is accepted.
+    #[error(transparent)]
+    Failed(#[from] io::Error),
+}
+
 /// The door of one listener.
 pub(super) struct Entrance {
     proxies: Proxies,
@@ -54,13 +65,13 @@ impl Entrance {
     /// The connection once its handshake is done.
     ///
     /// # Errors
-    /// It is closed: its owner has too much already, or the handshake failed.
+    /// It is closed: see [`Turned`].
     pub(super) async fn admit(
         &self,
         mut stream: TcpStream,
         address: SocketAddr,
         config: Arc<ServerConfig>,
-    ) -> io::Result<TlsStream> {
+    ) -> Result<TlsStream, Turned> {
         // A proxy's, until it has said whose.
         let (mut owner, mut held) = (address, self.connection(address)?);
         if self.proxies.has(address.ip()) {
@@ -68,7 +79,7 @@ impl Entrance {
             held = self.connection(owner)?;
         }
         let shaking = self.handshakes.take(Holder::at(owner), 1);
-        let _shaking = shaking.ok_or_else(|| io::Error::other("the address has too many handshakes"))?;
+        let _shaking = shaking.ok_or(Turned::HasTooMany("handshakes"))?;
         // Who says nothing takes no room from those who do.
         stream.peek(&mut [0]).await?;
         let _room = self.room.acquire().await.map_err(io::Error::other)?;
@@ -105,8 +116,7 @@ impl Entrance {
         .await
     }
 
-    fn connection(&self, address: SocketAddr) -> io::Result<Share> {
-        let share = self.connections.take(Holder::at(address), 1);
-        share.ok_or_else(|| io::Error::other("the address has too many connections"))
+    fn connection(&self, address: SocketAddr) -> Result<Share, Turned> {
+        self.connections.take(Holder::at(address), 1).ok_or(Turned::HasTooMany("connections"))
     }
 }

@@ -20,7 +20,7 @@ use tonic::transport::server::Connected;
 use tracing::{debug, warn};
 
 use super::ListenError;
-use super::entrance::{Entrance, HANDSHAKE_LIMIT};
+use super::entrance::{Entrance, HANDSHAKE_LIMIT, Turned};
 use super::proxied::Proxies;
 use crate::connection::Connection;
 use crate::shares::Share;
@@ -136,7 +136,10 @@ async fn accept(
             match clock.within(HANDSHAKE_LIMIT, entrance.admit(stream, address, config)).await {
                 // The receiver is gone when the listener stops.
                 Some(Ok(stream)) => drop(accepted.send(stream).await),
-                Some(Err(error)) => {
+                Some(Err(error @ Turned::HasTooMany(_))) => {
+                    debug!(target: "endpoints", caller_addr = %address, error = %error, "Connection refused")
+                }
+                Some(Err(Turned::Failed(error))) => {
                     debug!(target: "endpoints", caller_addr = %address, error = %error, "TLS handshake failed")
                 }
                 None => debug!(target: "endpoints", caller_addr = %address, "TLS handshake took too long"),
