@@ -1,13 +1,16 @@
 //! Calls that were recorded at the reference, and what ours answer.
 //!
 //! A file starts from nothing, and has a record a line, each with the effect of those before it. `exceptions.json` beside
-//! it names the records that differ on purpose, those that need what is not built yet, and those that lack a part of it; one
-//! that is equal all the same is a failure, so that the list can only shrink.
+//! it names the records that differ on purpose, those that need what is not built yet, and those that lack a part of it, with
+//! what ours answers and a phrase of `docs/differences.md`; one that is equal all the same is a failure, so that the list can
+//! only shrink.
 
 mod compare;
 mod decoded;
 mod ports;
 mod record;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -24,9 +27,10 @@ use steeple_transport::tls::Credential;
 use tonic::Status;
 use tonic::transport::Channel;
 
+use crate::documented;
 use crate::wire::{Received, Schema, Sent};
 use compare::{Comparison, compare};
-use record::{Answers, Line};
+use record::{Answers, Line, Ours};
 
 pub use ports::with_ports;
 pub use record::{Action, Identity, Record};
@@ -76,11 +80,32 @@ pub trait Place {
 #[serde(rename_all = "lowercase")]
 enum Exception {
     /// On purpose.
-    Differs(String),
+    Differs(Difference),
     /// It needs what is not built yet.
-    Unbuilt(String),
-    /// Equal but for list items of these names, each with what is not built yet.
+    Unbuilt(Difference),
+    /// Equal but for list items of these names, each with what is not built yet: a phrase of `docs/differences.md`.
     Lacks(BTreeMap<String, String>),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Difference {
+    why: String,
+    /// A phrase of `docs/differences.md`.
+    documented: String,
+    ours: Ours,
+}
+
+impl Exception {
+    /// What is wrong with what it says of `docs/differences.md`.
+    fn fault(&self) -> Option<String> {
+        match self {
+            Self::Differs(Difference { documented, .. }) | Self::Unbuilt(Difference { documented, .. }) => {
+                documented::fault(documented)
+            }
+            Self::Lacks(names) => names.values().find_map(|phrase| documented::fault(phrase)),
+        }
+    }
 }
 
 /// What an answer was.
@@ -192,17 +217,22 @@ struct Replay<'a, P> {
 impl<P: Place> Replay<'_, P> {
     async fn record(&mut self, record: &Record) {
         let exception = self.exceptions.remove(&record.name);
+        if let Some(fault) = exception.as_ref().and_then(Exception::fault) {
+            self.fail(record, &fault);
+        }
         let expected = match &exception {
-            Some(Exception::Lacks(names)) if !self.records.is_reference => Cow::Owned(record.without(names)),
-            _ => Cow::Borrowed(record),
+            Some(_) if self.records.is_reference => Cow::Borrowed(record),
+            Some(Exception::Lacks(names)) => Cow::Owned(record.without(names)),
+            Some(Exception::Differs(difference) | Exception::Unbuilt(difference)) => {
+                Cow::Owned(record.answered(&difference.ours))
+            }
+            None => Cow::Borrowed(record),
         };
         let Some((answer, comparison)) = self.ask(&expected).await else {
-            match exception {
-                Some(Exception::Unbuilt(what)) => self.wait(record, &what),
-                _ => self.fail(record, "needs the answer of a record that was not answered"),
-            }
+            self.fail(record, "needs the answer of a record that was not answered");
             return;
         };
+        let is_as_recorded = matches!(compare(record, &answer, &self.answers), Comparison::Equal);
         if answer.code == "OK" {
             self.answers.keep(&record.name, &answer.responses);
         }
@@ -215,16 +245,16 @@ impl<P: Place> Replay<'_, P> {
         match (comparison, exception) {
             (Comparison::Equal, None) => self.tally.equal += 1,
             (Comparison::Equal, Some(_)) if self.records.is_reference => self.tally.equal += 1,
+            (_, Some(_)) if is_as_recorded => self.fail(record, "is an exception, but equal"),
             (Comparison::Equal, Some(Exception::Lacks(names))) => {
                 names.iter().for_each(|(name, what)| self.wait(record, &format!("{name}: {what}; the rest is equal")));
             }
-            (Comparison::Equal, Some(_)) => self.fail(record, "is an exception, but equal"),
-            (_, None) if answer.is_stub() && self.records.is_unbuilt(&record.method) => self.tally.unbuilt += 1,
-            (Comparison::Different(_), Some(Exception::Differs(why))) => {
+            (Comparison::Equal, Some(Exception::Differs(Difference { why, .. }))) => {
                 self.tally.differing.push(format!("{}: {why}", record.name));
             }
-            (Comparison::Different(_), Some(Exception::Unbuilt(what))) => self.wait(record, &what),
-            (Comparison::Different(how), None | Some(Exception::Lacks(_))) => self.fail(record, &how),
+            (Comparison::Equal, Some(Exception::Unbuilt(Difference { why, .. }))) => self.wait(record, &why),
+            (_, None) if answer.is_stub() && self.records.is_unbuilt(&record.method) => self.tally.unbuilt += 1,
+            (Comparison::Different(how), _) => self.fail(record, &how),
         }
         if answer.code != record.code
             && let Some(request) = record.requests.first().and_then(|request| self.answers.fill(request))

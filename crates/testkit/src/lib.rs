@@ -18,6 +18,7 @@ pub mod clock;
 pub mod collector;
 pub mod commands;
 pub mod database;
+pub mod documented;
 pub mod keys;
 pub mod record;
 pub mod report;

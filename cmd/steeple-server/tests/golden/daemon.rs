@@ -16,12 +16,17 @@ const PORT: &str = "${port}";
 const STARTED: &str = "Starting Server APIs";
 /// The last one of each.
 const STOPPED: &str = "Server APIs have stopped";
-/// Federation, which is not built yet, ends with a line of its own.
+/// Lines of federation, which is not built yet.
 const FEDERATION: &str = "subsystem_name=bundle_client";
 
 /// Whether a record is one of these.
 pub(crate) fn is_one(record: &Record) -> bool {
     record.args.iter().any(|arg| arg == PORT)
+}
+
+/// Whether a record has lines of federation, which [`settled`] leaves out.
+pub(crate) fn has_federation(record: &Record) -> bool {
+    is_one(record) && record.stdout.lines().any(|line| line.contains(FEDERATION))
 }
 
 /// The record with what it may be compared by.

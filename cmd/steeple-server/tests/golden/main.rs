@@ -11,14 +11,17 @@ mod place;
 
 use steeple_testkit::commands;
 
+use coverage::Expected;
 use place::Place;
 
 #[test]
 fn answers_as_the_reference() {
-    let records = commands::records(include_str!("../data/cli.jsonl"));
+    // The port of a server that is never asked.
+    let records = include_str!("../data/cli.jsonl").replace("${partner_port}", "28443");
+    let records = commands::records(&records);
+    let expected = Expected::of(&records);
     let records: Vec<_> = records.into_iter().map(daemon::settled).collect();
-    coverage::check_names(&records);
     let mut place = Place::new();
     let dir = place.path().to_owned();
-    commands::replay(&records, &dir, coverage::of, |record| place.run(record));
+    commands::replay(&records, &dir, |record| expected.coverage(record), |record| place.run(record));
 }

@@ -84,6 +84,9 @@ impl Place {
                     }
                 });
             }
+            "federation-create-partner" => {
+                fs::copy(self.path().join("inputs/static.test.json"), self.path().join("partner.json")).unwrap();
+            }
             "agent-list" => {
                 let agent = |name| AttestNode {
                     spiffe_id: golden(name),
@@ -102,11 +105,6 @@ impl Place {
                 };
                 self.write("server", ["2", "3", "1"].map(report));
             }
-            "bundle-count-after-federation" => {
-                // The bundle of a server that was fetched from.
-                let partner = Bundle { trust_domain_id: "spiffe://partner.test".to_owned(), ..Bundle::default() };
-                self.write("server", [SetBundle(partner)]);
-            }
             "bundle-delete-restrict" => self.write("server", [CreateEntry { entry: federated() }]),
             "bundle-delete-delete-json" => {
                 // The bundle had come back, and the entry federated with it again.
@@ -114,6 +112,12 @@ impl Place {
                 self.write("server", [SetBundle(Bundle { trust_domain_id: id, ..Bundle::default() })]);
                 let mask = EntryMask { federates_with: true, ..EntryMask::default() };
                 self.write("server", [UpdateEntry { entry: federated(), mask }]);
+            }
+            // The recorder had made entries of the tokens of its agents.
+            "debug-getinfo" => self.write("server", ["one", "two"].map(|name| CreateEntry { entry: of_token(name) })),
+            "x509-activate-unknown" => {
+                let entry_id = |name| format!("e-token-{name}");
+                self.write("server", ["one", "two"].map(|name| DeleteEntry { entry_id: entry_id(name) }));
             }
             "agent-list-x509pop" => {
                 self.start("pu", "", "");
@@ -223,6 +227,16 @@ fn federated() -> Entry {
         parent_id: "spiffe://example.org/node1".into(),
         selectors: vec![Selector::new("unix", "uid:50")],
         federates_with: vec!["spiffe://static3.test".into()],
+        ..Entry::default()
+    }
+}
+
+fn of_token(name: &str) -> Entry {
+    Entry {
+        entry_id: format!("e-token-{name}"),
+        spiffe_id: format!("spiffe://example.org/of-token/{name}"),
+        parent_id: format!("spiffe://example.org/spire/agent/join_token/{name}"),
+        selectors: vec![Selector::new("spiffe_id", "spiffe://example.org/agent")],
         ..Entry::default()
     }
 }

@@ -105,12 +105,45 @@ impl Record {
         map
     }
 
+    /// The same call, answered as ours is.
+    pub(super) fn answered(&self, ours: &Ours) -> Self {
+        let Ours { code, message, details, responses, volatile_fields, decoded } = ours.clone();
+        Self {
+            code,
+            message,
+            details: details.unwrap_or_else(|| Value::Array(Vec::new())),
+            responses,
+            volatile_fields,
+            decoded,
+            same_as: BTreeMap::new(),
+            handshake_fails: false,
+            ..self.clone()
+        }
+    }
+
     /// As if the items of these names had not been in the lists of the answers.
     pub(super) fn without(&self, names: &BTreeMap<String, String>) -> Self {
         let mut record = self.clone();
         record.responses.iter_mut().for_each(|response| take_out(response, names));
         record
     }
+}
+
+/// What ours answers where it is not what was recorded, told as in a [`Record`].
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Ours {
+    code: String,
+    #[serde(default)]
+    message: String,
+    #[serde(default)]
+    details: Option<Value>,
+    #[serde(default)]
+    responses: Vec<Value>,
+    #[serde(default)]
+    volatile_fields: Vec<String>,
+    #[serde(default)]
+    decoded: BTreeMap<String, Value>,
 }
 
 fn take_out(value: &mut Value, names: &BTreeMap<String, String>) {
