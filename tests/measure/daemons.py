@@ -237,6 +237,8 @@ class Sqlite:
     """Databases are files."""
 
     name = "SQLite"
+    # After so many seconds a server has nothing left to do.
+    quiet_after = 0
 
     def __init__(self, directory):
         self.dir = Path(directory)
@@ -268,6 +270,8 @@ class Postgres:
     """A PostgreSQL server of our own in this directory, which is there again in the next run."""
 
     name = "PostgreSQL"
+    # For a minute what was written last is looked at again each second.
+    quiet_after = 65
 
     def __init__(self, directory, *settings):
         self.dir = Path(directory).resolve()

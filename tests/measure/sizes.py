@@ -11,6 +11,7 @@ import argparse
 import csv
 import os
 import shutil
+import time
 from pathlib import Path
 
 import curves
@@ -63,6 +64,7 @@ def measure(databases, size, directory):
     shutil.rmtree(home, ignore_errors=True)
     with Server(home, databases.copy(f"filled_{size}", "measured")) as server:
         row["start"], row["start_cpu"] = server.start_seconds, server.start_cpu
+        time.sleep(databases.quiet_after)
         told = server.load("idle", "-duration", "15s")
         row["resident"], row["idle"] = resident(told), told["cpu"]["share_of_a_core"] * 100
         said(row, "start", "start_cpu", "resident", "idle")
