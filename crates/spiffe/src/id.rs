@@ -151,6 +151,11 @@ impl SpiffeId {
         self.trust_domain_name() == trust_domain.name()
     }
 
+    /// Whether it lies where agents' IDs are, below `/spire/agent/`.
+    pub fn is_agent(&self) -> bool {
+        self.path().starts_with("/spire/agent/")
+    }
+
     /// Both parts have been checked.
     fn assemble(name: &str, path: &str) -> Self {
         Self { text: [SCHEME, name, path].concat().into(), path_start: SCHEME.len() + name.len() }

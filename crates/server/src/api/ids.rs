@@ -19,7 +19,7 @@ pub(super) enum BadId {
 
 /// Any ID of the trust domain that has a path.
 pub(super) fn member(id: Option<&types::Spiffeid>, trust_domain: &TrustDomain) -> Result<SpiffeId, BadId> {
-    check(id, trust_domain, "a member of", |path| match path {
+    check(id, trust_domain, "a member of", |id| match id.path() {
         "" => "; path is empty",
         _ => "",
     })
@@ -32,9 +32,9 @@ pub(super) fn workload(id: Option<&types::Spiffeid>, trust_domain: &TrustDomain)
 
 /// An agent's ID.
 pub(super) fn agent(id: Option<&types::Spiffeid>, trust_domain: &TrustDomain) -> Result<SpiffeId, BadId> {
-    check(id, trust_domain, "an agent in", |path| match path {
+    check(id, trust_domain, "an agent in", |id| match id.path() {
         "" => "; path is empty",
-        path if path.starts_with("/spire/agent/") => "",
+        _ if id.is_agent() => "",
         _ => "; path is not in the agent namespace",
     })
 }
@@ -44,8 +44,8 @@ pub(super) fn workload_id(id: &SpiffeId, trust_domain: &TrustDomain) -> Result<(
     check_parsed(id, trust_domain, "a workload in", workload_path)
 }
 
-fn workload_path(path: &str) -> &'static str {
-    match path {
+fn workload_path(id: &SpiffeId) -> &'static str {
+    match id.path() {
         "" => "; path is empty",
         path if path == "/spire" || path.starts_with("/spire/") => "; path is in the reserved namespace",
         _ => "",
@@ -56,7 +56,7 @@ fn check(
     id: Option<&types::Spiffeid>,
     trust_domain: &TrustDomain,
     kind: &'static str,
-    fault: impl Fn(&str) -> &'static str,
+    fault: impl Fn(&SpiffeId) -> &'static str,
 ) -> Result<SpiffeId, BadId> {
     let types::Spiffeid { trust_domain: name, path } = id.ok_or(BadId::Missing)?;
     let id = SpiffeId::new(&TrustDomain::parse(name)?, path)?;
@@ -68,13 +68,13 @@ fn check_parsed(
     id: &SpiffeId,
     trust_domain: &TrustDomain,
     kind: &'static str,
-    fault: impl Fn(&str) -> &'static str,
+    fault: impl Fn(&SpiffeId) -> &'static str,
 ) -> Result<(), BadId> {
     let not = |kind, why| Err(BadId::Kind { id: id.to_string(), kind, trust_domain: trust_domain.to_string(), why });
     if !id.is_member_of(trust_domain) {
         return not("a member of", "");
     }
-    match fault(id.path()) {
+    match fault(id) {
         "" => Ok(()),
         why => not(kind, why),
     }

@@ -152,6 +152,19 @@ proptest! {
     }
 }
 
+#[test]
+fn agents_are_below_their_own_path_alone() {
+    for (path, is_agent) in [
+        ("/spire/agent/join_token/a", true),
+        ("/spire/agent", false),
+        ("/spire/agents/a", false),
+        ("/a/spire/agent/a", false),
+        ("", false),
+    ] {
+        assert_eq!(SpiffeId::parse(&format!("spiffe://example.org{path}")).unwrap().is_agent(), is_agent, "{path}");
+    }
+}
+
 const TRUST_DOMAIN_CHARACTERS: &str =
     "trust domain characters are limited to lowercase letters, numbers, dots, dashes, and underscores";
 const SEGMENT_CHARACTERS: &str =

@@ -22,7 +22,7 @@ pub(super) fn begin(
     let tracer = tracer?;
     let name = method.path.trim_start_matches('/');
     let parent = headers.get(HEADER).and_then(|text| Parent::parse(text.to_str().ok()?));
-    let is_agent = connection.svid().is_some_and(|svid| svid.id.path().starts_with("/spire/agent/"));
+    let is_agent = connection.svid().is_some_and(|svid| svid.id.is_agent());
     match parent {
         Some(parent) if is_agent => tracer.go_on(name, Kind::Server, parent),
         parent => tracer.begin(name, Kind::Server, parent),
