@@ -8,8 +8,15 @@ use crate::connection::Connection;
 
 /// Methods whose answers come for as long as somebody listens. Their spans end with the first of them: what comes later
 /// answers no call, and a span that ends in a month is of no use to anybody.
-const FOLLOWED: &[&str] =
-    &["FetchX509SVID", "FetchX509Bundles", "FetchJWTBundles", "FetchWITSVID", "FetchWITBundles", "Follow", "Watch"];
+const FOLLOWED: &[&str] = &[
+    "/SpiffeWorkloadAPI/FetchX509SVID",
+    "/SpiffeWorkloadAPI/FetchX509Bundles",
+    "/SpiffeWorkloadAPI/FetchJWTBundles",
+    "/SpiffeWorkloadAPI/FetchWITSVID",
+    "/SpiffeWorkloadAPI/FetchWITBundles",
+    "/grpc.health.v1.Health/Watch",
+    "/steeple.agent.sync.v1.Sync/Follow",
+];
 
 /// Begins the span of a call, if the call is in a trace, or is to begin one. Agents are believed whether theirs is to be
 /// gone on with; anybody else could have each call written down.
@@ -31,5 +38,31 @@ pub(super) fn begin(
 
 /// Whether the span of a call ends with the first answer.
 pub(super) fn ends_with_the_first_answer(method: &Method) -> bool {
-    FOLLOWED.contains(&method.name)
+    FOLLOWED.contains(&method.path.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Methods, ServiceName};
+    use super::*;
+
+    #[test]
+    fn a_method_of_another_service_is_no_stream_for_having_the_name_of_one() {
+        let service = |full| ServiceName {
+            full,
+            log: full,
+            metric: "metric",
+            connections: None,
+            methods: &["Watch", "Check", "Follow", "FetchX509SVID"],
+        };
+        let services = ["grpc.health.v1.Health", "steeple.agent.sync.v1.Sync", "SpiffeWorkloadAPI", "a.v1.Other"];
+        let methods = Methods::new(&services.map(service));
+        let mut ending: Vec<_> = methods.iter().filter(|method| ends_with_the_first_answer(method)).collect();
+        ending.sort_by_key(|method| &method.path);
+        let ending: Vec<_> = ending.iter().map(|method| method.path.as_str()).collect();
+        assert_eq!(
+            ending,
+            ["/SpiffeWorkloadAPI/FetchX509SVID", "/grpc.health.v1.Health/Watch", "/steeple.agent.sync.v1.Sync/Follow"]
+        );
+    }
 }
