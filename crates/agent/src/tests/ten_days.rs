@@ -35,8 +35,10 @@ const ACTIVATE_AFTER: Duration = HOUR.saturating_mul(8);
 const KEPT: Duration = DAY.saturating_mul(2);
 /// The rotation looks after a longer pause than this, and all other pauses are shorter.
 const SHORT: Duration = Duration::from_millis(4_500);
-/// Its pauses after one failure and two.
-const AFTER_FAILURES: RangeInclusive<Duration> = Duration::from_millis(6_500)..=Duration::from_millis(12_500);
+/// And no longer than this, unless it has failed.
+const LONG: Duration = Duration::from_millis(5_500);
+/// Its pauses after one failure and two, and what is left of them when others have passed meanwhile.
+const AFTER_FAILURES: RangeInclusive<Duration> = Duration::from_millis(5_501)..=Duration::from_millis(12_500);
 const GIVEN_UP_ON_DAY: u32 = 4;
 
 /// The server's authorities, the oldest first.
@@ -215,19 +217,21 @@ impl Running {
     async fn looked(&self) {
         tokio::select! {
             biased;
-            () = self.host.manual.until_somebody_sleeps(SHORT..=SECOND * 11 / 2) => {}
+            () = self.host.manual.until_somebody_sleeps(SHORT..=LONG) => {}
             () = self.passing() => unreachable!("time passes on and on"),
         }
     }
 
     /// Lets the pauses pass that are shorter than those between looks, and what is left of one; and those after a look that
-    /// failed: with the pauses the limit of a call may pass.
+    /// failed: with the pauses the limit of a call may pass. These come first, lest shorter ones make one of them look like
+    /// that between two looks, for whose end nobody waits.
     async fn passing(&self) {
         let manual = &self.host.manual;
         loop {
             tokio::select! {
-                () = manual.wake(Duration::ZERO..=SHORT) => {}
+                biased;
                 () = manual.wake(AFTER_FAILURES) => {}
+                () = manual.wake(Duration::ZERO..=SHORT) => {}
             }
         }
     }
