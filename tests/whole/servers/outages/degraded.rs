@@ -63,8 +63,11 @@ async fn torn(scratch: &Scratch, shared: Shared) -> Result<()> {
         let after = random.moment(Duration::from_millis(60)).as_millis();
         wire.poison("reset_peer", json!({ "timeout": u64::try_from(after)? }), 0.5).await?;
         for entry in 0..3 {
-            if let Err(status) = site.create(&format!("/{round}-{entry}")).await? {
+            let path = format!("/{round}-{entry}");
+            if let Err(status) = site.create(&path).await? {
                 ensure!(status.code == Code::Unavailable as i32, "{status:?}");
+                // What was lost may have been the answer to its commit.
+                site.attempted.insert(path);
                 refused += 1;
             }
         }

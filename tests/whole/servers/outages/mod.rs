@@ -10,6 +10,7 @@ mod renewed;
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 use sqlx::mysql::MySqlConnection;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection};
@@ -40,10 +41,15 @@ struct Site {
     stream: Streaming<X509svidResponse>,
     /// Where the server tells its health.
     health: u16,
-    /// Paths of entries that were acknowledged, and of those that were not refused for certain.
+    /// Paths of entries that were acknowledged, and of those that may have been made.
     acknowledged: BTreeSet<String>,
     attempted: BTreeSet<String>,
+    /// The authorities that there were when another one was refused.
+    authorities: Option<Value>,
 }
+
+/// Tokens that are refused while the database is away.
+const REFUSED: [&str; 2] = ["refused", "refused-for-node-of-nobody"];
 
 /// A row, where the daemons under test are ours.
 fn row(body: impl AsyncFnOnce(&Scratch) -> Result<()>) -> Result<()> {
@@ -70,7 +76,8 @@ impl Site {
         follower.until_id(WEB).await?;
         let stream = follower.into_stream()?;
         let paths = BTreeSet::from(["/web".to_owned()]);
-        let site = Self { domain, agent, stream, health, acknowledged: paths.clone(), attempted: paths };
+        let site =
+            Self { domain, agent, stream, health, acknowledged: paths.clone(), attempted: paths, authorities: None };
         site.is_ready(true).await?;
         Ok(site)
     }
@@ -97,8 +104,8 @@ impl Site {
         let channel = dial::local(&self.domain.server.socket);
         let mut agents = AgentClient::new(channel.clone());
         let other_id = on_wire(&SpiffeId::parse(&self.domain.id("/node-of-nobody"))?);
-        for agent_id in [None, Some(other_id)] {
-            let request = CreateJoinTokenRequest { ttl: 60, token: String::new(), agent_id };
+        for (token, agent_id) in REFUSED.into_iter().zip([None, Some(other_id)]) {
+            let request = CreateJoinTokenRequest { ttl: 60, token: token.into(), agent_id };
             put_off("a token", within("a token", agents.create_join_token(request)).await?.map(drop))?;
         }
         let request = BanAgentRequest { id: Some(on_wire(&SpiffeId::parse(&self.agent.id)?)) };
@@ -110,6 +117,30 @@ impl Site {
         ensure!(refused.code == Code::Unavailable as i32, "{refused:?}");
         // What was not stored is nowhere.
         ensure!(self.domain.server.authorities().await? == authorities, "an authority that was not published");
+        self.authorities = Some(authorities);
+        Ok(())
+    }
+
+    /// Nor is it in the store: a token that was stored could not be made again, and with the next authority all come that were
+    /// stored before.
+    async fn refused_is_not_stored(&mut self) -> Result<()> {
+        let Some(before) = self.authorities.take() else { return Ok(()) };
+        let channel = dial::local(&self.domain.server.socket);
+        let mut agents = AgentClient::new(channel.clone());
+        for token in REFUSED {
+            let request = CreateJoinTokenRequest { ttl: 60, token: token.into(), agent_id: None };
+            within("a token", agents.create_join_token(request)).await?.with_context(|| format!("token {token:?}"))?;
+        }
+        let mut orders = LocalAuthorityClient::new(channel);
+        within("an authority", orders.prepare_x509_authority(PrepareX509AuthorityRequest {})).await??;
+        let of = |authorities: &Value| authorities["x509"].as_array().cloned().context("no authorities");
+        let before = of(&before)?;
+        let after = until("the next authority", async || {
+            let after = of(&self.domain.server.authorities().await.ok()?).ok()?;
+            (after.len() > before.len()).then_some(after)
+        });
+        let after = after.await?;
+        ensure!(after.len() == before.len() + 1, "{} of {before:?} became {after:?}", before.len());
         Ok(())
     }
 
@@ -138,12 +169,14 @@ impl Site {
             entries.iter().filter_map(|entry| entry["spiffe_id"]["path"].as_str()).map(str::to_owned).collect();
         ensure!(self.acknowledged.is_subset(&stored), "{:?} are lost of {stored:?}", self.acknowledged);
         ensure!(stored.is_subset(&self.attempted), "more than {:?} in {stored:?}", self.attempted);
+        self.refused_is_not_stored().await?;
         ensure!(self.agent.process()?.exited()?.is_none(), "the agent has ended");
         ensure!(self.domain.server.process()?.exited()?.is_none(), "the server has ended");
         Ok(())
     }
 
-    /// Tries to create an entry for this user's processes.
+    /// Tries to create an entry for this user's processes. One that is refused is not made, unless whoever calls knows that it may
+    /// have been.
     async fn create(&mut self, path: &str) -> Result<Result<(), Refusal>> {
         let entry = Entry {
             spiffe_id: Some(on_wire(&SpiffeId::parse(&self.domain.id(path))?)),
@@ -155,10 +188,10 @@ impl Site {
         let mut client = EntryClient::new(dial::local(&self.domain.server.socket));
         let answer = within("an entry", client.batch_create_entry(request)).await??.into_inner();
         let status = answer.results.into_iter().next().and_then(|result| result.status).context("no result")?;
-        self.attempted.insert(path.to_owned());
         match Code::from_i32(status.code) {
             Code::Ok | Code::AlreadyExists => {
                 self.acknowledged.insert(path.to_owned());
+                self.attempted.insert(path.to_owned());
                 Ok(Ok(()))
             }
             _ => Ok(Err(status)),
