@@ -223,6 +223,32 @@ mod tests {
         }
     }
 
+    /// A line of the file is what the reference sent of one series: as dogstatsd, where its labels can be told apart, and as
+    /// statsd.
+    #[test]
+    fn every_recorded_series_is_written_as_it_was_sent() {
+        let recorded = include_str!("../../tests/data/statsd.txt");
+        for line in recorded.lines() {
+            let (dogstatsd, statsd) = line.split_once(' ').unwrap();
+            let (name, rest) = dogstatsd.split_once(':').unwrap();
+            let (value, rest) = rest.split_once('|').unwrap();
+            let (kind, labels) = rest.split_once("|#").unwrap_or((rest, ""));
+            let kind = match kind {
+                "c" => Kind::Counter,
+                "g" => Kind::Gauge,
+                "ms" => Kind::Sample,
+                other => panic!("{other} is no kind"),
+            };
+            let labels: Vec<_> = labels.split(',').filter_map(|label| label.split_once(':')).collect();
+            let series = series(kind, name, &labels);
+            assert_eq!(written(Dialect::DogStatsd, &series, value.parse().unwrap()), format!("{dogstatsd}\n"));
+            // That was another run.
+            let value = statsd.rsplit_once(':').unwrap().1.split('|').next().unwrap();
+            assert_eq!(written(Dialect::Statsd, &series, value.parse().unwrap()), format!("{statsd}\n"));
+        }
+        assert_eq!(recorded.lines().count(), 368);
+    }
+
     #[test]
     fn packets_hold_whole_lines_and_a_long_line_goes_alone() {
         let line = |length: usize| format!("{}\n", "a".repeat(length - 1));
