@@ -3,6 +3,7 @@
 
 mod admin;
 mod calls;
+mod unbuilt;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};

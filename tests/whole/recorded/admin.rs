@@ -10,7 +10,7 @@ use steeple_tests::{Agent, Domain, Scratch, case};
 use super::RECORDS;
 
 /// An agent whose administrative socket is where that of the records was.
-async fn administered(scratch: &Scratch) -> Result<(Domain, Agent)> {
+pub(super) async fn administered(scratch: &Scratch) -> Result<(Domain, Agent)> {
     let domain = Domain::builder().start(scratch).await?;
     let mut agent = domain.new_agent("node1").await?;
     let (link, socket) = (scratch.path().join("admin"), scratch.path().join("private/admin.sock"));
