@@ -7,6 +7,7 @@
 
 mod compare;
 mod decoded;
+mod form;
 mod ports;
 mod record;
 #[cfg(test)]
