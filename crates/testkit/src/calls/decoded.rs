@@ -279,4 +279,29 @@ mod tests {
             check(wrong).unwrap_err();
         }
     }
+
+    #[test]
+    fn a_recorded_certificate_is_as_its_facts_say_and_as_no_others() {
+        let records = include_str!("../../../../cmd/steeple-server/tests/data/api/trustdomain.jsonl");
+        let records = records.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let record = records.into_iter().find(|record| record["name"] == "partner-bundle-after").unwrap();
+        let facts = &record["decoded"]["responses.0.x509_authorities.0.asn1"];
+        let text = &record["responses"][0]["x509_authorities"][0]["asn1"];
+        let recorded = Certificate::from_der(&der(text.as_str().unwrap()).unwrap()).unwrap();
+        let called_at = recorded.not_before() + Duration::from_secs(11);
+        check(facts, text, called_at).unwrap();
+        check(facts, text, called_at + Duration::from_secs(60)).unwrap_err();
+        let plant = |path: &str, value: Value| {
+            let mut facts = facts.clone();
+            *facts.pointer_mut(path).unwrap() = value;
+            check(&facts, text, called_at).unwrap_err();
+        };
+        plant("/extensions/0/1", json!(false));
+        plant("/extensions/0/2", json!(["crl_sign"]));
+        plant("/extensions/1/2/path_length", json!(0));
+        plant("/signature", json!("sha256WithRSAEncryption"));
+        let extensions = facts["extensions"].as_array().unwrap();
+        plant("/extensions", json!(extensions[1..]));
+        plant("/extensions", extensions.iter().rev().cloned().collect());
+    }
 }
