@@ -164,3 +164,20 @@ pub(crate) async fn a_session_is_another_one_after_conn_max_lifetime(opened: Ope
     until(&opened, |sessions| sessions.len() == 1 && *sessions != first).await;
     store.close().await;
 }
+
+pub(crate) async fn a_session_that_nobody_used_for_half_a_minute_is_closed(opened: Opened) {
+    let clock = ManualClock::new(Clock::system().now());
+    let store = limited(&opened, "", clock.clock()).await;
+    store.fetch_node("nobody").await.unwrap();
+    until(&opened, |sessions| sessions.len() == 1).await;
+    let first = sessions(&opened, false).await;
+    for _ in 0..2 {
+        clock.advance(Duration::from_secs(29));
+        store.fetch_node("nobody").await.unwrap();
+        assert_eq!(sessions(&opened, false).await, first, "it was used");
+    }
+    clock.advance(Duration::from_secs(30));
+    store.fetch_node("nobody").await.unwrap();
+    until(&opened, |sessions| sessions.len() == 1 && *sessions != first).await;
+    store.close().await;
+}

@@ -119,6 +119,7 @@ macro_rules! of_sessions {
                 who_waits_for_long_for_a_session_is_told_so
                 no_more_sessions_are_kept_than_max_idle_conns
                 a_session_is_another_one_after_conn_max_lifetime
+                a_session_that_nobody_used_for_half_a_minute_is_closed
             }
         }
     };
