@@ -202,6 +202,10 @@ impl PostgresServer {
             options = options.application_name(name);
         }
         options = self.with_tls(host.is_socket(), options)?;
+        // They follow those of the environment, and the last one counts.
+        if let Some(text) = self.get("options") {
+            options = options.options(strings::session_options(text).map_err(Error::ConnectionString)?);
+        }
         let mut parameters = self.settings.iter().filter(|(key, _)| !CONNECTING.contains(&key.as_str())).peekable();
         // Not sent where there are none: what stands between need not let them through.
         if parameters.peek().is_some() {
@@ -311,6 +315,8 @@ mod tests {
                 "sslrootcert=system sslmode=verify-ca",
                 "pq: weak sslmode \"verify-ca\" may not be used with sslrootcert=system (use \"verify-full\")",
             ),
+            ("options='-d 5'", "pq: unsupported option \"-d\" in \"options\": only -c name=value and --name=value are"),
+            ("options=-c", "pq: unsupported option \"\" in \"options\": only -c name=value and --name=value are"),
             ("service=db", "service files are not supported; name the host"),
             (
                 "sslmode=never",

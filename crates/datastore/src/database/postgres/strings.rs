@@ -80,10 +80,56 @@ pub(super) fn from_url(text: &str) -> Result<BTreeMap<String, String>, Error> {
     Ok(settings)
 }
 
+/// `-c name=value` and `--name=value`, separated by spaces; a backslash takes the next character as it is.
+pub(super) fn session_options(text: &str) -> Result<Vec<(String, String)>, String> {
+    let mut words = vec![String::new()];
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        match (character, words.last_mut()) {
+            ('\\', Some(word)) => word.extend(characters.next()),
+            (space, _) if space.is_whitespace() => words.push(String::new()),
+            (other, Some(word)) => word.push(other),
+            (_, None) => {}
+        }
+    }
+    let mut words = words.into_iter().filter(|word| !word.is_empty());
+    let mut options = Vec::new();
+    while let Some(word) = words.next() {
+        let pair = match (word.strip_prefix("--"), word.strip_prefix("-c")) {
+            (Some(pair), _) => pair.to_owned(),
+            (_, Some("")) => words.next().unwrap_or_default(),
+            (_, Some(pair)) => pair.to_owned(),
+            _ => word,
+        };
+        let (name, value) =
+            pair.split_once('=').filter(|(name, _)| !name.is_empty() && !name.starts_with('-')).ok_or_else(|| {
+                format!("pq: unsupported option {pair:?} in \"options\": only -c name=value and --name=value are")
+            })?;
+        options.push((name.to_owned(), value.to_owned()));
+    }
+    Ok(options)
+}
+
 /// `host:port`; an address with colons stands in brackets.
 fn host_and_port(address: &str) -> (&str, &str) {
     match address.strip_prefix('[').and_then(|inner| inner.split_once(']')) {
         Some((host, port)) => (host, port.strip_prefix(':').unwrap_or_default()),
         None => address.rsplit_once(':').unwrap_or((address, "")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_of_the_session_are_spelled_in_three_ways() {
+        let read = session_options(r"-c geqo=off  -cwork_mem=8MB --search_path=a\ b,c\\d -c x=").unwrap();
+        let expected = [("geqo", "off"), ("work_mem", "8MB"), ("search_path", r"a b,c\d"), ("x", "")];
+        assert_eq!(read, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert_eq!(session_options(" ").unwrap(), []);
+        for wrong in ["geqo=off x", "-d 5", "-c", "-c =1", "--", "-c -c a=b"] {
+            assert!(session_options(wrong).is_err(), "{wrong}");
+        }
     }
 }
