@@ -340,6 +340,13 @@ mod tests {
     }
 
     #[test]
+    fn options_of_the_string_reach_the_session_before_its_other_parameters() {
+        let sent = options("host=db.test options='-c geqo=off --work_mem=8MB' search_path=a");
+        let sent = sent.get_options().unwrap_or_default();
+        assert!(sent.ends_with("-c geqo=off -c work_mem=8MB -c search_path=a"), "{sent}");
+    }
+
+    #[test]
     fn sockets_are_hosts_that_begin_with_a_slash() {
         assert_eq!(options("host=/run/postgresql").get_socket().unwrap(), Path::new("/run/postgresql"));
         assert!(
