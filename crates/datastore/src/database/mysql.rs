@@ -212,7 +212,7 @@ impl MySqlServer {
             readable(root_ca)?;
             options = options.ssl_ca(root_ca);
         } else if matches!(tls, MySqlSslMode::VerifyIdentity) {
-            options = options.ssl_ca_from_pem(roots::of_this_host());
+            options = options.ssl_ca_from_pem(roots::of_this_host()?);
         }
         if let (Some(certificate), Some(key)) = (client_certificate, client_key) {
             if [certificate, key].iter().any(|path| std::fs::read(path).is_err()) {

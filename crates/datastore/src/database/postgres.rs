@@ -101,6 +101,7 @@ impl PostgresServer {
         Wanted::of(&server)?;
         server.hosts()?;
         server.check_tls()?;
+        server.session_options()?;
         Ok(server)
     }
 
@@ -168,6 +169,11 @@ impl PostgresServer {
         Err(Error::Unavailable(format!("pq: could not connect to any of the hosts:\n{}", refused.join("\n"))))
     }
 
+    /// What `options` sets for the session.
+    fn session_options(&self) -> Result<Vec<(String, String)>, Error> {
+        strings::session_options(self.get("options").unwrap_or_default()).map_err(Error::ConnectionString)
+    }
+
     /// How long one server has to let us in.
     fn timeout(&self) -> Result<Duration, Error> {
         let Some(text) = self.get_or("connect_timeout", "PGCONNECT_TIMEOUT") else { return Ok(CONNECT) };
@@ -201,14 +207,13 @@ impl PostgresServer {
         if let Some(name) = self.get("application_name").or_else(|| self.get("fallback_application_name")) {
             options = options.application_name(name);
         }
-        options = self.with_tls(host.is_socket(), options)?;
+        options = self.with_tls(host, options)?;
         // They follow those of the environment, and the last one counts.
-        if let Some(text) = self.get("options") {
-            options = options.options(strings::session_options(text).map_err(Error::ConnectionString)?);
-        }
-        let mut parameters = self.settings.iter().filter(|(key, _)| !CONNECTING.contains(&key.as_str())).peekable();
+        let mut parameters = self.session_options()?;
+        let others = self.settings.iter().filter(|(key, _)| !CONNECTING.contains(&key.as_str()));
+        parameters.extend(others.map(|(key, value)| (key.clone(), value.clone())));
         // Not sent where there are none: what stands between need not let them through.
-        if parameters.peek().is_some() {
+        if !parameters.is_empty() {
             options = options.options(parameters);
         }
         Ok(options.disable_statement_logging())
@@ -364,11 +369,15 @@ mod tests {
         std::fs::write(&file, "").unwrap();
         let mode = |text: &str| options(text).get_ssl_mode();
         assert!(matches!(mode(&format!("sslrootcert={}", file.display())), PgSslMode::VerifyCa));
-        // As with the reference's driver, which tells nobody.
-        assert!(matches!(mode("sslrootcert=/none.pem"), PgSslMode::Require));
         assert!(matches!(mode("sslrootcert=system"), PgSslMode::VerifyFull));
-        let refused = PostgresServer::parse("sslmode=verify-full sslrootcert=/none.pem").unwrap();
-        let error = refused.options(&refused.hosts().unwrap()[0]).unwrap_err().to_string();
+        assert!(matches!(mode("host=db.test hostaddr=127.0.0.1 sslmode=verify-ca"), PgSslMode::VerifyCa));
+        let refused = |text: &str| {
+            let server = PostgresServer::parse(text).unwrap();
+            server.options(&server.hosts().unwrap()[0]).unwrap_err().to_string()
+        };
+        let error = refused("sslrootcert=/none.pem");
         assert!(error.ends_with("open /none.pem: no such file or directory"), "{error}");
+        let error = refused("host=db.test hostaddr=127.0.0.1 sslmode=verify-full");
+        assert!(error.ends_with("leave hostaddr out"), "{error}");
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use steeple_runtime::os::reason;
 
+use super::hosts::Host;
 use super::{PostgresServer, hosts};
 use crate::Error;
 use crate::database::roots;
@@ -68,31 +69,32 @@ impl PostgresServer {
         let file = |key, variable, name| self.get_or(key, variable).map(PathBuf::from).or_else(|| of_account(name));
         let certificate = file("sslcert", "PGSSLCERT", "postgresql.crt")?;
         let key = file("sslkey", "PGSSLKEY", "postgresql.key")?;
-        // One that is not there is not shown, as the reference's driver has it.
-        certificate.exists().then_some((certificate, key))
+        Some((certificate, key))
     }
 
-    /// `options` with TLS to a server, which `is_socket` says is of this host.
+    /// `options` with TLS to a server.
     ///
     /// # Errors
-    /// A file that is needed cannot be read, which the driver would not say.
-    pub(super) fn with_tls(&self, is_socket: bool, options: PgConnectOptions) -> Result<PgConnectOptions, Error> {
+    /// A file that is named cannot be read, which the driver would not say; or nothing could verify what is to be verified.
+    pub(super) fn with_tls(&self, host: &Host, options: PgConnectOptions) -> Result<PgConnectOptions, Error> {
         let mode = self.mode()?;
         // Whoever can read along there can read everything else, too.
-        if is_socket || mode == "disable" {
+        if host.is_socket() || mode == "disable" {
             return Ok(options.ssl_mode(PgSslMode::Disable));
         }
         let roots = self.roots();
         let mode = match mode.as_str() {
             "allow" => PgSslMode::Allow,
             "prefer" => PgSslMode::Prefer,
+            "require" if roots.is_none() => PgSslMode::Require,
             // With an authority to compare with, a certificate that is not compared would be a surprise.
-            "require" => match &roots {
-                Some(Roots::File(path)) if !path.exists() => PgSslMode::Require,
-                Some(_) => PgSslMode::VerifyCa,
-                None => PgSslMode::Require,
-            },
-            "verify-ca" => PgSslMode::VerifyCa,
+            "require" | "verify-ca" => PgSslMode::VerifyCa,
+            // The driver compares with what it connects to.
+            _ if host.name != host.place => {
+                let why = "sslmode=verify-full cannot compare the certificate with the name of the host while hostaddr is given; \
+                           leave hostaddr out";
+                return Err(Error::ConnectionString(why.to_owned()));
+            }
             _ => PgSslMode::VerifyFull,
         };
         let mut options = options.ssl_mode(mode);
@@ -100,7 +102,7 @@ impl PostgresServer {
             options = options.ssl_root_cert_from_pem(match roots {
                 Some(Roots::File(path)) => read(path)?,
                 Some(Roots::Inline(text)) => text.into_bytes(),
-                Some(Roots::System) | None => roots::of_this_host(),
+                Some(Roots::System) | None => roots::of_this_host()?,
             });
         }
         if self.is_inline() {
