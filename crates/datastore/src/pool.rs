@@ -65,7 +65,9 @@ const TRUSTED: Duration = Duration::from_secs(1);
 impl Pool {
     pub(crate) fn new(database: Database, clock: Clock, limits: Limits) -> Self {
         let open = limits.open.max(1);
-        let (permits, crowd) = (Semaphore::new(open), Semaphore::new(open - open / FOR_OTHERS));
+        // Nobody waits for long for a file.
+        let for_others = if database.dialect().is_server() { open / FOR_OTHERS } else { 0 };
+        let (permits, crowd) = (Semaphore::new(open), Semaphore::new(open - for_others));
         Self { database, clock, limits, permits, crowd, idle: Mutex::default() }
     }
 
