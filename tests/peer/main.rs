@@ -2,6 +2,8 @@
 //! and one after the other on the same files.
 
 #[cfg(test)]
+mod controller;
+#[cfg(test)]
 mod day;
 #[cfg(test)]
 mod mixed;
