@@ -156,7 +156,9 @@ struct CodeVersion {
 }
 
 impl CodeVersion {
+    /// None is the oldest of all, as in the reference.
     fn parse(text: &str) -> Option<Self> {
+        let text = if text.is_empty() { "0.0.0" } else { text };
         let without_build = text.split_once('+').map_or(text, |(before, _)| before);
         let (release, pre_release) = match without_build.split_once('-') {
             Some((_, "")) => return None,
@@ -194,7 +196,8 @@ mod tests {
         assert_eq!(releases_between("1.5.6"), ["1.6", "1.7", "1.8"]);
         assert_eq!(releases_between("1.7.6"), ["1.8"]);
         assert_eq!(releases_between("unknown"), ["1.8"]);
-        for text in ["", "1.15", "1.15.3.4", "v1.15.3", "1.15.x", "1.15.3-"] {
+        assert!(parse("") < parse("0.0.1"));
+        for text in ["1.15", "1.15.3.4", "v1.15.3", "1.15.x", "1.15.3-"] {
             assert!(CodeVersion::parse(text).is_none(), "{text}");
         }
     }

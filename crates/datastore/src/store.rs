@@ -170,6 +170,9 @@ impl DataStore {
         tracing::info!(
             target: "sql", read_only = false, r#type = dialect.name(), version, "Connected to SQL database"
         );
+        if version.starts_with("5.7.") {
+            tracing::warn!(target: "sql", "MySQL 5.7 is no more maintained; a newer version finds late changes sooner");
+        }
 
         let (hints, hinted) = watch::channel(Hint::default());
         let stop = CancellationToken::new();

@@ -127,7 +127,7 @@ pub fn follow(log: &Log, hangup: Hangup, shutdown: &Shutdown) -> io::Result<Sign
                 _ = reconfigure.recv() => sender.reconfigure(),
                 _ = hung_up => sender.reload(),
                 _ = reopen.recv() => if let Err(error) = log.reopen() {
-                    error!(error = %error, "Failed to rotate log after signal");
+                    error!(error = %error, "failed to rotate log after signal");
                 },
             }
         }

@@ -122,11 +122,17 @@ impl Task {
     }
 }
 
-/// Runs each job under a savepoint of one transaction.
+/// Runs each job under a savepoint of one transaction; the transaction itself is one for a job that is alone.
 async fn commit(open: &mut Open, now: SystemTime, group: &mut [Box<dyn Job>]) -> Result<bool, Error> {
     let Open { file: _, connection: db, used_join_tokens } = open;
     db.begin_write().await?;
     let mut tx = Tx { db, now, bundles_changed: false, used_join_tokens: *used_join_tokens };
+    if let [job] = group {
+        return match job.apply(&mut tx).await {
+            Ok(()) => tx.db.commit().await.map(|()| tx.bundles_changed),
+            Err(error) => tx.db.roll_back().await.map(|()| false).map_err(|_| error),
+        };
+    }
     for job in group {
         tx.db.savepoint().await?;
         match job.apply(&mut tx).await {

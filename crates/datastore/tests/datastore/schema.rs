@@ -148,6 +148,7 @@ pub(crate) async fn keeps_to_the_rules_about_versions(opened: Opened) {
         ("26", "1.17.0", Err(ahead)),
         ("26", "2.15.0", Err(ahead)),
         ("22", "1.12.0", Err(old)),
+        ("25", "", Ok("1.15.3")),
         ("25", "unknown", Err("datastore-sql: unable to parse code version \"unknown\" of the DB")),
     ] {
         let update = format!("UPDATE migrations SET version = {version}, code_version = '{code_version}'");

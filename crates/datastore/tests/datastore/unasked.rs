@@ -6,6 +6,7 @@ use steeple_datastore::{Change, DataStore, MySqlServer, Options, Source, TlsFile
 use steeple_runtime::Clock;
 use steeple_testkit::ManualClock;
 use steeple_testkit::database::{Place, USER, mariadb_called};
+use steeple_testkit::record::Logged;
 
 use crate::feed::compared;
 use crate::ids::{within, write};
@@ -23,7 +24,9 @@ async fn an_id_that_nobody_can_be_asked_for_is_given_up_after_a_time_and_found_b
     at("mysql").sql("CREATE DATABASE site CHARACTER SET utf8").await;
     let dsn = format!("{USER}@tcp(127.0.0.1:{})/site?parseTime=true", server.port);
     let options = Options::of(Source::MySql(MySqlServer::parse(&dsn, TlsFiles::default()).unwrap()));
+    let log = Logged::new();
     let store = DataStore::open(options.clone(), Clock::system()).await.unwrap();
+    assert_eq!(log.with("MySQL 5.7 is no more maintained; a newer version finds late changes sooner").len(), 1);
     let store = Opened { store, options, place: at("site"), _directory: None };
     assert_eq!(store.sql("SELECT VERSION()").await, [["5.7.44-log"]]);
 

@@ -7,7 +7,9 @@ mod follow;
 use futures::{StreamExt, stream};
 use steeple_datastore as datastore;
 use steeple_datastore::Page;
-use steeple_datastore::entries::{CreateEntries, CreateEntry, Created, DeleteEntry, EntryMask, UpdateEntries};
+use steeple_datastore::entries::{
+    CreateEntries, CreateEntry, Created, DeleteEntry, EntryMask, UpdateEntries, UpdateEntry,
+};
 use steeple_proto::spire::api::server::entry::v1::entry_server::{Entry, EntryServer};
 use steeple_proto::spire::api::server::entry::v1::{
     BatchCreateEntryRequest, BatchCreateEntryResponse, BatchDeleteEntryRequest, BatchDeleteEntryResponse,
@@ -156,7 +158,12 @@ impl Entry for Service {
         // Not all of a large batch in one transaction, so that other writers are not held up for long.
         let mut updated = Vec::with_capacity(sound.len());
         for some in sound.chunks(AT_ONCE) {
-            match self.0.store.write(UpdateEntries { entries: some.to_vec(), mask }).await {
+            // One alone needs no savepoints here either.
+            let outcome = match some {
+                [entry] => Ok(vec![self.0.store.write(UpdateEntry { entry: entry.clone(), mask }).await]),
+                some => self.0.store.write(UpdateEntries { entries: some.to_vec(), mask }).await,
+            };
+            match outcome {
                 Ok(outcome) => updated.extend(outcome.into_iter().zip(some).map(|(one, entry)| {
                     one.map_err(|error| named(&entry.entry_id).in_scope(|| status::datastore(FAILED, &error)))
                 })),

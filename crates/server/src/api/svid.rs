@@ -27,6 +27,7 @@ use super::{Parts, audited, ids, status};
 use crate::ca::CaError;
 use crate::ca::sign::{SignedJwt, WorkloadJwt, WorkloadX509, expires_at, ttl_of};
 use crate::dns_name;
+use crate::entries::Terms;
 use crate::inventory::Ground;
 
 /// Signatures of one batch that are under way at a time.
@@ -167,14 +168,14 @@ impl Svid for Service {
         let _turn = call.turn().await?;
         self.check_jwt()?;
         // The entry before the audience, as in the reference: an empty request finds no entry.
-        let (id, entry) = self.authorized_entry(agent, &entry_id)?;
+        let (id, terms) = self.authorized_entry(agent, &entry_id)?;
         call.audit("spiffe_id", id.as_str());
-        call.audit("ttl", entry.jwt_svid_ttl);
+        call.audit("ttl", terms.jwt_svid_ttl);
         let params = WorkloadJwt {
             id: &id,
             audience: &audience,
-            ttl: ttl_of(entry.jwt_svid_ttl),
-            include_jti: entry.additional_attributes.is_some_and(|attributes| attributes.jwt_svid_include_jti),
+            ttl: ttl_of(terms.jwt_svid_ttl),
+            include_jti: terms.additional_attributes.is_some_and(|attributes| attributes.jwt_svid_include_jti),
         };
         let svid = self.jwt_svid(params, Ground::Entry { agent, entry_id: &entry_id }).await?;
         Ok(Response::new(NewJwtsvidResponse { svid: Some(svid) }))
@@ -229,13 +230,13 @@ impl Service {
         if csr.is_empty() {
             return Err(status::invalid_argument("missing CSR"));
         }
-        let (id, entry) = self.authorized_entry(agent, &entry_id)?;
+        let (id, terms) = self.authorized_entry(agent, &entry_id)?;
         let csr = parse_csr(&csr, "invalid CSR signature")?;
         let params = WorkloadX509 {
             id: &id,
             public_key: &csr.public_key,
-            ttl: ttl_of(entry.x509_svid_ttl),
-            dns_names: &entry.dns_names,
+            ttl: ttl_of(terms.x509_svid_ttl),
+            dns_names: &terms.dns_names,
             subject: None,
         };
         let chain = self.0.ca.sign_workload(params, Ground::Entry { agent, entry_id: &entry_id }).await;
@@ -245,7 +246,7 @@ impl Service {
                 target: "api",
                 entry_id,
                 spiffe_id = %id,
-                revision_number = entry.revision_number,
+                revision_number = terms.revision_number,
                 expiration = rfc3339(leaf.not_after()),
                 serial_num = leaf.serial_decimal(),
                 "Signed X509 SVID"
@@ -272,14 +273,14 @@ impl Service {
         Ok(types::Jwtsvid { token, id: Some(id), expires_at, issued_at, hint: String::new() })
     }
 
-    /// The entry, if the agent may have it, and the identity that it gives.
-    fn authorized_entry(&self, agent: &SpiffeId, entry_id: &str) -> Result<(SpiffeId, types::Entry), Status> {
+    /// The identity that an entry gives, if the agent may have it, and on what terms.
+    fn authorized_entry(&self, agent: &SpiffeId, entry_id: &str) -> Result<(SpiffeId, Terms), Status> {
         let entry = self.0.index.authorized_entry(agent.as_str(), entry_id);
         let entry = entry.ok_or_else(|| status::not_found("entry not found or not authorized"))?;
         let id = SpiffeId::parse(&entry.spiffe_id);
         let id = id.map_err(|error| status::internal("entry has malformed SPIFFE ID", error))?;
-        let whole = entry.whole().map_err(|error| status::internal("entry cannot be decoded", error))?;
-        Ok((id, whole))
+        let terms = entry.terms().map_err(|error| status::internal("entry cannot be decoded", error))?;
+        Ok((id, terms))
     }
 
     fn requested_id(&self, csr: &CertificateRequest) -> Result<SpiffeId, Status> {

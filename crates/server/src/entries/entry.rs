@@ -38,6 +38,26 @@ pub struct IndexedEntry {
     pub(super) seen: Seen,
 }
 
+/// What SVIDs take from an entry: `spire.api.types.Entry` with fewer fields, since one is read for each signature.
+#[derive(Clone, PartialEq, Message)]
+pub struct Terms {
+    /// In seconds; 0 for the server's.
+    #[prost(int32, tag = "5")]
+    pub x509_svid_ttl: i32,
+    /// The names of an X.509-SVID.
+    #[prost(string, repeated, tag = "10")]
+    pub dns_names: Vec<String>,
+    /// Raised with each update.
+    #[prost(int64, tag = "11")]
+    pub revision_number: i64,
+    /// In seconds; 0 for the server's.
+    #[prost(int32, tag = "13")]
+    pub jwt_svid_ttl: i32,
+    /// Whether a JWT-SVID has a `jti`, among others.
+    #[prost(message, optional, tag = "16")]
+    pub additional_attributes: Option<types::entry::AdditionalAttributes>,
+}
+
 /// What is shared between entries, and where an entry stands.
 pub(super) struct Surroundings {
     pub(super) parent_id: Arc<str>,
@@ -85,6 +105,14 @@ impl IndexedEntry {
     /// The encoded `spire.api.types.Entry` with the fields that agents use ([`FOR_AGENTS`](super::FOR_AGENTS)).
     pub fn for_agents(&self) -> Bytes {
         self.encoded.slice(..self.end)
+    }
+
+    /// What SVIDs take from it.
+    ///
+    /// # Errors
+    /// None: it is what was encoded here.
+    pub fn terms(&self) -> Result<Terms, DecodeError> {
+        Terms::decode(self.encoded.clone())
     }
 
     /// All of it.

@@ -24,7 +24,7 @@ use tokio::sync::watch;
 
 pub(crate) use agent::AgentState;
 pub(crate) use encode::{FOR_AGENTS, api_bundle, entry as api_entry, id as api_id, selector as api_selector};
-pub(crate) use entry::IndexedEntry;
+pub(crate) use entry::{IndexedEntry, Terms};
 pub(crate) use figures::Figures;
 pub(crate) use follower::Follower;
 use seen::Seen;

@@ -216,7 +216,7 @@ mod tests {
     use steeple_datastore::{AdditionalAttributes, Part, Selector};
 
     use super::*;
-    use crate::entries::{Index, Loading, api_entry};
+    use crate::entries::{Index, Loading, Terms, api_entry};
 
     const AGENT: &str = "spiffe://example.org/spire/agent/a";
 
@@ -248,6 +248,14 @@ mod tests {
         loading.add(Part::Entries(vec![row]));
         let entry = Index::new(loading).authorized(AGENT).remove(0);
         assert_eq!(entry.whole().unwrap(), whole);
+        let terms = Terms {
+            x509_svid_ttl: whole.x509_svid_ttl,
+            dns_names: whole.dns_names,
+            revision_number: whole.revision_number,
+            jwt_svid_ttl: whole.jwt_svid_ttl,
+            additional_attributes: whole.additional_attributes,
+        };
+        assert_eq!(entry.terms().unwrap(), terms);
         entry
     }
 

@@ -69,10 +69,10 @@ impl Service {
         if public_key.is_empty() {
             return Err(status::invalid_argument("missing public key"));
         }
-        let (id, entry) = self.authorized_entry(agent, &entry_id)?;
+        let (id, terms) = self.authorized_entry(agent, &entry_id)?;
         audit.push(audited::field("spiffe_id", id.as_str()));
         let (public_key, algorithm) = self.workload_key(&public_key, &signing_algorithm, "malformed public key")?;
-        let params = WorkloadWit { id: &id, public_key: &public_key, algorithm, ttl: ttl_of(entry.x509_svid_ttl) };
+        let params = WorkloadWit { id: &id, public_key: &public_key, algorithm, ttl: ttl_of(terms.x509_svid_ttl) };
         self.wit_svid(params, Ground::Entry { agent, entry_id: &entry_id }).await
     }
 

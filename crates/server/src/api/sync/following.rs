@@ -83,13 +83,18 @@ impl Following {
                     let (before, now) = (seen, self.parts.clock.now());
                     seen = *changes.borrow_and_update();
                     let within = seen.within(before);
-                    let moment = now + spread(within / 2, within / 2);
-                    due = Some(due.map_or(moment, |due: SystemTime| due.min(moment)));
+                    if within.is_zero() {
+                        // With what was yet to be told. A timer would cost more than what is sent.
+                        due = None;
+                        self.tell(&agent).await?;
+                    } else {
+                        let moment = now + spread(within / 2, within / 2);
+                        due = Some(due.map_or(moment, |due: SystemTime| due.min(moment)));
+                    }
                 }
                 () = self.parts.clock.sleep(self.left(due)), if due.is_some() => {
                     due = None;
-                    self.check_agent().await?;
-                    self.send_difference(&agent).await?;
+                    self.tell(&agent).await?;
                 }
                 request = requests.next() => match request.ok_or(Ended::Gone)??.request {
                     Some(follow_request::Request::Want(Want { entry_ids })) => self.send_wanted(&agent, entry_ids).await?,
@@ -97,6 +102,12 @@ impl Following {
                 },
             }
         }
+    }
+
+    /// What has changed.
+    async fn tell(&mut self, agent: &str) -> Result<(), Ended> {
+        self.check_agent().await?;
+        self.send_difference(agent).await
     }
 
     /// How long it is until what has changed is told. A clock that was set back makes that no longer.
