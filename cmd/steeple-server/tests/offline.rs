@@ -88,7 +88,7 @@ fn what_goes_through_a_pipe_comes_out_as_it_was() {
     let mut restoring = command(&dir, &["restore", "-config", "new.conf", "-in", "-"]);
     let restored = restoring.stdin(saving.stdout.take().unwrap()).output().unwrap();
     let saved = saving.wait_with_output().unwrap();
-    let said = "{\"addresses\":[\"127.0.0.1:1\"],\"file\":\"-\",\"keys\":true,\"rows\":1}\n";
+    let said = "{\"addresses\":[\"127.0.0.1:1\"],\"ca_journals\":0,\"file\":\"-\",\"keys\":true,\"rows\":1}\n";
     assert_eq!(String::from_utf8(saved.stderr).unwrap(), said);
     assert_eq!(String::from_utf8(restored.stdout).unwrap(), "Restored 1 row and the server's keys.\n");
     let keys = |name: &str| fs::read(dir.path().join(name).join("keys.json")).unwrap();

@@ -10,7 +10,7 @@ use steeple_config::flags::FlagSet;
 use steeple_console::daemon::FileFlags;
 use steeple_console::program::Program;
 use steeple_console::progress::Progress;
-use steeple_datastore::archive::{Backup, backup};
+use steeple_datastore::archive::{self, Backup, backup};
 use steeple_runtime::Clock;
 use steeple_runtime::os::files::Replacement;
 use steeple_runtime::os::reason;
@@ -19,6 +19,9 @@ use steeple_server::config::Config;
 use super::offline::{CONFIG_HELP, config, counted, keys_file, shown};
 use super::output::{Format, Output};
 use super::{console, usage};
+
+/// The table with a row for each server that has authorities.
+const JOURNALS: &str = "ca_journals";
 
 /// Writes the database, and the server's keys if they are wanted, to an archive.
 pub(crate) async fn run(program: &Program, args: &[String]) -> anyhow::Result<()> {
@@ -47,7 +50,13 @@ pub(crate) async fn run(program: &Program, args: &[String]) -> anyhow::Result<()
     let keys = if with_keys { Some(keys(&config)?) } else { None };
     let contents = Backup { trust_domain: config.trust_domain, addresses: addresses.clone(), keys };
     let mut meter = Progress::new();
-    let watcher = &mut |progress| meter.tell(&shown(progress));
+    let mut journals = 0;
+    let watcher = &mut |progress: archive::Progress| {
+        if progress.table == JOURNALS {
+            journals = progress.of;
+        }
+        meter.tell(&shown(progress));
+    };
     let clock = Clock::system();
     let rows = if out == "-" {
         backup(config.datastore, &clock, contents, std::io::stdout(), watcher).await?
@@ -67,7 +76,10 @@ pub(crate) async fn run(program: &Program, args: &[String]) -> anyhow::Result<()
     let tell = if out == "-" { console::err } else { console::out };
     match output.format() {
         Format::Json => {
-            tell(&format!("{}\n", json!({"addresses": addresses, "file": out, "keys": with_keys, "rows": rows})));
+            let saved = json!({
+                "addresses": addresses, "ca_journals": journals, "file": out, "keys": with_keys, "rows": rows,
+            });
+            tell(&format!("{saved}\n"));
         }
         Format::Pretty => {
             let keys = if with_keys { " and the server's keys" } else { "" };
@@ -78,6 +90,9 @@ pub(crate) async fn run(program: &Program, args: &[String]) -> anyhow::Result<()
                      whether the server still runs.\n",
                     config.bind_address
                 ));
+            }
+            if let Some(warning) = unknown(journals, addresses.len()) {
+                tell(&warning);
             }
         }
     }
@@ -95,6 +110,18 @@ fn only_this_machine(bind_address: SocketAddr, addresses: &[String]) -> bool {
     addresses.len() == 1 && (ip.is_unspecified() || ip.is_loopback())
 }
 
+/// What is told when more servers have journals than addresses are known. The journal of one that is gone stays until its
+/// authorities are over.
+fn unknown(journals: u64, addresses: usize) -> Option<String> {
+    let is_more = usize::try_from(journals).is_ok_and(|journals| journals > addresses);
+    is_more.then(|| {
+        format!(
+            "{journals} servers have authorities in this database, and a restore would look whether they still run at {addresses} \
+             of their addresses: name the others with -address.\n"
+        )
+    })
+}
+
 /// The parts of `host:port`; an IPv6 address stands in brackets.
 pub(crate) fn host_and_port(address: &str) -> anyhow::Result<(&str, u16)> {
     let parts = address.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
@@ -107,6 +134,13 @@ pub(crate) fn host_and_port(address: &str) -> anyhow::Result<(&str, u16)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn servers_whose_addresses_are_not_known_are_told() {
+        assert_eq!(unknown(2, 2), None);
+        let told = unknown(3, 2).unwrap();
+        assert!(told.starts_with("3 servers have authorities") && told.contains("at 2 of their addresses"), "{told}");
+    }
 
     #[test]
     fn reads_addresses() {
