@@ -191,17 +191,12 @@ const TRUST_DOMAINS: Sets<1> = Sets {
 
 /// The entries with these ids.
 pub(crate) async fn by_entry_ids(db: &mut Connection, entry_ids: &[String]) -> Result<Vec<Entry>, Error> {
-    let mut entries = Vec::with_capacity(entry_ids.len());
-    for some in entry_ids.chunks(1_000) {
-        let mut conditions = Conditions::default();
-        conditions.add(Sql::new("e.entry_id IN ").list(some));
-        entries.extend(load(db, conditions, None).await?.into_iter().map(|(_, entry)| entry));
-    }
-    Ok(entries)
+    let entries = readable_by_entry_ids(db, entry_ids).await?.whole()?;
+    Ok(entries.into_iter().map(|(_, entry)| entry).collect())
 }
 
 /// The rows and their lists, with their ids, in order of creation. Run inside a transaction: an entry is read in two
-/// statements. Rows that belong to no entry, which the reference leaves behind when it deletes a bundle, are not seen.
+/// statements from a server, in four from a file. Rows that belong to no entry, which the reference leaves behind when it deletes a bundle, are not seen.
 pub(crate) async fn load(
     db: &mut Connection,
     conditions: Conditions,
@@ -219,8 +214,7 @@ pub(crate) async fn load(
 
 /// The next rows after the one with the id `after`, at most so many: pages of everything, in order of creation.
 pub(crate) async fn load_page(db: &mut Connection, after: i64, most: u32) -> Result<Vec<(i64, Entry)>, Error> {
-    let rows = db.rows(page(after, most), read).await?;
-    with_lists(db, rows, Which::Range).await
+    readable_page(db, after, most).await?.whole()
 }
 
 /// Entries for whoever must go on though some rows cannot be decoded.
@@ -237,6 +231,15 @@ impl Readable {
     /// How many rows there were.
     pub(crate) fn rows(&self) -> usize {
         self.entries.len() + self.unreadable.len()
+    }
+
+    /// All of them.
+    ///
+    /// # Errors
+    /// One of them cannot be decoded.
+    fn whole(self) -> Result<Vec<(i64, Entry)>, Error> {
+        let Self { entries, unreadable, last: _ } = self;
+        unreadable.into_iter().next().map_or(Ok(entries), |(_, error)| Err(error))
     }
 
     async fn of(db: &mut Connection, sql: Sql, which: Which) -> Result<Self, Error> {
@@ -273,11 +276,8 @@ pub(crate) async fn readable_by_entry_ids(db: &mut Connection, entry_ids: &[Stri
 
 /// As [`load_page`], but for rows that cannot be decoded.
 pub(crate) async fn readable_page(db: &mut Connection, after: i64, most: u32) -> Result<Readable, Error> {
-    Readable::of(db, page(after, most), Which::Range).await
-}
-
-fn page(after: i64, most: u32) -> Sql {
-    Sql::new(format!("{SELECT} WHERE e.id > ? ORDER BY e.id LIMIT ?")).bind(after).bind(i64::from(most))
+    let sql = Sql::new(format!("{SELECT} WHERE e.id > ? ORDER BY e.id LIMIT ?")).bind(after).bind(i64::from(most));
+    Readable::of(db, sql, Which::Range).await
 }
 
 const SELECT: &str = "SELECT e.id, e.entry_id, e.spiffe_id, e.parent_id, e.ttl, e.jwt_svid_ttl, e.admin, e.downstream, \

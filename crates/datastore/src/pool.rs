@@ -41,6 +41,7 @@ struct Idle {
     identity: Option<Identity>,
     opened: SystemTime,
     since: SystemTime,
+    /// Whether it was lent to one of a crowd.
     crowded: bool,
 }
 
@@ -52,6 +53,7 @@ pub(crate) struct Lease<'p> {
     opened: SystemTime,
     pool: &'p Pool,
     _permit: SemaphorePermit<'p>,
+    /// Of one of a crowd.
     crowded: Option<SemaphorePermit<'p>>,
 }
 

@@ -87,7 +87,7 @@ impl Sql {
 }
 
 /// Lengths of lists that are kept prepared; longer ones are as long as they are.
-const LENGTHS: [usize; 4] = [1, 4, 16, 64];
+pub(crate) const LENGTHS: [usize; 4] = [1, 4, 16, 64];
 /// Rows of a statement that is kept prepared.
 const FEW_ROWS: usize = 3;
 

@@ -10,14 +10,13 @@ use crate::Error;
 use crate::connection::{Connection, Row};
 use crate::dialect::Dialect;
 use crate::events::{ENTRY_EVENTS, NODE_EVENTS};
-use crate::sql::Sql;
+use crate::sql::{LENGTHS, Sql};
 
 /// The most events of each kind that one look takes; the next one goes on at once.
 const EVENTS_A_LOOK: i64 = 10_000;
-/// Gaps that one part of a statement asks for; with fewer, the last one stands there several times, so that the statement is
-/// one of few that are kept prepared.
-const GAPS_A_PART: [usize; 5] = [1, 4, 16, 64, MOST_GAPS_A_PART];
-const MOST_GAPS_A_PART: usize = 200;
+/// The most gaps that one part of a statement asks for. So many, or as many as a list that is kept prepared has, are asked for:
+/// where there are fewer, the last one stands there several times.
+const GAPS_A_PART: usize = 200;
 const PARTS_A_STATEMENT: usize = 16;
 
 /// One of the two tables.
@@ -175,7 +174,7 @@ async fn look(
             // What has an order of its own has to be a table among other parts.
             parts.push(Sql::new("SELECT * FROM (").append(sql).push(&format!(") AS new_{}", table.column)));
         }
-        parts.extend(tail.gaps.ranges().chunks(MOST_GAPS_A_PART).map(|some| in_gaps(table.part(), some)));
+        parts.extend(tail.gaps.ranges().chunks(GAPS_A_PART).map(|some| in_gaps(table.part(), some)));
     }
     let [of_entries, of_nodes] = events(db, parts).await?;
     let [entries_past, nodes_past] = pasts;
@@ -184,9 +183,9 @@ async fn look(
     Ok(entries.zip(nodes).map(<[Found; 2]>::from))
 }
 
-/// What is in these gaps, of which there is at least one and not more than [`MOST_GAPS_A_PART`].
+/// What is in these gaps, of which there is at least one and not more than [`GAPS_A_PART`].
 fn in_gaps(part: Sql, gaps: &[(i64, i64)]) -> Sql {
-    let length = GAPS_A_PART.into_iter().find(|length| *length >= gaps.len()).unwrap_or(gaps.len());
+    let length = LENGTHS.into_iter().find(|length| *length >= gaps.len()).unwrap_or(GAPS_A_PART);
     let last = gaps.last().into_iter().cycle();
     gaps.iter().chain(last).take(length).enumerate().fold(part, |sql, (i, (first, last))| {
         sql.push(if i == 0 { "id BETWEEN ? AND ?" } else { " OR id BETWEEN ? AND ?" }).bind(*first).bind(*last)
@@ -258,7 +257,7 @@ mod tests {
 
     #[test]
     fn statements_about_gaps_have_few_lengths_and_ask_for_each_gap() {
-        let gaps: Vec<_> = (0..MOST_GAPS_A_PART as i64).map(|i| (i * 10, i * 10 + 3)).collect();
+        let gaps: Vec<_> = (0..GAPS_A_PART as i64).map(|i| (i * 10, i * 10 + 3)).collect();
         let mut texts = std::collections::HashSet::new();
         for count in 1..=gaps.len() {
             let Sql { text, values, .. } = in_gaps(OF_ENTRIES.part(), &gaps[..count]);
@@ -269,6 +268,6 @@ mod tests {
             assert!(asked.into_iter().eq(wanted), "{count}");
             texts.insert(text);
         }
-        assert_eq!(texts.len(), GAPS_A_PART.len());
+        assert_eq!(texts.len(), LENGTHS.len() + 1);
     }
 }

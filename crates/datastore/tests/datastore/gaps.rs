@@ -13,6 +13,14 @@ use crate::feed::compared;
 use crate::ids::{until, within, write};
 use crate::opened::{Opened, entry};
 
+/// Fails unless rows have come, and an entry of this id among them.
+pub(crate) fn brings(change: Option<Change>, wanted: &str) {
+    match change {
+        Some(Change::Rows(rows)) => assert!(rows.entries.iter().any(|(id, _)| id == wanted), "{rows:?}"),
+        other => panic!("{wanted}: {other:?}"),
+    }
+}
+
 pub(crate) async fn what_commits_late_comes_late(store: Opened) {
     let mut feed = store.feed();
     feed.snapshot().await.unwrap();
@@ -64,10 +72,6 @@ pub(crate) async fn an_id_is_asked_for_as_long_as_somebody_holds_it(store: Opene
     feed.snapshot().await.unwrap();
     let status = feed.status();
     let gaps = || status.borrow().open_gaps.len();
-    let brings = |change: Option<Change>, wanted: &str| match change {
-        Some(Change::Rows(rows)) => assert!(rows.entries.iter().any(|(id, _)| id == wanted), "{rows:?}"),
-        other => panic!("{wanted}: {other:?}"),
-    };
     for is_kept in [true, false] {
         let (held, later) = (format!("held-{is_kept}"), format!("later-{is_kept}"));
         let mut open = store.transaction().await;

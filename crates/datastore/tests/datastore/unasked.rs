@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use steeple_datastore::{Change, DataStore, MySqlServer, Options, Source, TlsFiles};
+use steeple_datastore::{DataStore, MySqlServer, Options, Source, TlsFiles};
 use steeple_runtime::Clock;
 use steeple_testkit::ManualClock;
 use steeple_testkit::database::{Place, USER, mariadb_called};
 use steeple_testkit::record::Logged;
 
 use crate::feed::compared;
+use crate::gaps::brings;
 use crate::ids::{within, write};
 use crate::opened::{Opened, entry};
 
@@ -36,10 +37,6 @@ async fn an_id_that_nobody_can_be_asked_for_is_given_up_after_a_time_and_found_b
     feed.snapshot().await.unwrap();
     let status = feed.status();
     let gaps = || status.borrow().open_gaps.len();
-    let brings = |change: Option<Change>, wanted: &str| match change {
-        Some(Change::Rows(rows)) => assert!(rows.entries.iter().any(|(id, _)| id == wanted), "{rows:?}"),
-        other => panic!("{wanted}: {other:?}"),
-    };
 
     let mut open = store.transaction().await;
     write(&mut open, "in-time").await;

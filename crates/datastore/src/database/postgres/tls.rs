@@ -10,7 +10,7 @@ use super::{PostgresServer, hosts};
 use crate::Error;
 use crate::database::roots;
 
-/// The modes, from the weakest to the strongest.
+/// The modes, as the reference's driver lists them.
 const MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-full", "verify-ca"];
 /// In place of a file, the authorities of the host.
 const SYSTEM: &str = "system";
@@ -24,7 +24,7 @@ enum Roots {
 }
 
 impl PostgresServer {
-    /// Says what a string that cannot be meant so is worth, without looking at any file.
+    /// Whether the mode is one, and fits the authorities; no file is looked at.
     pub(super) fn check_tls(&self) -> Result<(), Error> {
         self.mode().map(drop)
     }
