@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -10,8 +11,8 @@ use steeple_tests::{Binaries, Daemon, Domain, Program, Scratch, Server, cannot_r
 
 /// It looks this often at its manifests and at the server, in its configuration's unit.
 const EACH_SECOND: u64 = 1_000_000_000;
-/// What its entries' IDs begin with.
-const OURS: &str = "scm.";
+/// What the IDs of the manager's entries begin with.
+const ITS: &str = "scm.";
 
 #[test]
 fn the_controller_manager_reconciles_entries_of_our_server() -> Result<()> {
@@ -71,7 +72,7 @@ fn reconciles(whose: &str, server: &Program) -> Result<()> {
 }
 
 /// What the manager is to bring about.
-struct Manifests(std::path::PathBuf);
+struct Manifests(PathBuf);
 
 impl Manifests {
     fn new(scratch: &Scratch) -> Result<Self> {
@@ -112,9 +113,9 @@ impl Manifests {
 async fn entries(server: &Server) -> Result<BTreeMap<String, Value>> {
     let answer = server.command(&["entry", "show", "-output", "json"]).await?.json()?;
     let all = answer["entries"].as_array().context("no entries")?;
-    let theirs = all.iter().filter(|entry| entry["id"].as_str().is_some_and(|id| id.starts_with(OURS)));
+    let its = all.iter().filter(|entry| entry["id"].as_str().is_some_and(|id| id.starts_with(ITS)));
     let name = |entry: &Value| entry["spiffe_id"]["path"].as_str().map(|path| path.trim_start_matches('/').to_owned());
-    theirs.map(|entry| Ok((name(entry).context("no SPIFFE ID")?, entry.clone()))).collect()
+    its.map(|entry| Ok((name(entry).context("no SPIFFE ID")?, entry.clone()))).collect()
 }
 
 /// Waits until the manager's entries have these names, users and DNS names, and no others.

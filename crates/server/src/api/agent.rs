@@ -172,7 +172,7 @@ impl Agent for Service {
         call.admit(1).await?;
         let id = call.agent()?;
         let _turn = call.turn_to_store().await?;
-        let node = self.node(id).await?;
+        let mut node = self.node(id).await?;
         if node.can_reattest {
             let denial = permission_denied("agent must reattest instead of renew", Reason::AgentMustReattest);
             return Err(status::log(denial));
@@ -189,13 +189,13 @@ impl Agent for Service {
         let chain = chain.map_err(|error| status::internal("failed to sign X509 SVID", error))?;
         // Beside the one in use, which stays good until the agent shows the new one.
         let serial = chain.first().map(steeple_spiffe::Certificate::serial_decimal).unwrap_or_default();
-        let (mut node, expires_at) = (node, expires_at(&chain));
+        let expires_at = expires_at(&chain);
         // Another one may be written meanwhile, which the agent has given up.
         while node.new_serial != serial {
             let (spiffe_id, known) = (id.to_string(), node.new_serial);
             node = self.update(RenewNode { spiffe_id, known, serial: serial.clone(), expires_at }).await?;
         }
-        self.agents.gave(node);
+        self.agents.gave(id, node);
         Ok(Response::new(RenewAgentResponse { svid: Some(x509_svid(id, &chain)) }))
     }
 

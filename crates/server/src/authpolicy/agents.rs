@@ -51,8 +51,8 @@ impl Agents {
     }
 
     /// An agent is about to get its next SVID, and the store knows it.
-    pub(crate) fn gave(&self, node: Node) {
-        let (Ok(id), Some(beside)) = (SpiffeId::parse(&node.spiffe_id), node.serial) else { return };
+    pub(crate) fn gave(&self, id: &SpiffeId, node: Node) {
+        let beside = node.serial.unwrap_or_default();
         let mut given = self.given();
         // What the index knows by now is told by the index.
         given.retain(|id, given| {
@@ -60,7 +60,7 @@ impl Agents {
                 .agent(id.as_str())
                 .is_some_and(|known| given.is_news_to(&known) && known.new_serial != given.serial)
         });
-        given.insert(id, Given { serial: node.new_serial, beside });
+        given.insert(id.clone(), Given { serial: node.new_serial, beside });
     }
 
     /// Whether this server has given the agent this SVID, and the index knows nothing newer.

@@ -208,7 +208,7 @@ async fn a_renewed_svid_is_allowed_though_the_store_went_before_the_index_knew_i
     let case = Case::new().await;
     let renewed = case.another();
     let serial = renewed.certificate.serial_decimal();
-    case.agents.gave(case.update(None, &serial).await);
+    case.agents.gave(&case.svid.id, case.update(None, &serial).await);
     case.store.close().await;
     case.agents.check(&renewed).await.unwrap();
     case.agents.check(&case.svid).await.unwrap();
@@ -220,7 +220,7 @@ async fn a_renewed_svid_that_was_superseded_elsewhere_is_not_allowed_while_the_s
     let case = Case::new().await;
     let (first, second) = (case.another(), case.another());
     let serial = first.certificate.serial_decimal();
-    case.agents.gave(case.update(None, &serial).await);
+    case.agents.gave(&case.svid.id, case.update(None, &serial).await);
     // Both became the one in use at another server, one after the other.
     case.update(Some(&serial), "").await;
     case.update(Some(&second.certificate.serial_decimal()), "").await;
